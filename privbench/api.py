@@ -1,0 +1,186 @@
+"""The contracts between the harness and its tasks, defenses, attacks and audits.
+
+Everything that a plugin needs is importable from here; nothing here does any work. Arrays are NumPy's, images
+are (n, height, width, channels) with channels 1 or 3, tables are (n, features).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias, runtime_checkable
+
+import numpy.typing as npt
+
+from privbench.context import Context
+from privbench.data import Dataset, Examples
+from privbench.evidence import Evidence
+from privbench.options import component, option
+from privbench.recipe import Recipe
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from torch import nn
+
+    from privbench.population import Population
+
+__all__ = [
+    "Attack",
+    "Audit",
+    "Blueprint",
+    "Context",
+    "Dataset",
+    "Defense",
+    "Evidence",
+    "Examples",
+    "Measurement",
+    "MembershipAttack",
+    "Needs",
+    "Recipe",
+    "ReconstructionAttack",
+    "Release",
+    "Task",
+    "component",
+    "option",
+]
+
+Array: TypeAlias = npt.NDArray[Any]
+
+
+@runtime_checkable
+class Task(Protocol):
+    """A dataset, a model architecture and a training recipe."""
+
+    name: ClassVar[str]
+
+    @property
+    def recipe(self) -> Recipe:
+        """How models of this task are trained."""
+        ...
+
+    def load(self) -> Dataset:
+        """Return the data with its four disjoint roles; the same at every call. Raises DataError."""
+        ...
+
+    def model(self, shape: tuple[int, ...], classes: int) -> nn.Module:
+        """Return a fresh model: float32 (batch, *shape), images as (batch, channels, height, width) -> logits."""
+        ...
+
+
+@dataclass(frozen=True)
+class Blueprint:
+    """What a defense may know of its task: architecture and recipe, but no data beyond its own half of the pool."""
+
+    task: str
+    recipe: Recipe
+    shape: tuple[int, ...]
+    """Shape of one input as the model takes it: (channels, height, width) or (features,)."""
+    classes: int
+    build: Callable[[], nn.Module]
+
+    def model(self) -> nn.Module:
+        """Return a fresh model, initialised from torch's global generator (use it inside `ctx.seeded`)."""
+        return self.build()
+
+
+@dataclass(frozen=True)
+class Release:
+    """All that a defender publishes."""
+
+    model: nn.Module
+    """Answers queries: float32 inputs (images in [0, 1]) -> logits (batch, classes), output filters included."""
+    synthetic: Examples | None = None
+    facts: Mapping[str, float] = field(default_factory=dict)
+    """Numbers worth a place in the record: epsilon, diversity, final loss, ..."""
+
+
+@runtime_checkable
+class Defense(Protocol):
+    """The whole way from private data to what is published; a class with `fit`, `prepare`, or both.
+
+    `a+b` on the command line chains: every part's `prepare`, then the last part's `fit`. A class without
+    `fit` is followed by plain cross-entropy training.
+
+        def prepare(self, task: Blueprint, members: Examples, ctx: Context) -> Examples     (data stage)
+        def fit(self, task: Blueprint, examples: Examples, ctx: Context) -> Release         (training stage)
+        def empty(self, task: Blueprint) -> nn.Module     (optional: the released model before its weights are
+                                                           loaded, where it is not `training.classifier(task)`)
+    """
+
+    name: ClassVar[str]
+
+
+@dataclass(frozen=True)
+class Needs:
+    """A threat model: what an attack must be given. The harness gives that and nothing else (DESIGN rule 4)."""
+
+    answers: Literal["logits", "labels"] = "logits"
+    """What the target answers to queries."""
+    queries: int | Literal["task"] = 1
+    """Aligned queries per example: 1 (as is), 2 (mirrored), 18 and 162 (shifted too); or as the task augments."""
+    shadows: Literal["none", "adaptive", "undefended"] = "none"
+    """Shadow models: trained by the target's whole defense, or without any."""
+    examples: bool = False
+    """The candidate inputs themselves."""
+    reference: bool = False
+    """The attacker's own labelled examples, disjoint from the pool, and the target's answers on them."""
+    query: bool = False
+    """Queries of the attacker's choice, to the target and to shadows."""
+    model: bool = False
+    """White box: the released model itself."""
+    synthetic: bool = False
+    """The synthetic examples that the defense publishes."""
+
+
+class MembershipAttack(Protocol):
+    """Evidence -> one score per example, higher = likelier member."""
+
+    name: ClassVar[str]
+    threshold: ClassVar[float | None]
+    """Scores at or above it mean "member", where the attack has such a natural point. With None, or without this
+    attribute, the harness calibrates a threshold on shadow models that are not otherwise evidence."""
+
+    @property
+    def needs(self) -> Needs:
+        """The threat model; a class attribute or a property that depends on options."""
+        ...
+
+    def score(self, evidence: Evidence) -> Array:
+        """Return (examples,) finite floats."""
+        ...
+
+
+class ReconstructionAttack(Protocol):
+    """Evidence -> images that look like the training data of the given classes."""
+
+    name: ClassVar[str]
+
+    @property
+    def needs(self) -> Needs:
+        """The threat model."""
+        ...
+
+    def reconstruct(self, evidence: Evidence, classes: Array) -> Array:
+        """Return (len(classes), height, width, channels) float32 in [0, 1]."""
+        ...
+
+
+Attack: TypeAlias = MembershipAttack | ReconstructionAttack
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What an audit found: named values with intervals, and arrays for figures."""
+
+    values: Mapping[str, Any]
+    arrays: Mapping[str, Array] = field(default_factory=dict)
+
+
+class Audit(Protocol):
+    """A measurement of a whole population that is no attack."""
+
+    name: ClassVar[str]
+
+    def measure(self, population: Population) -> Measurement:
+        """Return named values with intervals, and arrays for figures."""
+        ...

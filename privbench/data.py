@@ -1,0 +1,115 @@
+"""Examples and datasets: arrays with roles that never overlap (DESIGN rule 3)."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from privbench.errors import DataError
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Array = npt.NDArray[Any]
+
+ROLES = ("pool", "reference", "validation", "test")
+IMAGE_DIMENSIONS = 4
+
+
+@dataclass(frozen=True, eq=False)
+class Examples:
+    """Inputs and labels.
+
+    x: uint8 or float32, (n, height, width, channels) for images or (n, features) for tables.
+    y: int64, (n,).
+    """
+
+    x: Array
+    y: Array
+
+    def __post_init__(self) -> None:
+        if len(self.x) != len(self.y):
+            raise DataError(f"{len(self.x)} inputs, but {len(self.y)} labels: each input needs one label.")
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def __getitem__(self, index: Any) -> Examples:
+        return Examples(self.x[index], self.y[index])
+
+    @property
+    def is_image(self) -> bool:
+        """Whether the inputs are images rather than rows of a table."""
+        return bool(self.x.ndim == IMAGE_DIMENSIONS)
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """All examples of a task, and for each role the rows that play it.
+
+    pool: members and non-members; reference: the attacker's own; validation: model selection; test: utility.
+    Raises DataError when two roles share a row, or when the data cannot make a classification task.
+    """
+
+    examples: Examples
+    classes: int
+    pool: Array
+    reference: Array
+    validation: Array
+    test: Array
+    name: str = "dataset"
+
+    def __post_init__(self) -> None:
+        check_arrays(self.examples, self.classes, self.name)
+        rows = np.concatenate([self.rows(role) for role in ROLES])
+        if len(np.unique(rows)) != len(rows):
+            raise DataError(f"{self.name}: the roles {', '.join(ROLES)} share examples; they must be disjoint.")
+
+    def rows(self, role: str) -> Array:
+        """Return the row numbers of one role."""
+        rows: Array = getattr(self, role)
+        return rows
+
+    def role(self, role: str) -> Examples:
+        """Return the examples of one role."""
+        return self.examples[self.rows(role)]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one input as a model takes it: (channels, height, width) or (features,)."""
+        shape = self.examples.x.shape[1:]
+        return (shape[2], shape[0], shape[1]) if self.examples.is_image else tuple(shape)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over the content and the roles: data that changed on disk never finds an old model."""
+        digest = hashlib.sha256()
+        for part in (self.examples.x, self.examples.y, *(self.rows(role) for role in ROLES)):
+            digest.update(f"{part.dtype.str}{part.shape}".encode())
+            digest.update(np.ascontiguousarray(part).data)
+        return digest.hexdigest()
+
+
+def check_arrays(examples: Examples, classes: int, name: str) -> None:
+    """Raise DataError, saying what to do, where arrays cannot make a classification task."""
+    x, y = examples.x, examples.y
+    if x.dtype not in (np.uint8, np.float32):
+        raise DataError(f"{name}: inputs are {x.dtype}; convert them to uint8 (images) or float32.")
+    if x.ndim not in (2, IMAGE_DIMENSIONS):
+        raise DataError(f"{name}: inputs have shape {x.shape}; expected (n, height, width, channels) or (n, features).")
+    if x.dtype == np.float32 and not np.isfinite(x).all():
+        bad = int((~np.isfinite(x)).any(axis=tuple(range(1, x.ndim))).sum())
+        raise DataError(f"{name}: {bad} of {len(x)} inputs hold NaN or infinity; remove or repair them.")
+    if not np.issubdtype(y.dtype, np.integer):
+        raise DataError(f"{name}: labels are {y.dtype}; convert them to integers 0 to classes - 1.")
+    present = np.unique(y)
+    if len(present) < 2:  # noqa: PLR2004
+        raise DataError(f"{name}: all {len(y)} labels are the same class; classification needs at least two.")
+    if present[0] < 0 or present[-1] >= classes:
+        raise DataError(f"{name}: labels run from {present[0]} to {present[-1]}, but must lie in 0 to {classes - 1}.")
+    if len(y) < classes:
+        raise DataError(f"{name}: {len(y)} examples for {classes} classes; at least one per class is needed.")

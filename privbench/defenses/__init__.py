@@ -1,0 +1,1 @@
+"""Defenses: one file per method, named after it."""

@@ -1,0 +1,227 @@
+"""Evidence: what an attack may see of one target, and no more than its threat model declares (DESIGN rule 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from privbench.errors import UndeclaredEvidence
+from privbench.seeds import numpy_generator
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from privbench.api import Needs
+    from privbench.data import Examples
+
+Array: TypeAlias = npt.NDArray[Any]
+Signal: TypeAlias = Callable[[Array, Array], Array]
+"""A pure function of each example alone: logits (n, q, c) and labels (n,) -> (n, q). See `privbench.signals`."""
+
+CHUNK_BYTES = 64 * 2**20
+
+
+class Answers:
+    """One model's logits on one set of examples, read from disk when asked for.
+
+    load: returns logits (n, q, c) float32, usually memory-mapped. labels: (n,) int64.
+    """
+
+    def __init__(self, load: Callable[[], Array], labels: Array) -> None:
+        self._load = load
+        self._labels = labels
+        self._signals: dict[Signal, Array] = {}
+
+    @property
+    def logits(self) -> Array:
+        """(n, q, c) float32, read-only."""
+        return _read_only(self._load())
+
+    def signal(self, function: Signal) -> Array:
+        """Return (n, q) float64, computed once however many targets ask, in chunks to bound memory; read-only."""
+        if function not in self._signals:
+            logits = self._load()
+            rows = max(1, CHUNK_BYTES // max(1, logits[:1].nbytes))
+            parts = [
+                np.asarray(function(logits[at : at + rows], self._labels[at : at + rows]), dtype=np.float64)
+                for at in range(0, len(logits), rows)
+            ]
+            self._signals[function] = _read_only(np.concatenate(parts))
+        return self._signals[function]
+
+
+class LogitStack:
+    """The logits of several models, (s, n, q, c) float32, of which only what is indexed is read.
+
+    `stack[:, 10:20]` reads ten examples of every model; `np.asarray(stack)` reads everything.
+    """
+
+    def __init__(self, answers: Sequence[Answers]) -> None:
+        self._answers = tuple(answers)
+
+    @cached_property
+    def shape(self) -> tuple[int, ...]:
+        """(s, n, q, c)."""
+        return (len(self._answers), *(self._answers[0].logits.shape if self._answers else ()))
+
+    def __len__(self) -> int:
+        return len(self._answers)
+
+    def __getitem__(self, key: Any) -> Array:
+        models, rest = (key[0], key[1:]) if isinstance(key, tuple) else (key, ())
+        chosen = np.arange(len(self))[models]
+        if np.ndim(chosen) == 0:
+            return self._answers[int(chosen)].logits[rest]
+        return np.stack([np.array(self._answers[i].logits[rest]) for i in chosen])
+
+    def __iter__(self) -> Iterator[Array]:
+        return (answers.logits for answers in self._answers)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        everything = self[:]
+        return everything if dtype is None else everything.astype(dtype)
+
+
+class Answered:
+    """Examples with the target's and the shadows' answers on them, as far as they are declared."""
+
+    def __init__(
+        self,
+        needs: Needs,
+        labels: Array,
+        target: Answers,
+        shadows: Sequence[Answers] = (),
+        *,
+        x: Array | None = None,
+    ) -> None:
+        self._needs, self._x, self._target, self._shadows = needs, x, target, tuple(shadows)
+        self.labels = _read_only(labels)
+        """(n,) int64: true labels."""
+
+    @property
+    def x(self) -> Array:
+        """Inputs, as in `Examples.x`. Needs `examples` (or, of the reference set, `reference`)."""
+        if self._x is None:
+            raise UndeclaredEvidence("This attack does not declare Needs(examples=True).")
+        return _read_only(self._x)
+
+    @property
+    def logits(self) -> Array:
+        """(n, q, c) float32: the target's answers; query 0 is the example as it is."""
+        self._require(answers="logits")
+        return self._target.logits
+
+    @property
+    def predictions(self) -> Array:
+        """(n, q) int64: the target's labels, all that a label-only attack gets of it."""
+        return np.asarray(self._target.logits.argmax(axis=-1))
+
+    def signals(self, function: Signal) -> Array:
+        """(n, q) float64: a per-example function of the target's logits."""
+        self._require(answers="logits")
+        return self._target.signal(function)
+
+    @property
+    def shadow_logits(self) -> LogitStack:
+        """(s, n, q, c) float32: the shadows' answers, read as they are indexed."""
+        self._require(shadows=True)
+        return LogitStack(self._shadows)
+
+    def shadow_signals(self, function: Signal) -> Array:
+        """(s, n, q) float64: a per-example function of each shadow's logits."""
+        self._require(shadows=True)
+        return np.stack([shadow.signal(function) for shadow in self._shadows])
+
+    def _require(self, *, answers: str | None = None, shadows: bool = False) -> None:
+        if answers == "logits" and self._needs.answers != "logits":
+            raise UndeclaredEvidence("This attack declares Needs(answers='labels'), so it sees labels, no logits.")
+        if shadows and self._needs.shadows == "none":
+            raise UndeclaredEvidence("This attack does not declare Needs(shadows='adaptive').")
+
+
+class Evidence(Answered):
+    """All that an attack may see of one target. Asking for what its `needs` do not declare raises UndeclaredEvidence.
+
+    shadow_member: (s, n) bool, whether each shadow was trained on each example.
+    """
+
+    def __init__(
+        self,
+        needs: Needs,
+        labels: Array,
+        target: Answers,
+        shadows: Sequence[Answers] = (),
+        shadow_member: Array | None = None,
+        *,
+        classes: int,
+        x: Array | None = None,
+        reference: Answered | None = None,
+        query: Callable[[int | None, Array], Array] | None = None,
+        model: Callable[[], nn.Module] | None = None,
+        synthetic: Examples | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(needs, labels, target, shadows, x=x if needs.examples else None)
+        self.classes = classes
+        self._shadow_member, self._reference, self._query = shadow_member, reference, query
+        self._model, self._synthetic, self._seed = model, synthetic, seed
+
+    @property
+    def shadow_member(self) -> Array:
+        """(s, n) bool: whether each shadow was trained on each example."""
+        self._require(shadows=True)
+        if self._shadow_member is None:
+            raise UndeclaredEvidence("This target has no shadows.")
+        return _read_only(self._shadow_member)
+
+    @property
+    def reference(self) -> Answered:
+        """The attacker's own labelled examples, disjoint from the pool, with everybody's answers on them."""
+        if not self._needs.reference or self._reference is None:
+            raise UndeclaredEvidence("This attack does not declare Needs(reference=True).")
+        return self._reference
+
+    def query(self, x: Array) -> Array:
+        """Return the target's answers to inputs of the attacker's choice: (m, c) logits, or (m,) labels."""
+        return self._ask(None, x)
+
+    def shadow_query(self, shadow: int, x: Array) -> Array:
+        """Return one shadow's logits (m, c) for inputs of the attacker's choice."""
+        self._require(shadows=True)
+        return self._ask(shadow, x)
+
+    @property
+    def model(self) -> nn.Module:
+        """The released model, for white-box attacks."""
+        if not self._needs.model or self._model is None:
+            raise UndeclaredEvidence("This attack does not declare Needs(model=True).")
+        return self._model()
+
+    @property
+    def synthetic(self) -> Examples | None:
+        """The synthetic examples that the defense publishes, if it publishes any."""
+        if not self._needs.synthetic:
+            raise UndeclaredEvidence("This attack does not declare Needs(synthetic=True).")
+        return self._synthetic
+
+    def rng(self, purpose: str = "attack") -> np.random.Generator:
+        """Return a generator of the attack's own, seeded by run and target; use no other."""
+        return numpy_generator(self._seed, "attack", purpose)
+
+    def _ask(self, shadow: int | None, x: Array) -> Array:
+        if not self._needs.query or self._query is None:
+            raise UndeclaredEvidence("This attack does not declare Needs(query=True).")
+        logits = self._query(shadow, x)
+        if shadow is None and self._needs.answers == "labels":
+            return np.asarray(logits.argmax(axis=-1))
+        return logits
+
+
+def _read_only(array: Array) -> Array:
+    view = array.view()
+    view.flags.writeable = False
+    return view

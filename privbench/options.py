@@ -1,0 +1,189 @@
+"""Components: frozen dataclasses whose fields are their options.
+
+A component's options feed the command line, the cache key, the record and `privbench list NAME`; there is no
+second place in which they are written down. pydantic checks types and ranges.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+from typing_extensions import dataclass_transform
+
+from privbench.errors import BadOption, PluginError, did_you_mean
+
+C = TypeVar("C")
+
+
+def option(default: Any, help: str, *, keyed: bool = True, **constraints: Any) -> Any:  # noqa: A002
+    """Declare one option of a component.
+
+    `help` is shown by `privbench list`; `constraints` are pydantic's (`ge`, `gt`, `le`, `lt`, `pattern`, ...).
+    `keyed=False` is for what cannot change a result, such as where a file lies: it stays out of cache keys.
+    """
+    return Field(default, description=help, json_schema_extra={"keyed": keyed}, **constraints)
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(option, Field))
+def component(cls: type[C]) -> type[C]:
+    """Make a class a component: a frozen, keyword-only, validated dataclass with a `name`."""
+    if not isinstance(getattr(cls, "name", None), str):
+        raise PluginError(f"component {cls.__module__}.{cls.__qualname__} needs a class attribute 'name' (a string).")
+    config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+    return dataclass(frozen=True, kw_only=True, config=config)(cls)
+
+
+@dataclasses.dataclass(frozen=True)
+class OptionInfo:
+    """One option as `privbench list NAME` shows it."""
+
+    name: str
+    type: str
+    default: Any
+    range: str
+    help: str
+    keyed: bool
+
+
+def option_infos(cls: type) -> list[OptionInfo]:
+    """Return the options of a component class, in the order of their declaration."""
+    properties = TypeAdapter(cls).json_schema().get("properties", {})
+    infos = []
+    for name, field in _fields(cls).items():
+        extra = field.json_schema_extra if isinstance(field.json_schema_extra, Mapping) else {}
+        infos.append(
+            OptionInfo(
+                name=name,
+                type=_type_text(properties.get(name, {})),
+                default=field.get_default(call_default_factory=True),
+                range=_range_text(properties.get(name, {})),
+                help=field.description or "",
+                keyed=bool(extra.get("keyed", True)),
+            )
+        )
+    return infos
+
+
+def options_of(component: object, *, keyed_only: bool = False) -> dict[str, Any]:
+    """Return a component's options and their values, JSON-able, in the order of their declaration."""
+    return {
+        info.name: _plain(getattr(component, info.name))
+        for info in option_infos(type(component))
+        if info.keyed or not keyed_only
+    }
+
+
+def build(cls: type[C], options: Mapping[str, Any]) -> C:
+    """Build a component from options given as text (from the command line) or as values (from TOML).
+
+    The option `preset` names an entry of the class attribute `presets`; other options are laid over it.
+    Raises BadOption, in one line, for an unknown option, a wrong type, or a value out of range.
+    """
+    name, known = cls.name, _fields(cls)  # type: ignore[attr-defined]
+    given = dict(options)
+    values: dict[str, Any] = {}
+    if "preset" in given and "preset" not in known:
+        values.update(_preset(cls, str(given.pop("preset"))))
+    for key, value in given.items():
+        if key not in known:
+            listing = ", ".join(known) or "none"
+            raise BadOption(f"{name!r} has no option {key!r}.{did_you_mean(key, known)} Options: {listing}.")
+        values[key] = _coerce(cls, key, value)
+    try:
+        return cls(**values)
+    except ValidationError as error:
+        raise BadOption(_first_problem(name, error)) from None
+
+
+def spec(component: object) -> str:
+    """Return the shortest text that builds the component again: 'relaxloss:alpha=1.5'."""
+    if hasattr(component, "spec_text"):  # a chain of defenses
+        return str(component.spec_text)
+    parts = [
+        f"{info.name}={_text(getattr(component, info.name))}"
+        for info in option_infos(type(component))
+        if getattr(component, info.name) != info.default
+    ]
+    return component.name + (":" + ",".join(parts) if parts else "")  # type: ignore[attr-defined, no-any-return]
+
+
+def _fields(cls: type) -> dict[str, Any]:
+    return getattr(cls, "__pydantic_fields__", {})
+
+
+def _preset(cls: type, preset: str) -> Mapping[str, Any]:
+    presets: Mapping[str, Mapping[str, Any]] = getattr(cls, "presets", {})
+    if preset not in presets:
+        listing = ", ".join(presets) or "none"
+        raise BadOption(
+            f"{cls.name!r} has no preset {preset!r}.{did_you_mean(preset, presets)} "  # type: ignore[attr-defined]
+            f"Presets: {listing}."
+        )
+    return presets[preset]
+
+
+def _coerce(cls: type, key: str, value: Any) -> Any:
+    """Return the first reading of a text that the option's type takes, or the text, for the error to show."""
+    if not isinstance(value, str):
+        return tuple(value) if isinstance(value, list) else value
+    field = _fields(cls)[key]
+    adapter: TypeAdapter[Any] = TypeAdapter(field.annotation)
+    for reading in (value, _literal(value)):
+        try:
+            adapter.validate_python(reading)
+        except ValidationError:
+            continue
+        return reading
+    return value
+
+
+def _literal(text: str) -> Any:
+    """Read '2', 'none' or '60/120/160' as a number, None or a tuple."""
+    if text.lower() == "none":
+        return None
+    if "/" in text:
+        return tuple(_literal(part) for part in text.split("/"))
+    with contextlib.suppress(ValueError):
+        return float(text) if set(text) & set(".einf") else int(text)
+    return text
+
+
+def _text(value: Any) -> str:
+    if value is None or isinstance(value, bool):
+        return str(value).lower()
+    return "/".join(map(_text, value)) if isinstance(value, tuple) else str(value)
+
+
+def _plain(value: Any) -> Any:
+    return [_plain(v) for v in value] if isinstance(value, tuple) else value
+
+
+def _first_problem(name: str, error: ValidationError) -> str:
+    problem = error.errors()[0]
+    where = ".".join(str(part) for part in problem["loc"][:1])
+    what = problem["msg"].removeprefix("Value error, ").rstrip(".")
+    if not where:
+        return f"{name!r}: {what}."
+    return f"{name!r}: option {where!r} = {problem['input']!r}: {what[0].lower()}{what[1:]}."
+
+
+def _type_text(schema: Mapping[str, Any]) -> str:
+    if "anyOf" in schema:
+        return " or ".join(_type_text(part) for part in schema["anyOf"])
+    if "enum" in schema:
+        return "|".join(str(value) for value in schema["enum"])
+    if "const" in schema:
+        return str(schema["const"])
+    names = {"number": "float", "integer": "int", "boolean": "bool", "string": "text", "array": "list", "null": "none"}
+    return names.get(str(schema.get("type", "")), str(schema.get("type", "any")))
+
+
+def _range_text(schema: Mapping[str, Any]) -> str:
+    signs = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
+    parts = [schema, *schema.get("anyOf", [])]
+    return ", ".join(f"{sign} {part[key]:g}" for part in parts for key, sign in signs.items() if key in part)

@@ -1,0 +1,196 @@
+"""Find plugins, and turn words such as "relaxloss:alpha=1" into components.
+
+Built-ins and third parties come in by the same door: a module named by an entry point in the group `privbench`.
+A plugin that cannot be loaded is kept as a `Problem` and reported; it never stops the others (DESIGN rule 10).
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+import os
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+
+from privbench import __version__, hookspecs
+from privbench.errors import BadOption, PluginError, UnknownName, did_you_mean
+from privbench.options import build
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+GROUP = "privbench"
+BUILTIN = "privbench"
+KINDS = {
+    "task": "register_tasks",
+    "defense": "register_defenses",
+    "attack": "register_attacks",
+    "audit": "register_audits",
+}
+_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A component class and the plugin that brought it."""
+
+    kind: str
+    name: str
+    cls: type
+    plugin: str
+    version: str
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A plugin, or a part of one, that is left out, and why."""
+
+    plugin: str
+    reason: str
+
+
+@dataclass
+class Catalogue:
+    """Everything that is installed."""
+
+    plugins: dict[str, str] = field(default_factory=dict)
+    components: dict[tuple[str, str], Registered] = field(default_factory=dict)
+    clashes: dict[tuple[str, str], str] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+
+    def of(self, kind: str) -> dict[str, Registered]:
+        """Return the components of one kind by name, sorted."""
+        return {name: entry for (k, name), entry in sorted(self.components.items()) if k == kind}
+
+    def get(self, kind: str, name: str) -> Registered:
+        """Return one component. Raises UnknownName with a suggestion, PluginError where two plugins clash."""
+        if (kind, name) in self.clashes:
+            raise PluginError(self.clashes[kind, name])
+        known = self.of(kind)
+        if name not in known:
+            listing = ", ".join(known) or "none"
+            raise UnknownName(f"No {kind} named {name!r}.{did_you_mean(name, known)} Installed: {listing}.")
+        return known[name]
+
+    def add(self, entry: Registered) -> None:
+        """Add a component; where the name is taken, note the clash of the two plugins."""
+        key = (entry.kind, entry.name)
+        other = self.components.get(key)
+        if other is None:
+            self.components[key] = entry
+            return
+        text = f"{entry.kind} {entry.name!r} is registered by both plugin {other.plugin!r} and plugin {entry.plugin!r}"
+        if other.plugin == BUILTIN:
+            text += "; the built-in one stays."
+        else:
+            text += f"; uninstall one, or set PRIVBENCH_PLUGINS={other.plugin}."
+            self.clashes[key] = text[0].upper() + text[1:]
+        self.problems.append(Problem(entry.plugin, text))
+
+
+@functools.lru_cache(maxsize=1)
+def catalogue() -> Catalogue:
+    """Return what is installed, loaded once per process; PRIVBENCH_PLUGINS=a,b narrows it to these plugins."""
+    return load(importlib.metadata.entry_points(group=GROUP))
+
+
+def load(entry_points: Iterable[importlib.metadata.EntryPoint]) -> Catalogue:
+    """Load plugins, built-ins first, and collect their components and problems."""
+    found = Catalogue()
+    manager = pluggy.PluginManager(GROUP)
+    manager.add_hookspecs(hookspecs)
+    for entry_point in sorted(_wanted(entry_points), key=lambda e: (e.name != BUILTIN, e.name)):
+        try:
+            manager.register(entry_point.load(), name=entry_point.name)
+            manager.check_pending()
+        except Exception as error:  # noqa: BLE001 - whatever a plugin does wrong, the others go on
+            if manager.has_plugin(entry_point.name):
+                manager.unregister(name=entry_point.name)
+            found.problems.append(Problem(entry_point.name, _reason(error)))
+            continue
+        found.plugins[entry_point.name] = entry_point.dist.version if entry_point.dist else __version__
+    for kind, hook in KINDS.items():
+        implementations = getattr(manager.hook, hook).get_hookimpls()
+        for implementation in sorted(implementations, key=lambda i: (i.plugin_name != BUILTIN, i.plugin_name)):
+            _collect(found, kind, implementation)
+    return found
+
+
+def resolve(kind: str, text: str, options: Mapping[str, Any] | None = None) -> Any:
+    """Build the component that a text such as "lira:queries=2" names.
+
+    A defense may chain parts with `+`. Raises UnknownName or BadOption, each with the nearest right name.
+    """
+    if kind == "defense":
+        from privbench.defenses.chain import chain
+
+        parts = re.split(r"\+(?=[a-z])", text)
+        return chain([_one(kind, part, options if len(parts) == 1 else None) for part in parts])
+    return _one(kind, text, options)
+
+
+def resolve_all(kind: str, texts: Iterable[str]) -> list[Any]:
+    """Build several components; "all" stands for every installed one. Duplicates are named once."""
+    components: dict[Any, None] = {}
+    for text in texts:
+        names: Iterable[str] = catalogue().of(kind) if text == "all" else [text]
+        components.update(dict.fromkeys(resolve(kind, name) for name in names))
+    return list(components)
+
+
+def _one(kind: str, text: str, options: Mapping[str, Any] | None) -> Any:
+    name, _, rest = text.strip().partition(":")
+    return build(catalogue().get(kind, name).cls, {**dict(_options(text, rest)), **(options or {})})
+
+
+def _options(text: str, rest: str) -> Iterator[tuple[str, str]]:
+    for part in filter(None, rest.split(",")):
+        key, equals, value = part.partition("=")
+        if not equals or not key.strip():
+            raise BadOption(f"Cannot read {part!r} in {text!r}: options are written name:option=value,option=value.")
+        yield key.strip().replace("-", "_"), value.strip()
+
+
+def _wanted(entry_points: Iterable[importlib.metadata.EntryPoint]) -> Iterator[importlib.metadata.EntryPoint]:
+    """Leave out what PRIVBENCH_PLUGINS leaves out, and an entry point that the metadata lists twice."""
+    narrowed = os.environ.get("PRIVBENCH_PLUGINS")
+    wanted = None if narrowed is None else {BUILTIN, *(name.strip() for name in narrowed.split(","))}
+    seen = set()
+    for entry_point in entry_points:
+        identity = (entry_point.name, entry_point.value)
+        if identity not in seen and (wanted is None or entry_point.name in wanted):
+            seen.add(identity)
+            yield entry_point
+
+
+def _collect(found: Catalogue, kind: str, implementation: pluggy.HookImpl) -> None:
+    plugin = implementation.plugin_name
+    try:
+        classes = list(implementation.function())
+    except Exception as error:  # noqa: BLE001
+        found.problems.append(Problem(plugin, f"{KINDS[kind]}: {_reason(error)}"))
+        return
+    for cls in classes:
+        fault = _fault(cls)
+        if fault:
+            found.problems.append(Problem(plugin, f"{KINDS[kind]}: {fault}"))
+        else:
+            found.add(Registered(kind, cls.name, cls, plugin, found.plugins[plugin]))
+
+
+def _fault(cls: Any) -> str:
+    if not isinstance(cls, type):
+        return f"{cls!r} is no class; return the classes themselves, not instances."
+    if not hasattr(cls, "__pydantic_fields__"):
+        return f"{cls.__qualname__} is no component; decorate it with @privbench.api.component."
+    if not _NAME.fullmatch(cls.name):  # type: ignore[attr-defined]
+        return f"{cls.__qualname__} is named {cls.name!r}; use lower-case letters, digits and '-'."  # type: ignore[attr-defined]
+    return ""
+
+
+def _reason(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
