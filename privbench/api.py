@@ -62,7 +62,7 @@ class Task(Protocol):
         """Return the data with its four disjoint roles; the same at every call. Raises DataError."""
         ...
 
-    def model(self, shape: tuple[int, ...], classes: int) -> nn.Module:
+    def network(self, shape: tuple[int, ...], classes: int) -> nn.Module:
         """Return a fresh model: float32 (batch, *shape), images as (batch, channels, height, width) -> logits."""
         ...
 
@@ -136,9 +136,15 @@ class MembershipAttack(Protocol):
     """Evidence -> one score per example, higher = likelier member."""
 
     name: ClassVar[str]
-    threshold: ClassVar[float | None]
-    """Scores at or above it mean "member", where the attack has such a natural point. With None, or without this
-    attribute, the harness calibrates a threshold on shadow models that are not otherwise evidence."""
+
+    @property
+    def threshold(self) -> float | None:
+        """Scores at or above it mean "member", where the attack has such a natural point.
+
+        A class attribute or a property that depends on options. With None, or without this attribute, the harness
+        calibrates a threshold on shadow models that are not otherwise evidence.
+        """
+        ...
 
     @property
     def needs(self) -> Needs:

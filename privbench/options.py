@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
@@ -35,7 +35,8 @@ def component(cls: type[C]) -> type[C]:
     if not isinstance(getattr(cls, "name", None), str):
         raise PluginError(f"component {cls.__module__}.{cls.__qualname__} needs a class attribute 'name' (a string).")
     config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
-    return dataclass(frozen=True, kw_only=True, config=config)(cls)
+    made: Any = dataclass(frozen=True, kw_only=True, config=config)(cls)
+    return cast("type[C]", made)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,14 +101,14 @@ def build(cls: type[C], options: Mapping[str, Any]) -> C:
         raise BadOption(_first_problem(name, error)) from None
 
 
-def spec(component: object) -> str:
+def spec(component: object, *, keyed_only: bool = False) -> str:
     """Return the shortest text that builds the component again: 'relaxloss:alpha=1.5'."""
     if hasattr(component, "spec_text"):  # a chain of defenses
         return str(component.spec_text)
     parts = [
         f"{info.name}={_text(getattr(component, info.name))}"
         for info in option_infos(type(component))
-        if getattr(component, info.name) != info.default
+        if getattr(component, info.name) != info.default and (info.keyed or not keyed_only)
     ]
     return component.name + (":" + ",".join(parts) if parts else "")  # type: ignore[attr-defined, no-any-return]
 
@@ -133,7 +134,8 @@ def _coerce(cls: type, key: str, value: Any) -> Any:
         return tuple(value) if isinstance(value, list) else value
     field = _fields(cls)[key]
     adapter: TypeAdapter[Any] = TypeAdapter(field.annotation)
-    for reading in (value, _literal(value)):
+    parts = value.split("/") if value else []
+    for reading in (value, _literal(value), tuple(parts), tuple(map(_literal, parts))):
         try:
             adapter.validate_python(reading)
         except ValidationError:
@@ -167,6 +169,8 @@ def _first_problem(name: str, error: ValidationError) -> str:
     problem = error.errors()[0]
     where = ".".join(str(part) for part in problem["loc"][:1])
     what = problem["msg"].removeprefix("Value error, ").rstrip(".")
+    if problem["type"] == "missing":
+        return f"{name!r} needs the option {where!r}, which has no default."
     if not where:
         return f"{name!r}: {what}."
     return f"{name!r}: option {where!r} = {problem['input']!r}: {what[0].lower()}{what[1:]}."
