@@ -1,0 +1,100 @@
+"""Files and folders that appear whole or not at all (DESIGN rule 8).
+
+What is being written has a temporary name that says which process writes it, so that what a killed process left
+behind can be told from what a living one is busy with.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import platform
+import re
+import secrets
+import sys
+from pathlib import Path
+
+_OWNED = re.compile(r"(?P<pid>[0-9]{1,10})-[0-9a-f]{8}-(?P<host>[0-9a-f]{8})")
+
+
+def temporary_name() -> str:
+    """Return a new name that says which process, on which host, owns what bears it."""
+    return f"{os.getpid()}-{secrets.token_hex(4)}-{_host()}"
+
+
+def is_abandoned(name: str) -> bool:
+    """Return whether a temporary name is that of a process of this host that has ended.
+
+    Nobody can tell whether processes of other hosts, which may share the folder, are alive: theirs count as living.
+    """
+    owner = _OWNED.fullmatch(name)
+    return owner is not None and owner["host"] == _host() and not _is_alive(int(owner["pid"]))
+
+
+def atomic_write(path: Path | str, data: bytes) -> None:
+    """Write a file so that its readers, and a crash at any instant, find the old content or the new, never a part.
+
+    Also removes what earlier writers of the same file left behind when they were killed. Raises OSError.
+    """
+    path = Path(path)
+    for left in path.parent.glob(f".{_escaped(path.name)}.*.tmp"):
+        if is_abandoned(left.name[len(path.name) + 2 : -len(".tmp")]):
+            left.unlink(missing_ok=True)
+    temporary = path.with_name(f".{path.name}.{temporary_name()}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def sync_file(path: Path) -> None:
+    """Have the content of a file on the disk before going on."""
+    with path.open("r+b") as file:
+        os.fsync(file.fileno())
+
+
+def sync_folder(path: Path) -> None:
+    """Have the names in a folder on the disk before going on, where the system can do that."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # some network file systems refuse to sync folders
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _host() -> str:
+    return hashlib.sha256(platform.node().encode()).hexdigest()[:8]
+
+
+def _escaped(name: str) -> str:
+    return re.sub(r"([*?[])", r"[\1]", name)
+
+
+def _is_alive(pid: int) -> bool:
+    if sys.platform == "win32":  # where os.kill(pid, 0) would send Ctrl-C
+        import ctypes
+
+        query, still_active = 0x1000, 259
+        kernel = ctypes.windll.kernel32
+        handle = kernel.OpenProcess(query, False, pid)
+        code = ctypes.c_ulong(0)
+        known = bool(handle) and bool(kernel.GetExitCodeProcess(handle, ctypes.byref(code)))
+        kernel.CloseHandle(handle)
+        return known and code.value == still_active
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # of another user
+        return True
+    return True
