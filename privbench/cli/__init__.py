@@ -1,0 +1,114 @@
+"""The command line: one file per command, imported when it is run.
+
+`privbench --help` imports click and nothing that is slow. Errors meant for people are printed here, once.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import Any, NamedTuple
+
+import click
+
+from privbench import __version__
+from privbench.errors import PrivbenchError, UnknownName, did_you_mean
+
+INTERRUPTED = 130
+
+
+class Lazy(NamedTuple):
+    """Where a command lives, and its line in `privbench --help`."""
+
+    module: str
+    attribute: str
+    summary: str
+
+
+COMMANDS = {
+    "run": Lazy("privbench.cli.run", "run", "Run defenses against attacks and print the leaderboard."),
+    "list": Lazy("privbench.cli.list", "list_", "Show tasks, defenses, attacks and audits, and their options."),
+    "leaderboard": Lazy("privbench.cli.leaderboard", "leaderboard", "Show or export the records of earlier runs."),
+    "check": Lazy("privbench.cli.check", "check", "Check that a component keeps its contract."),
+    "cache": Lazy("privbench.cli.cache", "cache", "List, verify or prune the trained models in the store."),
+    "data": Lazy("privbench.cli.data", "data", "List, fetch or import data sets."),
+    "doctor": Lazy("privbench.cli.doctor", "doctor", "Show versions, devices, plugins, and what is broken."),
+}
+
+EPILOG = """\b
+Examples:
+  privbench run --defense relaxloss --attack lira
+  privbench run --defense all --attack all --models 32
+  privbench list attack lira
+\b
+Every command has its own help: privbench run --help
+Completion: eval "$(_PRIVBENCH_COMPLETE=bash_source privbench)"   (or zsh_source, fish_source)
+Traceback of an error: PRIVBENCH_DEBUG=1
+"""
+
+
+class LazyGroup(click.Group):
+    """A group whose subcommands are imported on demand, and which prints errors as one line."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """Return the names in the order in which a newcomer needs them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
+        """Import one command; None for an unknown name."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, attribute, summary = COMMANDS[cmd_name]
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        command.name, command.short_help = cmd_name, summary
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that was typed. Raises UnknownName with the nearest right one."""
+        name = args[0]
+        if name not in COMMANDS and not ctx.resilient_parsing:
+            raise UnknownName(f"No command {name!r}.{did_you_mean(name, COMMANDS)} Commands: {', '.join(COMMANDS)}.")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's
+        """Write the commands from the table, which imports none of them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, lazy.summary) for name, lazy in COMMANDS.items()])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[Any]:
+        """Complete a command's name from the table, or an option's."""
+        from click.shell_completion import CompletionItem
+
+        options = click.Command.shell_complete(self, ctx, incomplete)
+        names = [name for name in COMMANDS if name.startswith(incomplete)]
+        return [*(CompletionItem(name, help=COMMANDS[name].summary) for name in names), *options]
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command that was typed. The only place where a PrivbenchError ends."""
+        try:
+            return super().invoke(ctx)
+        except PrivbenchError as error:
+            if os.environ.get("PRIVBENCH_DEBUG", "0") not in {"", "0"}:
+                raise
+            click.echo(f"Error: {' '.join(str(error).split())}", err=True)
+            ctx.exit(error.exit_code)
+        except KeyboardInterrupt:
+            click.echo("\nInterrupted. The same command goes on where it stopped.", err=True)
+            ctx.exit(INTERRUPTED)
+        except BrokenPipeError:
+            # The reader, such as `head`, has seen enough; nothing may be flushed into the closed pipe at exit.
+            sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - must outlive this function
+            ctx.exit(0)
+
+
+@click.group(
+    cls=LazyGroup,
+    epilog=EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(__version__, prog_name="privbench", message="%(prog)s %(version)s")
+def main() -> None:
+    """Measure what a model leaks about its training data: every defense against every attack, on the same models."""

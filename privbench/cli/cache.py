@@ -1,0 +1,238 @@
+"""`privbench cache`: what the store holds, whether it is sound, and making room."""
+
+from __future__ import annotations
+
+import datetime as dt
+import itertools
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import click
+
+from privbench.cli import console as out
+from privbench.errors import BadOption, UnknownName, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from privbench.store import Artifact, Store
+
+EPILOG = """\b
+Examples:
+  privbench cache list
+  privbench cache verify
+  privbench cache prune --older-than 30d --dry-run
+  privbench cache prune --task digits --defense relaxloss --yes
+"""
+BAD = 1
+DAYS = {"m": 1 / 1440, "h": 1 / 24, "d": 1, "w": 7}
+CENTURY = 36525
+
+
+def _age(_ctx: click.Context, _param: click.Parameter, value: str | None) -> dt.timedelta | None:
+    """Read 30d, 12h, 2w or 90m."""
+    if value is None:
+        return None
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([mhdw])", value.strip().lower())
+    days = float(match[1]) * DAYS[match[2]] if match else CENTURY
+    if days >= CENTURY:
+        raise BadOption(f"--older-than {value}: write an age such as 30d, 12h, 2w or 90m.")
+    return dt.timedelta(days=days)
+
+
+store_option = click.option(
+    "--store", "root", type=click.Path(path_type=Path), help="Folder of the store, where it is not the default one."
+)
+
+
+@click.group(epilog=EPILOG)
+def cache() -> None:
+    """Look after the store, which keeps every trained model and its answers, so that nothing is computed twice.
+
+    Pruning never changes a result: what is missing is computed again, to the same bits.
+    """
+
+
+class Row(NamedTuple):
+    """What the manifest of an artifact says it belongs to."""
+
+    task: str
+    defense: str
+    kind: str
+
+
+@cache.command("list")
+@store_option
+@click.option("--long", is_flag=True, help="One line per artifact.")
+def list_(root: Path | None, *, long: bool) -> None:
+    """Show what the store holds: per task, defense and kind, or with --long per artifact."""
+    store = _open(root)
+    found = sorted(store.artifacts(), key=_order) if store else []
+    if not found:
+        click.echo(f"Nothing is cached in {_root(root)} yet.")
+        return
+    console = out.stdout()
+    console.print(_each(console, found) if long else _grouped(console, found))
+    console.print(f"{_total(found)} in {_root(root)}", style="dim", soft_wrap=True)
+
+
+def _each(console: Console, found: Iterable[Artifact]) -> Table:
+    columns = ("task", "defense", "kind", "index", "size", "made", "key")
+    rows = out.table(console, *columns, right=["index", "size"], wrap=["task", "defense"])
+    for artifact in found:
+        index = str(artifact.manifest.get("index", "-"))
+        rows.add_row(*_row(artifact), index, out.size_text(artifact.size), _ago(artifact.created), artifact.key[:12])
+    return rows
+
+
+def _grouped(console: Console, found: Iterable[Artifact]) -> Table:
+    columns = ("task", "defense", "kind", "count", "size", "newest")
+    rows = out.table(console, *columns, right=["count", "size"], wrap=["task", "defense"])
+    for row, artifacts in itertools.groupby(found, key=_row):
+        group = list(artifacts)
+        newest = _ago(max(artifact.created for artifact in group))
+        rows.add_row(*row, str(len(group)), out.size_text(sum(artifact.size for artifact in group)), newest)
+    return rows
+
+
+@cache.command()
+@store_option
+@click.pass_context
+def verify(ctx: click.Context, root: Path | None) -> None:
+    """Compare every artifact with its checksum: one line for each that is damaged, and exit code 1."""
+    store = _open(root)
+    checked = bad = 0
+    for artifact, problem in store.verify() if store else ():
+        checked += 1
+        if problem:
+            bad += 1
+            click.echo(f"{_place(artifact)}: {problem}")
+    click.echo(f"{out.count_text(checked, 'artifact')} checked, {bad or 'none'} damaged.")
+    if bad:
+        click.echo("`privbench run` makes a damaged artifact again by itself when it needs it.", err=True)
+        ctx.exit(BAD)
+
+
+@cache.command()
+@store_option
+@click.option(
+    "--older-than", callback=_age, metavar="AGE", help="Only what was made longer ago than 30d, 12h, 2w, 90m."
+)
+@click.option("--task", "tasks", multiple=True, help="Only of this task, by name or with its options.  [repeatable]")
+@click.option("--defense", "defenses", multiple=True, help="Only of this defense.  [repeatable]")
+@click.option("--kind", "kinds", multiple=True, help="Only of this kind, as `cache list` names it.  [repeatable]")
+@click.option("--all", "everything", is_flag=True, help="Everything.")
+@click.option("--dry-run", is_flag=True, help="Say what would be removed, and remove nothing.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def prune(
+    root: Path | None,
+    older_than: dt.timedelta | None,
+    tasks: tuple[str, ...],
+    defenses: tuple[str, ...],
+    kinds: tuple[str, ...],
+    *,
+    everything: bool,
+    dry_run: bool,
+    yes: bool,
+) -> None:
+    """Remove artifacts that match every filter given, after asking."""
+    if not (older_than or tasks or defenses or kinds or everything):
+        raise UsageError("Say what to remove: --older-than, --task, --defense, --kind, or --all.")
+    store = _open(root)
+    found = list(store.artifacts()) if store else []
+    keep = _filter(older_than, tasks, defenses, kinds)
+    chosen = [artifact for artifact in found if keep(artifact)]
+    if not store or not chosen:
+        click.echo(f"Nothing to remove: {_total(found)} in {_root(root)}, of which none matches.")
+        return
+    if dry_run:
+        click.echo(f"Would remove {_total(chosen)}, of {_total(found)}.")
+        return
+    if not yes:
+        click.confirm(f"Remove {_total(chosen)}, of {_total(found)}?", abort=True)
+    for artifact in chosen:
+        store.remove(artifact)
+    freed = sum(artifact.size for artifact in chosen) + store.sweep(quarantine=everything)
+    click.echo(f"Removed {out.count_text(len(chosen), 'artifact')}; freed {out.size_text(freed)}.")
+
+
+def _filter(
+    older_than: dt.timedelta | None, tasks: Iterable[str], defenses: Iterable[str], kinds: Iterable[str]
+) -> Callable[[Artifact], bool]:
+    limit = None if older_than is None else dt.datetime.now(dt.timezone.utc) - older_than
+
+    def chosen(artifact: Artifact) -> bool:
+        task, defense, kind = _row(artifact)
+        return (
+            (limit is None or artifact.created < limit)
+            and (not tasks or any(_named(task, text) for text in tasks))
+            and (not defenses or any(_named(defense, text) for text in defenses))
+            and (not kinds or kind in kinds)
+        )
+
+    return chosen
+
+
+def _named(spec: str, text: str) -> bool:
+    """Whether "digits" or "digits:limit=100" names a spec: all of it, or all but its options."""
+    return text in {spec, re.sub(r":[^+]*", "", spec)}
+
+
+def _root(root: Path | None) -> Path:
+    from privbench.store import default_root
+
+    return root or default_root()
+
+
+def _open(root: Path | None) -> Store | None:
+    """Open a store that exists; None where there is none yet. Raises UnknownName for a wrong --store."""
+    from privbench.store import Store
+
+    if _root(root).is_dir():
+        return Store(_root(root))
+    if root:
+        raise UnknownName(f"No store at {root}: no such folder. Without --store the default is {_root(None)}.")
+    return None
+
+
+def _place(artifact: Artifact) -> str:
+    """Return what an artifact was for: "digits, relaxloss, model 3"."""
+    task, defense, kind = _row(artifact)
+    if not artifact.manifest:
+        return f"{kind} of an unknown task"
+    index = artifact.manifest.get("index")
+    return ", ".join((task, defense, kind if index is None else f"{kind} {index}"))
+
+
+def _row(artifact: Artifact) -> Row:
+    return Row(_spec(artifact, "task"), _spec(artifact, "defense"), artifact.kind)
+
+
+def _order(artifact: Artifact) -> tuple[str, str, str, int]:
+    index = artifact.manifest.get("index")
+    return (*_row(artifact), index if isinstance(index, int) else -1)
+
+
+def _spec(artifact: Artifact, part: str) -> str:
+    """Return what the manifest says of a part; "-" where it says nothing."""
+    value = artifact.manifest.get(part)
+    if isinstance(value, dict):
+        value = value.get("spec") or value.get("name")
+    return value if isinstance(value, str) and value else "-"
+
+
+def _total(artifacts: Iterable[Artifact]) -> str:
+    sizes = [artifact.size for artifact in artifacts]
+    return f"{out.count_text(len(sizes), 'artifact')} ({out.size_text(sum(sizes))})"
+
+
+def _ago(moment: dt.datetime) -> str:
+    seconds = max(0.0, (dt.datetime.now(dt.timezone.utc) - moment).total_seconds())
+    for span, unit in ((86400, "day"), (3600, "hour"), (60, "minute")):
+        if seconds >= span:
+            return f"{out.count_text(int(seconds // span), unit)} ago"
+    return "just now"

@@ -1,0 +1,70 @@
+"""`privbench check`: whether a component keeps its contract."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from privbench.cli import console as out
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+EPILOG = """\b
+Examples:
+  privbench check lira
+  privbench check relaxloss:alpha=2 attack:my-attack
+"""
+FAILED = 1
+
+
+@click.command(epilog=EPILOG)
+@click.argument("names", nargs=-1, required=True, metavar="NAME...", shell_complete=out.complete_names)
+@click.pass_context
+def check(ctx: click.Context, names: tuple[str, ...]) -> None:
+    """Check that components keep their contract: determinism, evidence left alone, no leak by mere counting, ...
+
+    NAME is as for `run`, options included: lira, relaxloss:alpha=2, or attack:lira where two kinds share a name.
+    The exit code is 1 where a check fails. Plugin authors run the same checks in pytest: privbench.testing.
+    """
+    from privbench.plugins import resolve
+
+    out.warn_problems()
+    found = [out.find(name) for name in names]
+    components = [(kind, text, resolve(kind, text)) for kind, text in found]
+    console = out.stdout()
+    failed = sum(_check(console, *component) for component in components)
+    if failed:
+        ctx.exit(FAILED)
+
+
+def _check(console: Console, kind: str, text: str, component: Any) -> int:
+    """Print one line per check; return how many failed."""
+    from privbench.testing import checks_for
+
+    console.print(f"{kind} {text}", style="bold cyan")
+    checks, failed, start = list(checks_for(component)), 0, time.perf_counter()
+    wide = max((len(check.name) for check in checks), default=0)
+    for check in checks:
+        with console.status(f"{check.name}: {check.description}"):
+            reason = _reason(check)
+        failed += bool(reason)
+        console.print("  FAIL " if reason else "  pass ", style="bold red" if reason else "green", end="")
+        console.print(f" {check.name:<{wide}}  {reason or check.description}", soft_wrap=True)
+    verdict = f"{failed} failed" if failed else "none failed"
+    took = time.perf_counter() - start
+    console.print(f"  {out.count_text(len(checks), 'check')}, {verdict}, {took:.1f} s\n", soft_wrap=True)
+    return failed
+
+
+def _reason(check: Any) -> str:
+    """Run one check; return why it fails, in one line, or nothing."""
+    try:
+        check.run()
+    except AssertionError as error:
+        return " ".join(str(error).split()) or "failed without saying why"
+    except Exception as error:  # noqa: BLE001 - a broken component may raise anything, and the other checks go on
+        return f"{type(error).__name__}: {' '.join(str(error).split())}"
+    return ""

@@ -1,0 +1,189 @@
+"""What the commands share: a console, tables, warnings, completion, and names of components."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import textwrap
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from privbench.errors import UnknownName, UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from click.shell_completion import CompletionItem
+    from rich.console import Console
+    from rich.table import Table
+
+    from privbench.metrics import Estimate
+    from privbench.record import Record
+
+KINDS = ("task", "defense", "attack", "audit")
+PLURALS = {"tasks": "task", "defenses": "defense", "attacks": "attack", "audits": "audit"}
+PARAGRAPH = 100
+UNLIMITED = 10_000
+
+
+def stdout() -> Console:
+    """Return a console on stdout. In a pipe it is plain, and a table's row is one line however long."""
+    from rich.console import Console
+
+    plain = not sys.stdout.isatty() and "COLUMNS" not in os.environ
+    return Console(width=UNLIMITED if plain else None, highlight=False, markup=False, emoji=False)
+
+
+def table(console: Console, *columns: str, right: Sequence[str] = (), wrap: Sequence[str] = ()) -> Table:
+    """Return an empty table in the house style; of its columns, `right` are aligned right and only `wrap` wrap."""
+    from rich import box
+    from rich.table import Table
+
+    lined = console.width < UNLIMITED
+    made = Table(box=box.SIMPLE_HEAD if lined else None, pad_edge=False, header_style="bold" if lined else "")
+    for name in columns:
+        made.add_column(
+            name,
+            justify="right" if name in right else "left",
+            no_wrap=name not in wrap,
+            overflow="fold" if name in wrap else "ellipsis",
+        )
+    return made
+
+
+def print_cells(console: Console, records: Iterable[Record], rank_by: str = "tpr@1%") -> None:
+    """Print every attack on every defense by one number: a grid of defenses x attacks for each setting."""
+    from rich.text import Text
+
+    from privbench.leaderboard import RANKINGS, SHOWN, setting_text, title
+
+    settings: dict[tuple[str, str], dict[tuple[str, str], Record]] = {}
+    for record in records:
+        cells = settings.setdefault((title(record), setting_text(record)), {})
+        cells[record.defense.spec, record.attack.spec] = record
+    for (task, setting), cells in settings.items():
+        attacks = list(dict.fromkeys(attack for _, attack in cells))
+        console.print(f"{task}: {SHOWN[rank_by]} of every attack", style="bold")
+        grid = table(console, "defense", *attacks, right=attacks, wrap=["defense", *attacks])
+        for defense in dict.fromkeys(defense for defense, _ in cells):
+            texts = [cell_text(cells.get((defense, attack)), RANKINGS[rank_by], rank_by) for attack in attacks]
+            styles = {"failed": "red", "n/a": "dim", "": "dim"}
+            grid.add_row(defense, *(Text(text, style=styles.get(text, "")) for text in texts))
+        console.print(grid)
+        console.print(setting, style="dim")
+        console.print()
+
+
+def cell_text(record: Record | None, find: Callable[[Record], Estimate | None], rank_by: str) -> str:
+    """Return one number of a record as the grid shows it; "" where nothing was run."""
+    if record is None:
+        return ""
+    if record.status == "failed":
+        return "failed"
+    estimate = find(record)
+    if estimate is None or estimate.value is None:
+        return "n/a"
+    return f"{estimate.value:.3f}" if rank_by == "auc" else f"{100 * estimate.value:.1f}%"
+
+
+def paragraphs(console: Console, text: str, indent: str = "") -> str:
+    """Return text with its paragraphs filled to the console; what is indented, such as code, stays as it is."""
+    width = min(console.width, PARAGRAPH)
+    parts = []
+    for part in re.split(r"\n\s*\n", text.strip()):
+        kept = any(line.startswith((" ", "- ")) for line in part.splitlines())
+        parts.append(
+            textwrap.indent(part, indent)
+            if kept
+            else textwrap.fill(" ".join(part.split()), width, initial_indent=indent, subsequent_indent=indent)
+        )
+    return "\n\n".join(parts)
+
+
+def warn_problems() -> None:
+    """Print one line on stderr for each plugin, or part of one, that is left out."""
+    from privbench.plugins import catalogue
+
+    for problem in catalogue().problems:
+        click.echo(f"Warning: plugin {problem.plugin!r}: {problem.reason}", err=True)
+
+
+def kind_of(word: str) -> str | None:
+    """Return the kind that a word names, in singular or plural, or None."""
+    return word if word in KINDS else PLURALS.get(word)
+
+
+def find(text: str, also: Iterable[str] = ()) -> tuple[str, str]:
+    """Return (kind, rest) for "lira", "attack:lira" or "relaxloss:alpha=2".
+
+    Raises UnknownName, with the nearest name of any kind or word of `also`, and UsageError where two kinds share
+    a name.
+    """
+    from privbench.plugins import catalogue
+
+    head, _, rest = text.partition(":")
+    kind = kind_of(head)
+    if kind and rest and "=" not in rest.partition(":")[0]:
+        return kind, rest
+    found = catalogue()
+    name = re.split(r"[:+]", text.strip(), maxsplit=1)[0]
+    known = [*found.components, *found.clashes]
+    kinds = [kind for kind in KINDS if (kind, name) in known]
+    if not kinds:
+        hint = did_you_mean(name, {*also, *(name for _, name in known)})
+        raise UnknownName(f"No task, defense, attack or audit named {name!r}.{hint} `privbench list` shows them all.")
+    if len(kinds) > 1:
+        choices = " or ".join(f"{kind}:{text}" for kind in kinds)
+        raise UsageError(f"{name!r} is the name of several things; say which: {choices}.")
+    return kinds[0], text
+
+
+def complete_components(kind: str) -> Callable[[click.Context, click.Parameter, str], list[CompletionItem]]:
+    """Return a `shell_complete` function for the names of one kind of component, and "all"."""
+
+    def complete(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        return [item for item in (*_items(kind), _item("all", "every installed one")) if _starts(item, incomplete)]
+
+    return complete
+
+
+def complete_names(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Complete the name of a component of any kind."""
+    return [item for kind in KINDS for item in _items(kind) if _starts(item, incomplete)]
+
+
+def summary(cls: type) -> str:
+    """Return the first line of a component's docstring, without its full stop."""
+    return (cls.__doc__ or "").strip().partition("\n")[0].rstrip(".")
+
+
+def size_text(size: float) -> str:
+    """Return bytes as people read them: "1.4 MB"."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:  # noqa: PLR2004 - SI prefixes
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
+
+
+def count_text(count: int, noun: str) -> str:
+    """Return "1 model" or "2 models"."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def _items(kind: str) -> list[CompletionItem]:
+    from privbench.plugins import catalogue
+
+    return [_item(name, summary(entry.cls)) for name, entry in catalogue().of(kind).items()]
+
+
+def _item(value: Any, text: str) -> CompletionItem:
+    from click.shell_completion import CompletionItem
+
+    return CompletionItem(value, help=text)
+
+
+def _starts(item: CompletionItem, incomplete: str) -> bool:
+    return str(item.value).startswith(incomplete)

@@ -1,0 +1,161 @@
+"""`privbench doctor`: what is installed, what it runs on, and what is broken."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from privbench import __version__
+from privbench.cli import console as out
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rich.console import Console
+
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "pandas",
+    "safetensors",
+    "pydantic",
+    "click",
+    "rich",
+)
+BROKEN = 1
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_context
+def doctor(ctx: click.Context, *, as_json: bool) -> None:
+    """Show versions, devices, the store, data and plugins, and what is broken. Exit code 1 if anything is."""
+    report = examine()
+    if as_json:
+        click.echo(json.dumps(report, indent=2))
+    else:
+        _show(out.stdout(), report)
+    if report["problems"]:
+        ctx.exit(BROKEN)
+
+
+def examine() -> dict[str, Any]:
+    """Return all that the command shows, JSON-able; `problems` lists what is broken, in words."""
+    from privbench.plugins import catalogue
+
+    found = catalogue()
+    broken = [{"plugin": problem.plugin, "reason": problem.reason} for problem in found.problems]
+    problems = [f"plugin {problem.plugin!r}: {problem.reason}" for problem in found.problems]
+    versions = {name: _version(name) for name in PACKAGES}
+    problems += [f"{name} is not installed" for name, version in versions.items() if version is None]
+    devices = _devices(problems)
+    return {
+        "privbench": __version__,
+        "python": platform.python_version(),
+        "executable": sys.executable,
+        "platform": platform.platform(),
+        "packages": versions,
+        "devices": devices,
+        "store": _store(problems),
+        "data": str(_data_root()),
+        "plugins": found.plugins,
+        "broken": broken,
+        "components": {kind: len(found.of(kind)) for kind in out.KINDS},
+        "problems": problems,
+    }
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _devices(problems: list[str]) -> dict[str, Any]:
+    """Return what torch can compute on."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    found: dict[str, Any] = {"cpu": cores, "cuda": [], "mps": False}
+    try:
+        import torch
+    except Exception as error:  # noqa: BLE001 - a broken installation raises anything, and that is what we report
+        problems.append(f"torch cannot be imported: {' '.join(str(error).split())}")
+        return found
+    if torch.cuda.is_available():
+        for index in range(torch.cuda.device_count()):
+            card = torch.cuda.get_device_properties(index)
+            found["cuda"].append({"name": card.name, "memory": card.total_memory})
+    found["mps"] = bool(torch.backends.mps.is_available())
+    return found
+
+
+def _store(problems: list[str]) -> dict[str, Any]:
+    """Return where the store lies and how much it holds."""
+    from privbench.store import Store, default_root
+
+    root = default_root()
+    if not root.exists():
+        return {"path": str(root), "artifacts": 0, "size": 0}
+    if not root.is_dir() or not os.access(root, os.W_OK):
+        problems.append(f"store {root}: no folder that can be written to; give another with --store")
+        return {"path": str(root), "artifacts": 0, "size": 0}
+    sizes = [artifact.size for artifact in Store(root).artifacts()]
+    return {"path": str(root), "artifacts": len(sizes), "size": sum(sizes)}
+
+
+def _data_root() -> Path:
+    from privbench.tasks.files import data_root
+
+    return data_root()
+
+
+def _show(console: Console, report: dict[str, Any]) -> None:
+    _heading(console, "privbench", report["privbench"])
+    _rows(console, {"python": f"{report['python']}  {report['executable']}", "platform": report["platform"]})
+    _heading(console, "Packages")
+    _rows(console, {name: version or "missing" for name, version in report["packages"].items()})
+    _heading(console, "Devices")
+    _rows(console, _device_rows(report["devices"]))
+    _heading(console, "Places")
+    store = report["store"]
+    held = f"{out.count_text(store['artifacts'], 'artifact')}, {out.size_text(store['size'])}"
+    _rows(console, {"store": f"{store['path']}  ({held})", "data": report["data"]})
+    _heading(console, "Plugins", ", ".join(out.count_text(n, kind) for kind, n in report["components"].items()))
+    _rows(console, report["plugins"] or {"none": ""})
+    if report["problems"]:
+        console.print("Broken", style="bold red")
+        for problem in report["problems"]:
+            console.print(f"  {problem}", soft_wrap=True)
+    else:
+        console.print("Nothing is broken.", style="green")
+
+
+def _heading(console: Console, title: str, note: str = "") -> None:
+    console.print(title, style="bold cyan", end="  " if note else "\n")
+    if note:
+        console.print(note, soft_wrap=True)
+
+
+def _rows(console: Console, rows: dict[str, str]) -> None:
+    wide = max(map(len, rows))
+    for name, value in rows.items():
+        console.print(f"  {name:<{wide}}  {value}", soft_wrap=True)
+    console.print()
+
+
+def _device_rows(devices: dict[str, Any]) -> dict[str, str]:
+    cards = [f"{card['name']}, {out.size_text(card['memory'])}" for card in devices["cuda"]]
+    return {
+        "cpu": out.count_text(devices["cpu"], "core"),
+        "cuda": "; ".join(cards) or "no",
+        "mps": "yes" if devices["mps"] else "no",
+    }

@@ -1,0 +1,31 @@
+"""Threat models in words: what `Needs` says, as the list, the record and the leaderboard print it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from privbench.api import Needs
+
+
+def threat_model(needs: Needs) -> str:
+    """Return what an attacker is given, in words: "logits, 2 queries each, adaptive shadows".
+
+    One query per example as it is, and no shadows, are the least that there is and go without saying.
+    """
+    parts = ["labels only" if needs.answers == "labels" else "logits"]
+    if needs.queries == "task":
+        parts.append("queries augmented as in training")
+    elif needs.queries != 1:
+        parts.append(f"{needs.queries} queries each")
+    if needs.shadows != "none":
+        parts.append(f"{needs.shadows} shadows")
+    extras = {
+        "examples": "the examples themselves",
+        "reference": "reference examples",
+        "query": "chosen queries",
+        "model": "white box",
+        "synthetic": "synthetic data",
+    }
+    parts.extend(words for field, words in extras.items() if getattr(needs, field))
+    return ", ".join(parts)
