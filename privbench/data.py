@@ -65,6 +65,11 @@ class Dataset:
 
     def __post_init__(self) -> None:
         check_arrays(self.examples, self.classes, self.name)
+        last = len(self.examples) - 1
+        for role in ROLES:
+            rows = self.rows(role)
+            if len(rows) and (not np.issubdtype(rows.dtype, np.integer) or rows.min() < 0 or rows.max() > last):
+                raise DataError(f"{self.name}: role {role!r} must hold row numbers, integers from 0 to {last}.")
         rows = np.concatenate([self.rows(role) for role in ROLES])
         if len(np.unique(rows)) != len(rows):
             raise DataError(f"{self.name}: the roles {', '.join(ROLES)} share examples; they must be disjoint.")

@@ -2,88 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
+from privbench.answers import Answers, Array, LogitStack, Signal, read_only
 from privbench.errors import UndeclaredEvidence
 from privbench.seeds import numpy_generator
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from torch import nn
 
     from privbench.api import Needs
     from privbench.data import Examples
 
-Array: TypeAlias = npt.NDArray[Any]
-Signal: TypeAlias = Callable[[Array, Array], Array]
-"""A pure function of each example alone: logits (n, q, c) and labels (n,) -> (n, q). See `privbench.signals`."""
-
-CHUNK_BYTES = 64 * 2**20
-
-
-class Answers:
-    """One model's logits on one set of examples, read from disk when asked for.
-
-    load: returns logits (n, q, c) float32, usually memory-mapped. labels: (n,) int64.
-    """
-
-    def __init__(self, load: Callable[[], Array], labels: Array) -> None:
-        self._load = load
-        self._labels = labels
-        self._signals: dict[Signal, Array] = {}
-
-    @property
-    def logits(self) -> Array:
-        """(n, q, c) float32, read-only."""
-        return _read_only(self._load())
-
-    def signal(self, function: Signal) -> Array:
-        """Return (n, q) float64, computed once however many targets ask, in chunks to bound memory; read-only."""
-        if function not in self._signals:
-            logits = self._load()
-            rows = max(1, CHUNK_BYTES // max(1, logits[:1].nbytes))
-            parts = [
-                np.asarray(function(logits[at : at + rows], self._labels[at : at + rows]), dtype=np.float64)
-                for at in range(0, len(logits), rows)
-            ]
-            self._signals[function] = _read_only(np.concatenate(parts))
-        return self._signals[function]
-
-
-class LogitStack:
-    """The logits of several models, (s, n, q, c) float32, of which only what is indexed is read.
-
-    `stack[:, 10:20]` reads ten examples of every model; `np.asarray(stack)` reads everything.
-    """
-
-    def __init__(self, answers: Sequence[Answers]) -> None:
-        self._answers = tuple(answers)
-
-    @cached_property
-    def shape(self) -> tuple[int, ...]:
-        """(s, n, q, c)."""
-        return (len(self._answers), *(self._answers[0].logits.shape if self._answers else ()))
-
-    def __len__(self) -> int:
-        return len(self._answers)
-
-    def __getitem__(self, key: Any) -> Array:
-        models, rest = (key[0], key[1:]) if isinstance(key, tuple) else (key, ())
-        chosen = np.arange(len(self))[models]
-        if np.ndim(chosen) == 0:
-            return self._answers[int(chosen)].logits[rest]
-        return np.stack([np.array(self._answers[i].logits[rest]) for i in chosen])
-
-    def __iter__(self) -> Iterator[Array]:
-        return (answers.logits for answers in self._answers)
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
-        everything = self[:]
-        return everything if dtype is None else everything.astype(dtype)
+__all__ = ["Answered", "Answers", "Evidence", "LogitStack", "Signal"]
 
 
 class Answered:
@@ -99,7 +34,7 @@ class Answered:
         x: Array | None = None,
     ) -> None:
         self._needs, self._x, self._target, self._shadows = needs, x, target, tuple(shadows)
-        self.labels = _read_only(labels)
+        self.labels = read_only(labels)
         """(n,) int64: true labels."""
 
     @property
@@ -107,7 +42,7 @@ class Answered:
         """Inputs, as in `Examples.x`. Needs `examples` (or, of the reference set, `reference`)."""
         if self._x is None:
             raise UndeclaredEvidence("This attack does not declare Needs(examples=True).")
-        return _read_only(self._x)
+        return read_only(self._x)
 
     @property
     def logits(self) -> Array:
@@ -176,7 +111,7 @@ class Evidence(Answered):
         self._require(shadows=True)
         if self._shadow_member is None:
             raise UndeclaredEvidence("This target has no shadows.")
-        return _read_only(self._shadow_member)
+        return read_only(self._shadow_member)
 
     @property
     def reference(self) -> Answered:
@@ -219,9 +154,3 @@ class Evidence(Answered):
         if shadow is None and self._needs.answers == "labels":
             return np.asarray(logits.argmax(axis=-1))
         return logits
-
-
-def _read_only(array: Array) -> Array:
-    view = array.view()
-    view.flags.writeable = False
-    return view

@@ -26,7 +26,7 @@ def option(default: Any, help: str, *, keyed: bool = True, **constraints: Any) -
     `help` is shown by `privbench list`; `constraints` are pydantic's (`ge`, `gt`, `le`, `lt`, `pattern`, ...).
     `keyed=False` is for what cannot change a result, such as where a file lies: it stays out of cache keys.
     """
-    return Field(default, description=help, json_schema_extra={"keyed": keyed}, **constraints)
+    return Field(default, description=help, kw_only=True, json_schema_extra={"keyed": keyed}, **constraints)
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(option, Field))

@@ -11,7 +11,7 @@ import importlib.metadata
 import os
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pluggy
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 GROUP = "privbench"
 BUILTIN = "privbench"
+BUILTIN_MODULE = "privbench.builtins"
 KINDS = {
     "task": "register_tasks",
     "defense": "register_defenses",
@@ -62,8 +63,9 @@ class Catalogue:
     problems: list[Problem] = field(default_factory=list)
 
     def of(self, kind: str) -> dict[str, Registered]:
-        """Return the components of one kind by name, sorted."""
-        return {name: entry for (k, name), entry in sorted(self.components.items()) if k == kind}
+        """Return the components of one kind by name, sorted; without names that two plugins claim."""
+        entries = sorted(self.components.items())
+        return {name: entry for (k, name), entry in entries if k == kind and (k, name) not in self.clashes}
 
     def get(self, kind: str, name: str) -> Registered:
         """Return one component. Raises UnknownName with a suggestion, PluginError where two plugins clash."""
@@ -83,7 +85,9 @@ class Catalogue:
             self.components[key] = entry
             return
         text = f"{entry.kind} {entry.name!r} is registered by both plugin {other.plugin!r} and plugin {entry.plugin!r}"
-        if other.plugin == BUILTIN:
+        if other.plugin == entry.plugin:
+            text = f"{entry.kind} {entry.name!r} is registered twice; the first stays."
+        elif other.plugin == BUILTIN:
             text += "; the built-in one stays."
         else:
             text += f"; uninstall one, or set PRIVBENCH_PLUGINS={other.plugin}."
@@ -102,16 +106,12 @@ def load(entry_points: Iterable[importlib.metadata.EntryPoint]) -> Catalogue:
     found = Catalogue()
     manager = pluggy.PluginManager(GROUP)
     manager.add_hookspecs(hookspecs)
-    for entry_point in sorted(_wanted(entry_points), key=lambda e: (e.name != BUILTIN, e.name)):
-        try:
-            manager.register(entry_point.load(), name=entry_point.name)
-            manager.check_pending()
-        except Exception as error:  # noqa: BLE001 - whatever a plugin does wrong, the others go on
-            if manager.has_plugin(entry_point.name):
-                manager.unregister(name=entry_point.name)
-            found.problems.append(Problem(entry_point.name, _reason(error)))
-            continue
-        found.plugins[entry_point.name] = entry_point.dist.version if entry_point.dist else __version__
+    for entry_point in sorted(_wanted(entry_points), key=lambda e: (e.value != BUILTIN_MODULE, e.name, e.value)):
+        reason = _register(manager, entry_point)
+        if reason:
+            found.problems.append(Problem(entry_point.name, reason))
+        else:
+            found.plugins[entry_point.name] = entry_point.dist.version if entry_point.dist else __version__
     for kind, hook in KINDS.items():
         implementations = getattr(manager.hook, hook).get_hookimpls()
         for implementation in sorted(implementations, key=lambda i: (i.plugin_name != BUILTIN, i.plugin_name)):
@@ -128,7 +128,9 @@ def resolve(kind: str, text: str, options: Mapping[str, Any] | None = None) -> A
         from privbench.defenses.chain import chain
 
         parts = re.split(r"\+(?=[a-z])", text)
-        return chain([_one(kind, part, options if len(parts) == 1 else None) for part in parts])
+        if options and len(parts) > 1:
+            raise BadOption(f"{text!r} is a chain: write its options into the text, as in 'a:option=value+b'.")
+        return chain([_one(kind, part, options) for part in parts])
     return _one(kind, text, options)
 
 
@@ -154,6 +156,23 @@ def _options(text: str, rest: str) -> Iterator[tuple[str, str]]:
         yield key.strip().replace("-", "_"), value.strip()
 
 
+def _register(manager: pluggy.PluginManager, entry_point: importlib.metadata.EntryPoint) -> str:
+    """Load one plugin; return what is wrong with it, or nothing. One that is refused leaves no trace."""
+    if manager.has_plugin(entry_point.name):
+        return f"another plugin is named {entry_point.name!r} too; {entry_point.value!r} is left out."
+    try:
+        module = entry_point.load()
+        manager.register(module, name=entry_point.name)
+        manager.check_pending()
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a plugin does wrong, the others go on
+        if manager.has_plugin(entry_point.name):
+            manager.unregister(name=entry_point.name)
+        return _reason(error)
+    if not manager.get_hookcallers(module):
+        return f"{entry_point.value!r} registers nothing; decorate its hooks with @privbench.hookimpl."
+    return ""
+
+
 def _wanted(entry_points: Iterable[importlib.metadata.EntryPoint]) -> Iterator[importlib.metadata.EntryPoint]:
     """Leave out what PRIVBENCH_PLUGINS leaves out, and an entry point that the metadata lists twice."""
     narrowed = os.environ.get("PRIVBENCH_PLUGINS")
@@ -169,8 +188,8 @@ def _wanted(entry_points: Iterable[importlib.metadata.EntryPoint]) -> Iterator[i
 def _collect(found: Catalogue, kind: str, implementation: pluggy.HookImpl) -> None:
     plugin = implementation.plugin_name
     try:
-        classes = list(implementation.function())
-    except Exception as error:  # noqa: BLE001
+        classes = list(cast("Iterable[Any]", implementation.function()))
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - as above
         found.problems.append(Problem(plugin, f"{KINDS[kind]}: {_reason(error)}"))
         return
     for cls in classes:
@@ -186,11 +205,12 @@ def _fault(cls: Any) -> str:
         return f"{cls!r} is no class; return the classes themselves, not instances."
     if not hasattr(cls, "__pydantic_fields__"):
         return f"{cls.__qualname__} is no component; decorate it with @privbench.api.component."
-    if not _NAME.fullmatch(cls.name):  # type: ignore[attr-defined]
-        return f"{cls.__qualname__} is named {cls.name!r}; use lower-case letters, digits and '-'."  # type: ignore[attr-defined]
+    name = getattr(cls, "name", None)
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        return f"{cls.__qualname__} is named {name!r}; use lower-case letters, digits and '-'."
     return ""
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: BaseException) -> str:
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import numbers
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 def derive(seed: int, *purpose: object) -> int:
     """Return an independent 63-bit seed for one purpose: `derive(0, "pair", 3)`."""
-    text = json.dumps([seed, *purpose], default=str)
+    text = json.dumps([seed, *purpose], default=_plain)
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
@@ -43,7 +44,13 @@ def seeded(seed: int, *purpose: object, device: str = "cpu") -> Iterator[None]:
     import torch
 
     kind = torch.device(device).type
-    devices = list(range(torch.cuda.device_count())) if kind == "cuda" else []
-    with torch.random.fork_rng(devices=devices, device_type=kind if kind == "cuda" else "cuda"):
-        torch.manual_seed(derive(seed, *purpose))
+    devices = {"cuda": range(torch.cuda.device_count()), "mps": range(1)}.get(kind, ())
+    with torch.random.fork_rng(devices=devices, device_type=kind if devices else "cuda"):
+        # torch.manual_seed would seed every GPU too, which a run on the CPU has not saved.
+        (torch.manual_seed if devices else torch.default_generator.manual_seed)(derive(seed, *purpose))
         yield
+
+
+def _plain(value: object) -> object:
+    """Read NumPy's integers as Python's, so that `np.int64(3)` and `3` give one seed."""
+    return int(value) if isinstance(value, numbers.Integral) else str(value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from privbench.errors import BadOption
+from privbench.errors import BadOption, PluginError
 from privbench.options import spec
 
 if TYPE_CHECKING:
@@ -51,7 +51,13 @@ class Chain:
 
 
 def chain(parts: Sequence[Any]) -> Any:
-    """Return one defense from its parts. Raises BadOption for a training stage that is not the last."""
+    """Return one defense from its parts.
+
+    Raises BadOption for a training stage that is not the last, PluginError for a part without any stage.
+    """
+    for part in parts:
+        if not hasattr(part, "prepare") and not hasattr(part, "fit"):
+            raise PluginError(f"Defense {part.name!r} has neither 'prepare' nor 'fit', so it would defend nothing.")
     for part in parts[:-1]:
         if not hasattr(part, "prepare"):
             names = "+".join(p.name for p in parts)

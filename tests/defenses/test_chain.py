@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+import pytest
+
+from privbench.context import Context
+from privbench.data import Examples
+from privbench.defenses.chain import chain
+from privbench.errors import BadOption, PluginError
+from privbench.options import component, option, spec
+
+EXAMPLES = Examples(np.zeros((2, 1), dtype=np.float32), np.array([0, 1]))
+
+
+@component
+class Add:
+    """A data stage."""
+
+    name: ClassVar[str] = "add"
+    much: float = option(1.0, "what is added")
+
+    def prepare(self, task, members, ctx):
+        assert task == "task"
+        return Examples(members.x * 2 + np.float32(self.much), members.y)
+
+
+@component
+class Train:
+    """A training stage, which returns what it was given."""
+
+    name: ClassVar[str] = "train"
+
+    def fit(self, task, examples, ctx):
+        return task, examples.x.tolist(), ctx.purpose
+
+    def empty(self, task):
+        return f"empty {task}"
+
+
+@component
+class Whole(Train):
+    """Both stages."""
+
+    name: ClassVar[str] = "whole"
+
+    def prepare(self, task, members, ctx):
+        return Examples(members.x + 100, members.y)
+
+
+def test_every_data_stage_runs_in_order_then_the_last_parts_training():
+    made = chain([Add(much=1), Add(much=5), Train()])
+    task, x, purpose = made.fit("task", EXAMPLES, Context())
+    assert (task, x) == ("task", [[7.0], [7.0]])
+    assert purpose == ("2.train",)
+    assert made.empty("task") == "empty task"
+
+
+def test_a_part_with_both_stages_prepares_then_fits():
+    assert chain([Add(), Whole()]).fit("task", EXAMPLES, Context())[1] == [[101.0], [101.0]]
+    assert chain([Whole()]).fit("task", EXAMPLES, Context())[1] == [[100.0], [100.0]]
+
+
+def test_each_stage_has_seeds_of_its_own():
+    drawn = []
+
+    @component
+    class Draw:
+        name: ClassVar[str] = "draw"
+
+        def prepare(self, task, members, ctx):
+            drawn.append(ctx.rng("x").random())
+            return members
+
+    chain([Draw(), Draw(), Train()]).fit("task", EXAMPLES, Context())
+    chain([Draw(), Draw(), Train()]).fit("task", EXAMPLES, Context())
+    assert len(drawn) == 4
+    assert drawn[:2] == drawn[2:]
+    assert drawn[0] != drawn[1]
+
+
+def test_a_single_training_stage_is_no_chain():
+    train = Train()
+    assert chain([train]) is train
+
+
+def test_names_are_as_on_the_command_line():
+    made = chain([Add(much=2.5), Train()])
+    assert (made.name, spec(made)) == ("add+train", "add:much=2.5+train")
+    assert made == chain([Add(much=2.5), Train()])
+    assert hash(made) != hash(chain([Add(), Train()]))
+
+
+def test_a_data_stage_alone_is_followed_by_plain_training():
+    made = chain([Add()])
+    assert made.name == "add+ce"
+    assert spec(made) == "add+ce"
+
+
+def test_a_training_stage_stands_last():
+    with pytest.raises(BadOption, match=r"'train\+add': 'train' trains the released model, so it must stand last"):
+        chain([Train(), Add()])
+
+
+def test_a_part_without_any_stage_is_refused():
+    @component
+    class Idle:
+        name: ClassVar[str] = "idle"
+
+        def fitt(self, task, examples, ctx):
+            """Misspelt."""
+
+    for parts in ([Idle()], [Add(), Idle()], [Idle(), Train()]):
+        with pytest.raises(PluginError, match="'idle' has neither 'prepare' nor 'fit'"):
+            chain(parts)
