@@ -106,11 +106,11 @@ def verify(ctx: click.Context, root: Path | None) -> None:
     """Compare every artifact with its checksum: one line for each that is damaged, and exit code 1."""
     store = _open(root)
     checked = bad = 0
-    for artifact, problem in store.verify() if store else ():
+    for _, problem in store.verify() if store else ():
         checked += 1
         if problem:
             bad += 1
-            click.echo(f"{_place(artifact)}: {problem}")
+            click.echo(problem)
     click.echo(f"{out.count_text(checked, 'artifact')} checked, {bad or 'none'} damaged.")
     if bad:
         click.echo("`privbench run` makes a damaged artifact again by itself when it needs it.", err=True)
@@ -163,7 +163,7 @@ def prune(
 def _filter(
     older_than: dt.timedelta | None, tasks: Iterable[str], defenses: Iterable[str], kinds: Iterable[str]
 ) -> Callable[[Artifact], bool]:
-    limit = None if older_than is None else dt.datetime.now(dt.timezone.utc) - older_than
+    limit = None if older_than is None else _now() - older_than
 
     def chosen(artifact: Artifact) -> bool:
         task, defense, kind = _row(artifact)
@@ -199,15 +199,6 @@ def _open(root: Path | None) -> Store | None:
     return None
 
 
-def _place(artifact: Artifact) -> str:
-    """Return what an artifact was for: "digits, relaxloss, model 3"."""
-    task, defense, kind = _row(artifact)
-    if not artifact.manifest:
-        return f"{kind} of an unknown task"
-    index = artifact.manifest.get("index")
-    return ", ".join((task, defense, kind if index is None else f"{kind} {index}"))
-
-
 def _row(artifact: Artifact) -> Row:
     return Row(_spec(artifact, "task"), _spec(artifact, "defense"), artifact.kind)
 
@@ -230,8 +221,12 @@ def _total(artifacts: Iterable[Artifact]) -> str:
     return f"{out.count_text(len(sizes), 'artifact')} ({out.size_text(sum(sizes))})"
 
 
+def _now() -> dt.datetime:
+    return dt.datetime.now(dt.timezone.utc)
+
+
 def _ago(moment: dt.datetime) -> str:
-    seconds = max(0.0, (dt.datetime.now(dt.timezone.utc) - moment).total_seconds())
+    seconds = max(0.0, (_now() - moment).total_seconds())
     for span, unit in ((86400, "day"), (3600, "hour"), (60, "minute")):
         if seconds >= span:
             return f"{out.count_text(int(seconds // span), unit)} ago"

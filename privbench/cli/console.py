@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from privbench.metrics import Estimate
-    from privbench.record import Record
-
 KINDS = ("task", "defense", "attack", "audit")
 PLURALS = {"tasks": "task", "defenses": "defense", "attacks": "attack", "audits": "audit"}
 PARAGRAPH = 100
@@ -42,7 +39,9 @@ def table(console: Console, *columns: str, right: Sequence[str] = (), wrap: Sequ
     from rich.table import Table
 
     lined = console.width < UNLIMITED
-    made = Table(box=box.SIMPLE_HEAD if lined else None, pad_edge=False, header_style="bold" if lined else "")
+    made = Table(
+        box=box.SIMPLE_HEAD if lined else None, pad_edge=False, show_edge=False, header_style="bold" if lined else ""
+    )
     for name in columns:
         made.add_column(
             name,
@@ -51,41 +50,6 @@ def table(console: Console, *columns: str, right: Sequence[str] = (), wrap: Sequ
             overflow="fold" if name in wrap else "ellipsis",
         )
     return made
-
-
-def print_cells(console: Console, records: Iterable[Record], rank_by: str = "tpr@1%") -> None:
-    """Print every attack on every defense by one number: a grid of defenses x attacks for each setting."""
-    from rich.text import Text
-
-    from privbench.leaderboard import RANKINGS, SHOWN, setting_text, title
-
-    settings: dict[tuple[str, str], dict[tuple[str, str], Record]] = {}
-    for record in records:
-        cells = settings.setdefault((title(record), setting_text(record)), {})
-        cells[record.defense.spec, record.attack.spec] = record
-    for (task, setting), cells in settings.items():
-        attacks = list(dict.fromkeys(attack for _, attack in cells))
-        console.print(f"{task}: {SHOWN[rank_by]} of every attack", style="bold")
-        grid = table(console, "defense", *attacks, right=attacks, wrap=["defense", *attacks])
-        for defense in dict.fromkeys(defense for defense, _ in cells):
-            texts = [cell_text(cells.get((defense, attack)), RANKINGS[rank_by], rank_by) for attack in attacks]
-            styles = {"failed": "red", "n/a": "dim", "": "dim"}
-            grid.add_row(defense, *(Text(text, style=styles.get(text, "")) for text in texts))
-        console.print(grid)
-        console.print(setting, style="dim")
-        console.print()
-
-
-def cell_text(record: Record | None, find: Callable[[Record], Estimate | None], rank_by: str) -> str:
-    """Return one number of a record as the grid shows it; "" where nothing was run."""
-    if record is None:
-        return ""
-    if record.status == "failed":
-        return "failed"
-    estimate = find(record)
-    if estimate is None or estimate.value is None:
-        return "n/a"
-    return f"{estimate.value:.3f}" if rank_by == "auc" else f"{100 * estimate.value:.1f}%"
 
 
 def paragraphs(console: Console, text: str, indent: str = "") -> str:

@@ -113,7 +113,7 @@ def _store(problems: list[str]) -> dict[str, Any]:
 
 
 def _data_root() -> Path:
-    from privbench.tasks.files import data_root
+    from privbench.tasks.downloads import data_root
 
     return data_root()
 

@@ -9,12 +9,13 @@ import click
 
 from privbench.cli import console as out
 from privbench.errors import UnknownName, UsageError
-from privbench.leaderboard import FORMATS, RANKINGS
+from privbench.leaderboard import RANKINGS
+from privbench.report.tables import FORMATS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from privbench.record import Record
+    import pandas as pd
 
 F = TypeVar("F", bound="Callable[..., None]")
 
@@ -58,13 +59,9 @@ def show(paths: tuple[Path, ...], *, rank_by: str, cells: bool) -> None:
 
     PATHS are records or folders of them: ./privbench-results and ./leaderboards, as far as they exist, by default.
     """
-    from privbench.leaderboard import frame, render
+    from privbench.report.tables import render
 
-    console, records = out.stdout(), _load(paths)
-    if cells:
-        out.print_cells(console, records, rank_by)
-    else:
-        console.print(render(frame(records, rank_by=rank_by)))
+    out.stdout().print(render(_table(paths, rank_by, cells=cells)))
 
 
 @leaderboard.command()
@@ -76,10 +73,9 @@ def export(paths: tuple[Path, ...], *, rank_by: str, cells: bool, form: str, out
 
     PATHS are as for `show`.
     """
-    from privbench import leaderboard as tables
+    from privbench.report import tables
 
-    records = _load(paths)
-    text = tables.export(tables.cells(records) if cells else tables.frame(records, rank_by=rank_by), form)
+    text = tables.export(_table(paths, rank_by, cells=cells), form)
     if output is None:
         click.echo(text, nl=False)
         return
@@ -90,14 +86,15 @@ def export(paths: tuple[Path, ...], *, rank_by: str, cells: bool, form: str, out
     click.echo(f"Wrote {output}.", err=True)
 
 
-def _load(paths: tuple[Path, ...]) -> list[Record]:
+def _table(paths: tuple[Path, ...], rank_by: str, *, cells: bool) -> pd.DataFrame:
+    from privbench import leaderboard as rankings
     from privbench.record import load
 
     places = paths or _default_paths()
     records = load(places)
     if not records:
         raise UnknownName(f"No records in {', '.join(map(str, places))}. `privbench run` writes them.")
-    return records
+    return rankings.cells(records) if cells else rankings.frame(records, rank_by=rank_by)
 
 
 def _default_paths() -> list[Path]:

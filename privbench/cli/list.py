@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from privbench.options import OptionInfo
     from privbench.plugins import Registered
 
+CHOICES = 24
+"""Columns for what an option takes; more wraps, and leaves room for the help."""
 EPILOG = """\b
 Examples:
   privbench list
@@ -141,7 +143,7 @@ def _overview(console: Console, kinds: Sequence[str]) -> None:
         for name, entry in entries.items():
             plugin = [f"{entry.plugin} {entry.version}"] if foreign else []
             rows.add_row(name, *([_threat(entry.cls)] if needed else []), *plugin, out.summary(entry.cls))
-        console.print(rows)
+        console.print(rows, "", sep="\n")
     console.print(f"Options of each: privbench list {kinds[0] if len(kinds) == 1 else 'KIND'} NAME", style="dim")
 
 
@@ -153,6 +155,8 @@ def _threat(cls: type) -> str:
 
 
 def _show(console: Console, entry: Registered) -> None:
+    from rich.text import Text
+
     from privbench.options import option_infos
     from privbench.recipe import Recipe
 
@@ -161,18 +165,17 @@ def _show(console: Console, entry: Registered) -> None:
     console.print(f"   from plugin {entry.plugin} {entry.version}", style="dim")
     console.print()
     console.print(out.paragraphs(console, inspect.cleandoc(cls.__doc__ or "No description.")))
-    console.print()
     facts = {"sees": _threat(cls) if hasattr(cls, "needs") else "", "paper": str(getattr(cls, "paper", "") or "")}
-    for label, text in facts.items():
-        if text:
-            console.print(f"{label.capitalize()}: ", style="bold", end="")
-            console.print(text)
+    lines = [Text.assemble((f"{label.capitalize()}: ", "bold"), text) for label, text in facts.items() if text]
+    if lines:
+        console.print("", *lines, sep="\n")
     infos = option_infos(cls)
     shared = {info.name for info in option_infos(Recipe)} if entry.kind == "task" else set()
-    _options(console, "Options", [info for info in infos if info.name not in shared])
+    own = [info for info in infos if info.name not in shared]
+    _options(console, "Options", own)
     _options(console, "Recipe, the same options for every task", [info for info in infos if info.name in shared])
     _presets(console, entry)
-    _usage(console, entry, infos)
+    _usage(console, entry, own)
 
 
 def _options(console: Console, title: str, infos: Sequence[OptionInfo]) -> None:
@@ -181,17 +184,18 @@ def _options(console: Console, title: str, infos: Sequence[OptionInfo]) -> None:
             console.print("\nIt has no options.")
         return
     console.print(f"\n{title}", style="bold cyan")
-    columns = ("option", "type", "default", "range", "what it is")
-    rows = out.table(console, *columns, wrap=["type", "default", "what it is"])
+    rows = out.table(console, "option", "takes", "default", "what it is", wrap=["takes", "default", "what it is"])
+    rows.columns[1].max_width = CHOICES if console.width < out.UNLIMITED else None
     for info in infos:
-        rows.add_row(info.name, info.type, _default(info), info.range, info.help)
+        takes = f"{info.type.replace('|', ' | ')} {info.range}".strip()
+        rows.add_row(info.name, takes, _default(info), info.help)
     console.print(rows)
 
 
 def _presets(console: Console, entry: Registered) -> None:
     presets = getattr(entry.cls, "presets", {})
     if presets:
-        console.print("Presets", style="bold cyan")
+        console.print("\nPresets", style="bold cyan")
         rows = out.table(console, "preset", "options", wrap=["options"])
         for name, values in presets.items():
             rows.add_row(name, ", ".join(f"{key}={_value(value)}" for key, value in values.items()) or "the defaults")
@@ -199,11 +203,13 @@ def _presets(console: Console, entry: Registered) -> None:
 
 
 def _usage(console: Console, entry: Registered, infos: Sequence[OptionInfo]) -> None:
+    if entry.kind == "audit":
+        return
     text = entry.name
     if infos:
         first = next((info for info in infos if _required(info)), infos[0])
         text += f":{first.name}={'...' if _required(first) else _value(first.default)}"
-    console.print(f"As in: privbench run --{entry.kind} {text}", style="dim")
+    console.print(f"\nAs in: privbench run --{entry.kind} {text}", style="dim")
 
 
 def _required(info: OptionInfo) -> bool:

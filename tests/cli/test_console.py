@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+import pytest
+from rich.console import Console
+
+from privbench.cli.console import UNLIMITED, count_text, paragraphs, size_text, stdout
+
+
+@pytest.mark.parametrize(
+    ("size", "text"), [(0, "0 B"), (999, "999 B"), (1400, "1.4 kB"), (2.5e9, "2.5 GB"), (3e12, "3.0 TB")]
+)
+def test_sizes(size, text):
+    assert size_text(size) == text
+
+
+def test_counts():
+    assert (count_text(1, "model"), count_text(0, "model")) == ("1 model", "0 models")
+
+
+def test_paragraphs_are_filled_and_code_stays():
+    text = "one two\nthree\n\n    x = 1\n    y = 2\n\nfour"
+    assert paragraphs(Console(width=9), text) == "one two\nthree\n\n    x = 1\n    y = 2\n\nfour"
+    assert paragraphs(Console(width=80), text).startswith("one two three\n")
+
+
+def test_a_pipe_has_no_width_but_columns_gives_one(monkeypatch, capsys):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    assert stdout().width == UNLIMITED
+    monkeypatch.setenv("COLUMNS", "80")
+    assert stdout().width == 80

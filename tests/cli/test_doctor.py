@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import json
+import platform
+
+import pytest
+from click.testing import CliRunner
+
+from privbench import __version__, plugins
+from privbench.cli import doctor, main
+from privbench.plugins import Catalogue, Problem
+from privbench.store import Store, save_json
+
+
+@pytest.fixture
+def found(monkeypatch, tmp_path):
+    catalogue = Catalogue(plugins={"privbench": "1.0", "other": "2.1"})
+    monkeypatch.setattr(plugins, "catalogue", lambda: catalogue)
+    monkeypatch.setenv("PRIVBENCH_STORE", str(tmp_path / "store"))
+    monkeypatch.setenv("PRIVBENCH_DATA", str(tmp_path / "data"))
+    return catalogue
+
+
+def run(*arguments):
+    return CliRunner().invoke(main, ["doctor", *arguments])
+
+
+def test_a_sound_installation(found, tmp_path):
+    result = run()
+    assert result.exit_code == 0, result.output
+    for part in (__version__, platform.python_version(), "torch", "other", "2.1", str(tmp_path / "data")):
+        assert part in result.stdout
+    assert result.stdout.endswith("Nothing is broken.\n")
+
+
+def test_a_broken_plugin_is_named_with_the_reason(found):
+    found.problems.append(Problem("bad", "ImportError: no module named 'x'"))
+    result = run()
+    assert result.exit_code == 1
+    assert "plugin 'bad': ImportError: no module named 'x'" in result.stdout
+    assert "Nothing is broken" not in result.stdout
+
+
+def test_json(found, tmp_path):
+    with Store(tmp_path / "store").write("model", {"index": 0}) as folder:
+        save_json(folder / "value", {})
+    report = json.loads(run("--json").stdout)
+    assert report["problems"] == []
+    assert report["broken"] == []
+    assert report["plugins"] == {"privbench": "1.0", "other": "2.1"}
+    assert report["store"]["artifacts"] == 1
+    assert report["store"]["size"] > 0
+    assert report["devices"]["cpu"] >= 1
+    assert report["packages"]["numpy"][0].isdigit()
+
+
+def test_json_says_so_with_its_exit_code_too(found):
+    found.problems.append(Problem("bad", "broken"))
+    result = run("--json")
+    assert result.exit_code == 1
+    assert json.loads(result.stdout)["broken"] == [{"plugin": "bad", "reason": "broken"}]
+
+
+def test_a_missing_package(found, monkeypatch):
+    monkeypatch.setattr(doctor, "PACKAGES", ("numpy", "no-such-package"))
+    result = run()
+    assert result.exit_code == 1
+    assert "no-such-package is not installed" in result.stdout
+
+
+def test_a_store_that_is_a_file(found, tmp_path):
+    (tmp_path / "store").write_text("")
+    result = run()
+    assert result.exit_code == 1
+    assert f"store {tmp_path / 'store'}: " in result.stdout
+
+
+def test_torch_that_cannot_be_imported(found, monkeypatch):
+    monkeypatch.setitem(doctor.sys.modules, "torch", None)
+    result = run()
+    assert result.exit_code == 1
+    assert "torch cannot be imported" in result.stdout
+
+
+def test_cards_are_listed():
+    devices = {"cpu": 1, "cuda": [{"name": "A100", "memory": 40_000_000_000}], "mps": False}
+    assert doctor._device_rows(devices) == {"cpu": "1 core", "cuda": "A100, 40.0 GB", "mps": "no"}
