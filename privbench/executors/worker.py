@@ -1,0 +1,106 @@
+"""What runs inside a worker process: receive a job, report its progress, send back how it ended."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+import traceback
+from multiprocessing import parent_process
+from multiprocessing.reduction import ForkingPickler
+from typing import TYPE_CHECKING, Any
+
+from privbench.errors import CellFailed, PrivbenchError
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+
+READY, PROGRESS, ENDED = "ready", "progress", "ended"
+INTERVAL = 0.2
+"""Seconds between two progress reports of a job that are sent; the others are dropped."""
+LONGEST = 500
+"""Characters of an error's message: some libraries print whole tensors."""
+
+
+def serve(connection: Connection[Any, Any]) -> None:
+    """Do jobs until the connection closes.
+
+    Tells the parent (READY,) once; then for each job (PROGRESS, done, stage) now and then, and at last
+    (ENDED, result, error, seconds).
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    try:
+        connection.send((READY,))
+        while True:
+            connection.send_bytes(_do(connection.recv_bytes(), connection))
+    except (EOFError, OSError):
+        return  # the parent has no more work, or is gone
+
+
+def one_line(error: BaseException) -> str:
+    """Return "Type: message" on one line."""
+    text = " ".join(str(error).split())
+    text = text if len(text) <= LONGEST else text[: LONGEST - 3] + "..."
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _do(content: bytes, connection: Connection[Any, Any]) -> bytes:
+    """Do one job, whatever happens in it, and return the message that says how it ended."""
+    reporter = _Reporter(connection)
+    start = time.perf_counter()
+    try:
+        function, job = ForkingPickler.loads(content)
+        start = time.perf_counter()  # loading imports torch, the first time
+        result = function(job, reporter)
+        seconds = time.perf_counter() - start
+        message = bytes(ForkingPickler.dumps((ENDED, result, None, seconds)))
+    except BaseException as error:  # noqa: BLE001 - SystemExit too is no reason to lose the worker
+        message = bytes(ForkingPickler.dumps((ENDED, None, _portable(error), time.perf_counter() - start)))
+    reporter.close()
+    return message
+
+
+class _Reporter:
+    """Sends progress, though not all of it, from any thread of the job and only while the job runs."""
+
+    def __init__(self, connection: Connection[Any, Any]) -> None:
+        self._connection = connection
+        self._lock = threading.Lock()
+        self._next = 0.0
+
+    def __call__(self, done: float, stage: str = "") -> None:
+        with self._lock:
+            now = time.monotonic()
+            if now >= self._next:
+                self._next = now + INTERVAL
+                self._connection.send((PROGRESS, min(max(float(done), 0.0), 1.0), str(stage)))
+
+    def close(self) -> None:
+        with self._lock:
+            self._next = float("inf")
+
+
+def _portable(error: BaseException) -> PrivbenchError:
+    """Return an error that survives the way to the parent: itself, where it is one of ours."""
+    sent: PrivbenchError = CellFailed(one_line(error))
+    if isinstance(error, PrivbenchError):
+        try:
+            copy = ForkingPickler.loads(ForkingPickler.dumps(error))
+        except Exception:  # noqa: BLE001 - a plugin's class may do anything
+            copy = None
+        sent = error if type(copy) is type(error) else sent
+    trace = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+    vars(sent).setdefault("__notes__", []).append(trace)  # add_note is of Python 3.11
+    return sent
+
+
+def _die_with_parent() -> None:
+    """End this process when its parent has ended in whatever way, kill -9 included: no orphans."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
