@@ -1,0 +1,1 @@
+"""The contract checks behind `privbench.testing`, one file per kind of component."""

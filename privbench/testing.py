@@ -1,0 +1,133 @@
+"""Contract checks for any attack, defense or task, for use from a plugin's own tests.
+
+    from privbench.testing import parametrize_with_checks
+
+    @parametrize_with_checks(["attack:my-attack", "defense:my-defense:alpha=2"])
+    def test_contract(check):
+        check()
+
+`privbench check NAME` runs the same checks. A check that fails raises AssertionError with one line that names the
+fault. Attacks are tried on planted evidence, a leak of known size among random numbers; defenses on a toy task.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from privbench._checks.base import Check
+from privbench._checks.counting import CountOnly, check_population_membership
+from privbench._checks.planted import Planted
+from privbench.errors import UnknownName
+from privbench.options import build, spec
+from privbench.plugins import KINDS, catalogue, resolve
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import numpy.typing as npt
+
+    from privbench._checks.toy import ToyTask
+    from privbench.api import Needs
+    from privbench.evidence import Evidence
+
+    Array = npt.NDArray[Any]
+
+__all__ = [
+    "Check",
+    "CountOnly",
+    "check_population_membership",
+    "checks_for",
+    "parametrize_with_checks",
+    "synthetic_evidence",
+    "toy_task",
+]
+
+
+def checks_for(component: Any) -> list[Check]:
+    """Return the contract checks of a component. Raises TypeError for what is neither of the four kinds."""
+    from privbench._checks.components import component_checks
+
+    kind = _kind(component)
+    return [*component_checks(component, kind), *_own_checks(component, kind)]
+
+
+def parametrize_with_checks(components: Iterable[Any]) -> Any:
+    """Return a pytest mark that runs a test with `check` once for each contract check of each component.
+
+    components: instances, or names as on the command line, with or without their kind before a colon. Raises
+    UnknownName or BadOption as the command line does.
+    """
+    import pytest
+
+    chosen = [_named(each) if isinstance(each, str) else each for each in components]
+    pairs = [(component, check) for component in chosen for check in checks_for(component)]
+    return pytest.mark.parametrize(
+        "check", [pytest.param(check, id=f"{spec(component)}-{check.name}") for component, check in pairs]
+    )
+
+
+def synthetic_evidence(
+    needs: Needs, *, leak: float, models: int = 16, examples: int = 200, classes: int = 4, seed: int = 0
+) -> tuple[Evidence, Array]:
+    """Return planted evidence of one target, as far as `needs` go, and the truth: its membership, (examples,) bool.
+
+    The true class's logit is `leak` standard deviations higher for members, of the target as of the shadows. Models
+    come in complementary pairs, of which the target's is dropped, so there are `models - 2` shadows. Inputs are
+    random 8 x 8 images; white box and free queries reach a network that remembers them.
+    """
+    planted = Planted(needs, leak, models=models, examples=examples, classes=classes, seed=seed)
+    return planted.evidence(), planted.member
+
+
+def toy_task(*, classes: int = 3, epochs: int = 2) -> ToyTask:
+    """Return a task of 108 random 8 x 8 images and a small MLP, on which defenses train in no time."""
+    from privbench._checks.toy import ToyTask
+
+    return build(ToyTask, {"classes": classes, "epochs": epochs})
+
+
+def _own_checks(component: Any, kind: str) -> list[Check]:
+    if hasattr(component, "reconstruct"):
+        from privbench._checks.reconstruction import reconstruction_checks
+
+        return reconstruction_checks(component)
+    if kind == "attack":
+        from privbench._checks.attacks import attack_checks
+
+        return attack_checks(component)
+    if kind == "defense":
+        from privbench._checks.defenses import defense_checks
+
+        return defense_checks(component)
+    if kind == "task":
+        from privbench._checks.tasks import task_checks
+
+        return task_checks(component)
+    return []
+
+
+def _kind(component: Any) -> str:
+    methods = {
+        "score": "attack",
+        "reconstruct": "attack",
+        "fit": "defense",
+        "prepare": "defense",
+        "load": "task",
+        "measure": "audit",
+    }
+    for method, kind in methods.items():
+        if callable(getattr(component, method, None)):
+            return kind
+    raise TypeError(f"{type(component).__qualname__} is no component: it has none of the methods {', '.join(methods)}.")
+
+
+def _named(text: str) -> Any:
+    kind, _, rest = text.partition(":")
+    if kind in KINDS and rest:
+        return resolve(kind, rest)
+    name = kind.partition("+")[0].strip()
+    kinds = [each for each in KINDS if name in catalogue().of(each)]
+    if len(kinds) != 1:
+        where = f"{' and '.join(kinds)} are named" if kinds else "Nothing installed is named"
+        raise UnknownName(f"{where} {name!r}; write kind:name, with one of {', '.join(KINDS)}.")
+    return resolve(kinds[0], text)
