@@ -1,0 +1,130 @@
+"""`privbench data`: which data sets are here, fetching those that are public, and importing your own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from privbench.cli import console as out
+from privbench.errors import DataError, UnknownName, did_you_mean
+
+if TYPE_CHECKING:
+    from privbench.tasks.base import DataTask
+    from privbench.tasks.downloads import DownloadedTask
+
+EPILOG = """\b
+Examples:
+  privbench data list
+  privbench data fetch cifar10 cifar100
+  privbench data import faces/ --size 32
+  privbench data import patients.csv --label outcome --name patients
+"""
+
+root_option = click.option(
+    "--root",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of the data sets, where it is neither $PRIVBENCH_DATA nor the default.",
+)
+
+
+@click.group(epilog=EPILOG)
+def data() -> None:
+    """List data sets, fetch public ones, and import your own.
+
+    Nothing is ever downloaded by a run: `fetch` is the only command that does.
+    """
+
+
+@data.command("list")
+@root_option
+def list_(root: Path | None) -> None:
+    """Show every data set: whether it is here, how to get it, and its size."""
+    from privbench.tasks.downloads import DownloadedTask, data_root
+    from privbench.tasks.npz import IMPORTED
+
+    root_given, root = root, data_root(root)
+    console = out.stdout()
+    rows = out.table(console, "data set", "state", "size", "where", wrap=["where"])
+    for name, cls in _tasks().items():
+        if name == "npz":
+            continue
+        if not issubclass(cls, DownloadedTask):
+            rows.add_row(name, "ready", "", "comes with privbench's own dependencies")
+        elif not cls.missing(root):
+            rows.add_row(name, "ready", cls.size, str(root))
+        else:
+            option = f" --root {root_given}" if root_given else ""
+            how = cls.by_hand.format(root=root) if cls.by_hand else f"privbench data fetch {name}{option}"
+            rows.add_row(name, "absent", cls.size, how)
+    for path in sorted((root / IMPORTED).glob("*.npz")):
+        rows.add_row(f"npz:path={path.stem}", "imported", out.size_text(path.stat().st_size), str(path))
+    console.print(rows)
+    console.print("Your own arrays, tables and images: privbench data import PATH", style="dim")
+
+
+@data.command()
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@root_option
+def fetch(names: tuple[str, ...], root: Path | None) -> None:
+    """Download data sets, checksums verified, in the layout that torchvision uses too."""
+    from privbench.tasks.downloads import DownloadedTask, data_root
+
+    known = {name: cls for name, cls in _tasks().items() if issubclass(cls, DownloadedTask)}
+    tasks = _tasks()
+    for name in names:  # all names first: a typo must not come to light after an hour of downloads
+        if name in tasks and name not in known:
+            raise UnknownName(f"{name!r} needs no download: {_no_download(name)}")
+        if name not in known:
+            raise UnknownName(f"No data set {name!r}.{did_you_mean(name, known)} To fetch: {', '.join(known)}.")
+    folder = data_root(root)
+    for name in names:
+        if _is_sound(known[name](root=str(folder))):
+            click.echo(f"{name} was in {folder} already.")
+        else:
+            known[name].fetch(folder)
+            click.echo(f"{name} is in {folder}. Use it with: --task {name}")
+
+
+@data.command("import")
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--name", help="What to call it (default: the name of the file or folder).")
+@click.option("--label", help="With a .csv: the column that holds the classes.")
+@click.option("--size", type=click.IntRange(min=4), help="With a folder: resize images to SIZE x SIZE pixels.")
+@root_option
+def import_(path: Path, name: str | None, label: str | None, size: int | None, root: Path | None) -> None:
+    """Check your data, number their classes, and keep them as a .npz file.
+
+    PATH is a .npz file, a .csv file with a label column, or a folder of images with one subfolder per class
+    (or train/ and test/, with such subfolders in each).
+    """
+    from privbench.tasks.imports import import_data
+
+    made = import_data(path, name=name, label=label, size=size, root=root)
+    dataset = made.dataset
+    counts = ", ".join(f"{role} {len(dataset.rows(role)):,}" for role in ("pool", "reference", "validation", "test"))
+    click.echo(f"{made.path}: {len(dataset.examples):,} examples of shape {dataset.shape}, {dataset.classes} classes")
+    click.echo(f"roles: {counts}")
+    if made.duplicates:
+        click.echo(f"Warning: {made.duplicates:,} examples have an exact duplicate, which blurs membership.", err=True)
+    click.echo(f"Use it with: --task npz:path={made.spec}")
+
+
+def _tasks() -> dict[str, type[DataTask]]:
+    from privbench.tasks import BUILTIN
+
+    return {cls.name: cls for cls in BUILTIN}
+
+
+def _is_sound(task: DownloadedTask) -> bool:
+    """Return whether all files are there, with the right checksums where these are known."""
+    try:
+        task.source()
+    except DataError:
+        return False
+    return True
+
+
+def _no_download(name: str) -> str:
+    return "it reads your own files; see privbench data import --help" if name == "npz" else "it is always ready."

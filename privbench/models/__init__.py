@@ -1,0 +1,42 @@
+"""Model architectures, by name: float32 inputs -> logits."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
+
+from privbench.errors import BadOption, did_you_mean
+
+if TYPE_CHECKING:
+    from torch import nn
+
+ModelName: TypeAlias = Literal["mlp", "cnn", "mobilenet_v3_small", "resnet18"]
+NAMES: tuple[str, ...] = get_args(ModelName)
+IMAGE_DIMENSIONS = 3
+
+
+def build(name: str, shape: tuple[int, ...], classes: int, *, hidden: tuple[int, ...] = (256,)) -> nn.Module:
+    """Return a fresh model, initialised from torch's global generator: (batch, *shape) float32 -> (batch, classes).
+
+    `shape` is (channels, height, width) for images of any size that the model can take, or (features,) for tables.
+    `hidden` sizes the layers of `mlp`; the other models have their own. Raises BadOption for an unknown name, an
+    image model on tables, or images that are too small.
+    """
+    if name not in NAMES:
+        raise BadOption(f"No model named {name!r}.{did_you_mean(name, NAMES)} Models: {', '.join(NAMES)}.")
+    if name == "mlp":
+        from privbench.models import mlp
+
+        return mlp.build(shape, classes, hidden)
+    if len(shape) != IMAGE_DIMENSIONS:
+        raise BadOption(f"model {name!r} needs images; 'mlp' takes tables.")
+    if name == "cnn":
+        from privbench.models import cnn
+
+        return cnn.build(shape, classes)
+    if name == "mobilenet_v3_small":
+        from privbench.models import mobilenet
+
+        return mobilenet.build(shape, classes)
+    from privbench.models import resnet
+
+    return resnet.build(shape, classes)

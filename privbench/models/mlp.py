@@ -1,0 +1,19 @@
+"""The multi-layer perceptron: takes tables, and images as rows of pixels."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+from torch import nn
+
+
+def build(shape: tuple[int, ...], classes: int, hidden: tuple[int, ...]) -> nn.Sequential:
+    """Return Linear-ReLU per hidden size, then a Linear to the logits.
+
+    (1000, 300) is the inversion target of Triastcyn & Faltings (METHODS section 1).
+    """
+    layers: list[nn.Module] = [nn.Flatten()]
+    for wide, narrow in itertools.pairwise((math.prod(shape), *hidden)):
+        layers += [nn.Linear(wide, narrow), nn.ReLU()]
+    return nn.Sequential(*layers, nn.Linear(hidden[-1] if hidden else math.prod(shape), classes))

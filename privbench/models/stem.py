@@ -1,0 +1,32 @@
+"""What MobileNetV3 and ResNet share: a first convolution, and a field of pixels, that suit small images."""
+
+from __future__ import annotations
+
+from torch import nn
+
+FIELD = 32
+LARGE = 64
+
+
+def stem(channels: int, filters: int, height: int, width: int) -> nn.Conv2d:
+    """Return the 3x3 first convolution: stride 1 below 64 pixels, 2 from 64 pixels on (the shorter side).
+
+    Stride 1 is the usual adaptation to 32 pixels (METHODS section 1); images of 64 pixels with stride 2 end in
+    feature maps of the same size as images of 32 with stride 1, at the same cost.
+    """
+    stride = 1 if min(height, width) < LARGE else 2
+    conv = nn.Conv2d(channels, filters, 3, stride=stride, padding=1, bias=False)
+    nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")  # as torchvision initialises its own
+    return conv
+
+
+def on_field(net: nn.Module, height: int, width: int) -> nn.Module:
+    """Return the net behind a zero padding that centres images below 32 pixels on 32x32 (METHODS: pad MNIST to 32).
+
+    Five halvings of an 8x8 image would leave single pixels from the third on, on which batch statistics are noise.
+    """
+    top, left = max(0, FIELD - height) // 2, max(0, FIELD - width) // 2
+    bottom, right = max(0, FIELD - height) - top, max(0, FIELD - width) - left
+    if not (bottom or right):
+        return net
+    return nn.Sequential(nn.ZeroPad2d((left, right, top, bottom)), net)
