@@ -65,7 +65,7 @@ class Row(NamedTuple):
     kind: str
 
 
-@cache.command("list")
+@cache.command("list", short_help="Show what the store holds.")
 @store_option
 @click.option("--long", is_flag=True, help="One line per artifact.")
 def list_(root: Path | None, *, long: bool) -> None:
@@ -85,7 +85,7 @@ def _each(console: Console, found: Iterable[Artifact]) -> Table:
     rows = out.table(console, *columns, right=["index", "size"], wrap=["task", "defense"])
     for artifact in found:
         index = str(artifact.manifest.get("index", "-"))
-        rows.add_row(*_row(artifact), index, out.size_text(artifact.size), _ago(artifact.created), artifact.key[:12])
+        rows.add_row(*_row(artifact), index, out.size_text(artifact.size), _ago(artifact.created), artifact.key[:8])
     return rows
 
 
@@ -99,7 +99,7 @@ def _grouped(console: Console, found: Iterable[Artifact]) -> Table:
     return rows
 
 
-@cache.command()
+@cache.command(short_help="Compare every artifact with its checksum.")
 @store_option
 @click.pass_context
 def verify(ctx: click.Context, root: Path | None) -> None:

@@ -52,17 +52,13 @@ def table(console: Console, *columns: str, right: Sequence[str] = (), wrap: Sequ
     return made
 
 
-def paragraphs(console: Console, text: str, indent: str = "") -> str:
-    """Return text with its paragraphs filled to the console; what is indented, such as code, stays as it is."""
+def paragraphs(console: Console, text: str) -> str:
+    """Return text with its paragraphs filled to the console; what is indented or aligned stays as it is."""
     width = min(console.width, PARAGRAPH)
     parts = []
-    for part in re.split(r"\n\s*\n", text.strip()):
-        kept = any(line.startswith((" ", "- ")) for line in part.splitlines())
-        parts.append(
-            textwrap.indent(part, indent)
-            if kept
-            else textwrap.fill(" ".join(part.split()), width, initial_indent=indent, subsequent_indent=indent)
-        )
+    for part in re.split(r"\n(?:[ \t]*\n)+", text.strip()):
+        kept = any(line.startswith((" ", "- ")) or "   " in line for line in part.splitlines())
+        parts.append(part if kept else textwrap.fill(" ".join(part.split()), width))
     return "\n\n".join(parts)
 
 

@@ -64,7 +64,7 @@ def show(paths: tuple[Path, ...], *, rank_by: str, cells: bool) -> None:
     out.stdout().print(render(_table(paths, rank_by, cells=cells)))
 
 
-@leaderboard.command()
+@leaderboard.command(short_help="Export records as Markdown, CSV, JSON or LaTeX.")
 @_selection
 @click.option("--format", "form", type=click.Choice(FORMATS), default="md", show_default=True, help="Of the output.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Write here, not to stdout.")

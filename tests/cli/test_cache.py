@@ -58,7 +58,7 @@ def test_list_sums_up(store):
 def test_list_long_has_a_line_for_each(store):
     shown = rows(run("list", "--long"))
     assert [row[3] for row in shown[1:6]] == ["-", "0", "0", "1", "0"]
-    assert {row[6] for row in shown[1:6]} == {artifact.key[:12] for artifact in store.artifacts()}
+    assert {row[6] for row in shown[1:6]} == {artifact.key[:8] for artifact in store.artifacts()}
 
 
 def test_no_store_yet(tmp_path, monkeypatch):

@@ -28,3 +28,8 @@ def test_a_pipe_has_no_width_but_columns_gives_one(monkeypatch, capsys):
     assert stdout().width == UNLIMITED
     monkeypatch.setenv("COLUMNS", "80")
     assert stdout().width == 80
+
+
+def test_aligned_formulas_stay():
+    text = "online:    a\noffline:   b"
+    assert paragraphs(Console(width=80), text) == text

@@ -155,10 +155,10 @@ def test_a_required_option(found):
 
 def test_the_recipe_stands_apart_from_a_tasks_own_options(found):
     own, recipe = run("toy").split("Recipe, the same options for every task")
-    assert "limit" in own
+    assert row(own, "limit")
+    assert row(recipe, "epochs").startswith("epochs int >= 1 30")
     assert "epochs" not in own
-    assert "epochs" in recipe
-    assert "limit" not in recipe
+    assert "limit int" not in recipe
 
 
 def test_a_component_without_options(found):

@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from privbench import metrics
+from privbench.cli import main
+from privbench.record import Component, Data, Record, save
+
+DATA = Data(name="digits", fingerprint="f", classes=2, pool=400, reference=10, validation=10, test=10)
+
+
+def record(defense, attack, shift, *, quiet=0.0):
+    """A record whose attack is right by `shift` standard deviations; with `quiet`, of so many members only."""
+    rng = np.random.default_rng(0)
+    member = np.stack([np.arange(400) % 2 == 0, np.arange(400) % 2 == 1])
+    scores = rng.normal(size=member.shape)
+    scores += shift * member * (rng.random(member.shape) >= quiet)
+
+    def component(spec):
+        return Component(spec=spec, name=spec.partition(":")[0], plugin="privbench", source="s")
+
+    return Record(
+        task=component("digits"),
+        data=DATA,
+        defense=component(defense),
+        attack=component(attack),
+        threat_model="logits",
+        models=4,
+        targets=2,
+        shadows=2,
+        seed=0,
+        device="cpu",
+        status="ok",
+        metrics=metrics.evaluate(scores, member, scores > 0, seed=0, resamples=20),
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Four records, of which "loud" leaks the most by AUC and "rare" by TPR at a low FPR."""
+    path = tmp_path_factory.mktemp("records")
+    for each in (
+        record("ce", "lira", 0.5),
+        record("ce", "entropy", 0.1),
+        record("loud", "lira", 1.5),
+        record("rare", "lira", 8.0, quiet=0.7),
+    ):
+        save(each, path, None, None)
+    return path
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(*arguments):
+    return CliRunner().invoke(main, ["leaderboard", *map(str, arguments)])
+
+
+def exported(*arguments):
+    result = run("export", "--format", "json", *arguments)
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+def fails(*arguments):
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert result.stderr.startswith("Error: ")
+    assert result.stderr.count("\n") == 1
+    return result.stderr
+
+
+def test_show(folder):
+    result = run("show", folder)
+    assert result.exit_code == 0, result.output
+    assert "digits" in result.stdout
+    for defense in ("ce", "loud", "rare"):
+        [row] = [line.split() for line in result.stdout.splitlines() if line.split()[1:2] == [defense]]
+        assert row[2] == "lira"  # of ce the strongest, not entropy
+
+
+def test_show_every_cell(folder):
+    result = run("show", "--cells", folder)
+    assert result.exit_code == 0, result.output
+    assert "entropy" in result.stdout
+
+
+def test_rank_by_decides_the_order(folder):
+    assert [row["defense"] for row in exported(folder)] == ["ce", "loud", "rare"]
+    assert [row["defense"] for row in exported(folder, "--rank-by", "auc")] == ["ce", "rare", "loud"]
+
+
+def test_export_formats(folder):
+    assert run("export", folder).stdout.startswith("### digits")  # Markdown unless told otherwise
+    assert "\\begin{tabular}" in run("export", folder, "--format", "latex").stdout
+    rows = list(csv.DictReader(io.StringIO(run("export", folder, "--format", "csv").stdout)))
+    assert [row["defense"] for row in rows] == ["ce", "loud", "rare"]
+    assert 0.5 < float(rows[0]["auc"]) < float(rows[1]["auc"]) < 1
+
+
+def test_export_of_cells(folder):
+    assert sorted((row["defense"], row["attack"]) for row in exported("--cells", folder)) == [
+        ("ce", "entropy"),
+        ("ce", "lira"),
+        ("loud", "lira"),
+        ("rare", "lira"),
+    ]
+
+
+def test_export_to_a_file(folder, here):
+    result = run("export", folder, "-o", here / "table.md")
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert result.stderr == f"Wrote {here / 'table.md'}.\n"
+    assert (here / "table.md").read_text(encoding="utf-8") == run("export", folder).stdout
+
+
+def test_an_output_that_cannot_be_written(folder, here):
+    assert f"Cannot write {here / 'none' / 't.md'}" in fails("export", folder, "-o", here / "none" / "t.md")
+
+
+@pytest.mark.parametrize("name", ["privbench-results", "leaderboards"])
+def test_where_records_are_looked_for(here, name):
+    save(record("ce", "lira", 0.5), here / name, None, None)
+    assert [row["defense"] for row in exported()] == ["ce"]
+
+
+def test_both_places_count(here):
+    save(record("ce", "lira", 0.5), here / "privbench-results", None, None)
+    save(record("loud", "lira", 1.5), here / "leaderboards", None, None)
+    assert [row["defense"] for row in exported()] == ["ce", "loud"]
+
+
+def test_no_records_anywhere(here):
+    assert "No records here" in fails("show")
+    assert "No records at nowhere" in fails("show", "nowhere")
+    (here / "leaderboards").mkdir()
+    assert "No records in leaderboards" in fails("show")
+
+
+def test_a_wrong_ranking_names_the_right_ones(folder):
+    result = run("show", folder, "--rank-by", "aux")
+    assert result.exit_code == 2
+    assert "tpr@1%" in result.stderr
