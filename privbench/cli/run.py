@@ -1,0 +1,261 @@
+"""`privbench run`: defenses against attacks, to a leaderboard."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from privbench.cli.console import complete_components, stdout, warn_problems
+from privbench.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from privbench.executors import Executor
+    from privbench.executors.local import LocalProcesses
+    from privbench.record import Record
+    from privbench.run import Grid
+    from privbench.store import Store
+
+EPILOG = """\b
+Examples:
+  privbench run --defense relaxloss --attack lira
+  privbench run --defense all --attack all --models 32 --seed 1
+  privbench run --task cifar100:model=resnet18,limit=5000 --defense relaxloss:alpha=0.5 --attack lira:queries=18
+  privbench run --config study.toml --dry-run
+\b
+A TOML file holds the same words:
+  task = ["digits"]
+  defense = ["ce", "relaxloss:alpha=1.5"]
+  attack = ["lira"]
+  models = 32
+"""
+LISTS = ("task", "defense", "attack")
+OUT = "privbench-results"
+
+
+@click.command(epilog=EPILOG)
+@click.option(
+    "-t",
+    "--task",
+    multiple=True,
+    metavar="SPEC",
+    shell_complete=complete_components("task"),
+    help="Task, with options: name:option=value,... Repeatable, or 'all'.  [default: digits]",
+)
+@click.option(
+    "-d",
+    "--defense",
+    multiple=True,
+    metavar="SPEC",
+    shell_complete=complete_components("defense"),
+    help="Defense; parts joined by + are composed. Repeatable, or 'all'.  [default: ce]",
+)
+@click.option(
+    "-a",
+    "--attack",
+    multiple=True,
+    metavar="SPEC",
+    shell_complete=complete_components("attack"),
+    help="Attack. Repeatable, or 'all'.  [default: lira]",
+)
+@click.option(
+    "--models",
+    type=int,
+    default=16,
+    show_default=True,
+    help="Models per task and defense, in complementary pairs. More make LiRA stronger; those that exist are kept.",
+)
+@click.option("--targets", type=int, help="How many models take their turn as the target.  [default: all]")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of everything that is random.")
+@click.option(
+    "--jobs",
+    default="auto",
+    show_default=True,
+    metavar="N|auto",
+    help="Worker processes; auto: one per core, or per GPU. Results do not depend on it.",
+)
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda", "mps"]),
+    default="auto",
+    show_default=True,
+    help="Where models train.",
+)
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=OUT,
+    show_default=True,
+    help="Folder for records and raw scores.",
+)
+@click.option(
+    "--store",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder that keeps trained models.  [default: PRIVBENCH_STORE, or the user's cache folder]",
+)
+@click.option(
+    "--rank-by",
+    default="tpr@1%",
+    show_default=True,
+    metavar="NUMBER",
+    help="What ranks: tpr@1%, tpr@0.1%, auc or balanced-accuracy.",
+)
+@click.option(
+    "--config",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="TOML file with the same options; what is typed wins.",
+)
+@click.option(
+    "--dry-run", is_flag=True, help="Only say what would be trained, what is in the store, and about how long it takes."
+)
+@click.pass_context
+def run(ctx: click.Context, /, **options: Any) -> None:
+    """Train the defended models, attack each as an adversary who knows the defense, and print the leaderboard.
+
+    What was computed before is taken from the store; an interrupted run goes on where it stopped.
+    """
+    from privbench import leaderboard
+    from privbench.store import Store, default_root
+
+    options = _with_config(ctx, options)
+    if options["rank_by"] not in leaderboard.RANKINGS:
+        leaderboard.frame([], rank_by=options["rank_by"])
+    warn_problems()
+    grid = _grid(options)
+    store = Store(options["store"] or default_root())
+    store.ensure_writable()
+    store.sweep()
+    executor = _executor(options["jobs"], grid.device)
+    if options["dry_run"]:
+        _dry_run(grid, store, executor)
+        return
+    records = _run(grid, store, executor, options)
+    _show(records, options)
+    if any(record.status == "failed" for record in records):
+        ctx.exit(1)
+
+
+def _with_config(ctx: click.Context, options: dict[str, Any]) -> dict[str, Any]:
+    """Lay what the TOML file says under what was typed, and the defaults of lists under both."""
+    given = _read_config(options["config"]) if options["config"] else {}
+    known = {option.name for option in ctx.command.params} - {"config", "dry_run"}
+    for key, value in given.items():
+        name = key.replace("-", "_")
+        if name not in known:
+            from privbench.errors import did_you_mean
+
+            hint = did_you_mean(name, known)
+            raise UsageError(f"{options['config']}: no option {key!r}.{hint} Options: {', '.join(sorted(known))}.")
+        if ctx.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE:
+            continue
+        parameter = next(p for p in ctx.command.params if p.name == name)
+        wanted = ([value] if isinstance(value, str) else value) if name in LISTS else str(value)
+        try:
+            options[name] = parameter.type_cast_value(ctx, wanted)
+        except click.BadParameter as error:
+            raise UsageError(f"{options['config']}: {key}: {error.message}") from None
+    for name, default in zip(LISTS, ("digits", "ce", "lira"), strict=True):
+        options[name] = options[name] or (default,)
+    return options
+
+
+def _read_config(path: Path) -> Mapping[str, Any]:
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+    try:
+        content: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is no TOML: {error}.") from None
+    return content
+
+
+def _grid(options: Mapping[str, Any]) -> Grid:
+    from privbench.devices import choose
+    from privbench.plugins import resolve_all
+    from privbench.run import Grid
+
+    components = {kind: resolve_all(kind, options[kind]) for kind in LISTS}
+    return Grid(
+        tasks=components["task"],
+        defenses=components["defense"],
+        attacks=components["attack"],
+        models=options["models"],
+        targets=options["targets"],
+        seed=options["seed"],
+        device=choose(options["device"]),
+    )
+
+
+def _executor(jobs: str, device: str) -> LocalProcesses:
+    from privbench.executors.local import LocalProcesses, default_workers
+
+    if jobs != "auto" and (not jobs.isdigit() or int(jobs) < 1):
+        raise UsageError(f"--jobs {jobs}: give a number, 1 or more, or 'auto'.")
+    gpus = default_workers(device) if device == "cuda" else 0
+    return LocalProcesses(default_workers(device) if jobs == "auto" else int(jobs), gpus=gpus)
+
+
+def _command(grid: Grid) -> str:
+    """Return the command that reproduces the run, wherever it runs."""
+    from privbench.options import spec
+
+    words = ["privbench", "run"]
+    for kind, components in zip(LISTS, (grid.tasks, grid.defenses, grid.attacks), strict=True):
+        words += [word for each in components for word in (f"--{kind}", spec(each))]
+    words += ["--models", str(grid.models)]
+    words += ["--targets", str(grid.targets)] if grid.targets is not None else []
+    words += ["--seed", str(grid.seed), "--device", grid.device]
+    return shlex.join(words)
+
+
+def _run(grid: Grid, store: Store, executor: Executor, options: Mapping[str, Any]) -> list[Record]:
+    from privbench.cli.progress import Progress
+    from privbench.run import run as run_grid
+
+    with Progress() as progress:
+        records = run_grid(grid, store, executor, out=options["out"], listener=progress, command=_command(grid))
+        return list(records)
+
+
+def _dry_run(grid: Grid, store: Store, executor: LocalProcesses) -> None:
+    from privbench.cli.console import table
+    from privbench.cli.progress import duration_text
+    from privbench.estimate import estimate
+    from privbench.options import spec
+    from privbench.run import plan
+
+    planned, workers = plan(grid, store), executor.workers
+    lines = estimate(planned, executor)
+    console = stdout()
+    numbers = ("cached", "to train", "to query", "each", "core time")
+    shown = table(console, "task", "defense", *numbers, "measured on", right=numbers, wrap=("task", "defense"))
+    for line in lines:
+        names = spec(line.population.task), spec(line.population.defense)
+        counts = (str(line.cached), str(line.to_train), str(line.to_query))
+        times = (duration_text(line.seconds_per_model), duration_text(line.seconds))
+        shown.add_row(*names, *counts, *times, line.basis)
+    console.print(shown)
+    total = sum(line.seconds for line in lines)
+    cells = len(planned.cells)
+    console.print(
+        f"{cells} {'cell' if cells == 1 else 'cells'}; training about {duration_text(total / workers)} "
+        f"with {workers} {'worker' if workers == 1 else 'workers'}. Nothing was trained."
+    )
+
+
+def _show(records: list[Record], options: Mapping[str, Any]) -> None:
+    from privbench import leaderboard
+    from privbench.report.tables import render
+
+    console = stdout()
+    if len({record.attack.spec for record in records}) > 1:
+        console.print(render(leaderboard.cells(records)))
+    console.print(render(leaderboard.frame(records, rank_by=options["rank_by"])))
+    click.echo(f"Records and raw scores are in {options['out']}.", err=True)

@@ -1,0 +1,106 @@
+"""What a plan would cost: how many trainings are left, and roughly how long they take."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from privbench.options import spec
+from privbench.population import ANSWERS, MODEL
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from privbench.executors import Executor
+    from privbench.population import Population
+    from privbench.run import Plan
+
+PROBE_STEPS = 8
+"""Training steps that are timed where nothing of a task is in the store yet."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """What one population still takes."""
+
+    population: Population
+    queries: tuple[int, ...]
+    cached: int
+    to_train: int
+    to_query: int
+    seconds_per_model: float
+    basis: str
+    """Where the seconds come from."""
+
+    @property
+    def seconds(self) -> float:
+        """Core-seconds of training that are left."""
+        return self.to_train * self.seconds_per_model
+
+
+def estimate(plan: Plan, executor: Executor) -> list[Line]:
+    """Return a line per population; times a few training steps of tasks of which nothing is in the store yet."""
+    lines = []
+    probed: dict[object, float] = {}
+    for population, queries in plan.populations.items():
+        made = [i for i in range(population.models) if population.store.has(MODEL, population.manifest(i))]
+        answered = [
+            i
+            for i in made
+            if all(population.store.has(ANSWERS, {**population.manifest(i), "queries": q}) for q in queries)
+        ]
+        seconds, basis = _measured(population, made)
+        if not made:
+            if population.task not in probed:
+                probed[population.task] = _probe(population, executor)
+            factor = float(getattr(population.defense, "relative_cost", 1.0))
+            seconds, basis = (
+                probed[population.task] * factor,
+                f"{PROBE_STEPS} timed steps" + (f" x {factor:g}" if factor != 1 else ""),
+            )
+        to_train = population.models - len(made)
+        lines.append(
+            Line(population, tuple(sorted(queries)), len(answered), to_train, len(made) - len(answered), seconds, basis)
+        )
+    return lines
+
+
+def describe(population: Population) -> str:
+    """Return a population's defense, and its task, as on the command line."""
+    return f"{spec(population.task)} / {spec(population.defense)}"
+
+
+def _measured(population: Population, made: Sequence[int]) -> tuple[float, str]:
+    artifacts = filter(None, map(population.artifact, made))
+    seconds = [float(artifact.json("timing")["seconds"]) for artifact in artifacts]
+    return (float(np.mean(seconds)) if seconds else 0.0), f"{len(seconds)} models in the store"
+
+
+def _probe(population: Population, executor: Executor) -> float:
+    """Return the seconds that one undefended training takes, from a few steps of one, in a worker process."""
+    (outcome,) = executor.run(time_steps, [population])
+    if outcome.error is not None:
+        raise outcome.error
+    return float(outcome.result)
+
+
+def time_steps(population: Population, report: Callable[[float, str], None]) -> float:
+    """Time a few training steps, after some that warm up, and scale them to a whole training."""
+    from privbench.context import Context
+    from privbench.training import train
+
+    report(0.0, "timing")
+    task = population.blueprint
+    examples = population.dataset.role("pool")[population.members(0)]
+    part = examples[: min(len(examples), PROBE_STEPS * task.recipe.batch_size)]
+    once = replace(task.recipe, epochs=1, warmup=0.0)
+    times = []
+    for _ in range(2):
+        start = time.perf_counter()
+        train(task, part, Context(device=population.device), recipe=once)
+        times.append(time.perf_counter() - start)
+    copies = max(1, task.recipe.copies)
+    return min(times) * copies * len(examples) / len(part) * task.recipe.epochs

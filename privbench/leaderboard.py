@@ -1,0 +1,147 @@
+"""Leaderboards: records as tables, each defense ranked by its strongest attack, with its utility beside it.
+
+`privbench.report.tables` draws and exports what this module computes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from privbench.errors import UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    import pandas as pd
+
+    from privbench.intervals import Estimate
+    from privbench.record import Record
+
+
+def _tpr_at(fpr: float) -> Callable[[Record], Estimate | None]:
+    def find(record: Record) -> Estimate | None:
+        points = record.metrics.tpr_at_fpr if record.metrics else []
+        return next((point.tpr for point in points if point.fpr == fpr), None)
+
+    return find
+
+
+RANKINGS: dict[str, Callable[[Record], Estimate | None]] = {
+    "tpr@1%": _tpr_at(0.01),
+    "tpr@0.1%": _tpr_at(0.001),
+    "auc": lambda record: record.metrics.auc if record.metrics else None,
+    "balanced-accuracy": lambda record: record.metrics.balanced_accuracy if record.metrics else None,
+}
+"""What can rank. Oracle thresholds never do (DESIGN rule 5)."""
+
+NUMBERS: Mapping[str, Callable[[Record], Estimate | None]] = {
+    **RANKINGS,
+    "oracle-balanced-accuracy": lambda record: record.metrics.oracle_balanced_accuracy if record.metrics else None,
+    "test-accuracy": lambda record: record.utility.test_accuracy if record.utility else None,
+    "train-accuracy": lambda record: record.utility.train_accuracy if record.utility else None,
+}
+"""The columns that come with an interval, as NAME, NAME_low and NAME_high."""
+
+
+def frame(records: Iterable[Record], *, rank_by: str = "tpr@1%") -> pd.DataFrame:
+    """Return one row per (setting, defense): its strongest attack by `rank_by`, every number with its interval.
+
+    A setting is a task with its data, the numbers of models and targets, the seed and the device; ranks count
+    within one, the safest defense first. A defense whose attacks all failed, or whose n supports no number, has no
+    rank and stands last. Raises UsageError for an unknown ranking.
+    """
+    import pandas as pd
+
+    if rank_by not in RANKINGS:
+        hint = did_you_mean(rank_by, RANKINGS)
+        raise UsageError(f"Cannot rank by {rank_by!r}.{hint} Use one of {', '.join(RANKINGS)}.")
+    settings: dict[tuple[Any, ...], dict[str, list[Record]]] = {}
+    for record in records:
+        settings.setdefault(_setting(record), {}).setdefault(record.defense.spec, []).append(record)
+    rows = [row for defenses in settings.values() for row in _ranked(defenses, rank_by)]
+    table: pd.DataFrame = pd.DataFrame(rows, columns=["rank", *_columns(), "attacks", "failed"])
+    return table
+
+
+def cells(records: Iterable[Record]) -> pd.DataFrame:
+    """Return one unranked row per record: every attack on every defense."""
+    import pandas as pd
+
+    table: pd.DataFrame = pd.DataFrame([_row(record, _fault(record)) for record in records], columns=_columns())
+    return table
+
+
+def title(record: Record) -> str:
+    """Return a task's name as a person would say it: its data set, and the options that differ from default."""
+    name, colon, options = record.task.spec.partition(":")
+    return (name if record.data.name == name else f"{name}({record.data.name})") + colon + options
+
+
+def setting_text(record: Record) -> str:
+    """Return the setting in words."""
+    return (
+        f"{record.models} models, {record.targets} targets, pool of {record.data.pool}, half of it members, "
+        f"seed {record.seed}, {record.device}; intervals 95 %"
+    )
+
+
+def _columns() -> list[str]:
+    spread = [f"{name}{end}" for name in NUMBERS for end in ("", "_low", "_high")]
+    head = ["task", "setting", "defense", "attack"]
+    return [*head, *spread, "seconds-per-model", "relative-to-ce", "threat-model", "note"]
+
+
+def _setting(record: Record) -> tuple[Any, ...]:
+    return (title(record), record.data.fingerprint, record.models, record.targets, record.seed, record.device)
+
+
+def _ranked(defenses: Mapping[str, Sequence[Record]], rank_by: str) -> list[dict[str, Any]]:
+    """Return the rows of one setting, safest first, those without a rank last."""
+    attacks = {record.attack.spec for records in defenses.values() for record in records}
+    strongest = {name: _strongest(records, rank_by) for name, records in defenses.items()}
+    values = sorted(value for value, _ in strongest.values() if value is not None)
+    rows = []
+    for name, records in defenses.items():
+        value, record = strongest[name]
+        failed = [each for each in records if each.status == "failed"]
+        notes = [f"{each.attack.spec} failed: {each.reason}" for each in failed]
+        if value is None and len(failed) < len(records):
+            notes.append(f"no rank: the examples are too few to support {rank_by}")
+        missing = sorted(attacks - {each.attack.spec for each in records})
+        notes += [f"not attacked by {', '.join(missing)}"] if missing else []
+        rank = None if value is None else 1 + values.index(value)
+        counts = {"attacks": len(records) - len(failed), "failed": len(failed)}
+        rows.append({"rank": rank, **_row(record, "; ".join(notes)), **counts})
+    return sorted(rows, key=lambda row: (row["rank"] is None, row["rank"] or 0, row["defense"]))
+
+
+def _strongest(records: Sequence[Record], rank_by: str) -> tuple[float | None, Record]:
+    """Return the record of the strongest attack and its number; None is no number, and never means safe."""
+    best: tuple[float | None, Record] = (None, next((r for r in records if r.status == "ok"), records[0]))
+    for record in records:
+        estimate = RANKINGS[rank_by](record)
+        if estimate is not None and estimate.value is not None and (best[0] is None or estimate.value > best[0]):
+            best = (estimate.value, record)
+    return best
+
+
+def _row(record: Record, note: str) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "task": title(record),
+        "setting": setting_text(record),
+        "defense": record.defense.spec,
+        "attack": record.attack.spec,
+        "seconds-per-model": record.cost.seconds_per_model if record.cost else None,
+        "relative-to-ce": record.cost.relative_to_ce if record.cost else None,
+        "threat-model": record.threat_model,
+        "note": note,
+    }
+    for name, find in NUMBERS.items():
+        estimate = find(record)
+        ends = (None, None, None) if estimate is None else (estimate.value, estimate.low, estimate.high)
+        row.update(zip((name, f"{name}_low", f"{name}_high"), ends, strict=True))
+    return row
+
+
+def _fault(record: Record) -> str:
+    return f"{record.attack.spec} failed: {record.reason}" if record.status == "failed" else ""

@@ -1,0 +1,294 @@
+"""A population: M releases of one (task, defense), trained on complementary random halves of the pool.
+
+Every model takes its turn as the target while the other pairs are its shadows; its partner, which was trained on
+the complement of its half, is dropped. Keeping the partner would let an attack that merely counts shadow
+memberships reach AUC 1 with no leakage at all (DESIGN rule 1).
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from dataclasses import dataclass, field, fields
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from privbench import seeds
+from privbench.api import Blueprint, Examples, Needs, Release
+from privbench.context import Context
+from privbench.errors import CorruptArtifact, DataError
+from privbench.evidence import Answered, Answers, Evidence
+from privbench.fingerprint import component_key, library_versions, source_hash
+from privbench.store import Store, save_array, save_json, save_tensors
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    import numpy.typing as npt
+    from torch import nn
+
+    from privbench.api import Dataset, Task
+    from privbench.store import Artifact
+
+    Array = npt.NDArray[Any]
+
+MODEL, ANSWERS, KEPT = "model", "answers", "kept"
+ANSWERED_ROLES = ("pool", "reference", "test")
+
+
+def members(seed: int, index: int, n: int) -> Array:
+    """Return (n,) bool: the random half of the pool that model `index` is trained on.
+
+    Models 2k and 2k + 1 get a half and its complement, from (seed, k) alone, so that a larger population contains
+    the smaller one (DESIGN rule 1). Of an odd pool the second gets one more.
+    """
+    order = seeds.numpy_generator(seed, "pair", index // 2).permutation(n)
+    first = np.zeros(n, dtype=bool)
+    first[order[: n // 2]] = True
+    return first if index % 2 == 0 else ~first
+
+
+def partner(index: int) -> int:
+    """Return the model that was trained on the complement."""
+    return index ^ 1
+
+
+@dataclass(frozen=True)
+class Job:
+    """One release to be made and queried, as it is sent to a worker process."""
+
+    population: Population
+    index: int
+    queries: tuple[int, ...]
+
+
+@functools.lru_cache(maxsize=2)
+def _load_again(task: Task, fingerprint: str) -> Dataset:
+    """Load, in a worker, the data of the process that planned the work; once for all jobs of a task."""
+    dataset = task.load()
+    if dataset.fingerprint != fingerprint:
+        raise DataError(f"{task.name}: the data changed on disk while the run was going on; start it again.")
+    return dataset
+
+
+@dataclass(frozen=True)
+class Population:
+    """The releases of one (task, defense), of which some may not be made yet."""
+
+    task: Task
+    dataset: Dataset = field(compare=False)
+    defense: Any
+    models: int
+    seed: int
+    device: str
+    store: Store = field(compare=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = {each.name: getattr(self, each.name) for each in fields(self)}
+        return {**state, "dataset": self.dataset.fingerprint}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update({**state, "dataset": _load_again(state["task"], state["dataset"])})
+
+    @cached_property
+    def blueprint(self) -> Blueprint:
+        """What the defense may know of the task."""
+        shape, classes = self.dataset.shape, self.dataset.classes
+        return Blueprint(
+            task=self.task.name,
+            recipe=self.task.recipe,
+            shape=shape,
+            classes=classes,
+            build=lambda: self.task.network(shape, classes),
+        )
+
+    @cached_property
+    def _membership(self) -> Array:
+        n = len(self.dataset.pool)
+        return np.stack([members(self.seed, index, n) for index in range(self.models)])
+
+    def members(self, index: int) -> Array:
+        """Return (n,) bool over the pool: what model `index` is trained on."""
+        row: Array = self._membership[index]
+        return row
+
+    # What is in the store, and what is not -------------------------------------------------------------------
+
+    def manifest(self, index: int) -> dict[str, Any]:
+        """Return everything that shapes one release: the key under which it is stored (DESIGN rule 8)."""
+        return {**self._shaped_by, "index": index}
+
+    @cached_property
+    def _shaped_by(self) -> dict[str, Any]:
+        return {
+            "task": {**component_key(self.task), "data": self.dataset.fingerprint},
+            "defense": component_key(self.defense),
+            "seed": self.seed,
+            "device": self.device,
+            "harness": source_hash("privbench.population", "privbench.queries"),
+            "libraries": library_versions(),
+        }
+
+    def missing(self, queries: Sequence[int]) -> list[Job]:
+        """Return the jobs that are left to do until every release is made and has answered the queries."""
+        jobs = []
+        for index in range(self.models):
+            manifest = self.manifest(index)
+            wanted = tuple(q for q in queries if not self.store.has(ANSWERS, {**manifest, "queries": q}))
+            if wanted or not self.store.has(MODEL, manifest):
+                jobs.append(Job(self, index, wanted))
+        return jobs
+
+    def artifact(self, index: int) -> Artifact | None:
+        """Return the stored release of one model, if it is made."""
+        return self.store.get(MODEL, self.manifest(index))
+
+    def answers(self, index: int, queries: int, role: str) -> Answers:
+        """Return one model's logits on one role's examples, read from the store when asked for."""
+        key = (index, queries, role)
+        if key not in self._answers:
+            labels = self.dataset.role(role).y
+            self._answers[key] = Answers(lambda: self._answered(index, queries).array(role), labels)
+        return self._answers[key]
+
+    @cached_property
+    def _answers(self) -> dict[tuple[int, int, str], Answers]:
+        return {}
+
+    def _answered(self, index: int, queries: int) -> Artifact:
+        artifact = self.store.get(ANSWERS, {**self.manifest(index), "queries": queries})
+        if artifact is None:
+            raise CorruptArtifact(
+                f"The stored answers of {self.defense.name} model {index} are damaged or gone; run the command again."
+            )
+        return artifact
+
+    # What an attack sees -------------------------------------------------------------------------------------
+
+    def shadow_indices(self, target: int, exclude: Sequence[int] = ()) -> list[int]:
+        """Return the models that may be shadows of a target: all but the pairs of the target and of the excluded."""
+        pairs = {target // 2, *(index // 2 for index in exclude)}
+        return [index for index in range(self.models) if index // 2 not in pairs]
+
+    def evidence(
+        self, target: int, needs: Needs, queries: int, shadows: Population, exclude: Sequence[int] = ()
+    ) -> Evidence:
+        """Return what an attack with these needs sees of one target. Shadows are of `shadows`' defense.
+
+        `exclude` names further models whose membership the attacker must not know.
+        """
+        indices = shadows.shadow_indices(target, exclude) if needs.shadows != "none" else []
+        pool, reference = self.dataset.role("pool"), self.dataset.role("reference")
+
+        def answered(role: str) -> tuple[Answers, list[Answers]]:
+            return self.answers(target, queries, role), [shadows.answers(i, queries, role) for i in indices]
+
+        def query(shadow: int | None, x: Array) -> Array:
+            model = self.model(target) if shadow is None else shadows.model(indices[shadow])
+            from privbench.training import predict
+
+            return predict(model, x, device=self.device)
+
+        return Evidence(
+            needs,
+            pool.y,
+            *answered("pool"),
+            shadow_member=np.array([shadows.members(i) for i in indices]).reshape(len(indices), len(pool)),
+            classes=self.dataset.classes,
+            x=pool.x,
+            reference=Answered(needs, reference.y, *answered("reference"), x=reference.x),
+            query=query,
+            model=lambda: self.model(target),
+            synthetic=self.synthetic(target) if needs.synthetic else None,
+            seed=seeds.derive(self.seed, "evidence", target),
+        )
+
+    def model(self, index: int) -> nn.Module:
+        """Return a released model, loaded from the store, in eval mode on the population's device."""
+        import torch
+
+        from privbench.training import classifier
+
+        artifact = self.artifact(index)
+        assert artifact is not None, "a model is asked for only after it was made"
+        empty = getattr(self.defense, "empty", classifier)
+        model: nn.Module = empty(self.blueprint)
+        weights = {name: torch.from_numpy(array) for name, array in artifact.tensors("weights").items()}
+        model.load_state_dict(weights)
+        return model.to(self.device).eval()
+
+    def synthetic(self, index: int) -> Examples | None:
+        """Return the synthetic examples that one release publishes, if it does."""
+        artifact = self.artifact(index)
+        if artifact is None or not artifact.json("release")["synthetic"]:
+            return None
+        return Examples(artifact.array("synthetic_x"), artifact.array("synthetic_y"))
+
+
+def make(job: Job, report: Callable[[float, str], None]) -> None:
+    """Make one release, query it, and put both into the store. Runs in a worker process."""
+    population, index = job.population, job.index
+    manifest = population.manifest(index)
+    if not population.store.has(MODEL, manifest):
+        start = time.perf_counter()
+        release = _fit(population, index, report)
+        _save(population.store, manifest, release, time.perf_counter() - start)
+    if job.queries:
+        _answer(population, index, job.queries, report)
+
+
+def _fit(population: Population, index: int, report: Callable[[float, str], None]) -> Release:
+    """Train one release on its own half of the pool, and on nothing else."""
+    dataset, store = population.dataset, population.store
+    examples = dataset.role("pool")[population.members(index)]
+    seed = seeds.derive(population.seed, "release", index)
+
+    def keep(name: str, key: Mapping[str, Any], make: Callable[[], dict[str, Array]]) -> dict[str, Array]:
+        shaped_by = {k: v for k, v in population.manifest(index).items() if k != "defense"}
+        manifest = {**shaped_by, "name": name, "options": dict(key), "source": source_hash(make.__module__)}
+        artifact = store.get(KEPT, manifest)
+        if artifact is not None:
+            return artifact.tensors("arrays")
+        arrays = make()
+        with store.write(KEPT, manifest) as folder:
+            save_tensors(folder / "arrays", arrays)
+        return arrays
+
+    context = Context(
+        seed=seed,
+        device=population.device,
+        reference=dataset.role("reference"),
+        validation=dataset.role("validation"),
+        keep=keep,
+        report=report,
+    )
+    release: Release = population.defense.fit(population.blueprint, examples, context)
+    return release
+
+
+def _save(store: Store, manifest: Mapping[str, Any], release: Release, seconds: float) -> None:
+    weights = {name: tensor.detach().cpu().numpy() for name, tensor in release.model.state_dict().items()}
+    with store.write(MODEL, manifest) as folder:
+        save_tensors(folder / "weights", weights)
+        facts = {name: str(float(value)) for name, value in release.facts.items()}  # text: an epsilon may be infinite
+        save_json(folder / "release", {"facts": facts, "synthetic": release.synthetic is not None})
+        save_json(folder / "timing", {"seconds": seconds})
+        if release.synthetic is not None:
+            save_array(folder / "synthetic_x", release.synthetic.x)
+            save_array(folder / "synthetic_y", release.synthetic.y)
+
+
+def _answer(population: Population, index: int, queries: Sequence[int], report: Callable[[float, str], None]) -> None:
+    """Store the logits of one release on every role that is ever queried, float32 (DESIGN rule 6)."""
+    from privbench.queries import ask
+
+    model = population.model(index)
+    for count in queries:
+        report(1.0, f"{count} queries")
+        with population.store.write(ANSWERS, {**population.manifest(index), "queries": count}) as folder:
+            for role in ANSWERED_ROLES:
+                x = population.dataset.role(role).x
+                asked = count if role != "test" else 1
+                save_array(folder / role, ask(model, x, asked, device=population.device))

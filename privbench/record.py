@@ -1,0 +1,182 @@
+"""A record: one (task, defense, attack) result as versioned JSON, beside its raw per-example scores.
+
+The JSON schema of a record is `docs/record.schema.json`. Everything but `cost`, `environment` and `created` is
+reproduced bit for bit by the record's command, and `digest` is the SHA-256 of just that.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+import re
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from privbench.errors import UsageError
+from privbench.intervals import Estimate
+from privbench.metrics import Metrics
+from privbench.store import atomic_write
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+SCHEMA_VERSION = 1
+PER_EXAMPLE_LIMIT = 5000
+"""Largest pool whose per-example results go into the record; of larger ones they are in the raw scores only."""
+
+NOT_REPRODUCED = {"cost", "environment", "created", "digest", "command"}
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+
+
+class Component(_Part):
+    """A task, defense or attack: enough to build it again, and to tell one version from another."""
+
+    spec: str = Field(description="text that builds it again, name:option=value, but for where files lie")
+    name: str
+    version: int = 1
+    plugin: str = Field(description="distribution that registered it")
+    plugin_version: str = ""
+    source: str = Field(description="SHA-256 of its source and all that this imports")
+
+
+class Data(_Part):
+    """The examples behind a record."""
+
+    name: str
+    fingerprint: str = Field(description="SHA-256 of all examples and their roles")
+    classes: int
+    pool: int
+    reference: int
+    validation: int
+    test: int
+
+
+class Utility(_Part):
+    """How good the released models are at their task."""
+
+    train_accuracy: Estimate = Field(description="on members")
+    nonmember_accuracy: Estimate = Field(description="on non-members of the pool")
+    test_accuracy: Estimate
+    test_accuracy_sd: float = Field(description="standard deviation over the models")
+
+
+class PerExample(_Part):
+    """How often the attack flagged each pool example (per-example attack success R, METHODS M3)."""
+
+    member_hits: list[int] = Field(description="flagged, over the targets that were trained on it")
+    member_trials: int | list[int] = Field(description="one number where it is the same for all")
+    nonmember_hits: list[int] = Field(description="flagged, over the targets that were not")
+    nonmember_trials: int | list[int]
+
+
+class Cost(_Part):
+    """What the defense cost, measured while each release was made; not reproducible."""
+
+    seconds_per_model: float
+    relative_to_ce: float | None = Field(
+        None, description="of the same task, seed and device, where it is in the store"
+    )
+
+
+class Record(_Part):
+    """One cell of the grid."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION  # type: ignore[assignment]
+    task: Component
+    data: Data
+    defense: Component
+    attack: Component
+    threat_model: str
+    threshold: str = Field("", description="where the decisions behind balanced accuracy come from")
+    models: int
+    targets: int
+    shadows: int = Field(description="per target")
+    seed: int
+    device: str
+    status: Literal["ok", "failed"]
+    reason: str = ""
+    metrics: Metrics | None = None
+    utility: Utility | None = None
+    facts: dict[str, float] = Field(default_factory=dict, description="the releases' own numbers, averaged")
+    per_example: PerExample | None = None
+    scores_sha256: str = ""
+    command: str = ""
+    cost: Cost | None = None
+    environment: dict[str, str] = Field(default_factory=dict)
+    created: dt.datetime | None = None
+    digest: str = ""
+
+    def compute_digest(self) -> str:
+        """Return the SHA-256 of what the record's command reproduces bit for bit."""
+        content = json.loads(self.model_dump_json(exclude=NOT_REPRODUCED))
+        return hashlib.sha256(_canonical(content)).hexdigest()
+
+    def path(self, out: Path) -> Path:
+        """Return where the record lies in a folder of records: <task>/<defense>/<attack>-<options hash>.json."""
+        identity = [self.task.spec, self.data.fingerprint, self.defense.spec, self.attack.spec]
+        identity += [str(part) for part in (self.models, self.targets, self.seed, self.device)]
+        short = hashlib.sha256(_canonical(identity)).hexdigest()[:8]
+        return out / self.task.name / self.defense.name / f"{self.attack.name}-{short}.json"
+
+
+def scores_sha256(scores: npt.NDArray[np.float64], member: npt.NDArray[np.bool_]) -> str:
+    """Return the SHA-256 of raw scores (targets, examples) as little-endian float64, then memberships as bytes."""
+    content = np.ascontiguousarray(scores, dtype="<f8").tobytes() + np.ascontiguousarray(member, dtype="u1").tobytes()
+    return hashlib.sha256(content).hexdigest()
+
+
+def save(record: Record, out: Path, scores: npt.NDArray[Any] | None, member: npt.NDArray[Any] | None) -> Path:
+    """Write a record, and beside it `<record>.scores.npz` with `scores` and `member`; return the record's path."""
+    path = record.path(out)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if scores is not None and member is not None:
+        import io
+
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, scores=scores, member=member)
+        atomic_write(path.with_suffix(".scores.npz"), buffer.getvalue())
+    atomic_write(path, _readable(json.loads(record.model_dump_json())).encode())
+    return path
+
+
+def load(paths: Iterable[Path]) -> list[Record]:
+    """Return the records in files and folders, sorted by path. Raises UsageError for a file that is no record."""
+    files: list[Path] = []
+    for path in paths:
+        if not path.exists():
+            raise UsageError(f"No records at {path}: no such file or folder. `privbench run --out` writes them.")
+        files += sorted(path.rglob("*.json")) if path.is_dir() else [path]
+    return [_read(file) for file in files]
+
+
+def _read(file: Path) -> Record:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        version = content.get("schema_version") if isinstance(content, dict) else None
+        if version != SCHEMA_VERSION:
+            raise UsageError(f"{file}: schema_version is {version!r}; this privbench reads version {SCHEMA_VERSION}.")
+        return Record.model_validate(content)
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{file} is no record: {error}.") from None
+    except ValidationError as error:
+        problem = error.errors()[0]
+        where = ".".join(map(str, problem["loc"]))
+        raise UsageError(f"{file} is no record: {where}: {problem['msg']}.") from None
+
+
+def _readable(content: Any) -> str:
+    """Return indented JSON with each list of plain values on one line."""
+    text = json.dumps(content, indent=1, allow_nan=False)
+    return re.sub(r"\[[^\[\]{}]*\]", lambda found: re.sub(r"\s+", "", found[0]), text) + "\n"
+
+
+def _canonical(content: Any) -> bytes:
+    return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()

@@ -1,0 +1,213 @@
+"""One cell of the grid: an attack on every target of a population, as a record."""
+
+from __future__ import annotations
+
+import datetime as dt
+import platform
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from privbench import __version__, intervals, metrics
+from privbench.errors import PrivbenchError
+from privbench.fingerprint import component_key, library_versions
+from privbench.options import spec
+from privbench.record import PER_EXAMPLE_LIMIT, Component, Cost, Data, PerExample, Record, Utility, scores_sha256
+from privbench.threat import threat_model
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from privbench.population import Population
+
+    Array = npt.NDArray[Any]
+
+CALIBRATORS = 2
+"""Shadow models on which the harness calibrates a threshold: a pair, so that each example is a member of one."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One (task, defense, attack), with the population under attack and the one that shadows come from."""
+
+    population: Population
+    shadows: Population
+    attack: Any
+    queries: int
+    targets: int | None
+
+    @property
+    def target_indices(self) -> range:
+        """The models that take their turn as the target."""
+        return range(self.targets or self.population.models)
+
+
+def score(
+    cell: Cell, *, reason: Exception | None = None, command: str = ""
+) -> tuple[Record, Array | None, Array | None]:
+    """Attack every target of a cell; return its record, and the raw scores and memberships (targets, examples).
+
+    With a reason, or when the attack fails, the record says so and there are no scores.
+    """
+    population, base = cell.population, _about(cell, command)
+    if reason is not None:
+        return _failed(base, reason), None, None
+    member = np.stack([population.members(target) for target in cell.target_indices])
+    utility, cost, facts = _utility(population, cell.queries), _cost(population), _facts(population)
+    base = base.model_copy(update={"utility": utility, "cost": cost, "facts": facts})
+    try:
+        scores = np.stack([_scores(cell, target) for target in cell.target_indices])
+        decisions, threshold = _decide(cell, scores)
+        measured = metrics.evaluate(scores, member, decisions, seed=population.seed)
+    except Exception as error:  # noqa: BLE001 - whatever an attack does wrong, the other cells go on
+        return _failed(base, error), None, None
+    record = base.model_copy(
+        update={
+            "metrics": measured,
+            "threshold": threshold,
+            "per_example": _per_example(decisions, member),
+            "scores_sha256": scores_sha256(scores, member),
+        }
+    )
+    return record.model_copy(update={"digest": record.compute_digest()}), scores, member
+
+
+def _scores(cell: Cell, target: int, *, calibrating_for: int | None = None) -> Array:
+    """Return (examples,) scores of one target, or of a shadow posing as one while calibrating for a target."""
+    source = cell.population if calibrating_for is None else cell.shadows
+    exclude = () if calibrating_for is None else (calibrating_for,)
+    evidence = source.evidence(target, cell.attack.needs, cell.queries, cell.shadows, exclude)
+    scores = np.asarray(cell.attack.score(evidence), dtype=np.float64)
+    metrics.check_scores(scores, (len(source.dataset.pool),))
+    return scores
+
+
+def _decide(cell: Cell, scores: Array) -> tuple[Array | None, str]:
+    """Return (targets, examples) decisions at the attacker's own threshold, and where that comes from."""
+    natural = getattr(cell.attack, "threshold", None)
+    if natural is not None:
+        return scores >= natural, f"the attack's own, {natural:g}"
+    pairs = cell.population.models // 2
+    needed = 3 if cell.attack.needs.shadows != "none" else 2
+    if pairs < needed:
+        return None, f"none: calibrating one takes {2 * needed} models or more"
+    decisions = []
+    for row, target in enumerate(cell.target_indices):
+        first = 2 * ((target // 2 + 1) % pairs)
+        models = range(first, first + CALIBRATORS)
+        posing = np.concatenate([_scores(cell, model, calibrating_for=target) for model in models])
+        truth = np.concatenate([cell.shadows.members(model) for model in models])
+        decisions.append(scores[row] >= metrics.best_threshold(posing, truth))
+    return np.stack(decisions), f"calibrated on {CALIBRATORS} shadow models"
+
+
+def _about(cell: Cell, command: str) -> Record:
+    """Return a record with everything but results."""
+    population, dataset = cell.population, cell.population.dataset
+    sizes = {role: len(dataset.rows(role)) for role in ("pool", "reference", "validation", "test")}
+    needs = cell.attack.needs
+    return Record(
+        task=_component("task", population.task),
+        data=Data(name=dataset.name, fingerprint=dataset.fingerprint, classes=dataset.classes, **sizes),
+        defense=_component("defense", population.defense),
+        attack=_component("attack", cell.attack),
+        threat_model=threat_model(needs),
+        models=population.models,
+        targets=len(cell.target_indices),
+        shadows=population.models - 2 if needs.shadows != "none" else 0,
+        seed=population.seed,
+        device=population.device,
+        status="ok",
+        command=command,
+        environment={
+            "python": platform.python_version(),
+            "platform": platform.platform(),
+            "privbench": __version__,
+            **library_versions(),
+        },
+        created=dt.datetime.now(dt.timezone.utc).replace(microsecond=0),
+    )
+
+
+def _failed(base: Record, error: Exception) -> Record:
+    text = str(error) if isinstance(error, PrivbenchError) else f"{type(error).__name__}: {error}"
+    record = base.model_copy(update={"status": "failed", "reason": " ".join(text.split())})
+    return record.model_copy(update={"digest": record.compute_digest()})
+
+
+def _component(kind: str, component: Any) -> Component:
+    from privbench.plugins import catalogue
+
+    parts = getattr(component, "parts", (component,))
+    entries = [catalogue().components.get((kind, part.name)) for part in parts]
+    keys = [component_key(part) for part in parts]
+    return Component(
+        spec=spec(component, keyed_only=True),
+        name=component.name,
+        version=keys[-1]["version"],
+        plugin="+".join(dict.fromkeys(entry.plugin if entry else "unregistered" for entry in entries)),
+        plugin_version="+".join(dict.fromkeys(entry.version if entry else "" for entry in entries)),
+        source="+".join(key["source"] for key in keys),
+    )
+
+
+def _utility(population: Population, queries: int) -> Utility:
+    """Return accuracies on members, non-members of the pool, and test examples."""
+
+    def correct(role: str) -> Array:
+        labels = population.dataset.role(role).y
+        answers = (population.answers(index, queries, role).logits[:, 0] for index in range(population.models))
+        return np.stack([logits.argmax(axis=-1) == labels for logits in answers])
+
+    member = np.stack([population.members(index) for index in range(population.models)])
+    pool, test = correct("pool"), correct("test")
+    return Utility(
+        train_accuracy=intervals.accuracy(pool, member),
+        nonmember_accuracy=intervals.accuracy(pool, ~member),
+        test_accuracy=intervals.accuracy(test),
+        test_accuracy_sd=float(test.mean(axis=1).std(ddof=1)),
+    )
+
+
+def _seconds(population: Population) -> float | None:
+    """Return the mean time that a release took to make, of those that are in the store."""
+    artifacts = filter(None, map(population.artifact, range(population.models)))
+    seconds = [float(artifact.json("timing")["seconds"]) for artifact in artifacts]
+    return float(np.mean(seconds)) if seconds else None
+
+
+def _cost(population: Population) -> Cost | None:
+    from dataclasses import replace
+
+    from privbench.plugins import resolve
+
+    seconds, undefended = _seconds(population), _seconds(replace(population, defense=resolve("defense", "ce")))
+    if seconds is None:
+        return None
+    return Cost(seconds_per_model=seconds, relative_to_ce=seconds / undefended if undefended else None)
+
+
+def _facts(population: Population) -> dict[str, float]:
+    """Return the releases' own numbers, averaged over those that give them."""
+    values: dict[str, list[float]] = {}
+    for artifact in filter(None, map(population.artifact, range(population.models))):
+        for name, value in artifact.json("release")["facts"].items():
+            values.setdefault(name, []).append(float(value))
+    return {name: float(np.mean(each)) for name, each in sorted(values.items())}
+
+
+def _per_example(decisions: Array | None, member: Array) -> PerExample | None:
+    if decisions is None or member.shape[1] > PER_EXAMPLE_LIMIT:
+        return None
+    success = metrics.success(decisions, member)
+
+    def trials(counts: Array) -> int | list[int]:
+        return int(counts[0]) if (counts == counts[0]).all() else [int(count) for count in counts]
+
+    return PerExample(
+        member_hits=success.hits_in.tolist(),
+        member_trials=trials(success.n_in),
+        nonmember_hits=success.hits_out.tolist(),
+        nonmember_trials=trials(success.n_out),
+    )

@@ -1,0 +1,56 @@
+"""What the tests share: an executor without processes, and a task that trains in a moment."""
+
+import numpy as np
+import pytest
+
+from privbench.errors import CellFailed, PrivbenchError
+from privbench.executors import Outcome
+from privbench.plugins import resolve
+from privbench.store import Store
+
+
+class Inline:
+    """Runs jobs here and now, and counts them."""
+
+    def __init__(self):
+        self.ran = []
+
+    def run(self, function, jobs, on_progress=None):
+        for index, job in enumerate(jobs):
+            self.ran.append(job)
+            result, error = None, None
+            try:
+                result = function(
+                    job, lambda done, stage="", index=index: on_progress and on_progress(index, done, stage)
+                )
+            except PrivbenchError as raised:
+                error = raised
+            except Exception as raised:  # noqa: BLE001
+                error = CellFailed(f"{type(raised).__name__}: {raised}")
+            yield Outcome(index, job, result, error, 0.0)
+
+
+@pytest.fixture
+def inline():
+    return Inline()
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "store")
+
+
+@pytest.fixture(scope="session")
+def table_file(tmp_path_factory):
+    """An .npz of a small table: three overlapping blobs, of which an overfit model remembers its members."""
+    rng = np.random.default_rng(0)
+    y = np.arange(240) % 3
+    x = rng.normal(size=(240, 8)).astype(np.float32) + 0.6 * np.eye(3, 8, dtype=np.float32)[y]
+    path = tmp_path_factory.mktemp("data") / "blobs.npz"
+    np.savez(path, x_train=x[:180], y_train=y[:180], x_test=x[180:], y_test=y[180:])
+    return path
+
+
+@pytest.fixture
+def task(table_file):
+    return resolve("task", "npz", {"path": str(table_file), "epochs": 3, "hidden": (32,), "model": "mlp"})

@@ -1,0 +1,43 @@
+import json
+
+import numpy as np
+import pytest
+
+from privbench import record as records
+from privbench.errors import UsageError
+
+
+def test_lists_stand_on_one_line():
+    text = records._readable({"a": [1, 2, 3], "b": {"c": [[0.5, 1], [2, 3]]}})
+    assert json.loads(text) == {"a": [1, 2, 3], "b": {"c": [[0.5, 1], [2, 3]]}}
+    assert '"a": [1,2,3]' in text
+
+
+def test_the_hash_of_scores_covers_scores_and_memberships():
+    scores, member = np.arange(6.0).reshape(2, 3), np.eye(2, 3, dtype=bool)
+    first = records.scores_sha256(scores, member)
+    assert first == records.scores_sha256(np.asfortranarray(scores), member)
+    assert first != records.scores_sha256(scores + 1e-12, member)
+    assert first != records.scores_sha256(scores, ~member)
+
+
+def test_a_missing_folder_says_so(tmp_path):
+    with pytest.raises(UsageError, match="no such file or folder"):
+        records.load([tmp_path / "nowhere"])
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("{", "no record"),
+        ('{"schema_version": 99}', "version is 99"),
+        ("[]", "schema_version is None"),
+        ('{"schema_version": 1, "seed": 0}', "no record: task"),
+        ("\x80", "no record"),
+    ],
+)
+def test_a_file_that_is_no_record_says_why(tmp_path, content, reason):
+    file = tmp_path / "bad.json"
+    file.write_bytes(content.encode("latin-1"))
+    with pytest.raises(UsageError, match=reason):
+        records.load([file])

@@ -1,0 +1,156 @@
+import json
+
+import numpy as np
+import pytest
+
+from privbench import run as running
+from privbench.api import Needs
+from privbench.errors import BadOption, Diverged, UsageError
+from privbench.options import component
+from privbench.plugins import resolve
+from privbench.run import Grid, plan, run
+
+
+@component
+class Diverging:
+    """Never ends with a number."""
+
+    name = "diverging"
+    paper = "none"
+
+    def fit(self, task, examples, ctx):
+        raise Diverged("loss is nan in epoch 1")
+
+
+@component
+class Crashing:
+    """Has a bug."""
+
+    name = "crashing"
+    paper = "none"
+
+    def fit(self, task, examples, ctx):
+        return 1 / 0
+
+
+def _grid(task, defenses, attacks, **options):
+    made = [resolve("defense", d) if isinstance(d, str) else d for d in defenses]
+    return Grid([task], made, [resolve("attack", a) for a in attacks], models=4, **options)
+
+
+def test_every_defense_meets_every_attack_on_the_same_models(task, store, inline, tmp_path):
+    grid = _grid(task, ["ce", "relaxloss"], ["confidence", "lira"])
+    records = list(run(grid, store, inline, out=tmp_path / "out"))
+    assert [(r.defense.name, r.attack.name, r.status) for r in records] == [
+        ("ce", "confidence", "ok"),
+        ("ce", "lira", "ok"),
+        ("relaxloss", "confidence", "ok"),
+        ("relaxloss", "lira", "ok"),
+    ]
+    assert len(inline.ran) == 8
+    assert len(list((tmp_path / "out").rglob("*.json"))) == 4
+    assert len(list((tmp_path / "out").rglob("*.scores.npz"))) == 4
+
+
+def test_a_second_run_trains_nothing_and_gives_the_same(task, store, inline):
+    grid = _grid(task, ["ce"], ["lira"])
+    first = [record.digest for record in run(grid, store, inline)]
+    inline.ran.clear()
+    assert [record.digest for record in run(grid, store, inline)] == first
+    assert inline.ran == []
+
+
+def test_another_attack_queries_the_same_models_and_trains_none(store, inline, tmp_path):
+    rng = np.random.default_rng(0)
+    path = tmp_path / "images.npz"
+    np.savez(path, x=rng.integers(0, 256, (120, 8, 8), dtype=np.uint8), y=np.arange(120) % 2)
+    images = resolve("task", "npz", {"path": str(path), "epochs": 1, "model": "mlp"})
+    list(run(_grid(images, ["ce"], ["lira:queries=1"]), store, inline))
+    planned = plan(_grid(images, ["ce"], ["lira:queries=2"]), store)
+    assert [job.queries for job in planned.jobs()] == [(2,)] * 4
+
+
+def test_the_undefended_attacker_brings_a_population_of_its_own(task, store, inline):
+    grid = _grid(task, ["relaxloss"], ["lira", "lira:shadows=undefended"])
+    planned = plan(grid, store)
+    assert sorted(p.defense.name for p in planned.populations) == ["ce", "relaxloss"]
+    adaptive, undefended = run(grid, store, inline)
+    assert "undefended shadows" in undefended.threat_model
+    assert adaptive.scores_sha256 != undefended.scores_sha256
+
+
+@pytest.mark.parametrize(("bad", "reason"), [(Diverging(), "loss is nan"), (Crashing(), "ZeroDivisionError")])
+def test_one_bad_defense_spoils_only_its_own_cells(task, store, inline, bad, reason):
+    failed, good = run(_grid(task, [bad, "ce"], ["confidence"]), store, inline)
+    assert (failed.status, good.status) == ("failed", "ok")
+    assert reason in failed.reason
+    assert "model 0" in failed.reason
+
+
+def test_records_are_valid_json_by_the_published_schema(task, store, inline, tmp_path):
+    import jsonschema
+
+    from privbench.record import Record, load
+
+    out = tmp_path / "out"
+    records = list(run(_grid(task, ["ce", Diverging()], ["lira"]), store, inline, out=out))
+    schema = Record.model_json_schema(mode="serialization")
+    for file in out.rglob("*.json"):
+        jsonschema.validate(json.loads(file.read_text()), schema)
+        assert file.stat().st_size < 50_000
+    assert sorted(r.digest for r in load([out])) == sorted(r.digest for r in records)
+
+
+@pytest.mark.parametrize("models", [0, 1, 3, -2])
+def test_models_come_in_pairs(task, models):
+    with pytest.raises(UsageError, match="even number"):
+        Grid([task], [], [], models=models)
+
+
+@pytest.mark.parametrize("targets", [0, 5])
+def test_targets_are_some_of_the_models(task, targets):
+    with pytest.raises(UsageError, match="between 1 and"):
+        Grid([task], [], [], models=4, targets=targets)
+
+
+def test_what_cannot_be_run_fails_before_anything_is_trained(table_file, task, store):
+    with pytest.raises(UsageError, match="table"):
+        plan(_grid(task, ["ce"], ["lira:queries=18"]), store)
+    cnn = resolve("task", "npz", {"path": str(table_file), "model": "cnn"})
+    with pytest.raises(BadOption, match="images"):
+        plan(_grid(cnn, ["ce"], ["lira"]), store)
+
+
+def test_the_listener_hears_everything(task, store, inline):
+    heard = []
+
+    class Listener:
+        def planned(self, plan):
+            heard.append(("planned", len(plan.jobs())))
+
+        def progress(self, job, done, stage):
+            heard.append(("progress", job))
+
+        def made(self, outcome):
+            heard.append(("made", outcome.index))
+
+        def scored(self, record):
+            heard.append(("scored", record.attack.name))
+
+    list(run(_grid(task, ["ce"], ["confidence"]), store, inline, listener=Listener()))
+    assert heard[0] == ("planned", 4)
+    assert [event for event in heard if event[0] == "made"] == [("made", i) for i in range(4)]
+    assert heard[-1] == ("scored", "confidence")
+    assert any(event[0] == "progress" for event in heard)
+
+
+def test_task_queries_are_two_where_the_recipe_flips(table_file, tmp_path):
+    path = tmp_path / "images.npz"
+    np.savez(path, x=np.zeros((60, 8, 8), np.uint8) + np.arange(60, dtype=np.uint8)[:, None, None], y=np.arange(60) % 2)
+    attack = resolve("attack", "lira")
+    for flip, queries in ((0.5, 2), (0.0, 1)):
+        images = resolve("task", "npz", {"path": str(path), "model": "mlp", "flip": flip})
+        assert running._queries(attack, images, images.load()) == queries
+    table = resolve("task", "npz", {"path": str(table_file), "model": "mlp", "flip": 0.0})
+    assert running._queries(attack, table, table.load()) == 1
+    assert Needs(queries="task").queries == "task"

@@ -1,0 +1,134 @@
+import numpy as np
+import pytest
+
+from privbench import metrics
+from privbench.api import Needs
+from privbench.options import component
+from privbench.plugins import resolve
+from privbench.population import Population, make
+from privbench.record import scores_sha256
+from privbench.scoring import Cell, score
+
+
+@pytest.fixture(scope="module")
+def population(table_file, tmp_path_factory):
+    from privbench.store import Store
+
+    task = resolve("task", "npz", {"path": str(table_file), "epochs": 30, "hidden": (64,), "model": "mlp"})
+    store = Store(tmp_path_factory.mktemp("store"))
+    each = Population(task, task.load(), resolve("defense", "ce"), 6, 0, "cpu", store)
+    for job in each.missing([1]):
+        make(job, lambda done, stage="": None)
+    return each
+
+
+def _cell(population, attack, targets=None):
+    return Cell(population, population, resolve("attack", attack) if isinstance(attack, str) else attack, 1, targets)
+
+
+@component
+class Broken:
+    """Fails in the way that `how` says."""
+
+    name = "broken"
+    paper = "none"
+    needs = Needs()
+    how: str = "nan"
+
+    def score(self, evidence):
+        n = len(evidence.labels)
+        if self.how == "raise":
+            raise ValueError("no\nluck")
+        return {"nan": np.full(n, np.nan), "shape": np.zeros((n, 2))}[self.how]
+
+
+@component
+class Loss:
+    """The loss, without a threshold of its own."""
+
+    name = "loss"
+    paper = "none"
+    needs = Needs()
+
+    def score(self, evidence):
+        from privbench.signals import log_confidence
+
+        return evidence.signals(log_confidence)[:, 0]
+
+
+def test_correctness_is_half_the_accuracy_gap_plus_one_half(population):
+    record, _, _ = score(_cell(population, "correctness"))
+    gap = record.utility.train_accuracy.value - record.utility.nonmember_accuracy.value
+    assert gap > 0.1
+    assert record.metrics.balanced_accuracy.value == pytest.approx(0.5 + gap / 2, abs=1e-6)
+
+
+def test_an_overfit_model_leaks_to_lira(population):
+    record, _, _ = score(_cell(population, "lira"))
+    assert record.status == "ok"
+    assert record.shadows == 4
+    assert record.metrics.auc.low > 0.5
+
+
+def test_a_record_is_reproduced_to_the_bit(population):
+    first, scores, member = score(_cell(population, "lira"))
+    second, again, _ = score(_cell(population, "lira"))
+    assert first.digest == second.digest
+    assert scores.tobytes() == again.tobytes()
+    assert first.scores_sha256 == scores_sha256(scores, member)
+
+
+def test_a_threshold_is_calibrated_on_shadows_alone(population):
+    record, scores, member = score(_cell(population, Loss()))
+    assert record.threshold == "calibrated on 2 shadow models"
+    thresholds = []
+    for target in range(6):
+        first = 2 * ((target // 2 + 1) % 3)
+        pair = np.concatenate([scores[first], scores[first + 1]])
+        thresholds.append(metrics.best_threshold(pair, np.concatenate([member[first], member[first + 1]])))
+    decisions = scores >= np.array(thresholds)[:, None]
+    hits = (decisions & member).sum(axis=0)
+    assert record.per_example.member_hits == hits.tolist()
+    assert record.per_example.member_trials == 3
+    assert record.metrics.balanced_accuracy.value <= record.metrics.oracle_balanced_accuracy.value
+
+
+def test_without_enough_models_there_is_no_calibrated_threshold(table_file, tmp_path):
+    from privbench.store import Store
+
+    task = resolve("task", "npz", {"path": str(table_file), "epochs": 1, "model": "mlp"})
+    each = Population(task, task.load(), resolve("defense", "ce"), 2, 0, "cpu", Store(tmp_path))
+    for job in each.missing([1]):
+        make(job, lambda done, stage="": None)
+    record, _, _ = score(_cell(each, Loss()))
+    assert record.metrics.balanced_accuracy.value is None
+    assert record.per_example is None
+    assert "takes 4 models" in record.threshold
+    record, _, _ = score(_cell(each, "lira"))
+    assert record.status == "failed"
+    assert "4 models" in record.reason
+
+
+@pytest.mark.parametrize(("how", "reason"), [("nan", "finite"), ("shape", "shape"), ("raise", "ValueError: no luck")])
+def test_an_attack_that_fails_is_a_marked_cell(population, how, reason):
+    record, scores, _ = score(_cell(population, Broken(how=how)))
+    assert record.status == "failed"
+    assert reason in record.reason
+    assert record.metrics is None
+    assert record.utility is not None
+    assert scores is None
+
+
+def test_fewer_targets(population):
+    record, scores, _ = score(_cell(population, "confidence", targets=2))
+    assert record.targets == 2
+    assert scores.shape == (2, len(population.dataset.pool))
+
+
+def test_the_record_says_who_made_it_and_what_it_cost(population):
+    record, _, _ = score(_cell(population, "lira"), command="privbench run")
+    assert record.attack.plugin == "privbench"
+    assert record.cost.relative_to_ce == 1.0
+    assert record.cost.seconds_per_model > 0
+    assert {"python", "torch", "numpy", "privbench"} <= set(record.environment)
+    assert record.command == "privbench run"
