@@ -1,0 +1,202 @@
+"""Numbers with their uncertainty: 95 % intervals for rates, balanced accuracy and AUC.
+
+Arrays are (targets, examples). An example appears once under every target, so its answers hang together, and the
+observations are not independent: intervals treat the *examples* as the sample (clusters) and the targets as given.
+How much another training would change the number is what the spread over targets shows (metrics.py).
+With one target all of this is the textbook interval: Clopper-Pearson, DeLong.
+"""
+
+from __future__ import annotations
+
+import math
+from statistics import NormalDist
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict
+
+if TYPE_CHECKING:
+    Array = npt.NDArray[Any]
+
+LEVEL = 0.95
+"""Coverage of every interval in a record."""
+
+
+class Estimate(BaseModel):
+    """A number, its 95 % interval, and what it rests on; without a value it is n/a, for the reason in `note`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    value: float | None
+    """The number itself; null where the data cannot support one."""
+    low: float | None
+    """Lower end of the 95 % interval."""
+    high: float | None
+    """Upper end of the 95 % interval; the interval contains the value."""
+    n: int
+    """Observations behind it; one example counts once for every target."""
+    note: str = ""
+    """Why it is n/a, or what to keep in mind."""
+
+
+def unavailable(reason: str, n: int = 0) -> Estimate:
+    """Return n/a."""
+    return Estimate(value=None, low=None, high=None, n=n, note=reason)
+
+
+def estimate(value: float, low: float, high: float, n: int, note: str = "") -> Estimate:
+    """Return an estimate whose interval holds its value, whatever rounding or resampling did to the ends.
+
+    Nine digits are kept: a record shall not depend on the order in which a library adds.
+    """
+    low, value, high = (rounded(float(number), 9) for number in (min(low, value), value, max(high, value)))
+    return Estimate(value=value, low=low, high=high, n=int(n), note=note)
+
+
+def rounded(number: float, digits: int) -> float:
+    """Return the number with so many significant digits."""
+    return float(f"{number:.{digits}g}")
+
+
+def clopper_pearson(k: float, n: float, level: float = LEVEL) -> tuple[float, float]:
+    """Return the exact interval of a proportion with k hits in n trials (METHODS M2); (0, 1) without trials.
+
+    k and n need not be whole: survey statistics uses effective numbers.
+    """
+    from scipy.special import betaincinv
+
+    tail = (1 - level) / 2
+    low = float(betaincinv(k, n - k + 1, tail)) if k > 0 else 0.0
+    high = float(betaincinv(k + 1, n - k, 1 - tail)) if k < n else 1.0
+    return low, high
+
+
+def rate(hits: Array, trials: Array) -> Estimate:
+    """Return sum(hits) / sum(trials) for (examples,) counts, with its interval clustered by example.
+
+    One trial per example: Clopper-Pearson. Otherwise the same with the effective number of trials that the spread
+    between examples implies (Korn & Graubard 1998), which also serves at 0 and 1, where a Wald interval is a point.
+    """
+    hits, trials = hits[trials > 0], trials[trials > 0]
+    clusters, n = len(trials), int(trials.sum())
+    if n == 0:
+        return unavailable("no observations")
+    value = float(hits.sum() / n)
+    effective = float(n)
+    if clusters < n and value in (0.0, 1.0):
+        effective = float(clusters)
+    elif clusters < n and clusters > 1:
+        variance = clusters / (clusters - 1) * float(np.square(hits - value * trials).sum()) / n**2
+        effective = min(effective, value * (1 - value) / variance) if variance > 0 else effective
+    elif clusters < n:
+        return estimate(value, 0.0, 1.0, n, "one example only: nothing is known of others")
+    return estimate(value, *clopper_pearson(value * effective, effective), n)
+
+
+def accuracy(correct: Array, where: Array | None = None) -> Estimate:
+    """Return the share of right answers in (models, examples) bool, clustered by example.
+
+    `where`, of the same shape, says which of them count: all, when left out.
+    """
+    counted = np.ones(correct.shape, dtype=bool) if where is None else where
+    return rate((correct & counted).sum(axis=0), counted.sum(axis=0))
+
+
+def delong(scores: Array, member: Array) -> tuple[float, float]:
+    """Return AUC (ties count half) and its standard error for (n,) scores (DeLong, DeLong & Clarke-Pearson 1988).
+
+    The error is nan with a single member or non-member; both are nan without any.
+    """
+    if member.all() or not member.any():
+        return math.nan, math.nan
+    value, inside, outside = _placements(scores[None], member[None])
+    return value, _error(inside, outside, member[None])
+
+
+def auc(scores: Array, member: Array) -> Estimate:
+    """Return the AUC of all (target, example) scores pooled, ties counting half.
+
+    Its error is DeLong's for clustered data (Obuchowski 1997), clusters being examples.
+    """
+    if member.all() or not member.any():
+        return unavailable(_one_sided(member), member.size)
+    value, inside, outside = _placements(scores, member)
+    tied = bool(scores.min() == scores.max())
+    return _with_interval(value, _error(inside, outside, member), member, tied=tied)
+
+
+def balanced_accuracy(decisions: Array, member: Array, *, averaged: bool = False) -> Estimate:
+    """Return (1 + TPR - FPR) / 2 of (targets, examples) decisions; it is the AUC of the decisions as scores.
+
+    Rates are pooled over targets, or computed for each target and then averaged. Both are linear in the examples'
+    counts, and the error is the spread of these.
+    """
+    if member.all() or not member.any():
+        return unavailable(_one_sided(member), member.size)
+    if averaged:
+        both = member.any(axis=1) & ~member.all(axis=1)
+        if not both.any():
+            return unavailable("no target has both members and non-members", member.size)
+        decisions, member = decisions[both], member[both]
+    axis, parts = (1, len(member)) if averaged else (None, 1)
+    n_in, n_out = member.sum(axis=axis, keepdims=True), (~member).sum(axis=axis, keepdims=True)
+    tpr = (decisions & member).sum(axis=axis, keepdims=True) / n_in
+    fpr = (decisions & ~member).sum(axis=axis, keepdims=True) / n_out
+    inside = (member * (decisions - tpr) / (2 * n_in * parts)).sum(axis=0)
+    outside = (~member * (fpr - decisions) / (2 * n_out * parts)).sum(axis=0)
+    value = float((1 + tpr - fpr).mean() / 2)
+    tied = bool(decisions.all() or not decisions.any())
+    return _with_interval(value, _error(inside, outside, member), member, tied=tied)
+
+
+def _placements(scores: Array, member: Array) -> tuple[float, Array, Array]:
+    """Return the AUC, and each example's summed deviations from it: of its member and its non-member scores."""
+    inside, outside = scores[member], scores[~member]
+    n_in, n_out = len(inside), len(outside)
+    below = _ranks(inside, np.sort(outside))
+    value = float(below.sum() / (2 * n_in * n_out))  # a ratio of whole numbers: exact, whatever the order
+    deviations = np.zeros((2, *scores.shape))
+    deviations[0][member] = (below / (2 * n_out) - value) / n_in
+    deviations[1][~member] = (1 - _ranks(outside, np.sort(inside)) / (2 * n_in) - value) / n_out
+    return value, deviations[0].sum(axis=0), deviations[1].sum(axis=0)
+
+
+def _ranks(values: Array, among: Array) -> Array:
+    """Return, for each value, twice the number of sorted others below it, plus the number of equal ones."""
+    return np.searchsorted(among, values, "left") + np.searchsorted(among, values, "right")
+
+
+def _error(inside: Array, outside: Array, member: Array) -> float:
+    """Return the standard error of a statistic whose linear part is sum(inside + outside), (examples,) each."""
+    has_in, has_out = int(member.any(axis=0).sum()), int((~member).any(axis=0).sum())
+    if min(has_in, has_out) < 2:  # noqa: PLR2004 - a variance needs two
+        return math.nan
+    clusters = member.shape[1]
+    variance = (
+        has_in / (has_in - 1) * float(np.square(inside).sum())
+        + has_out / (has_out - 1) * float(np.square(outside).sum())
+        + 2 * clusters / (clusters - 1) * float((inside * outside).sum())
+    )
+    return math.sqrt(max(variance, 0.0))
+
+
+def _with_interval(value: float, error: float, member: Array, *, tied: bool) -> Estimate:
+    """Return a normal interval, cut to [0, 1]; where the error says nothing, what the number of examples allows.
+
+    Perfect separation has no spread, yet rests on few examples: were the AUC A, m independent pairs would all be in
+    order with probability A**m at most, so A is at least the Clopper-Pearson bound for m of m. Likewise for ties.
+    """
+    if math.isnan(error):
+        few = "one member" if member.any(axis=0).sum() < (~member).any(axis=0).sum() else "one non-member"
+        return estimate(value, 0.0, 1.0, member.size, f"{few} only: nothing is known of others")
+    half = NormalDist().inv_cdf((1 + LEVEL) / 2) * error
+    if tied or value in (0.0, 1.0):
+        pairs = min(member.any(axis=0).sum(), (~member).any(axis=0).sum(), member.shape[1] // 2)
+        slack = 1 - clopper_pearson(pairs, pairs)[0]
+        half = slack / 2 if tied else slack
+    return estimate(value, max(value - half, 0.0), min(value + half, 1.0), member.size)
+
+
+def _one_sided(member: Array) -> str:
+    return "no members" if not member.any() else "no non-members"
