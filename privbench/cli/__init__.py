@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import importlib
 import os
-import sys
 from typing import Any, NamedTuple
 
 import click
@@ -87,7 +86,7 @@ class LazyGroup(click.Group):
         return [*(CompletionItem(name, help=COMMANDS[name].summary) for name in names), *options]
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command that was typed. The only place where a PrivbenchError ends."""
+        """Run the command that was typed. The only place where a PrivbenchError ends; click ends closed pipes."""
         try:
             return super().invoke(ctx)
         except PrivbenchError as error:
@@ -98,10 +97,6 @@ class LazyGroup(click.Group):
         except KeyboardInterrupt:
             click.echo("\nInterrupted. The same command goes on where it stopped.", err=True)
             ctx.exit(INTERRUPTED)
-        except BrokenPipeError:
-            # The reader, such as `head`, has seen enough; nothing may be flushed into the closed pipe at exit.
-            sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - must outlive this function
-            ctx.exit(0)
 
 
 @click.group(
