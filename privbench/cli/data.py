@@ -80,6 +80,9 @@ def fetch(names: tuple[str, ...], root: Path | None) -> None:
             raise UnknownName(f"No data set {name!r}.{did_you_mean(name, known)} To fetch: {', '.join(known)}.")
     folder = data_root(root)
     for name in names:
+        if known[name].by_hand and known[name].missing(folder):
+            known[name].fetch(folder)
+    for name in names:
         if _is_sound(known[name](root=str(folder))):
             click.echo(f"{name} was in {folder} already.")
         else:

@@ -135,14 +135,12 @@ def _classes(y: Array, name: str) -> int:
 
 
 def _load(path: Path, name: str) -> dict[str, Raw]:
-    archive = np.load(path, allow_pickle=False)
-    if not isinstance(archive, np.lib.npyio.NpzFile):
-        raise DataError(
-            f"{name}: {path} is a single array; save inputs and labels with numpy.savez(file, x=..., y=...)."
-        )
-    with archive:
-        keys = _keys(archive.files, name)
-        return {role: Raw(archive[x], archive[y], x, y) for role, (x, y) in zip(("train", "test"), keys, strict=False)}
+    with path.open("rb") as file:  # NumPy leaves the file open where it is no archive
+        archive = np.load(file, allow_pickle=False)
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise DataError(f"{name}: {path} is a single array; save two, with numpy.savez(file, x=inputs, y=labels).")
+        keys = zip(("train", "test"), _keys(archive.files, name), strict=False)
+        return {role: Raw(archive[x], archive[y], x, y) for role, (x, y) in keys}
 
 
 def _keys(found: list[str], name: str) -> list[tuple[str, str]]:

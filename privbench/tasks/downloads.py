@@ -55,7 +55,7 @@ class DownloadedTask(DataTask):
             root.mkdir(parents=True, exist_ok=True)
             cls.download(root)
         except (OSError, RuntimeError, EOFError, ImportError) as error:
-            reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+            reason = " ".join(str(error).split()).strip("<>.") or type(error).__name__
             raise PrivbenchError(
                 f"{cls.name} could not be fetched into {root}: {reason}. "
                 "Check the connection and the disk, and fetch again."

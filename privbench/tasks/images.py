@@ -46,7 +46,8 @@ class ImageFiles:
             return self._decode(paths)
         kept = self.cache / f"{self.name}-{self._key(paths)}.npz"
         # The archive's own checksum is verified as it is read; whatever is wrong with it, it is made again.
-        with contextlib.suppress(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile), np.load(kept) as archive:
+        unsound = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
+        with contextlib.suppress(*unsound), kept.open("rb") as file, np.load(file) as archive:
             return np.asarray(archive["x"])
         x = self._decode(paths)
         with contextlib.suppress(OSError):  # a data root that cannot be written costs time, nothing else
