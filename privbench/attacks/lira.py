@@ -27,7 +27,9 @@ BLOCK = 2**17
 """Shadow scores worked on at a time: a megabyte stays in the cache and bounds memory."""
 ENOUGH_FOR_EXAMPLE = 60
 """Shadows from which `auto` trusts an example's own variance: 64 models, less the target's pair and the pair on which
-a threshold may be calibrated, so that both kinds of scores are made alike."""
+a threshold may be calibrated, so that both kinds of scores are made alike. Below it one variance for all wins: with
+6 to 16 MLPs on digits, Location-30 and CIFAR-10, TPR at 1 % FPR was higher by a fifth to twentyfold, with 66 it was
+level or lower. There `global`, the paper's, and `pooled` came out alike, so `auto` takes the paper's."""
 
 
 @component
@@ -74,7 +76,7 @@ class LiRA:
         shadow, member = shadow_signals(evidence, signals.phi)
         variance = self.variance
         if variance == "auto":
-            variance = "example" if len(shadow) >= ENOUGH_FOR_EXAMPLE else "pooled"
+            variance = "example" if len(shadow) >= ENOUGH_FOR_EXAMPLE else "global"
         outside = fit(shadow, ~member, self.center)
         if self.mode == "offline":
             known = outside.count > 0
