@@ -76,7 +76,7 @@ def describe(population: Population) -> str:
 def _measured(population: Population, made: Sequence[int]) -> tuple[float, str]:
     artifacts = filter(None, map(population.artifact, made))
     seconds = [float(artifact.json("timing")["seconds"]) for artifact in artifacts]
-    return (float(np.mean(seconds)) if seconds else 0.0), f"{len(seconds)} models in the store"
+    return (float(np.median(seconds)) if seconds else 0.0), f"{len(seconds)} models in the store"
 
 
 def _probe(population: Population, executor: Executor) -> float:

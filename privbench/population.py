@@ -18,10 +18,10 @@ import numpy as np
 from privbench import seeds
 from privbench.api import Blueprint, Examples, Needs, Release
 from privbench.context import Context
-from privbench.errors import CorruptArtifact, DataError
+from privbench.errors import CellFailed, CorruptArtifact, DataError
 from privbench.evidence import Answered, Answers, Evidence
 from privbench.fingerprint import component_key, library_versions, source_hash
-from privbench.store import Store, save_array, save_json, save_tensors
+from privbench.store import Store, artifact_key, save_array, save_json, save_tensors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -62,6 +62,8 @@ class Job:
     population: Population
     index: int
     queries: tuple[int, ...]
+    key: str
+    """Of the release, as the process that planned the run sees it."""
 
 
 @functools.lru_cache(maxsize=2)
@@ -138,7 +140,7 @@ class Population:
             manifest = self.manifest(index)
             wanted = tuple(q for q in queries if not self.store.has(ANSWERS, {**manifest, "queries": q}))
             if wanted or not self.store.has(MODEL, manifest):
-                jobs.append(Job(self, index, wanted))
+                jobs.append(Job(self, index, wanted, artifact_key(MODEL, manifest)))
         return jobs
 
     def artifact(self, index: int) -> Artifact | None:
@@ -231,7 +233,10 @@ def make(job: Job, report: Callable[[float, str], None]) -> None:
     """Make one release, query it, and put both into the store. Runs in a worker process."""
     population, index = job.population, job.index
     manifest = population.manifest(index)
+    if artifact_key(MODEL, manifest) != job.key:
+        raise CellFailed("the source of a component changed while the run was going on; start it again.")
     if not population.store.has(MODEL, manifest):
+        population.blueprint.model()  # so that the time measured is not that of the first import
         start = time.perf_counter()
         release = _fit(population, index, report)
         _save(population.store, manifest, release, time.perf_counter() - start)

@@ -80,7 +80,7 @@ class PerExample(_Part):
 class Cost(_Part):
     """What the defense cost, measured while each release was made; not reproducible."""
 
-    seconds_per_model: float
+    seconds_per_model: float = Field(description="median")
     relative_to_ce: float | None = Field(
         None, description="of the same task, seed and device, where it is in the store"
     )

@@ -171,10 +171,10 @@ def _utility(population: Population, queries: int) -> Utility:
 
 
 def _seconds(population: Population) -> float | None:
-    """Return the mean time that a release took to make, of those that are in the store."""
+    """Return the median time that a release took to make, of those that are in the store."""
     artifacts = filter(None, map(population.artifact, range(population.models)))
     seconds = [float(artifact.json("timing")["seconds"]) for artifact in artifacts]
-    return float(np.mean(seconds)) if seconds else None
+    return float(np.median(seconds)) if seconds else None
 
 
 def _cost(population: Population) -> Cost | None:

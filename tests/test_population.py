@@ -184,3 +184,14 @@ def test_inner_artifacts_are_made_once(ce):
     ce.__dict__["_shaped_by"] = {"defense": "spy"}
     population._fit(ce, 0, lambda done, stage="": None)
     assert len(calls) == 2
+
+
+def test_code_that_changes_during_a_run_is_found_out(ce):
+    from dataclasses import replace
+
+    from privbench.errors import CellFailed
+
+    job = replace(ce.missing([1])[0], key="another")
+    with pytest.raises(CellFailed, match="changed while the run was going on"):
+        make(job, lambda done, stage="": None)
+    assert ce.artifact(0) is None
