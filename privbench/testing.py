@@ -79,11 +79,14 @@ def synthetic_evidence(
     return planted.evidence(), planted.member
 
 
-def toy_task(*, classes: int = 3, epochs: int = 2) -> ToyTask:
-    """Return a task of 108 random 8 x 8 images and a small MLP, on which defenses train in no time."""
+def toy_task(**options: int) -> ToyTask:
+    """Return a task of 108 random 8 x 8 images and a small MLP, on which defenses train in no time.
+
+    options: classes, epochs, pool (examples in it) and noise (of the pixels: at 255 there is nothing but noise).
+    """
     from privbench._checks.toy import ToyTask
 
-    return build(ToyTask, {"classes": classes, "epochs": epochs})
+    return build(ToyTask, options)
 
 
 def _own_checks(component: Any, kind: str) -> list[Check]:

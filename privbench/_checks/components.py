@@ -5,10 +5,14 @@ from __future__ import annotations
 import dataclasses
 import pickle
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from privbench._checks.base import Check, require
+from privbench.errors import BadOption
 from privbench.options import build, option_infos, spec
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
 WITH_PAPER = ("attack", "defense")
@@ -54,11 +58,18 @@ def _frozen(component: Any) -> None:
 
 def _options(component: Any) -> None:
     cls, text = type(component), spec(component)
-    given = dict(part.split("=", 1) for part in filter(None, text.partition(":")[2].split(",")))
-    require(build(cls, given) == component, f"{text!r} does not build the same component again.")
-    for info in option_infos(cls):
-        values = {**given, info.name: getattr(component, info.name)}
-        require(build(cls, values) == component, f"Option {info.name!r} does not take its own value back.")
+    written = [part.partition("=") for part in text.partition(":")[2].split(",") if part]
+    given = {name.strip(): value.strip() for name, _, value in written}
+    require(_built(cls, given) == component, f"{text!r} does not build the same component again.")
+    values = {info.name: getattr(component, info.name) for info in option_infos(cls)}
+    require(_built(cls, values) == component, f"{values} do not build the same component again.")
+
+
+def _built(cls: type, options: Mapping[str, Any]) -> Any:
+    try:
+        return build(cls, options)
+    except BadOption as error:
+        raise AssertionError(f"Its own options do not build it again: {error}") from error
 
 
 def _picklable(component: Any) -> None:

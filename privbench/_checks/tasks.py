@@ -107,8 +107,13 @@ class _Task:
         with seeds.seeded(0, "check"):
             net = self.task.network(self.dataset.shape, self.dataset.classes)
             x = torch.rand(BATCH, *self.dataset.shape)
-        with torch.no_grad():
-            logits = net.eval()(x)
+        try:
+            with torch.no_grad():
+                logits = net.eval()(x)
+        except (RuntimeError, ValueError, TypeError) as error:
+            raise AssertionError(
+                f"The network does not take float32 inputs of shape {tuple(x.shape)}: {' '.join(str(error).split())}"
+            ) from error
         expected = (BATCH, self.dataset.classes)
         require(tuple(logits.shape) == expected, f"{BATCH} inputs give {tuple(logits.shape)}; expected {expected}.")
         require(logits.dtype == torch.float32, f"The network answers {logits.dtype}; expected float32.")

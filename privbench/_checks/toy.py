@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from torch import nn
 
 SIDE = 8
-SHARES = {"pool": 48, "reference": 24, "validation": 12, "test": 24}
 
 
 @component
@@ -26,6 +25,7 @@ class ToyTask:
 
     classes: int = option(3, "number of classes", ge=2, le=6)
     epochs: int = option(2, "passes over the training examples", ge=1)
+    pool: int = option(48, "examples in the pool; half as many are the attacker's", ge=12)
     noise: int = option(90, "standard deviation of the pixels about their class's image", ge=1)
 
     @property
@@ -35,11 +35,12 @@ class ToyTask:
 
     def load(self) -> Dataset:
         """Return the data; the same at every call."""
-        rng, n = numpy_generator(0, "toy"), sum(SHARES.values())
-        y = np.concatenate([np.arange(count, dtype=np.int64) % self.classes for count in SHARES.values()])
+        sizes = {"pool": self.pool, "reference": self.pool // 2, "validation": 12, "test": 24}
+        rng, n = numpy_generator(0, "toy"), sum(sizes.values())
+        y = np.concatenate([np.arange(size, dtype=np.int64) % self.classes for size in sizes.values()])
         centres = rng.uniform(0, 255, (self.classes, SIDE, SIDE, 1))
         x = np.clip(centres[y] + rng.normal(0, self.noise, (n, SIDE, SIDE, 1)), 0, 255).astype(np.uint8)
-        rows = np.split(np.arange(n), np.cumsum([*SHARES.values()])[:-1])
+        rows = np.split(np.arange(n), np.cumsum([*sizes.values()])[:-1])
         return Dataset(Examples(x, y), self.classes, **dict(zip(ROLES, rows, strict=True)), name="toy")
 
     def network(self, shape: tuple[int, ...], classes: int) -> nn.Module:

@@ -1,0 +1,93 @@
+"""The built-ins keep their contracts; populations that leak nothing, or everything, are seen for what they are."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import ClassVar
+
+import numpy as np
+import pytest
+
+from privbench._checks.base import auc, auc_se
+from privbench.api import Release, component
+from privbench.errors import UnknownName
+from privbench.plugins import resolve
+from privbench.population import Population, make
+from privbench.scoring import Cell, score
+from privbench.store import Store
+from privbench.testing import CountOnly, checks_for, parametrize_with_checks, toy_task
+
+ATTACKS = ["correctness", "confidence", "entropy", "m-entropy", "lira"]
+
+
+@parametrize_with_checks([f"attack:{name}" for name in ATTACKS] + ["lira:mode=offline,queries=18"])
+def test_the_builtin_attacks_keep_their_contract(check):
+    check()
+
+
+@parametrize_with_checks(["ce", "defense:relaxloss:alpha=0.5"])
+def test_the_builtin_defenses_keep_their_contract(check):
+    check()
+
+
+@parametrize_with_checks(["digits", toy_task()])
+def test_the_default_task_keeps_its_contract(check):
+    check()
+
+
+@component
+class IgnoresItsData:
+    """A release that has nothing to do with the members."""
+
+    name: ClassVar[str] = "ignores-its-data"
+    paper: ClassVar[str] = "none"
+
+    def fit(self, task, examples, ctx):
+        from privbench.training import train
+
+        return Release(train(task, ctx.reference, ctx))
+
+
+def population_aucs(defense, task, models, folder):
+    """Attack every second model, for partners mirror them; return each attack's mean AUC, and its SE by chance."""
+    population = Population(task, task.load(), defense, models, 0, "cpu", Store(folder))
+    for job in population.missing([1]):
+        make(job, lambda _done, _stage: None)
+    found = {}
+    for name in ATTACKS:
+        _, scores, member = score(Cell(population, population, resolve("attack", name), 1, None))
+        found[name] = float(np.mean([auc(scores[target], member[target]) for target in range(0, models, 2)]))
+    return found, auc_se(member[0]) / (models // 2) ** 0.5
+
+
+def test_nothing_is_found_in_releases_that_ignore_their_data(tmp_path):
+    found, se = population_aucs(IgnoresItsData(), toy_task(pool=200, epochs=2), 12, tmp_path)
+    for name, value in found.items():
+        assert abs(value - 0.5) < 3.5 * se, f"{name}: {value}"
+
+
+def test_releases_that_memorise_are_found(tmp_path):
+    noise = toy_task(pool=60, epochs=40, noise=255)
+    found, _ = population_aucs(resolve("defense", "ce"), noise, 8, tmp_path)
+    assert found["lira"] > 0.95
+    assert min(found.values()) > 0.6  # correctness: half of what lies between all and a third
+
+
+def test_no_component_has_no_checks():
+    with pytest.raises(TypeError, match="none of the methods score"):
+        checks_for(object())
+
+
+def test_names_are_read_as_on_the_command_line():
+    mark = parametrize_with_checks(["lira", "defense:ce", CountOnly()])
+    ids = [param.id for param in mark.args[1]]
+    assert {"lira-finds-a-leak", "ce-reproducible", "count-only-shadow-order"} <= set(ids)
+    with pytest.raises(UnknownName, match=r"Nothing installed is named 'lirra'; write kind:name"):
+        parametrize_with_checks(["lirra"])
+
+
+def test_importing_the_checks_imports_neither_torch_nor_pytest():
+    code = "import sys, privbench.testing; sys.exit(bool({'torch', 'pytest'} & sys.modules.keys()))"
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr or "torch or pytest was imported"
