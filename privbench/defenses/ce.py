@@ -1,0 +1,25 @@
+"""Plain cross-entropy: no defense, the baseline of all others (METHODS D1)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from privbench.api import Release, component
+
+if TYPE_CHECKING:
+    from privbench.api import Blueprint, Context, Examples
+
+
+@component
+class CrossEntropy:
+    """No defense: plain cross-entropy, the weights of the last epoch, no model selection."""
+
+    name: ClassVar[str] = "ce"
+    paper: ClassVar[str] = "the undefended baseline"
+
+    def fit(self, task: Blueprint, examples: Examples, ctx: Context) -> Release:
+        """Train on all examples. The fact `train_loss` is their mean cross-entropy. Raises Diverged."""
+        from privbench.training import mean_loss, train
+
+        model = train(task, examples, ctx)
+        return Release(model, facts={"train_loss": mean_loss(model, examples, device=ctx.device)})

@@ -1,0 +1,95 @@
+"""Aligned queries: the same fixed variants of every example, put to every model (LiRA, METHODS A7)."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from privbench.errors import BadOption
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    import torch
+    from torch import nn
+
+    from privbench.recipe import Recipe
+
+    Array = npt.NDArray[Any]
+
+REACH = {1: 0, 2: 0, 18: 1, 162: 4}
+"""Number of queries -> pixels of the largest shift."""
+IMAGE_DIMENSIONS = 4
+
+
+def queries_for(recipe: Recipe, is_image: bool) -> int:
+    """Return how many queries "as the task augments" means: 2 where training mirrors images, else 1."""
+    return 2 if is_image and recipe.flip > 0 else 1
+
+
+def variants(queries: int) -> list[tuple[int, int, bool]]:
+    """Return (rows down, columns right, mirrored) of each query: as is, mirrored, then shifts, near ones first.
+
+    2, 18 and 162 begin with the queries of the number before them. Raises BadOption for another number.
+    """
+    if queries not in REACH:
+        raise BadOption(f"queries={queries}: choose 1 (as is), 2 (mirrored), 18 (shifted by 1) or 162 (by up to 4).")
+    steps = range(-REACH[queries], REACH[queries] + 1)
+    shifts = sorted(itertools.product(steps, steps), key=lambda shift: (max(map(abs, shift)), shift))
+    return [(*shift, mirrored) for shift in shifts for mirrored in (False, True)][:queries]
+
+
+def ask(model: nn.Module, x: Array, queries: int, *, device: str | torch.device, batch: int | None = None) -> Array:
+    """Return the logits (n, queries, classes) float32 of all variants of examples; query 0 is `predict`'s, bit for bit.
+
+    Variants are cut from the image padded by reflection; `batch` as in `predict`. Raises BadOption for tables with
+    more than one query, and for images too small to pad.
+    """
+    from privbench.inference import BATCH, querying, to_inputs
+
+    shifts, batch = variants(queries), batch or BATCH
+    check(x.shape[1:], queries)
+    inputs, answers = to_inputs(x), []
+    with querying(model, device) as answer:
+        for i in range(0, max(1, len(x)), batch):
+            some = inputs[i : i + batch].to(device)
+            padded = _pad(some, REACH[queries])
+            answers.append(np.stack([answer(_variant(some, padded, *shift)) for shift in shifts], axis=1))
+    return np.concatenate(answers)
+
+
+def check(shape: tuple[int, ...], queries: int) -> None:
+    """Raise BadOption where inputs of this shape, (height, width, channels) or (features,), cannot be so queried."""
+    if queries > 1 and len(shape) + 1 != IMAGE_DIMENSIONS:
+        raise BadOption(f"queries={queries}: tables can only be queried as they are (queries=1).")
+    if REACH[queries] and REACH[queries] >= min(shape[:2]):
+        raise BadOption(
+            f"queries={queries} shifts by up to {REACH[queries]} pixels: images of {shape[0]}x{shape[1]} are too small."
+        )
+
+
+def _pad(images: torch.Tensor, reach: int) -> torch.Tensor:
+    """Return images with `reach` pixels of reflection on every side; torch's own padding does not take uint8."""
+    import torch
+
+    from privbench.augmentation import reflect
+
+    for axis in (2, 3) if reach else ():
+        size = images.shape[axis]
+        index = reflect(torch.arange(-reach, size + reach, device=images.device), size)
+        images = images.index_select(axis, index)
+    return images
+
+
+def _variant(images: torch.Tensor, padded: torch.Tensor, down: int, right: int, mirrored: bool) -> torch.Tensor:
+    """Return one variant; the inputs themselves where nothing changes, so that the layout and the bits stay too."""
+    import torch
+
+    if down or right:
+        height, width = images.shape[2:]
+        top, left = (padded.shape[2] - height) // 2 + down, (padded.shape[3] - width) // 2 + right
+        images = padded[:, :, top : top + height, left : left + width]
+    if mirrored:
+        images = images.flip(-1)
+    return images.contiguous(memory_format=torch.channels_last) if down or right or mirrored else images

@@ -1,0 +1,223 @@
+"""The one training loop, and the one way to query a model.
+
+    model = train(task, examples, ctx)                                  # cross-entropy, the task's recipe
+    model = train(task, examples, ctx, loss=my_loss)                    # my_loss(logits, labels, epoch) -> scalar
+    model = train(task, examples, ctx, targets=soft)                    # soft labels (n, classes)
+    logits = predict(model, x, device=ctx.device)                       # (n, classes) float32
+
+`train` is a function to call, not a framework to fill in: a defense that is a loss takes about fifteen lines.
+The data lie on the device as tensors, images as uint8 until they are in a batch; there is no loader, no Python per
+example, and nothing waits for the device more than once an epoch. Random numbers are drawn on the CPU, an epoch at
+a time, so that every device sees the same batches; no global generator is read or left changed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from privbench import augmentation
+from privbench.errors import BadOption, DataError, Diverged
+from privbench.inference import Normalised, as_float, classifier, exact, mean_loss, predict, take, to_inputs
+
+if TYPE_CHECKING:
+    from privbench.api import Blueprint, Context, Examples
+    from privbench.recipe import Recipe
+
+__all__ = ["Loss", "Normalised", "classifier", "cross_entropy", "mean_loss", "predict", "step", "to_inputs", "train"]
+
+Loss: TypeAlias = Callable[[Tensor, Tensor, int], Tensor]
+"""(float32 logits (b, classes), labels (b,) int64 or soft labels (b, classes), epoch from 0) -> scalar."""
+
+STANDARDISE_ONCE = 1 << 28  # bytes: a quarter of a gigabyte of float32 inputs is small beside torch itself
+REPORT_SECONDS = 0.2
+
+
+def cross_entropy(logits: Tensor, targets: Tensor, _epoch: int = 0) -> Tensor:
+    """Return the mean cross-entropy with labels (b,) or soft labels (b, classes)."""
+    return functional.cross_entropy(logits, targets)
+
+
+def optimizer(net: nn.Module, recipe: Recipe, device: torch.device) -> torch.optim.Optimizer:
+    """Return the recipe's optimiser; fused on CPU and GPU, which on a small net takes a tenth off each SGD step."""
+    fused = device.type in ("cpu", "cuda")
+    if recipe.optimizer == "adamw":
+        return torch.optim.AdamW(net.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay, fused=fused)
+    return torch.optim.SGD(
+        net.parameters(), lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay, fused=fused
+    )
+
+
+def lr_at(recipe: Recipe, step: int, per_epoch: int) -> float:
+    """Return the learning rate of one step, counted from 0 over the whole training, `per_epoch` of them an epoch.
+
+    Warm-up rises linearly and reaches the peak in its last step. Cosine falls from there to almost 0; the
+    milestones of "steps" are fractions of the whole training, warm-up included.
+    """
+    total, warmup = recipe.epochs * per_epoch, recipe.warmup * per_epoch
+    if step + 1 < warmup:
+        return recipe.lr * (step + 1) / warmup
+    if recipe.schedule == "cosine":
+        return recipe.lr * (1 + math.cos(math.pi * max(0.0, step - warmup) / max(1.0, total - warmup))) / 2
+    if recipe.schedule == "steps":
+        return recipe.lr * recipe.gamma ** sum(step / total >= milestone for milestone in recipe.milestones)
+    return recipe.lr
+
+
+def batch_sizes(n: int, size: int, *, drop_last: bool = False) -> list[int]:
+    """Return the sizes of an epoch's batches, never a last one of a single example, which BatchNorm cannot take.
+
+    A remainder of one joins the batch before it; `drop_last` drops every remainder. Fewer examples than a batch
+    are one batch.
+    """
+    full, rest = divmod(n, size)
+    if not full:
+        return [n]
+    sizes = [size] * full
+    if rest == 1 and not drop_last:
+        sizes[-1] += 1
+    elif rest and not drop_last:
+        sizes.append(rest)
+    return sizes
+
+
+def step(
+    net: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    inputs: Tensor,
+    targets: Tensor,
+    *,
+    loss: Loss = cross_entropy,
+    epoch: int = 0,
+    autocast: contextlib.AbstractContextManager[Any] | None = None,
+) -> Tensor:
+    """Take one optimisation step and return its loss, detached and on the device; the loss sees float32 logits."""
+    with autocast or contextlib.nullcontext():
+        logits = net(inputs)
+    value = loss(logits.float(), targets, epoch)
+    for group in optimiser.param_groups:  # optimiser.zero_grad(), which takes as long as the loss of a small net
+        for parameter in group["params"]:
+            parameter.grad = None
+    value.backward()
+    optimiser.step()
+    return value.detach()
+
+
+def train(
+    task: Blueprint,
+    examples: Examples,
+    ctx: Context,
+    *,
+    loss: Loss = cross_entropy,
+    targets: Tensor | None = None,
+    recipe: Recipe | None = None,
+    drop_last: bool = False,
+) -> nn.Module:
+    """Train the task's model on examples, and return it on the context's device in eval mode.
+
+    loss: (float32 logits, targets, epoch from 0) -> scalar; targets: soft labels (n, classes) in place of
+    `examples.y`; recipe: in place of the task's; drop_last: leave out a last batch that is not full, where the
+    loss needs the mean of many. There is no model selection: the weights are the last epoch's.
+
+    Raises Diverged when a loss or a weight is not finite, BadOption for a recipe that does not suit the task,
+    DataError for labels that do not.
+    """
+    recipe = recipe or task.recipe
+    device = torch.device(ctx.device)
+    with ctx.seeded("init"):
+        model = classifier(task)
+    _check(task, recipe, model, examples, targets)
+    model.fit(examples.x)
+    model.to(memory_format=_layout(model)).to(device).train()
+    labels = torch.tensor(examples.y) if targets is None else targets.float()
+    with ctx.seeded("train"), exact(device):
+        inputs = to_inputs(examples.x).to(device)
+        _fit(model, inputs, labels.to(device), ctx, loss=loss, recipe=recipe, drop_last=drop_last)
+    return model.to(memory_format=torch.contiguous_format).eval()
+
+
+def _fit(
+    model: Normalised, inputs: Tensor, targets: Tensor, ctx: Context, *, loss: Loss, recipe: Recipe, drop_last: bool
+) -> None:
+    """Run all epochs."""
+    device, generator = inputs.device, ctx.generator("batches")
+    if recipe.copies:
+        inputs = augmentation.static(inputs, recipe, generator)
+        targets = targets.repeat(recipe.copies, *(1 for _ in targets.shape[1:]))
+    if len(inputs) == 1:  # twice the same has the same mean gradient, and is enough for BatchNorm
+        inputs, targets = torch.cat([inputs, inputs]), torch.cat([targets, targets])
+    dynamic = augmentation.augments(recipe) and not recipe.copies
+    net: nn.Module = model
+    if not dynamic and 4 * inputs.numel() <= STANDARDISE_ONCE:  # the same bits, without doing it in every step
+        inputs, net = model.standardise(as_float(inputs)), model.net
+    sizes = batch_sizes(len(inputs), recipe.batch_size, drop_last=drop_last)
+    optimiser, autocast = optimizer(net, recipe, device), _autocast(recipe, device)
+    done, reported = 0, 0.0
+    for epoch in range(recipe.epochs):
+        total = torch.zeros((), device=device)
+        for batch, wanted in _batches(inputs, targets, sizes, recipe if dynamic else None, generator):
+            for group in optimiser.param_groups:
+                group["lr"] = lr_at(recipe, done, len(sizes))
+            total += step(net, optimiser, batch, wanted, loss=loss, epoch=epoch, autocast=autocast)
+            done += 1
+        if not math.isfinite(float(total)):
+            raise _diverged(f"the loss of epoch {epoch + 1} of {recipe.epochs} is {float(total)}", recipe)
+        if time.monotonic() - reported > REPORT_SECONDS:
+            reported = time.monotonic()
+            ctx.progress((epoch + 1) / recipe.epochs)
+    if not all(bool(tensor.isfinite().all()) for tensor in model.state_dict().values()):
+        raise _diverged(f"after {recipe.epochs} epochs some weights are not finite", recipe)
+    ctx.progress(1.0)
+
+
+def _batches(
+    inputs: Tensor, targets: Tensor, sizes: list[int], recipe: Recipe | None, generator: torch.Generator
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield the batches of one epoch, as models take them; augmented where a recipe is given."""
+    order = torch.randperm(len(inputs), generator=generator)[: sum(sizes)].to(inputs.device).split_with_sizes(sizes)
+    if recipe is None:
+        for rows in order:
+            yield as_float(take(inputs, rows)), targets.index_select(0, rows)
+        return
+    draws = augmentation.draw(sum(sizes), inputs.shape[1:], recipe, generator).to(inputs.device)
+    for rows, drawn in zip(order, draws.split_with_sizes(sizes), strict=True):
+        yield as_float(augmentation.augment(inputs, rows, drawn, recipe)), targets.index_select(0, rows)
+
+
+def _layout(model: nn.Module) -> torch.memory_format:
+    """Channels last makes convolutions a quarter to a half faster on CPUs, and lets GPUs use their tensor cores."""
+    convolves = any(isinstance(module, nn.Conv2d) for module in model.modules())
+    return torch.channels_last if convolves else torch.contiguous_format
+
+
+def _autocast(recipe: Recipe, device: torch.device) -> contextlib.AbstractContextManager[Any] | None:
+    able = device.type == "cuda" and torch.cuda.is_bf16_supported()
+    if recipe.precision == "bfloat16" or (recipe.precision == "auto" and able):
+        autocast: contextlib.AbstractContextManager[Any] = torch.autocast(device.type, dtype=torch.bfloat16)
+        return autocast
+    return None
+
+
+def _diverged(what: str, recipe: Recipe) -> Diverged:
+    return Diverged(f"Training diverged: {what}; try a lower learning rate (lr={recipe.lr / 10:g}) or warmup=1.")
+
+
+def _check(task: Blueprint, recipe: Recipe, model: nn.Module, examples: Examples, targets: Tensor | None) -> None:
+    """Raise, in one line, what torch would say in many or, on a GPU, too late."""
+    augmentation.check(recipe, task.shape)
+    if recipe.batch_size == 1 and any(isinstance(module, _BatchNorm) for module in model.modules()):
+        raise BadOption("batch_size=1: BatchNorm needs batches of at least 2.")
+    if not len(examples):
+        raise DataError("There are no examples to train on.")
+    if examples.y.min() < 0 or examples.y.max() >= task.classes:
+        raise DataError(f"Labels run from {examples.y.min()} to {examples.y.max()}, outside 0 to {task.classes - 1}.")
+    if targets is not None and targets.shape != (len(examples), task.classes):
+        raise DataError(f"Soft labels are {tuple(targets.shape)}, but must be {(len(examples), task.classes)}.")

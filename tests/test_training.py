@@ -1,0 +1,283 @@
+import math
+import random
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from privbench import augmentation, training
+from privbench.api import Blueprint, Context
+from privbench.data import Examples
+from privbench.defenses.relaxloss import relax_loss
+from privbench.errors import BadOption, DataError, Diverged
+from privbench.models import build
+from privbench.recipe import Recipe
+from privbench.training import batch_sizes, cross_entropy, lr_at, predict, step, train
+
+SHAPES = {"mlp": (1, 8, 8), "cnn": (3, 32, 32), "mobilenet_v3_small": (3, 32, 32), "resnet18": (3, 32, 32)}
+
+
+def blueprint(model="mlp", shape=(1, 8, 8), classes=4, **recipe):
+    defaults = {"epochs": 2, "batch_size": 16, "lr": 0.05}
+    return Blueprint("task", Recipe(**{**defaults, **recipe}), shape, classes, lambda: build(model, shape, classes))
+
+
+def images(n=64, size=8, channels=1, classes=4, seed=0):
+    rng = np.random.default_rng(seed)
+    return Examples(rng.integers(0, 256, (n, size, size, channels), dtype=np.uint8), rng.integers(0, classes, n))
+
+
+def table(n=64, features=5):
+    rng = np.random.default_rng(0)
+    return Examples(rng.standard_normal((n, features), dtype=np.float32) * 50 + 7, rng.integers(0, 4, n))
+
+
+def weights(model):
+    return b"".join(tensor.numpy().tobytes() for tensor in model.state_dict().values())
+
+
+def relaxed(logits, labels, epoch):
+    return relax_loss(logits, labels, relaxed=epoch % 2 == 0, alpha=0.5)
+
+
+# One step on a device without memory: a CPU tensor that strays into it raises
+
+
+@pytest.mark.parametrize(("optimizer", "loss", "augmented"), [("sgd", cross_entropy, False), ("adamw", relaxed, True)])
+@pytest.mark.parametrize("name", SHAPES)
+def test_a_step_stays_on_its_device(name, optimizer, loss, augmented):
+    shape, meta = SHAPES[name], torch.device("meta")
+    recipe = Recipe(optimizer=optimizer, **({"crop": 2, "flip": 0.5, "cutout": 4} if augmented else {}))
+    inputs, labels = torch.zeros((16, *shape), dtype=torch.uint8, device=meta), torch.zeros(16, device=meta).long()
+    with meta:
+        net = training.classifier(blueprint(name, shape, 4))
+    optimiser = training.optimizer(net, recipe, meta)
+    batches = training._batches(inputs, labels, [8, 8], recipe if augmented else None, torch.Generator())
+    for epoch, (batch, targets) in enumerate(batches):
+        value = step(net, optimiser, batch, targets, loss=loss, epoch=epoch)
+        assert (value.device, value.shape, value.requires_grad) == (meta, (), False)
+    assert all(parameter.grad.device == meta for parameter in net.parameters())
+
+
+def test_a_stray_tensor_is_noticed():
+    net = nn.Linear(3, 2, device="meta")
+    optimiser = training.optimizer(net, Recipe(), torch.device("meta"))
+    with pytest.raises(RuntimeError):
+        step(net, optimiser, torch.zeros(4, 3), torch.zeros(4, device="meta").long())
+
+
+# What training does
+
+
+@pytest.mark.parametrize("model", ["mlp", "cnn"])
+def test_it_overfits_64_random_images(model):
+    examples = images()
+    fitted = train(blueprint(model, epochs=60), examples, Context())
+    assert not fitted.training
+    assert (predict(fitted, examples.x, device="cpu").argmax(1) == examples.y).all()
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_it_equals_a_naive_loop(optimizer):
+    task, examples, ctx = blueprint(optimizer=optimizer, epochs=3, warmup=1.0), images(50), Context(seed=3)
+    recipe = task.recipe
+    with ctx.seeded("init"):
+        net = task.model()
+    kind = torch.optim.AdamW if optimizer == "adamw" else torch.optim.SGD
+    momentum = {} if optimizer == "adamw" else {"momentum": recipe.momentum}
+    optimiser = kind(net.parameters(), lr=1.0, weight_decay=recipe.weight_decay, **momentum)
+    x = torch.from_numpy(examples.x).permute(0, 3, 1, 2).double() / 255
+    x = ((x - x.mean()) / x.std(correction=0)).float()
+    y, generator, done = torch.from_numpy(examples.y), ctx.generator("batches"), 0
+    for _ in range(recipe.epochs):
+        order = torch.randperm(50, generator=generator)
+        for rows in (order[:16], order[16:32], order[32:48], order[48:]):
+            optimiser.param_groups[0]["lr"] = lr_at(recipe, done, 4)
+            optimiser.zero_grad()
+            functional.cross_entropy(net(x[rows]), y[rows]).backward()
+            optimiser.step()
+            done += 1
+    fitted = train(task, examples, ctx)
+    for got, want in zip(fitted.net.parameters(), net.parameters(), strict=True):
+        torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-5)
+
+
+def test_soft_labels_that_are_one_hot_are_labels():
+    examples = images()
+    soft = functional.one_hot(torch.from_numpy(examples.y), 4)
+    hard, softly = (train(blueprint(), examples, Context(), targets=t) for t in (None, soft))
+    for got, want in zip(softly.parameters(), hard.parameters(), strict=True):
+        torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-6)
+
+
+def test_standardising_once_or_in_every_step_is_the_same(monkeypatch):
+    once = weights(train(blueprint("cnn"), images(), Context()))
+    monkeypatch.setattr(training, "STANDARDISE_ONCE", 0)
+    assert weights(train(blueprint("cnn"), images(), Context())) == once
+
+
+def test_a_loss_sees_float32_logits_labels_and_the_epoch():
+    seen = []
+
+    def loss(logits, targets, epoch):
+        seen.append((logits.dtype, len(logits), targets.dtype, epoch))
+        return cross_entropy(logits, targets)
+
+    train(blueprint(precision="bfloat16"), images(37), Context(), loss=loss)
+    expected = [(torch.float32, n, torch.int64, epoch) for epoch in (0, 1) for n in (16, 16, 5)]
+    assert seen == expected
+
+
+def test_static_copies_are_trained_on_in_place_of_the_originals():
+    seen = []
+
+    def loss(logits, targets, epoch):
+        seen.append(len(targets))
+        return cross_entropy(logits, targets)
+
+    fitted = train(blueprint(copies=3, flip=1.0, crop=2), images(20), Context(), loss=loss)
+    assert sum(seen) == 2 * 60
+    assert weights(fitted) != weights(train(blueprint(epochs=6), images(20), Context()))
+
+
+def test_bfloat16_changes_the_weights_but_not_their_type():
+    half, full = (train(blueprint(precision=p), images(), Context()) for p in ("bfloat16", "float32"))
+    assert weights(half) != weights(full)
+    assert {p.dtype for p in half.parameters()} == {torch.float32}
+
+
+def test_progress_ends_at_one_and_never_falls():
+    done = []
+    train(blueprint(), images(), Context(report=lambda fraction, _stage: done.append(fraction)))
+    assert done == sorted(done)
+    assert done[-1] == 1.0
+
+
+# The same seed, the same bits
+
+
+RECIPES = [{}, {"crop": 2, "flip": 0.5, "cutout": 3}, {"copies": 2, "flip": 0.5}]
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=["plain", "dynamic", "static"])
+def test_a_seed_decides_every_bit(recipe):
+    task = blueprint("cnn", **recipe)
+    first, again, other = (train(task, images(), Context(seed=seed)) for seed in (1, 1, 2))
+    assert weights(first) == weights(again)
+    assert weights(first) != weights(other)
+
+
+def test_dropout_is_seeded_and_global_generators_are_left_alone():
+    def net():
+        return nn.Sequential(nn.Linear(5, 8), nn.Dropout(0.5), nn.Linear(8, 4))
+
+    task = Blueprint("t", Recipe(epochs=2, batch_size=16, flip=0), (5,), 4, net)
+    before = (torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate())  # noqa: NPY002 - its absence is the test
+    first = train(task, table(), Context(seed=1))
+    after = (torch.get_rng_state(), np.random.get_state()[1], random.getstate())  # noqa: NPY002
+    assert torch.equal(before[0], after[0])
+    assert (before[1] == after[1]).all()
+    assert before[2] == after[2]
+    torch.rand(3)
+    assert weights(train(task, table(), Context(seed=1))) == weights(first)
+
+
+def test_the_examples_are_left_alone():
+    examples = table()
+    before = examples.x.copy()
+    train(Blueprint("t", Recipe(epochs=1), (5,), 4, lambda: nn.Linear(5, 4)), examples, Context())
+    np.testing.assert_array_equal(examples.x, before)
+
+
+# Sizes at the edge
+
+
+@pytest.mark.parametrize(
+    ("n", "size", "drop_last", "sizes"),
+    [
+        (10, 4, False, [4, 4, 2]),
+        (10, 4, True, [4, 4]),
+        (9, 4, False, [4, 5]),
+        (9, 4, True, [4, 4]),
+        (8, 4, False, [4, 4]),
+        (3, 4, True, [3]),
+        (1, 4, False, [1]),
+        (3, 1, False, [1, 1, 1]),
+    ],
+)
+def test_batches_hold_each_example_once_and_are_never_single(n, size, drop_last, sizes):
+    assert batch_sizes(n, size, drop_last=drop_last) == sizes
+
+
+@pytest.mark.parametrize("n", [1, 2, 17, 33])
+@pytest.mark.parametrize("drop_last", [False, True])
+def test_batchnorm_trains_on_any_number_of_examples(n, drop_last):
+    shape = (2,)
+    task = Blueprint(
+        "t", Recipe(epochs=2, batch_size=16), shape, 2, lambda: nn.Sequential(nn.BatchNorm1d(2), nn.Linear(2, 2))
+    )
+    examples = Examples(np.random.default_rng(0).random((n, 2), dtype=np.float32), np.arange(n) % 2)
+    assert predict(train(task, examples, Context(), drop_last=drop_last), examples.x, device="cpu").shape == (n, 2)
+
+
+# Learning rates
+
+
+def test_schedules():
+    def rates(**recipe):
+        return [lr_at(Recipe(epochs=10, lr=1.0, **recipe), i, 2) for i in range(20)]
+
+    assert rates(schedule="constant") == [1.0] * 20
+    steps = rates(schedule="steps", milestones=(0.3, 0.6), gamma=0.1)
+    assert steps == pytest.approx([1.0] * 6 + [0.1] * 6 + [0.01] * 8)
+    cosine = rates(schedule="cosine")
+    assert cosine == pytest.approx([(1 + math.cos(math.pi * i / 20)) / 2 for i in range(20)])
+    warm = rates(schedule="cosine", warmup=2.0)
+    assert warm[:4] == pytest.approx([0.25, 0.5, 0.75, 1.0])
+    assert warm[4] == 1.0
+    assert warm[4:] == sorted(warm[4:], reverse=True)
+    assert 0 < warm[-1] < 0.02
+    assert max(rates(warmup=20.0)) < 1.0
+
+
+# What cannot be trained is said in one line
+
+
+def test_divergence_names_the_epoch_and_what_to_try():
+    def explode(logits, targets, epoch):
+        return cross_entropy(logits, targets) * (math.inf if epoch == 1 else 1)
+
+    with pytest.raises(Diverged, match=r"the loss of epoch 2 of 3 is (inf|nan); try .*lr=0.005"):
+        train(blueprint(epochs=3), images(), Context(), loss=explode)
+
+
+def test_weights_that_are_not_finite_are_found_after_the_last_step():
+    def steep(logits, targets, epoch):
+        return 1e6 * cross_entropy(logits, targets)
+
+    with pytest.raises(Diverged, match="some weights are not finite"):
+        train(blueprint(epochs=1, batch_size=64, lr=1e38), images(), Context(), loss=steep)
+
+
+@pytest.mark.parametrize(
+    ("task", "examples", "targets", "error", "message"),
+    [
+        (blueprint(), images(0), None, DataError, "no examples"),
+        (blueprint(classes=3), images(), None, DataError, "Labels run from 0 to 3, outside 0 to 2"),
+        (blueprint(), images(), torch.zeros(64, 3), DataError, r"Soft labels are \(64, 3\)"),
+        (blueprint("cnn", batch_size=1), images(), None, BadOption, "BatchNorm needs batches of at least 2"),
+        (blueprint(crop=8), images(), None, BadOption, "crop=8"),
+    ],
+)
+def test_unfit_requests_are_refused(task, examples, targets, error, message):
+    with pytest.raises(error, match=message):
+        train(task, examples, Context(), targets=targets)
+
+
+def test_dynamic_augmentation_reaches_the_batches():
+    recipe, inputs = Recipe(crop=2, flip=0.5), training.to_inputs(images(64).x[:1].repeat(64, axis=0))
+    ((batch, _),) = training._batches(inputs, torch.zeros(64).long(), [64], recipe, torch.Generator().manual_seed(0))
+    assert len(torch.unique(batch.flatten(1), dim=0)) > 1
+    assert augmentation.augments(recipe)
