@@ -29,7 +29,7 @@ def option(default: Any, help: str, *, keyed: bool = True, **constraints: Any) -
     return Field(default, description=help, kw_only=True, json_schema_extra={"keyed": keyed}, **constraints)
 
 
-@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(option, Field))
+@dataclass_transform(frozen_default=True, kw_only_default=True)
 def component(cls: type[C]) -> type[C]:
     """Make a class a component: a frozen, keyword-only, validated dataclass with a `name`."""
     if not isinstance(getattr(cls, "name", None), str):
