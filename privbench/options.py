@@ -70,6 +70,11 @@ def option_infos(cls: type) -> list[OptionInfo]:
     return infos
 
 
+def required_options(cls: type) -> list[str]:
+    """Return the options of a component class that have no default."""
+    return [name for name, field in _fields(cls).items() if field.is_required()]
+
+
 def options_of(component: object, *, keyed_only: bool = False) -> dict[str, Any]:
     """Return a component's options and their values, JSON-able, in the order of their declaration."""
     return {

@@ -17,7 +17,7 @@ import pluggy
 
 from privbench import __version__, hookspecs
 from privbench.errors import BadOption, PluginError, UnknownName, did_you_mean
-from privbench.options import build
+from privbench.options import build, required_options
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -135,12 +135,17 @@ def resolve(kind: str, text: str, options: Mapping[str, Any] | None = None) -> A
 
 
 def resolve_all(kind: str, texts: Iterable[str]) -> list[Any]:
-    """Build several components; "all" stands for every installed one. Duplicates are named once."""
+    """Build several components; "all" stands for every installed one that needs no options. Duplicates are named once."""
     components: dict[Any, None] = {}
     for text in texts:
-        names: Iterable[str] = catalogue().of(kind) if text == "all" else [text]
+        names: Iterable[str] = _complete(kind) if text == "all" else [text]
         components.update(dict.fromkeys(resolve(kind, name) for name in names))
     return list(components)
+
+
+def _complete(kind: str) -> list[str]:
+    """Return the names of the components that can be built without options: of the tasks, `npz` needs a path."""
+    return [name for name, entry in catalogue().of(kind).items() if not required_options(entry.cls)]
 
 
 def _one(kind: str, text: str, options: Mapping[str, Any] | None) -> Any:

@@ -277,3 +277,9 @@ def test_finding_plugins_does_not_import_torch():
     code = "import sys, privbench.plugins as p; p.catalogue(); sys.exit('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
     assert done.returncode == 0, f"torch was imported, or worse: {done.stderr}"
+
+
+def test_all_leaves_out_what_cannot_be_built_without_options():
+    names = [component.name for component in plugins.resolve_all("task", ["all"])]
+    assert "digits" in names
+    assert "npz" not in names
