@@ -135,7 +135,7 @@ def resolve(kind: str, text: str, options: Mapping[str, Any] | None = None) -> A
 
 
 def resolve_all(kind: str, texts: Iterable[str]) -> list[Any]:
-    """Build several components; "all" stands for every installed one that needs no options. Duplicates are named once."""
+    """Build several components, each once; "all" stands for every installed one that needs no options."""
     components: dict[Any, None] = {}
     for text in texts:
         names: Iterable[str] = _complete(kind) if text == "all" else [text]
