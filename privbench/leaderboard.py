@@ -60,6 +60,8 @@ def frame(records: Iterable[Record], *, rank_by: str = "tpr@1%") -> pd.DataFrame
         settings.setdefault(_setting(record), {}).setdefault(record.defense.spec, []).append(record)
     rows = [row for defenses in settings.values() for row in _ranked(defenses, rank_by)]
     table: pd.DataFrame = pd.DataFrame(rows, columns=["rank", *_columns(), "attacks", "failed"])
+    table["rank"] = table["rank"].astype("Int64")
+    table.attrs["rank_by"] = rank_by
     return table
 
 
@@ -81,7 +83,7 @@ def setting_text(record: Record) -> str:
     """Return the setting in words."""
     return (
         f"{record.models} models, {record.targets} targets, pool of {record.data.pool}, half of it members, "
-        f"seed {record.seed}, {record.device}; intervals 95 %"
+        f"seed {record.seed}, {record.device}; 95 % intervals"
     )
 
 

@@ -134,6 +134,10 @@ def run(ctx: click.Context, /, **options: Any) -> None:
     if options["dry_run"]:
         _dry_run(grid, store, executor)
         return
+    try:
+        options["out"].mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"Cannot write records into {options['out']}: {error.strerror or error}.") from None
     records = _run(grid, store, executor, options)
     _show(records, options)
     if any(record.status == "failed" for record in records):
@@ -196,7 +200,7 @@ def _grid(options: Mapping[str, Any]) -> Grid:
 def _executor(jobs: str, device: str) -> LocalProcesses:
     from privbench.executors.local import LocalProcesses, default_workers
 
-    if jobs != "auto" and (not jobs.isdigit() or int(jobs) < 1):
+    if jobs != "auto" and (not jobs.isdecimal() or int(jobs) < 1):
         raise UsageError(f"--jobs {jobs}: give a number, 1 or more, or 'auto'.")
     gpus = default_workers(device) if device == "cuda" else 0
     return LocalProcesses(default_workers(device) if jobs == "auto" else int(jobs), gpus=gpus)

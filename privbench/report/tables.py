@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 from privbench.errors import UsageError, did_you_mean
-from privbench.leaderboard import NUMBERS
+from privbench.leaderboard import NUMBERS, RANKINGS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,30 +18,37 @@ HEADINGS = {
     "rank": "#",
     "defense": "defense",
     "attack": "attack",
-    "tpr@1%": "TPR at 1 % FPR",
-    "tpr@0.1%": "TPR at 0.1 % FPR",
+    "tpr@1%": "TPR % at\n1 % FPR",
+    "tpr@0.1%": "TPR % at\n0.1 % FPR",
     "auc": "AUC",
-    "balanced-accuracy": "bal. acc. %",
-    "oracle-balanced-accuracy": "oracle bal. acc. %",
-    "test-accuracy": "test acc. %",
-    "train-accuracy": "train acc. %",
-    "cost": "cost",
+    "balanced-accuracy": "balanced\nacc. %",
+    "oracle-balanced-accuracy": "oracle\nbal. acc. %",
+    "test-accuracy": "test\nacc. %",
+    "train-accuracy": "train\nacc. %",
+    "cost": "cost of\na model",
     "threat-model": "attacker sees",
 }
-"""What a person is shown, in this order, as far as the table has it."""
+"""What a person is shown, in this order, as far as the table has it; a terminal breaks headings at the newline."""
 
-TEXT = ("defense", "attack", "threat-model")
-RANKED_ONLY = ("rank", "train-accuracy", "test-accuracy", "cost", "threat-model")
+RANKED_ONLY = ("rank", "train-accuracy", "test-accuracy", "cost")
 CELLS_ONLY = ("oracle-balanced-accuracy",)
+NA, NA_NOTE = "n/a", "n/a: too few examples or models to support a number; the record says of which."
+_LATEX = {
+    **{char: "\\" + char for char in "#%&_${}"},
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+}
 
 
 def readable(table: pd.DataFrame) -> pd.DataFrame:
     """Return the table as text with intervals, under the headings that a person reads."""
-    ranked = "rank" in table
-    left_out = CELLS_ONLY if ranked else RANKED_ONLY
-    shown = {name: [_text(row, name) for row in table.to_dict("records")] for name in HEADINGS if name not in left_out}
-    headings = {**HEADINGS, "attack": "strongest attack"} if ranked else HEADINGS
-    text: pd.DataFrame = type(table)({headings[name]: column for name, column in shown.items()})
+    headings = _headings(table)
+    text: pd.DataFrame = type(table)(_cells(table, headings), columns=list(headings))
+    text.columns = [heading.replace("\n", " ") for heading in headings.values()]
     return text
 
 
@@ -56,29 +62,50 @@ def export(table: pd.DataFrame, form: str) -> str:
         return str(table.to_json(orient="records", indent=1, double_precision=12)) + "\n"
     draw = {"md": _markdown, "latex": _latex}[form]
     groups = table.groupby(["task", "setting"], sort=False)
-    return "\n".join(draw(str(task), str(setting), group) for (task, setting), group in groups)
+    return "\n".join(draw(str(task), _caption(table, setting), group) for (task, setting), group in groups)
 
 
 def render(table: pd.DataFrame) -> RenderableType:
-    """Return the table for a terminal: one block per setting, notes below."""
-    from rich import box
+    """Return the table for a terminal: one block per setting, in the richest layout it has room for, notes below."""
     from rich.console import Group
-    from rich.table import Table
-    from rich.text import Text
 
-    blocks: list[RenderableType] = []
-    for (task, setting), group in table.groupby(["task", "setting"], sort=False):
-        shown = readable(group)
-        text = {HEADINGS[name] for name in TEXT} | {"strongest attack"}
-        drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
-        for heading in shown.columns:
-            justify = "left" if heading in text else "right"
-            drawn.add_column(heading, justify=justify, overflow="fold", vertical="top")  # type: ignore[arg-type]
-        for row in shown.itertuples(index=False):
-            drawn.add_row(*(Text(value, style="dim" if value in {"n/a", "failed", "-"} else "") for value in row))
-        blocks += [Text(str(task), style="bold"), Text(str(setting), style="dim"), drawn]
-        blocks += [Text(note) for note in _notes(group)]
-    return Group(*blocks)
+    from privbench.report.terminal import Block
+
+    headings, by = _headings(table), str(table.attrs.get("rank_by", ""))
+    return Group(
+        *(
+            Block(
+                title=str(task),
+                caption=_caption(table, setting),
+                headings=headings,
+                rows=_cells(group, headings),
+                notes=_notes(group),
+                explained={NA: NA_NOTE},
+                keep=by,
+            )
+            for (task, setting), group in table.groupby(["task", "setting"], sort=False)
+        )
+    )
+
+
+def _headings(table: pd.DataFrame) -> dict[str, str]:
+    """Return the headings of the columns that this kind of table shows."""
+    ranked = "rank" in table
+    left_out = CELLS_ONLY if ranked else RANKED_ONLY
+    shown = {name: heading for name, heading in HEADINGS.items() if name not in left_out}
+    return {**shown, "attack": "strongest\nattack"} if ranked else shown
+
+
+def _cells(table: pd.DataFrame, names: Mapping[str, str]) -> list[dict[str, str]]:
+    return [{name: _text(row, name) for name in names} for row in table.to_dict("records")]
+
+
+def _caption(table: pd.DataFrame, setting: Any) -> str:
+    """Return the setting, and what ranks."""
+    by = table.attrs.get("rank_by")
+    if by not in RANKINGS:
+        return str(setting)
+    return f"{setting}; ranked by {HEADINGS[by].replace(' % at', ' at').replace(chr(10), ' ')}, safest first"
 
 
 def _text(row: Mapping[Any, Any], name: str) -> str:
@@ -95,7 +122,7 @@ def _estimate_text(row: Mapping[Any, Any], name: str) -> str:
     """Return "3.1 [2.5, 3.8]", in percent but for the AUC; or why there is no number."""
     value, low, high = (row[f"{name}{end}"] for end in ("", "_low", "_high"))
     if _absent(value):
-        return "failed" if _absent(row["auc"]) and "failed" in row["note"] else "n/a"
+        return "failed" if _absent(row["auc"]) and "failed" in row["note"] else NA
     scale, digits = (1, 3) if name == "auc" else (100, 1)
     text = f"{value * scale:.{digits}f}"
     return text if _absent(low) else f"{text} [{low * scale:.{digits}f}, {high * scale:.{digits}f}]"
@@ -103,34 +130,40 @@ def _estimate_text(row: Mapping[Any, Any], name: str) -> str:
 
 def _cost_text(seconds: float | None, ratio: float | None) -> str:
     if seconds is None or _absent(seconds):
-        return "n/a"
+        return NA
     text = f"{seconds:.2g} s" if seconds < 100 else f"{seconds:.0f} s"  # noqa: PLR2004 - two digits are enough
-    return text if ratio is None or _absent(ratio) else f"{text}, {ratio:.2g} x ce"
+    return text if ratio is None or _absent(ratio) else f"{text} ({ratio:.2g} x ce)"
 
 
 def _absent(value: Any) -> bool:
-    """Return whether a number is missing; among numbers, pandas keeps None as NaN."""
-    return value is None or (isinstance(value, float) and math.isnan(value))
+    """Return whether a number is missing; pandas keeps None as NaN or NA."""
+    import pandas as pd
+
+    return bool(pd.isna(value))
 
 
 def _notes(group: pd.DataFrame) -> list[str]:
     return [f"{defense}: {note}" for defense, note in zip(group["defense"], group["note"], strict=True) if note]
 
 
-def _markdown(task: str, setting: str, group: pd.DataFrame) -> str:
+def _all_notes(group: pd.DataFrame, shown: pd.DataFrame) -> list[str]:
+    return [*_notes(group), *([NA_NOTE] if (shown == NA).to_numpy().any() else [])]
+
+
+def _markdown(task: str, caption: str, group: pd.DataFrame) -> str:
     shown = readable(group)
     lines = [list(shown.columns), ["---"] * len(shown.columns), *shown.to_numpy().tolist()]
     body = "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)
-    notes = "".join(f"\n- {note}" for note in _notes(group))
-    return f"### {task}\n\n{setting}\n\n{body}" + (f"{notes}\n" if notes else "")
+    notes = "".join(f"\n- {note}" for note in _all_notes(group, shown))
+    return f"### {task}\n\n{caption}\n\n{body}" + (f"{notes}\n" if notes else "")
 
 
-def _latex(task: str, setting: str, group: pd.DataFrame) -> str:
+def _latex(task: str, caption: str, group: pd.DataFrame) -> str:
     def escape(text: str) -> str:
-        return "".join("\\" + char if char in "#%&_$" else char for char in text)
+        return "".join(_LATEX.get(char, char) for char in text)
 
     shown = readable(group)
     head, *body = (" & ".join(map(escape, line)) + r" \\" for line in [list(shown.columns), *shown.to_numpy().tolist()])
-    notes = [f"% {line}" for line in (f"{task}: {setting}", *_notes(group))]
+    notes = [f"% {line}" for line in (f"{task}: {caption}", *_all_notes(group, shown))]
     begin = rf"\begin{{tabular}}{{{'l' * len(shown.columns)}}}"
     return "\n".join([*notes, begin, r"\hline", head, r"\hline", *body, r"\hline", r"\end{tabular}"]) + "\n"

@@ -1,0 +1,127 @@
+"""A leaderboard in a terminal: the richest layout that fits its width, decided, not squashed.
+
+First every number stands on one line with its interval. Where that is too wide the interval goes below the number,
+and what attackers see below the table; then columns are left out, the least telling first, and named.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from rich.console import Console, ConsoleOptions, RenderResult
+
+LEFT = ("defense", "attack", "threat-model")
+DISPENSABLE = (
+    "train-accuracy",
+    "tpr@0.1%",
+    "oracle-balanced-accuracy",
+    "balanced-accuracy",
+    "cost",
+    "auc",
+    "tpr@1%",
+)
+"""What goes first where there is no room for all; test accuracy, a defense's utility, and what ranks always stay."""
+
+FOLDS = (32, 20, 14)
+"""Widths at which long names of defenses and attacks are broken, after a ':', ',' or '+'."""
+
+UNLIMITED = 100_000
+FAINT = frozenset({"n/a", "failed", "-"})
+
+
+@dataclass(frozen=True)
+class Block:
+    """The rows of one setting, under headings that share their keys."""
+
+    title: str
+    caption: str
+    headings: Mapping[str, str]
+    rows: Sequence[Mapping[str, str]]
+    notes: Sequence[str]
+    explained: Mapping[str, str]
+    """Notes on texts that cells may hold, given where one does."""
+    keep: str = ""
+    """The column that ranks, which is never left out."""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Yield title, table and notes."""
+        room = options.update(width=UNLIMITED)
+        layouts = list(self._layouts())
+        fits = (each for each in layouts if console.measure(each[1], options=room).maximum <= options.max_width)
+        names, table = next(fits, layouts[-1])  # of none that fits, the narrowest, whose cells are folded
+        yield Text(self.title, style="bold")
+        yield Text(self.caption, style="dim")
+        yield table
+        if "threat-model" not in names:
+            yield from map(Text, self._threats())
+        yield from map(Text, self.notes)
+        texts = {row[name] for row in self.rows for name in names}
+        yield from (Text(note) for text, note in self.explained.items() if text in texts)
+        gone = [_flat(heading) for name, heading in self.headings.items() if name not in (*names, "threat-model")]
+        if gone:
+            yield Text(f"Left out for lack of room: {', '.join(gone)}. All: privbench leaderboard export", style="dim")
+
+    def _layouts(self) -> Iterator[tuple[Sequence[str], Table]]:
+        """Yield the columns of ever narrower tables, and the tables."""
+        names = list(self.headings)
+        yield names, self._table(names, fold=None)
+        names.remove("threat-model")
+        for gone in (None, *DISPENSABLE):
+            if gone in names and gone != self.keep:
+                names.remove(gone)
+            for fold in FOLDS:
+                yield list(names), self._table(names, fold=fold)
+
+    def _table(self, names: Sequence[str], fold: int | None) -> Table:
+        """Return a table of these columns: a line per row or, with a `fold`, intervals below their numbers."""
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True, header_style="bold")
+        for name in names:
+            heading = self.headings[name] if fold else _flat(self.headings[name])
+            table.add_column(heading, justify="left" if name in LEFT else "right", overflow="fold", vertical="top")
+        for row in self.rows:
+            table.add_row(*(_cell(name, row[name], fold) for name in names))
+        return table
+
+    def _threats(self) -> Iterator[str]:
+        """Yield what the attacks see, those that see the same together."""
+        seen: dict[str, list[str]] = {}
+        for row in self.rows:
+            attacks = seen.setdefault(row["threat-model"], [])
+            if row["attack"] not in attacks:
+                attacks.append(row["attack"])
+        for threat, attacks in seen.items():
+            yield f"{', '.join(attacks)} {'sees' if len(attacks) == 1 else 'see'}: {threat}"
+
+
+def _cell(name: str, text: str, fold: int | None) -> Text:
+    if text in FAINT:
+        return Text(text, style="dim")
+    if fold is None:
+        return Text(text)
+    if name in LEFT:
+        return Text(_folded(text, fold))
+    number, space, rest = text.partition(" [" if "[" in text else " (")
+    return Text.assemble(number, (f"\n{space[1:]}{rest}" if rest else "", "dim"))
+
+
+def _folded(text: str, width: int) -> str:
+    """Break a name such as relaxloss:alpha=0.5,upper=0.9 into lines no longer than `width`, where its parts end."""
+    lines = [""]
+    for part in re.split(r"(?<=[:,+])", text):
+        if lines[-1] and len(lines[-1]) + len(part) > width:
+            lines.append(" ")
+        lines[-1] += part
+    return "\n".join(lines)
+
+
+def _flat(heading: str) -> str:
+    return heading.replace("\n", " ")
