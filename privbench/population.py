@@ -8,7 +8,6 @@ memberships reach AUC 1 with no leakage at all (DESIGN rule 1).
 from __future__ import annotations
 
 import functools
-import time
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -16,26 +15,25 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from privbench import seeds
-from privbench.api import Blueprint, Examples, Needs, Release
-from privbench.context import Context
-from privbench.errors import CellFailed, CorruptArtifact, DataError
+from privbench.api import Blueprint, Examples
+from privbench.errors import CorruptArtifact, DataError
 from privbench.evidence import Answered, Answers, Evidence
 from privbench.fingerprint import component_key, library_versions, source_hash
-from privbench.store import Store, artifact_key, save_array, save_json, save_tensors
+from privbench.store import Store, artifact_key
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Sequence
 
     import numpy.typing as npt
     from torch import nn
 
-    from privbench.api import Dataset, Task
+    from privbench.api import Dataset, Needs, Task
     from privbench.store import Artifact
 
     Array = npt.NDArray[Any]
 
 MODEL, ANSWERS, KEPT = "model", "answers", "kept"
-ANSWERED_ROLES = ("pool", "reference", "test")
+"""Kinds of artifacts in the store: releases, their answers to queries, and inner work that defenses keep."""
 
 
 def members(seed: int, index: int, n: int) -> Array:
@@ -129,7 +127,7 @@ class Population:
             "defense": component_key(self.defense),
             "seed": self.seed,
             "device": self.device,
-            "harness": source_hash("privbench.population", "privbench.queries"),
+            "harness": source_hash("privbench.releases"),
             "libraries": library_versions(),
         }
 
@@ -227,73 +225,3 @@ class Population:
         if artifact is None or not artifact.json("release")["synthetic"]:
             return None
         return Examples(artifact.array("synthetic_x"), artifact.array("synthetic_y"))
-
-
-def make(job: Job, report: Callable[[float, str], None]) -> None:
-    """Make one release, query it, and put both into the store. Runs in a worker process."""
-    population, index = job.population, job.index
-    manifest = population.manifest(index)
-    if artifact_key(MODEL, manifest) != job.key:
-        raise CellFailed("the source of a component changed while the run was going on; start it again.")
-    if not population.store.has(MODEL, manifest):
-        population.blueprint.model()  # so that the time measured is not that of the first import
-        start = time.perf_counter()
-        release = _fit(population, index, report)
-        _save(population.store, manifest, release, time.perf_counter() - start)
-    if job.queries:
-        _answer(population, index, job.queries, report)
-
-
-def _fit(population: Population, index: int, report: Callable[[float, str], None]) -> Release:
-    """Train one release on its own half of the pool, and on nothing else."""
-    dataset, store = population.dataset, population.store
-    examples = dataset.role("pool")[population.members(index)]
-    seed = seeds.derive(population.seed, "release", index)
-
-    def keep(name: str, key: Mapping[str, Any], make: Callable[[], dict[str, Array]]) -> dict[str, Array]:
-        shaped_by = {k: v for k, v in population.manifest(index).items() if k != "defense"}
-        manifest = {**shaped_by, "name": name, "options": dict(key), "source": source_hash(make.__module__)}
-        artifact = store.get(KEPT, manifest)
-        if artifact is not None:
-            return artifact.tensors("arrays")
-        arrays = make()
-        with store.write(KEPT, manifest) as folder:
-            save_tensors(folder / "arrays", arrays)
-        return arrays
-
-    context = Context(
-        seed=seed,
-        device=population.device,
-        reference=dataset.role("reference"),
-        validation=dataset.role("validation"),
-        keep=keep,
-        report=report,
-    )
-    release: Release = population.defense.fit(population.blueprint, examples, context)
-    return release
-
-
-def _save(store: Store, manifest: Mapping[str, Any], release: Release, seconds: float) -> None:
-    weights = {name: tensor.detach().cpu().numpy() for name, tensor in release.model.state_dict().items()}
-    with store.write(MODEL, manifest) as folder:
-        save_tensors(folder / "weights", weights)
-        facts = {name: str(float(value)) for name, value in release.facts.items()}  # text: an epsilon may be infinite
-        save_json(folder / "release", {"facts": facts, "synthetic": release.synthetic is not None})
-        save_json(folder / "timing", {"seconds": seconds})
-        if release.synthetic is not None:
-            save_array(folder / "synthetic_x", release.synthetic.x)
-            save_array(folder / "synthetic_y", release.synthetic.y)
-
-
-def _answer(population: Population, index: int, queries: Sequence[int], report: Callable[[float, str], None]) -> None:
-    """Store the logits of one release on every role that is ever queried, float32 (DESIGN rule 6)."""
-    from privbench.queries import ask
-
-    model = population.model(index)
-    for count in queries:
-        report(1.0, f"{count} queries")
-        with population.store.write(ANSWERS, {**population.manifest(index), "queries": count}) as folder:
-            for role in ANSWERED_ROLES:
-                x = population.dataset.role(role).x
-                asked = count if role != "test" else 1
-                save_array(folder / role, ask(model, x, asked, device=population.device))

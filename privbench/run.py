@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from privbench import population as populations
+from privbench import releases
 from privbench.errors import CellFailed, PrivbenchError, UsageError
 from privbench.population import Job, Population
 from privbench.scoring import Cell, score
@@ -136,7 +136,7 @@ def _make(jobs: Sequence[Job], executor: Executor, listener: Listener | None) ->
     """Make every missing release; return the populations of which one could not be made, with the reason."""
     failed: dict[Population, PrivbenchError] = {}
     progress = listener.progress if listener else None
-    for outcome in executor.run(populations.make, jobs, progress):
+    for outcome in executor.run(releases.make, jobs, progress):
         if outcome.error is not None:
             failed.setdefault(outcome.job.population, _named(outcome.job, outcome.error))
         if listener:

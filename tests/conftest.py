@@ -1,5 +1,6 @@
 """What the tests share: an executor without processes, and a task that trains in a moment."""
 
+import hypothesis
 import numpy as np
 import pytest
 
@@ -28,6 +29,17 @@ class Inline:
             except Exception as raised:  # noqa: BLE001
                 error = CellFailed(f"{type(raised).__name__}: {raised}")
             yield Outcome(index, job, result, error, 0.0)
+
+
+hypothesis.settings.register_profile("privbench", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("privbench")
+
+
+@pytest.fixture(autouse=True)
+def _as_on_a_fresh_machine(monkeypatch):
+    """Nothing of the person's who runs the tests: no settings, and no width of a terminal."""
+    for name in ("COLUMNS", "PRIVBENCH_DATA", "PRIVBENCH_DEBUG", "PRIVBENCH_PLUGINS", "PRIVBENCH_STORE"):
+        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ from privbench import metrics, population, signals
 from privbench.api import Needs
 from privbench.errors import CorruptArtifact, DataError
 from privbench.plugins import resolve
-from privbench.population import Population, make, members, partner
+from privbench.population import Population, members, partner
+from privbench.releases import make
 from privbench.testing import CountOnly
 
 
@@ -67,35 +68,6 @@ def test_counting_shadow_memberships_finds_nothing(task, store):
         member.append(each.members(target))
     result = metrics.evaluate(np.array(scores), np.array(member), None, seed=0)
     assert result.auc.low <= 0.5 <= result.auc.high
-
-
-def test_a_release_sees_its_own_half_only(ce, monkeypatch):
-    seen = []
-
-    def fit(self, task, examples, ctx):
-        seen.append((examples, ctx))
-        return original(self, task, examples, ctx)
-
-    original = type(ce.defense).fit
-    monkeypatch.setattr(type(ce.defense), "fit", fit)
-    make(ce.missing([1])[3], lambda done, stage="": None)
-    (examples, context) = seen[0]
-    pool = ce.dataset.role("pool")
-    assert np.array_equal(examples.x, pool.x[ce.members(3)])
-    assert np.array_equal(context.reference.x, ce.dataset.role("reference").x)
-    assert np.array_equal(context.validation.x, ce.dataset.role("validation").x)
-
-
-def test_made_twice_gives_the_same_bytes_and_another_seed_gives_others(ce, task, tmp_path):
-    from privbench.store import Store
-
-    def weights(root, seed):
-        each = Population(task, ce.dataset, ce.defense, 2, seed, "cpu", Store(tmp_path / root))
-        _make_all(each)
-        return {name: array.tobytes() for name, array in each.artifact(1).tensors("weights").items()}
-
-    assert weights("a", 0) == weights("b", 0)
-    assert weights("a", 0) != weights("c", 1)
 
 
 def test_the_model_loaded_from_the_store_answers_as_it_did(ce):
@@ -164,34 +136,3 @@ def test_a_worker_gets_the_data_by_loading_them_again_and_refuses_changed_ones(c
 def test_answers_that_are_damaged_say_what_to_do(ce):
     with pytest.raises(CorruptArtifact, match="run the command again"):
         _ = ce.answers(0, 1, "pool").logits
-
-
-def test_inner_artifacts_are_made_once(ce):
-    calls = []
-
-    def fit(task, examples, ctx):
-        def ensemble():
-            calls.append(1)
-            return {"weights": np.ones(3, dtype=np.float32)}
-
-        first, second = (ctx.kept("ensemble", {"M": 5}, ensemble) for _ in range(2))
-        assert np.array_equal(first["weights"], second["weights"])
-        ctx.kept("ensemble", {"M": 6}, ensemble)
-        return real.fit(task, examples, ctx)
-
-    real = ce.defense
-    ce.__dict__["defense"] = type("Spy", (), {"fit": staticmethod(fit), "name": "spy"})()
-    ce.__dict__["_shaped_by"] = {"defense": "spy"}
-    population._fit(ce, 0, lambda done, stage="": None)
-    assert len(calls) == 2
-
-
-def test_code_that_changes_during_a_run_is_found_out(ce):
-    from dataclasses import replace
-
-    from privbench.errors import CellFailed
-
-    job = replace(ce.missing([1])[0], key="another")
-    with pytest.raises(CellFailed, match="changed while the run was going on"):
-        make(job, lambda done, stage="": None)
-    assert ce.artifact(0) is None

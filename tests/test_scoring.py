@@ -5,8 +5,9 @@ from privbench import metrics
 from privbench.api import Needs
 from privbench.options import component
 from privbench.plugins import resolve
-from privbench.population import Population, make
+from privbench.population import Population
 from privbench.record import scores_sha256
+from privbench.releases import make
 from privbench.scoring import Cell, score
 
 

@@ -13,7 +13,8 @@ from privbench._checks.base import auc, auc_se
 from privbench.api import Release, component
 from privbench.errors import UnknownName
 from privbench.plugins import resolve
-from privbench.population import Population, make
+from privbench.population import Population
+from privbench.releases import make
 from privbench.scoring import Cell, score
 from privbench.store import Store
 from privbench.testing import CountOnly, checks_for, parametrize_with_checks, toy_task

@@ -21,7 +21,7 @@ def default_workers(device: str) -> int:
     if device == "cuda":
         import torch
 
-        return max(1, torch.cuda.device_count())
+        return max(1, int(torch.cuda.device_count()))
     return 1
 
 

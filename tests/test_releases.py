@@ -1,0 +1,77 @@
+import numpy as np
+import pytest
+
+from privbench import releases
+from privbench.plugins import resolve
+from privbench.population import Population
+from privbench.releases import make
+
+
+@pytest.fixture
+def ce(task, store):
+    return Population(task, task.load(), resolve("defense", "ce"), 6, 0, "cpu", store)
+
+
+def _make_all(each, queries=(1,)):
+    for job in each.missing(queries):
+        make(job, lambda done, stage="": None)
+
+
+def test_a_release_sees_its_own_half_only(ce, monkeypatch):
+    seen = []
+
+    def fit(self, task, examples, ctx):
+        seen.append((examples, ctx))
+        return original(self, task, examples, ctx)
+
+    original = type(ce.defense).fit
+    monkeypatch.setattr(type(ce.defense), "fit", fit)
+    make(ce.missing([1])[3], lambda done, stage="": None)
+    (examples, context) = seen[0]
+    pool = ce.dataset.role("pool")
+    assert np.array_equal(examples.x, pool.x[ce.members(3)])
+    assert np.array_equal(context.reference.x, ce.dataset.role("reference").x)
+    assert np.array_equal(context.validation.x, ce.dataset.role("validation").x)
+
+
+def test_made_twice_gives_the_same_bytes_and_another_seed_gives_others(ce, task, tmp_path):
+    from privbench.store import Store
+
+    def weights(root, seed):
+        each = Population(task, ce.dataset, ce.defense, 2, seed, "cpu", Store(tmp_path / root))
+        _make_all(each)
+        return {name: array.tobytes() for name, array in each.artifact(1).tensors("weights").items()}
+
+    assert weights("a", 0) == weights("b", 0)
+    assert weights("a", 0) != weights("c", 1)
+
+
+def test_inner_artifacts_are_made_once(ce):
+    calls = []
+
+    def fit(task, examples, ctx):
+        def ensemble():
+            calls.append(1)
+            return {"weights": np.ones(3, dtype=np.float32)}
+
+        first, second = (ctx.kept("ensemble", {"M": 5}, ensemble) for _ in range(2))
+        assert np.array_equal(first["weights"], second["weights"])
+        ctx.kept("ensemble", {"M": 6}, ensemble)
+        return real.fit(task, examples, ctx)
+
+    real = ce.defense
+    ce.__dict__["defense"] = type("Spy", (), {"fit": staticmethod(fit), "name": "spy"})()
+    ce.__dict__["_shaped_by"] = {"defense": "spy"}
+    releases._fit(ce, 0, lambda done, stage="": None)
+    assert len(calls) == 2
+
+
+def test_code_that_changes_during_a_run_is_found_out(ce):
+    from dataclasses import replace
+
+    from privbench.errors import CellFailed
+
+    job = replace(ce.missing([1])[0], key="another")
+    with pytest.raises(CellFailed, match="changed while the run was going on"):
+        make(job, lambda done, stage="": None)
+    assert ce.artifact(0) is None
