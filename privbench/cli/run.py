@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from privbench.cli.config import with_config
 from privbench.cli.console import complete_components, stdout, warn_problems
 from privbench.errors import UsageError
 
@@ -34,7 +35,8 @@ A TOML file holds the same words:
   attack = ["lira"]
   models = 32
 """
-LISTS = ("task", "defense", "attack")
+LISTS = {"task": "digits", "defense": "ce", "attack": "lira"}
+"""Options that hold a list of names, with their defaults."""
 OUT = "privbench-results"
 
 
@@ -122,7 +124,9 @@ def run(ctx: click.Context, /, **options: Any) -> None:
     from privbench import leaderboard
     from privbench.store import Store, default_root
 
-    options = _with_config(ctx, options)
+    if options["config"]:
+        options = with_config(ctx, options, lists=LISTS)
+    options = {**options, **{name: options[name] or (default,) for name, default in LISTS.items()}}
     if options["rank_by"] not in leaderboard.RANKINGS:
         leaderboard.frame([], rank_by=options["rank_by"])
     warn_problems()
@@ -134,50 +138,18 @@ def run(ctx: click.Context, /, **options: Any) -> None:
     if options["dry_run"]:
         _dry_run(grid, store, executor)
         return
-    try:
-        options["out"].mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"Cannot write records into {options['out']}: {error.strerror or error}.") from None
+    _ensure_writable(options["out"])
     records = _run(grid, store, executor, options)
     _show(records, options)
     if any(record.status == "failed" for record in records):
         ctx.exit(1)
 
 
-def _with_config(ctx: click.Context, options: dict[str, Any]) -> dict[str, Any]:
-    """Lay what the TOML file says under what was typed, and the defaults of lists under both."""
-    given = _read_config(options["config"]) if options["config"] else {}
-    known = {option.name for option in ctx.command.params} - {"config", "dry_run"}
-    for key, value in given.items():
-        name = key.replace("-", "_")
-        if name not in known:
-            from privbench.errors import did_you_mean
-
-            hint = did_you_mean(name, known)
-            raise UsageError(f"{options['config']}: no option {key!r}.{hint} Options: {', '.join(sorted(known))}.")
-        if ctx.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE:
-            continue
-        parameter = next(p for p in ctx.command.params if p.name == name)
-        wanted = ([value] if isinstance(value, str) else value) if name in LISTS else str(value)
-        try:
-            options[name] = parameter.type_cast_value(ctx, wanted)
-        except click.BadParameter as error:
-            raise UsageError(f"{options['config']}: {key}: {error.message}") from None
-    for name, default in zip(LISTS, ("digits", "ce", "lira"), strict=True):
-        options[name] = options[name] or (default,)
-    return options
-
-
-def _read_config(path: Path) -> Mapping[str, Any]:
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
-    try:
-        content: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is no TOML: {error}.") from None
-    return content
+def _ensure_writable(out: Path) -> None:
+    """Raise UsageError where records cannot be written: better before the first training than after it."""
+    nearest = next(folder for folder in (out, *out.parents) if folder.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+        raise UsageError(f"Cannot write records into {out}: {nearest} is no folder that can be written.")
 
 
 def _grid(options: Mapping[str, Any]) -> Grid:

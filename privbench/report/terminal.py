@@ -73,13 +73,13 @@ class Block:
     def _layouts(self) -> Iterator[tuple[Sequence[str], Table]]:
         """Yield the columns of ever narrower tables, and the tables."""
         names = list(self.headings)
-        yield names, self._table(names, fold=None)
+        yield tuple(names), self._table(names, fold=None)
         names.remove("threat-model")
         for gone in (None, *DISPENSABLE):
             if gone in names and gone != self.keep:
                 names.remove(gone)
             for fold in FOLDS:
-                yield list(names), self._table(names, fold=fold)
+                yield tuple(names), self._table(names, fold=fold)
 
     def _table(self, names: Sequence[str], fold: int | None) -> Table:
         """Return a table of these columns: a line per row or, with a `fold`, intervals below their numbers."""

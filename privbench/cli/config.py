@@ -1,0 +1,59 @@
+"""A TOML file with the options of a command."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from privbench.errors import UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Mapping
+    from pathlib import Path
+
+NOT_IN_A_FILE = {"config", "dry_run"}
+
+
+def with_config(ctx: click.Context, options: Mapping[str, Any], lists: Container[str]) -> dict[str, Any]:
+    """Lay what the file `options["config"]` says under what was typed.
+
+    Options in `lists` hold one or several names. Raises UsageError, which names the file, for what is no TOML, for
+    an option that the command does not have, and for a value that it does not take.
+    """
+    file, merged = options["config"], dict(options)
+    known = {option.name: option for option in ctx.command.params if option.name not in NOT_IN_A_FILE}
+    for key, value in _read(file).items():
+        name = key.replace("-", "_")
+        if name not in known:
+            hint = did_you_mean(name, filter(None, known))
+            listing = ", ".join(sorted(filter(None, known)))
+            raise UsageError(f"{file}: no option {key!r}.{hint} Options: {listing}.")
+        if ctx.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE:
+            continue
+        try:
+            text = _names(value) if name in lists else str(value)
+            merged[name] = known[name].type_cast_value(ctx, text)
+        except click.BadParameter as error:
+            raise UsageError(f"{file}: {key}: {error.message}") from None
+    return merged
+
+
+def _names(value: Any) -> list[str]:
+    values = value if isinstance(value, list) else [value]
+    if not all(isinstance(each, str) for each in values):
+        raise click.BadParameter(f"{value!r} is neither a name nor a list of names.")
+    return values
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+    try:
+        content: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is no TOML: {error}.") from None
+    return content

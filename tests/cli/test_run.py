@@ -1,0 +1,294 @@
+from __future__ import annotations
+
+import json
+import re
+import types
+
+import pytest
+from click.testing import CliRunner
+
+from privbench import leaderboard, plugins
+from privbench.cli import main
+from privbench.cli import run as module
+from privbench.errors import Diverged
+from privbench.options import component
+from privbench.plugins import Registered, catalogue
+from privbench.record import load
+
+
+@component
+class Diverging:
+    """Never ends with a number."""
+
+    name = "diverging"
+
+    def fit(self, task, examples, ctx):
+        raise Diverged("the loss of epoch 1 is nan")
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch, inline):
+    """A folder to work in, with a store; training is done in this process."""
+    inline.workers = 1
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PRIVBENCH_STORE", str(tmp_path / "store"))
+    monkeypatch.setenv("COLUMNS", "160")
+    monkeypatch.setattr(module, "_executor", lambda *_: inline)
+    return tmp_path
+
+
+@pytest.fixture
+def tiny(table_file):
+    return f"npz:path={table_file},epochs=2,hidden=16"
+
+
+@pytest.fixture
+def diverging(monkeypatch):
+    found = catalogue()
+    components = {**found.components, ("defense", "diverging"): Registered("defense", "diverging", Diverging, "p", "1")}
+    changed = plugins.Catalogue(found.plugins, components)
+    monkeypatch.setattr(plugins, "catalogue", lambda: changed)
+
+
+def run(*arguments):
+    return CliRunner().invoke(main, ["run", *map(str, arguments)])
+
+
+def ran(*arguments):
+    result = run(*arguments)
+    assert result.exit_code == 0, result.output
+    return result
+
+
+def fails(*arguments):
+    """Return the one line on stderr of a command that was typed wrong."""
+    result = run(*arguments)
+    assert result.exit_code == 2, result.output
+    assert result.stderr.startswith("Error: "), result.stderr
+    assert result.stderr.count("\n") == 1
+    assert result.stdout == ""
+    return result.stderr
+
+
+def config(text, name="study.toml"):
+    from pathlib import Path
+
+    Path(name).write_text(text, encoding="utf-8")
+    return "--config", name
+
+
+# A run
+
+
+def test_a_run_prints_a_row_and_writes_a_record(here, tiny, inline):
+    result = ran("--task", tiny, "--attack", "confidence", "--models", 4, "--out", "out")
+    assert "npz(blobs):epochs=2,hidden=16" in result.stdout
+    assert "4 models, 4 targets, pool of 153, half of it members, seed 0, cpu" in result.stdout
+    assert "ranked by TPR at 1 % FPR" in result.stdout
+    assert re.search(r"^ ?1 +ce +confidence ", result.stdout, re.MULTILINE)
+    (record,) = load([here / "out"])
+    assert record.status == "ok"
+    assert len(inline.ran) == 4
+    assert "Made 4 models" in result.stderr
+    assert "Records and raw scores are in out." in result.stderr
+
+
+def test_the_command_in_the_record_gives_the_same_record(here, tiny):
+    ran("--task", tiny, "-d", "relaxloss:alpha=0.5", "-a", "confidence:thresholds=class", "--models", 4, "--targets", 2)
+    (record,) = load([here / "privbench-results"])
+    words = record.command.split()
+    assert words[:2] == ["privbench", "run"]
+    ran(*words[2:], "--store", "other", "--out", "again")
+    (again,) = load([here / "again"])
+    assert again.digest == record.digest
+    assert (again.targets, again.defense.spec) == (2, "relaxloss:alpha=0.5")
+
+
+def test_the_second_time_nothing_is_trained(here, tiny, inline):
+    first = ran("--task", tiny, "--attack", "confidence", "--models", 4)
+    inline.ran.clear()
+    second = ran("--task", tiny, "--attack", "confidence", "--models", 4)
+    assert inline.ran == []
+    assert "All 4 models are in the store." in second.stderr
+    assert second.stdout == first.stdout
+
+
+def test_all_attacks_are_shown_one_by_one_and_the_strongest_ranks(here, tiny):
+    result = ran("--task", tiny, "--attack", "all", "--models", 6)
+    names = list(catalogue().of("attack"))
+    cells, _, ranked = result.stdout.partition("strongest")
+    assert all(re.search(rf"\bce +{name} ", cells) for name in names)
+    records = load([here / "privbench-results"])
+    assert sorted(record.attack.name for record in records) == sorted(names)
+    (row,) = leaderboard.frame(records).to_dict("records")
+    assert re.search(rf"^ ?1 +ce +{row['attack']} ", ranked, re.MULTILINE)
+    assert "oracle" in cells
+    assert "oracle" not in ranked
+
+
+def test_one_attack_needs_no_table_of_cells(here, tiny):
+    assert "oracle" not in ran("--task", tiny, "--attack", "confidence", "--models", 4).stdout
+
+
+def test_what_is_named_twice_is_run_once(here, tiny):
+    ran("--task", tiny, "-a", "confidence", "-a", "confidence:thresholds=global", "--models", 4)
+    assert len(load([here / "privbench-results"])) == 1
+
+
+def test_a_failing_cell_shows_in_the_exit_code_and_the_others_go_on(here, tiny, diverging):
+    result = run("--task", tiny, "-d", "diverging", "-d", "ce", "-a", "confidence", "--models", 4)
+    assert result.exit_code == 1
+    assert "diverging: confidence failed: diverging model 0: the loss of epoch 1 is nan" in result.stdout
+    assert "diverging, model 0: the loss of epoch 1 is nan" in result.stderr
+    assert re.search(r"^ ?1 +ce ", result.stdout, re.MULTILINE)
+    statuses = {record.defense.name: record.status for record in load([here / "privbench-results"])}
+    assert statuses == {"ce": "ok", "diverging": "failed"}
+
+
+def test_rank_by_reaches_the_table(here, tiny):
+    result = ran("--task", tiny, "-a", "confidence", "--models", 4, "--rank-by", "auc")
+    assert "ranked by AUC" in result.stdout
+
+
+# Without training
+
+
+def test_a_dry_run_trains_nothing_and_counts(here, tiny, inline):
+    ran("--task", tiny, "-a", "confidence", "--models", 4)
+    inline.ran.clear()
+    grid = ("-d", "ce", "-d", "relaxloss", "-a", "confidence", "-a", "lira", "--models", 6)
+    result = ran("--task", tiny, *grid, "--dry-run")
+    rows = {words[1]: words[2:5] for words in map(str.split, result.stdout.splitlines()) if words[0].startswith("npz")}
+    assert rows == {"ce": ["4", "2", "0"], "relaxloss": ["0", "6", "0"]}
+    assert "4 cells; training about" in result.stdout
+    assert "with 1 worker. Nothing was trained." in result.stdout
+    assert [type(job).__name__ for job in inline.ran] == ["Population"]  # a few timed steps
+    assert len(load([here / "privbench-results"])) == 1  # of the run before
+
+
+# What was typed wrong
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--defense", "relaxlos"], "No defense named 'relaxlos'. Did you mean 'relaxloss'?"),
+        (["--attack", "lria"], "No attack named 'lria'. Did you mean 'lira'?"),
+        (["--task", "digit"], "No task named 'digit'. Did you mean 'digits'?"),
+        (["--attack", "lira:querys=2"], "'lira' has no option 'querys'. Did you mean 'queries'?"),
+        (["--attack", "lira:queries=3"], "option 'queries' = '3'"),
+        (["--defense", "relaxloss:alpha=-1"], "option 'alpha' = "),
+        (["--defense", "relaxloss+ce"], "must stand last"),
+        (["--models", "5"], "--models 5: models come in complementary pairs; give an even number, 2 or more."),
+        (["--models", "0"], "give an even number, 2 or more."),
+        (["--targets", "17"], "--targets 17: must lie between 1 and the number of models, 16."),
+        (["--rank-by", "acu"], "Cannot rank by 'acu'. Did you mean 'auc'?"),
+        (["--task", "npz:path=nowhere.npz"], "no file nowhere.npz"),
+        (["--task", "npz"], "'npz' needs the option 'path'"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_mistake_is_one_line_that_says_what_would_be_right(here, arguments, message):
+    assert message in fails(*arguments)
+    assert not (here / "privbench-results").exists()
+
+
+@pytest.mark.parametrize("jobs", ["0", "-1", "many", "1.5", "", "²"])
+def test_jobs_is_a_number_or_auto(tmp_path, monkeypatch, jobs):
+    monkeypatch.chdir(tmp_path)
+    assert "give a number, 1 or more, or 'auto'." in fails("--jobs", jobs, "--store", "store", "--dry-run")
+
+
+def test_jobs_is_the_number_of_workers(monkeypatch):
+    monkeypatch.setattr("privbench.executors.local.default_workers", lambda device: {"cpu": 3, "cuda": 2}[device])
+    assert module._executor("7", "cpu").workers == 7
+    assert module._executor("auto", "cpu").workers == 3
+    assert (module._executor("4", "cuda").workers, module._executor("4", "cuda").gpus) == (4, 2)
+
+
+def test_a_device_that_does_not_exist(here):
+    result = run("--device", "tpu")
+    assert result.exit_code == 2
+    assert "'cpu'" in result.stderr
+
+
+def test_an_out_that_cannot_be_written_is_found_before_training(here, tiny, inline):
+    (here / "file").write_text("")
+    assert "Cannot write records into file/out" in fails("--task", tiny, "--models", 4, "--out", "file/out")
+    assert inline.ran == []
+
+
+def test_ctrl_c_says_that_nothing_is_lost(here, tiny, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "_executor", lambda *_: types.SimpleNamespace(workers=1, run=interrupted))
+    result = run("--task", tiny, "--models", 4)
+    assert result.exit_code == 130
+    assert "The same command goes on where it stopped." in result.stderr
+
+
+# A file of options
+
+
+def test_a_file_holds_the_same_options(here, tiny):
+    text = f"""
+        task = {json.dumps(tiny)}
+        defense = ["ce", "relaxloss:alpha=0.5"]
+        attack = ["confidence"]
+        models = 4
+        seed = 3
+        rank-by = "auc"
+        out = "elsewhere"
+    """
+    result = ran(*config(text))
+    records = load([here / "elsewhere"])
+    assert {(r.models, r.seed, r.defense.spec) for r in records} == {(4, 3, "ce"), (4, 3, "relaxloss:alpha=0.5")}
+    assert "ranked by AUC" in result.stdout
+
+
+def test_what_is_typed_wins(here, tiny):
+    text = f'task = "{tiny}"\nattack = "lira"\nmodels = 16\nseed = 3\n'
+    ran(*config(text), "--attack", "confidence", "--models", 4)
+    (record,) = load([here / "privbench-results"])
+    assert (record.attack.name, record.models, record.seed) == ("confidence", 4, 3)
+
+
+def test_a_default_that_is_typed_wins_too(here, tiny):
+    ran(*config(f'task = "{tiny}"\nattack = "confidence"\nmodels = 4\nseed = 3\n'), "--seed", 0)
+    assert load([here / "privbench-results"])[0].seed == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("model = 4", "study.toml: no option 'model'. Did you mean 'models'? Options: attack, defense,"),
+        ("config = 'other.toml'", "study.toml: no option 'config'."),
+        ("dry_run = true", "study.toml: no option 'dry_run'."),
+        ("models = ", "study.toml is no TOML: "),
+        ("models = 'many'", "study.toml: models: 'many' is not a valid integer."),
+        ("models = 4.5", "study.toml: models: '4.5' is not a valid integer."),
+        ("models = true", "study.toml: models: 'True' is not a valid integer."),
+        ("models = [4]", "study.toml: models: '[4]' is not a valid integer."),
+        ("models = 5", "give an even number"),
+        ("task = 5", "study.toml: task: "),
+        ("task = [5]", "study.toml: task: "),
+        ("attack = {lira = 2}", "study.toml: attack: "),
+        ("device = 'tpu'", "study.toml: device: 'tpu' is not one of"),
+        ("[run]\nmodels = 4", "study.toml: no option 'run'."),
+        ("attack = ['lria']", "Did you mean 'lira'?"),
+    ],
+)
+def test_a_mistake_in_a_file_is_named_with_the_file(here, text, message):
+    assert message in fails(*config(text), "--dry-run")
+
+
+def test_a_file_that_is_no_text(here):
+    (here / "study.toml").write_bytes(b"\xff\xfe")
+    assert "study.toml is no TOML" in fails("--config", "study.toml")
+
+
+def test_a_file_that_is_not_there(here):
+    result = run("--config", "nowhere.toml")
+    assert result.exit_code == 2
+    assert "nowhere.toml" in result.stderr

@@ -1,0 +1,246 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from privbench import leaderboard
+from privbench.errors import UsageError
+from privbench.report import tables
+
+NUMBERS = {
+    "tpr@1%": (0.031, 0.006, 0.059),
+    "tpr@0.1%": None,
+    "auc": (0.5464, 0.4831, 0.6094),
+    "balanced-accuracy": (0.51, 0.46, 0.559),
+    "oracle-balanced-accuracy": (0.561, 0.521, 0.602),
+    "test-accuracy": (0.745, 0.708, 0.78),
+    "train-accuracy": (0.847, 0.808, 0.881),
+}
+THREAT = "logits, queries augmented as in training, adaptive shadows"
+
+
+def row(rank=1, defense="ce", attack="lira", numbers=NUMBERS, **changes):
+    found = {
+        "rank": rank,
+        "task": "digits",
+        "setting": "16 models",
+        "defense": defense,
+        "attack": attack,
+        "seconds-per-model": 1.234,
+        "relative-to-ce": 1.0,
+        "threat-model": THREAT,
+        "note": "",
+        "attacks": 1,
+        "failed": 0,
+    }
+    for name in leaderboard.NUMBERS:
+        ends = numbers.get(name) or (None, None, None)
+        found.update(zip((name, f"{name}_low", f"{name}_high"), ends, strict=True))
+    return {**found, **changes}
+
+
+def ranked(*rows, by="tpr@1%"):
+    table = pd.DataFrame(rows).astype({"rank": "Int64"})
+    table.attrs["rank_by"] = by
+    return table
+
+
+def unranked(*rows):
+    return pd.DataFrame(rows).drop(columns=["rank", "attacks", "failed"])
+
+
+def drawn(table, width):
+    """What a terminal of that width shows, without the spaces at the ends of lines."""
+    console = Console(width=width, file=io.StringIO(), force_terminal=True, color_system=None)
+    console.print(tables.render(table))
+    lines = [line.rstrip() for line in console.file.getvalue().splitlines()]
+    assert max(map(len, lines)) <= width
+    return lines
+
+
+FAILED = row(None, "bad", numbers={}, note="lira failed: loss is nan", **{"seconds-per-model": None})
+TWO = ranked(row(1, "relaxloss:alpha=0.5"), row(2), FAILED)
+
+
+# Text
+
+
+def test_numbers_are_percent_with_their_intervals_but_for_the_auc():
+    shown = tables.readable(ranked(row())).to_dict("records")[0]
+    assert shown["TPR % at 1 % FPR"] == "3.1 [0.6, 5.9]"
+    assert shown["AUC"] == "0.546 [0.483, 0.609]"
+    assert shown["TPR % at 0.1 % FPR"] == "n/a"
+    assert shown["cost of a model"] == "1.2 s (1 x ce)"
+    assert shown["attacker sees"] == THREAT
+
+
+def test_a_failed_row_says_so_and_has_no_rank():
+    shown = tables.readable(TWO).to_dict("records")[2]
+    assert (shown["#"], shown["AUC"], shown["cost of a model"]) == ("-", "failed", "n/a")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "ratio", "text"),
+    [(1.234, 1.0, "1.2 s (1 x ce)"), (250.4, 12.34, "250 s (12 x ce)"), (0.5, None, "0.5 s"), (None, None, "n/a")],
+)
+def test_costs(seconds, ratio, text):
+    table = ranked(row(**{"seconds-per-model": seconds, "relative-to-ce": ratio}))
+    assert tables.readable(table)["cost of a model"][0] == text
+
+
+def test_the_oracle_is_shown_of_cells_only():
+    assert not any("oracle" in heading for heading in tables.readable(ranked(row())))
+    shown = tables.readable(unranked(row()))
+    assert shown["oracle bal. acc. %"][0] == "56.1 [52.1, 60.2]"
+    assert "#" not in shown
+
+
+def test_headings_name_the_strongest_attack_only_where_it_is():
+    assert "strongest attack" in tables.readable(ranked(row()))
+    assert "attack" in tables.readable(unranked(row()))
+
+
+# Exports
+
+
+def test_json_gives_back_every_number():
+    rows = json.loads(tables.export(TWO, "json"))
+    assert [each["rank"] for each in rows] == [1, 2, None]
+    again = pd.DataFrame(rows).astype({"rank": "Int64"})
+    pd.testing.assert_frame_equal(again[list(TWO)], TWO, check_dtype=False)
+
+
+def test_csv_holds_plain_numbers():
+    rows = list(csv.DictReader(io.StringIO(tables.export(TWO, "csv"))))
+    assert [each["rank"] for each in rows] == ["1", "2", ""]
+    assert float(rows[0]["tpr@1%"]) == 0.031
+    assert rows[0]["tpr@0.1%"] == ""
+    assert rows[2]["note"] == "lira failed: loss is nan"
+
+
+def test_markdown_is_a_table_with_notes():
+    text = tables.export(TWO, "md")
+    lines = text.splitlines()
+    assert lines[0] == "### digits"
+    assert lines[2] == "16 models; ranked by TPR at 1 % FPR, safest first"
+    widths = {line.count("|") for line in lines if line.startswith("|")}
+    assert len(widths) == 1
+    assert "- bad: lira failed: loss is nan" in lines
+    assert f"- {tables.NA_NOTE}" in lines
+
+
+def test_markdown_escapes_bars():
+    assert "a\\|b" in tables.export(ranked(row(defense="a|b")), "md")
+
+
+def test_settings_are_tables_of_their_own():
+    both = ranked(row(), row(setting="64 models"))
+    assert tables.export(both, "md").count("### digits") == 2
+    assert tables.export(both, "latex").count(r"\begin{tabular}") == 2
+
+
+@given(st.text(st.characters(codec="ascii", categories=("L", "N", "P", "S")), min_size=1, max_size=20))
+def test_latex_escapes_whatever_a_name_holds(name):
+    text = tables.export(ranked(row(defense=name)), "latex")
+    body = next(line for line in text.splitlines() if line.startswith("1 & "))
+    cell = body.removeprefix("1 & ").partition(" & lira")[0]
+    left = re.sub(r"\\(?:[#%&_${}]|text[a-z]+\{\})", "", cell)
+    assert not set(left) & set("\\#%&_${}~^<>|")
+
+
+def test_latex_is_one_tabular_with_as_many_cells_in_each_row():
+    lines = tables.export(TWO, "latex").splitlines()
+    assert lines[0] == "% digits: 16 models; ranked by TPR at 1 % FPR, safest first"
+    columns = len(next(line for line in lines if line.startswith(r"\begin{tabular}")).split("{")[2]) - 1
+    assert {len(re.split(r"(?<!\\)&", line)) for line in lines if line.endswith(r" \\")} == {columns}
+
+
+def test_a_typo_in_a_format_gets_the_nearest():
+    with pytest.raises(UsageError, match=r"No format 'jsn'. Did you mean 'json'\? Use one of md, csv, json, latex"):
+        tables.export(TWO, "jsn")
+
+
+@pytest.mark.parametrize("form", tables.FORMATS)
+def test_nothing_is_exported_as_nothing(form):
+    text = tables.export(leaderboard.frame([]), form)
+    assert "digits" not in text
+
+
+# In a terminal
+
+
+def test_with_room_a_row_is_a_line():
+    lines = drawn(TWO, 250)
+    (line,) = [line for line in lines if "relaxloss" in line]
+    assert "3.1 [0.6, 5.9]" in line
+    assert THREAT in line
+    assert not any("Left out" in each for each in lines)
+
+
+def test_at_120_columns_a_row_is_two_lines_and_nothing_is_left_out():
+    lines = drawn(ranked(row(1, "relaxloss"), row(2)), 120)
+    at = next(i for i, line in enumerate(lines) if "relaxloss" in line)
+    assert lines[at].split() == ["1", "relaxloss", "lira", "3.1", "n/a", "0.546", "51.0", "74.5", "84.7", "1.2", "s"]
+    assert lines[at + 1].split("]")[0].strip() == "[0.6, 5.9"
+    assert lines[at + 2].split()[:2] == ["2", "ce"]  # a row takes two lines, no more
+    assert f"lira sees: {THREAT}" in lines
+    assert not any("Left out" in line for line in lines)
+
+
+def test_at_80_columns_some_columns_are_left_out_and_named():
+    lines = drawn(ranked(row(1, "relaxloss"), row(2)), 80)
+    text = " ".join(lines)
+    at = next(i for i, line in enumerate(lines) if "relaxloss" in line)
+    assert lines[at].split() == ["1", "relaxloss", "lira", "3.1", "0.546", "74.5", "1.2", "s"]
+    assert lines[at + 1].split() == ["[0.6,", "5.9]", "[0.483,", "0.609]", "[70.8,", "78.0]", "(1", "x", "ce)"]
+    assert lines[at + 2].split()[:2] == ["2", "ce"]
+    assert "Left out for lack of room: TPR % at 0.1 % FPR, balanced acc. %, train acc. %." in text
+    assert tables.NA_NOTE not in text  # the only n/a is in a column that is left out
+
+
+@pytest.mark.parametrize("by", leaderboard.RANKINGS)
+@pytest.mark.parametrize("width", [40, 60, 80])
+def test_what_ranks_is_never_left_out(by, width):
+    table = ranked(row(), by=by)
+    gone = " ".join(drawn(table, width)).partition("Left out")[2]
+    assert tables.HEADINGS[by].replace("\n", " ") not in gone
+    assert "test acc. %" not in gone
+
+
+def test_long_names_are_broken_where_their_parts_end():
+    name = "relaxloss:alpha=0.5,upper=0.9,variant=official_nonimage"
+    lines = drawn(ranked(row(defense=name)), 110)
+    at = next(i for i, line in enumerate(lines) if "relaxloss" in line)
+    shown = [line[2:].strip().partition("  ")[0] for line in lines[at : at + 3]]
+    assert shown == ["relaxloss:alpha=0.5,", "upper=0.9,", "variant=official_nonimage"]
+
+
+def test_attacks_that_see_the_same_share_a_line():
+    rows = [row(attack=name, **{"threat-model": "logits"}) for name in ("entropy", "confidence", "entropy")]
+    assert "entropy, confidence see: logits" in drawn(unranked(*rows), 100)
+
+
+@pytest.mark.parametrize("width", [80, 120, 10_000])
+def test_notes_stand_below(width):
+    text = " ".join(drawn(TWO, width))
+    assert "bad: lira failed: loss is nan" in text
+    assert "ranked by TPR at 1 % FPR, safest first" in text
+    assert tables.NA_NOTE in text
+
+
+def test_markup_in_names_is_text():
+    assert any("[red]x" in line for line in drawn(ranked(row(defense="[red]x")), 200))
+
+
+@given(st.integers(30, 300), st.lists(st.sampled_from([row(1), row(2, "a+" * 20 + "b"), FAILED]), max_size=4))
+def test_no_line_is_wider_than_the_terminal(width, rows):
+    if rows:
+        drawn(ranked(*rows), width)

@@ -1,0 +1,198 @@
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from privbench import leaderboard
+from privbench.errors import UsageError
+from privbench.intervals import Estimate, unavailable
+from privbench.metrics import Metrics
+from privbench.record import Component, Cost, Data, Record, Utility
+from privbench.roc import OperatingPoint
+
+
+def estimate(value):
+    return unavailable("too few") if value is None else Estimate(value=value, low=value / 2, high=value, n=9)
+
+
+def component(spec):
+    return Component(spec=spec, name=spec.partition(":")[0], plugin="privbench", source="s")
+
+
+def record(defense="ce", attack="lira", tpr=0.1, *, auc=0.6, failed="", **changes):
+    """A record with these numbers, or failed for a reason."""
+    point = {"threshold": 0.0, "false_positives": 1, "members": 9, "nonmembers": 9, "supported": "yes"}
+    metrics = Metrics.model_construct(
+        tpr_at_fpr=[
+            OperatingPoint(fpr=0.01, tpr=estimate(tpr), **point),
+            OperatingPoint(fpr=0.001, tpr=estimate(None), **point),
+        ],
+        auc=estimate(auc),
+        balanced_accuracy=estimate(0.55),
+        oracle_balanced_accuracy=estimate(0.99),
+    )
+    utility = Utility(
+        train_accuracy=estimate(0.9),
+        nonmember_accuracy=estimate(0.8),
+        test_accuracy=estimate(0.7),
+        test_accuracy_sd=0.01,
+    )
+    about = {
+        "task": component("digits"),
+        "data": Data(name="digits", fingerprint="f", classes=2, pool=18, reference=1, validation=1, test=1),
+        "defense": component(defense),
+        "attack": component(attack),
+        "threat_model": "logits",
+        **dict(zip(("models", "targets", "shadows"), (4, 4, 2), strict=True)),
+        "seed": 0,
+        "device": "cpu",
+        "status": "failed" if failed else "ok",
+        "reason": failed,
+        "metrics": None if failed else metrics,
+        "utility": None if failed else utility,
+        "cost": None if failed else Cost(seconds_per_model=2.0, relative_to_ce=1.5),
+    }
+    return Record.model_construct(**{**about, **changes})
+
+
+def ranks(records, **options):
+    table = leaderboard.frame(records, **options)
+    return {row["defense"]: None if pd.isna(row["rank"]) else row["rank"] for row in table.to_dict("records")}
+
+
+def only(table):
+    (row,) = table.to_dict("records")
+    return row
+
+
+def test_a_defense_is_as_good_as_its_strongest_attack():
+    table = leaderboard.frame(
+        [record("a", "lira", 0.2), record("a", "entropy", 0.9), record("b", "lira", 0.3), record("b", "entropy", 0.1)]
+    )
+    assert list(zip(table["rank"], table["defense"], table["attack"], strict=True)) == [
+        (1, "b", "lira"),
+        (2, "a", "entropy"),
+    ]
+
+
+def test_ties_share_a_rank_and_the_next_one_is_left_out():
+    assert ranks([record("c", tpr=0.3), record("a", tpr=0.2), record("b", tpr=0.2)]) == {"a": 1, "b": 1, "c": 3}
+
+
+@pytest.mark.parametrize("bad", [{"tpr": None}, {"failed": "it broke"}])
+def test_no_number_is_never_taken_for_safe(bad):
+    records = [record("good", tpr=0.9), record("a-bad", **bad)]
+    assert ranks(records) == {"good": 1, "a-bad": None}
+    assert list(leaderboard.frame(records)["defense"]) == ["good", "a-bad"]  # and stands last
+
+
+@pytest.mark.parametrize("others", [[0.4], [0.4, 0.0]])
+def test_an_attack_without_a_number_hides_no_other(others):
+    records = [record("ce", "none", None), *(record("ce", f"attack{i}", value) for i, value in enumerate(others))]
+    row = only(leaderboard.frame(records))
+    assert (row["rank"], row["attack"], row["tpr@1%"]) == (1, "attack0", 0.4)
+
+
+def test_zero_is_a_number():
+    assert ranks([record("a", tpr=0.0), record("b", tpr=0.1)]) == {"a": 1, "b": 2}
+
+
+def test_failed_attacks_are_counted_and_named():
+    row = only(leaderboard.frame([record("ce", "lira", failed="scores are NaN"), record("ce", "entropy", 0.2)]))
+    assert (row["attacks"], row["failed"], row["attack"]) == (1, 1, "entropy")
+    assert row["note"] == "lira failed: scores are NaN"
+
+
+def test_why_there_is_no_rank():
+    assert only(leaderboard.frame([record(tpr=None)]))["note"] == "no rank: the examples are too few to support tpr@1%"
+    assert only(leaderboard.frame([record(failed="it broke")]))["note"] == "lira failed: it broke"
+
+
+def test_attacks_that_a_defense_did_not_meet_are_named():
+    table = leaderboard.frame([record("a", "lira"), record("a", "entropy"), record("b", "lira")])
+    assert dict(zip(table["defense"], table["note"], strict=True)) == {"a": "", "b": "not attacked by entropy"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"models": 8},
+        {"targets": 2},
+        {"seed": 1},
+        {"device": "cuda"},
+        {"task": component("digits:epochs=3")},
+        {"data": Data(name="digits", fingerprint="g", classes=2, pool=18, reference=1, validation=1, test=1)},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_different_settings_are_never_compared(change):
+    records = [record("a", tpr=0.1), record("b", tpr=0.9, **change)]
+    assert ranks(records) == {"a": 1, "b": 1}
+    assert list(leaderboard.frame(records)["note"]) == ["", ""]
+
+
+@pytest.mark.parametrize(("by", "first"), [("tpr@1%", "a"), ("auc", "b")])
+def test_what_ranks_can_be_chosen(by, first):
+    records = [record("a", tpr=0.1, auc=0.9), record("b", tpr=0.2, auc=0.6)]
+    table = leaderboard.frame(records, rank_by=by)
+    assert table["defense"][0] == first
+    assert table.attrs["rank_by"] == by
+
+
+def test_the_oracle_never_ranks():
+    assert not any("oracle" in name for name in leaderboard.RANKINGS)
+    with pytest.raises(UsageError, match="Cannot rank by 'oracle-balanced-accuracy'"):
+        leaderboard.frame([], rank_by="oracle-balanced-accuracy")
+
+
+def test_a_typo_gets_the_nearest_ranking():
+    with pytest.raises(UsageError, match=r"Did you mean 'auc'\? Use one of tpr@1%"):
+        leaderboard.frame([], rank_by="acu")
+
+
+def test_nothing_is_an_empty_table_with_all_columns():
+    assert leaderboard.frame([]).empty
+    assert {"rank", "defense", "tpr@1%_low", "note"} <= set(leaderboard.frame([]).columns)
+    assert "rank" not in leaderboard.cells([])
+
+
+def test_every_number_comes_with_its_interval():
+    row = only(leaderboard.frame([record(tpr=0.2)]))
+    assert [row["tpr@1%"], row["tpr@1%_low"], row["tpr@1%_high"]] == [0.2, 0.1, 0.2]
+    assert pd.isna(row["tpr@0.1%"])
+    assert (row["seconds-per-model"], row["relative-to-ce"]) == (2.0, 1.5)
+
+
+def test_cells_are_all_records_as_they_come():
+    table = leaderboard.cells([record("b", "lira"), record("a", "lira", failed="it broke"), record("a", "entropy")])
+    assert list(zip(table["defense"], table["attack"], strict=True)) == [
+        ("b", "lira"),
+        ("a", "lira"),
+        ("a", "entropy"),
+    ]
+    assert list(table["note"]) == ["", "lira failed: it broke", ""]
+
+
+def test_the_title_names_the_data():
+    data = Data(name="blobs", fingerprint="f", classes=2, pool=1, reference=1, validation=1, test=1)
+    assert leaderboard.title(record()) == "digits"
+    assert leaderboard.title(record(task=component("npz:epochs=3"), data=data)) == "npz(blobs):epochs=3"
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from("abcd"), st.sampled_from("xyz"), st.none() | st.floats(0, 1)), min_size=1, max_size=12
+    ),
+    st.randoms(use_true_random=False),
+)
+def test_ranks_follow_the_worst_case_whatever_the_order(rows, random):
+    records = [record(defense, attack, tpr) for defense, attack, tpr in rows]
+    found = ranks(records)
+    worst = {name: [t for d, _, t in rows if d == name and t is not None] for name in found}
+    for name, values in worst.items():
+        safer = sum(max(other) < max(values) for other in worst.values() if other) if values else None
+        assert found[name] == (None if safer is None else 1 + safer)
+    random.shuffle(records)
+    assert ranks(records) == found
