@@ -56,7 +56,7 @@ def frame(records: Iterable[Record], *, rank_by: str = "tpr@1%") -> pd.DataFrame
         hint = did_you_mean(rank_by, RANKINGS)
         raise UsageError(f"Cannot rank by {rank_by!r}.{hint} Use one of {', '.join(RANKINGS)}.")
     settings: dict[tuple[Any, ...], dict[str, list[Record]]] = {}
-    for record in records:
+    for record in latest(records):
         settings.setdefault(_setting(record), {}).setdefault(record.defense.spec, []).append(record)
     rows = [row for defenses in settings.values() for row in _ranked(defenses, rank_by)]
     table: pd.DataFrame = pd.DataFrame(rows, columns=["rank", *_columns(), "attacks", "failed"])
@@ -69,8 +69,18 @@ def cells(records: Iterable[Record]) -> pd.DataFrame:
     """Return one unranked row per record: every attack on every defense."""
     import pandas as pd
 
-    table: pd.DataFrame = pd.DataFrame([_row(record, _fault(record)) for record in records], columns=_columns())
+    table: pd.DataFrame = pd.DataFrame([_row(record, _fault(record)) for record in latest(records)], columns=_columns())
     return table
+
+
+def latest(records: Iterable[Record]) -> list[Record]:
+    """Return one record per cell, the newest, in the order in which the cells first come."""
+    found: dict[tuple[str, ...], Record] = {}
+    for record in records:
+        other = found.get(record.identity)
+        if other is None or (record.created and other.created and record.created > other.created):
+            found[record.identity] = record
+    return list(found.values())
 
 
 def title(record: Record) -> str:
@@ -81,8 +91,9 @@ def title(record: Record) -> str:
 
 def setting_text(record: Record) -> str:
     """Return the setting in words."""
+    copies = f", {record.data.duplicates} duplicated examples" if record.data.duplicates else ""
     return (
-        f"{record.models} models, {record.targets} targets, pool of {record.data.pool}, half of it members, "
+        f"{record.models} models, {record.targets} targets, pool of {record.data.pool}, half of it members{copies}, "
         f"seed {record.seed}, {record.device}; 95 % intervals"
     )
 
@@ -90,7 +101,7 @@ def setting_text(record: Record) -> str:
 def _columns() -> list[str]:
     spread = [f"{name}{end}" for name in NUMBERS for end in ("", "_low", "_high")]
     head = ["task", "setting", "defense", "attack"]
-    return [*head, *spread, "seconds-per-model", "relative-to-ce", "threat-model", "note"]
+    return [*head, *spread, "seconds-per-model", "relative-to-ce", "threat-model", "barely-supported", "note"]
 
 
 def _setting(record: Record) -> tuple[Any, ...]:
@@ -136,6 +147,7 @@ def _row(record: Record, note: str) -> dict[str, Any]:
         "seconds-per-model": record.cost.seconds_per_model if record.cost else None,
         "relative-to-ce": record.cost.relative_to_ce if record.cost else None,
         "threat-model": record.threat_model,
+        "barely-supported": " ".join(_barely(record)),
         "note": note,
     }
     for name, find in NUMBERS.items():
@@ -143,6 +155,16 @@ def _row(record: Record, note: str) -> dict[str, Any]:
         ends = (None, None, None) if estimate is None else (estimate.value, estimate.low, estimate.high)
         row.update(zip((name, f"{name}_low", f"{name}_high"), ends, strict=True))
     return row
+
+
+def _barely(record: Record) -> list[str]:
+    """Return the rates that stand on fewer than ten false positives."""
+    points = {_tpr_name(point.fpr): point.supported for point in record.metrics.tpr_at_fpr} if record.metrics else {}
+    return [name for name, supported in points.items() if supported == "barely"]
+
+
+def _tpr_name(fpr: float) -> str:
+    return f"tpr@{100 * fpr:g}%"
 
 
 def _fault(record: Record) -> str:

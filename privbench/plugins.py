@@ -31,6 +31,13 @@ KINDS = {
     "attack": "register_attacks",
     "audit": "register_audits",
 }
+_CONTRACT: dict[str, tuple[tuple[str, ...], ...]] = {
+    "task": (("load",), ("network",), ("recipe",)),
+    "defense": (("fit", "prepare"),),
+    "attack": (("needs",), ("score", "reconstruct")),
+    "audit": (("measure",),),
+}
+"""What a component of a kind must have, or one of."""
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
 
 
@@ -198,14 +205,14 @@ def _collect(found: Catalogue, kind: str, implementation: pluggy.HookImpl) -> No
         found.problems.append(Problem(plugin, f"{KINDS[kind]}: {_reason(error)}"))
         return
     for cls in classes:
-        fault = _fault(cls)
+        fault = _fault(kind, cls)
         if fault:
             found.problems.append(Problem(plugin, f"{KINDS[kind]}: {fault}"))
         else:
             found.add(Registered(kind, cls.name, cls, plugin, found.plugins[plugin]))
 
 
-def _fault(cls: Any) -> str:
+def _fault(kind: str, cls: Any) -> str:
     if not isinstance(cls, type):
         return f"{cls!r} is no class; return the classes themselves, not instances."
     if not hasattr(cls, "__pydantic_fields__"):
@@ -213,6 +220,9 @@ def _fault(cls: Any) -> str:
     name = getattr(cls, "name", None)
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         return f"{cls.__qualname__} is named {name!r}; use lower-case letters, digits and '-'."
+    for words in _CONTRACT[kind]:
+        if not any(hasattr(cls, word) for word in words):
+            return f"{kind} {name!r} has no {' or '.join(map(repr, words))}; see privbench.api."
     return ""
 
 

@@ -57,6 +57,7 @@ class Data(_Part):
     reference: int
     validation: int
     test: int
+    duplicates: int = Field(description="examples whose input occurs more than once, in whatever roles")
 
 
 class Utility(_Part):
@@ -119,11 +120,15 @@ class Record(_Part):
         content = json.loads(self.model_dump_json(exclude=NOT_REPRODUCED))
         return hashlib.sha256(_canonical(content)).hexdigest()
 
+    @property
+    def identity(self) -> tuple[str, ...]:
+        """What makes two records results of the same cell: components with options, data, and the run's settings."""
+        parts = (self.task.spec, self.data.fingerprint, self.defense.spec, self.attack.spec)
+        return (*parts, *(str(part) for part in (self.models, self.targets, self.seed, self.device)))
+
     def path(self, out: Path) -> Path:
-        """Return where the record lies in a folder of records: <task>/<defense>/<attack>-<options hash>.json."""
-        identity = [self.task.spec, self.data.fingerprint, self.defense.spec, self.attack.spec]
-        identity += [str(part) for part in (self.models, self.targets, self.seed, self.device)]
-        short = hashlib.sha256(_canonical(identity)).hexdigest()[:8]
+        """Return where the record lies in a folder of records: <task>/<defense>/<attack>-<hash of identity>.json."""
+        short = hashlib.sha256(_canonical(list(self.identity))).hexdigest()[:8]
         return out / self.task.name / self.defense.name / f"{self.attack.name}-{short}.json"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import platform
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,11 +15,13 @@ from privbench.errors import PrivbenchError
 from privbench.fingerprint import component_key, library_versions
 from privbench.options import spec
 from privbench.record import PER_EXAMPLE_LIMIT, Component, Cost, Data, PerExample, Record, Utility, scores_sha256
+from privbench.tasks.duplicates import duplicates
 from privbench.threat import threat_model
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from privbench.data import Dataset
     from privbench.population import Population
 
     Array = npt.NDArray[Any]
@@ -109,7 +112,13 @@ def _about(cell: Cell, command: str) -> Record:
     needs = cell.attack.needs
     return Record(
         task=_component("task", population.task),
-        data=Data(name=dataset.name, fingerprint=dataset.fingerprint, classes=dataset.classes, **sizes),
+        data=Data(
+            name=dataset.name,
+            fingerprint=dataset.fingerprint,
+            classes=dataset.classes,
+            duplicates=_duplicates(dataset),
+            **sizes,
+        ),
         defense=_component("defense", population.defense),
         attack=_component("attack", cell.attack),
         threat_model=threat_model(needs),
@@ -128,6 +137,11 @@ def _about(cell: Cell, command: str) -> Record:
         },
         created=dt.datetime.now(dt.timezone.utc).replace(microsecond=0),
     )
+
+
+@functools.lru_cache(maxsize=2)
+def _duplicates(dataset: Dataset) -> int:
+    return duplicates(dataset)
 
 
 def _failed(base: Record, error: Exception) -> Record:

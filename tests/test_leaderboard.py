@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import datetime as dt
+
 import pandas as pd
 import pytest
 from hypothesis import given
@@ -41,7 +43,9 @@ def record(defense="ce", attack="lira", tpr=0.1, *, auc=0.6, failed="", **change
     )
     about = {
         "task": component("digits"),
-        "data": Data(name="digits", fingerprint="f", classes=2, pool=18, reference=1, validation=1, test=1),
+        "data": Data(
+            name="digits", fingerprint="f", classes=2, pool=18, reference=1, validation=1, test=1, duplicates=0
+        ),
         "defense": component(defense),
         "attack": component(attack),
         "threat_model": "logits",
@@ -123,7 +127,11 @@ def test_attacks_that_a_defense_did_not_meet_are_named():
         {"seed": 1},
         {"device": "cuda"},
         {"task": component("digits:epochs=3")},
-        {"data": Data(name="digits", fingerprint="g", classes=2, pool=18, reference=1, validation=1, test=1)},
+        {
+            "data": Data(
+                name="digits", fingerprint="g", classes=2, pool=18, reference=1, validation=1, test=1, duplicates=0
+            )
+        },
     ],
     ids=lambda change: next(iter(change)),
 )
@@ -176,14 +184,17 @@ def test_cells_are_all_records_as_they_come():
 
 
 def test_the_title_names_the_data():
-    data = Data(name="blobs", fingerprint="f", classes=2, pool=1, reference=1, validation=1, test=1)
+    data = Data(name="blobs", fingerprint="f", classes=2, pool=1, reference=1, validation=1, test=1, duplicates=0)
     assert leaderboard.title(record()) == "digits"
     assert leaderboard.title(record(task=component("npz:epochs=3"), data=data)) == "npz(blobs):epochs=3"
 
 
 @given(
     st.lists(
-        st.tuples(st.sampled_from("abcd"), st.sampled_from("xyz"), st.none() | st.floats(0, 1)), min_size=1, max_size=12
+        st.tuples(st.sampled_from("abcd"), st.sampled_from("xyz"), st.none() | st.floats(0, 1)),
+        min_size=1,
+        max_size=12,
+        unique_by=lambda row: row[:2],
     ),
     st.randoms(use_true_random=False),
 )
@@ -196,3 +207,23 @@ def test_ranks_follow_the_worst_case_whatever_the_order(rows, random):
         assert found[name] == (None if safer is None else 1 + safer)
     random.shuffle(records)
     assert ranks(records) == found
+
+
+def test_of_two_records_of_a_cell_the_newest_counts():
+    old, new = (record(tpr=tpr, created=dt.datetime(2026, month, 1)) for tpr, month in ((0.1, 1), (0.2, 2)))  # noqa: DTZ001
+    for records in ([old, new], [new, old]):
+        row = only(leaderboard.frame(records))
+        assert row["tpr@1%"] == 0.2
+        assert row["attacks"] == 1
+
+
+def test_rates_on_few_false_positives_are_named():
+    made = record()
+    made.metrics.tpr_at_fpr[1] = made.metrics.tpr_at_fpr[1].model_copy(update={"supported": "barely"})
+    assert only(leaderboard.frame([made]))["barely-supported"] == "tpr@0.1%"
+
+
+def test_duplicates_are_said_with_the_setting():
+    data = Data(name="d", fingerprint="g", classes=2, pool=18, reference=1, validation=1, test=1, duplicates=4)
+    assert "4 duplicated examples" in only(leaderboard.frame([record(data=data)]))["setting"]
+    assert "duplicated" not in only(leaderboard.frame([record()]))["setting"]

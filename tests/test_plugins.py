@@ -17,9 +17,10 @@ from privbench.plugins import BUILTIN, BUILTIN_MODULE, KINDS, catalogue, load, r
 def attack(label):
     @component
     class Made:
-        """An attack."""
+        """An attack, with what any other kind must have too."""
 
         name: ClassVar[str] = label
+        needs = load = network = recipe = fit = measure = None
         alpha: float = option(1.0, "a number", ge=0)
 
         def score(self, evidence):
@@ -146,6 +147,8 @@ class Plain:
         ({"register_attacks": raising}, "register_attacks: RuntimeError: no licence for this machine"),
         ({"register_attacks": lambda: sys.exit(3)}, "register_attacks: SystemExit: 3"),
         ({"register_attacks": lambda: None}, "register_attacks: TypeError"),
+        ({"register_attacks": lambda: [defense("x", "fit")]}, "attack 'x' has no 'needs'; see privbench.api."),
+        ({"register_defenses": lambda: [defense("x")]}, "defense 'x' has no 'fit' or 'prepare'; see privbench.api."),
         ({"register_attacks": lambda: [Plain]}, "Plain is no component; decorate it with @privbench.api.component."),
         ({"register_attacks": lambda: [attack("x")()]}, "is no class; return the classes themselves, not instances."),
         ({"register_attacks": lambda: [attack("Bad Name")]}, "is named 'Bad Name'; use lower-case letters"),

@@ -74,7 +74,8 @@ class Progress:
         wanted = sum(population.models for population in plan.populations)
         self._total = len(plan.jobs())
         self._cells = len(plan.cells)
-        self._bars.update(self._models, total=self._total, visible=self._total > 0)
+        self._stage = "starting workers"
+        self._bars.update(self._models, total=self._total, visible=self._total > 0, stage=self._stage)
         self._bars.update(self._scores, total=self._cells, visible=self._total == 0)
         if self._total:
             self._log(f"Making {self._total} of {wanted} models; {wanted - self._total} are in the store.")

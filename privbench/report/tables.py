@@ -32,6 +32,7 @@ HEADINGS = {
 
 RANKED_ONLY = ("rank", "train-accuracy", "test-accuracy", "cost")
 CELLS_ONLY = ("oracle-balanced-accuracy",)
+BARELY, BARELY_NOTE = "~", "~: fewer than 10 false positives are allowed here; take the number as a hint."
 NA, NA_NOTE = "n/a", "n/a: too few examples or models to support a number; the record says of which."
 _LATEX = {
     **{char: "\\" + char for char in "#%&_${}"},
@@ -124,7 +125,7 @@ def _estimate_text(row: Mapping[Any, Any], name: str) -> str:
     if _absent(value):
         return "failed" if _absent(row["auc"]) and "failed" in row["note"] else NA
     scale, digits = (1, 3) if name == "auc" else (100, 1)
-    text = f"{value * scale:.{digits}f}"
+    text = f"{BARELY if name in row['barely-supported'].split() else ''}{value * scale:.{digits}f}"
     return text if _absent(low) else f"{text} [{low * scale:.{digits}f}, {high * scale:.{digits}f}]"
 
 
@@ -143,7 +144,9 @@ def _absent(value: Any) -> bool:
 
 
 def _notes(group: pd.DataFrame) -> list[str]:
-    return [f"{defense}: {note}" for defense, note in zip(group["defense"], group["note"], strict=True) if note]
+    barely = [BARELY_NOTE] if (group["barely-supported"] != "").any() else []
+    noted = zip(group["defense"], group["note"], strict=True)
+    return [*(f"{defense}: {note}" for defense, note in noted if note), *barely]
 
 
 def _all_notes(group: pd.DataFrame, shown: pd.DataFrame) -> list[str]:

@@ -37,6 +37,7 @@ def row(rank=1, defense="ce", attack="lira", numbers=NUMBERS, **changes):
         "seconds-per-model": 1.234,
         "relative-to-ce": 1.0,
         "threat-model": THREAT,
+        "barely-supported": "",
         "note": "",
         "attacks": 1,
         "failed": 0,
@@ -244,3 +245,11 @@ def test_markup_in_names_is_text():
 def test_no_line_is_wider_than_the_terminal(width, rows):
     if rows:
         drawn(ranked(*rows), width)
+
+
+def test_what_few_examples_barely_support_is_marked_and_explained():
+    table = ranked(row(**{"barely-supported": "tpr@1%"}))
+    text = tables.export(table, "md")
+    assert "| ~3.1 [0.6, 5.9] |" in text
+    assert "fewer than 10 false positives" in text
+    assert "~" not in tables.export(ranked(row()), "md")
