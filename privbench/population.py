@@ -62,6 +62,8 @@ class Job:
     queries: tuple[int, ...]
     key: str
     """Of the release, as the process that planned the run sees it."""
+    trained: bool
+    """Whether the release is in the store already, and only to be queried."""
 
 
 @functools.lru_cache(maxsize=2)
@@ -137,8 +139,9 @@ class Population:
         for index in range(self.models):
             manifest = self.manifest(index)
             wanted = tuple(q for q in queries if not self.store.has(ANSWERS, {**manifest, "queries": q}))
-            if wanted or not self.store.has(MODEL, manifest):
-                jobs.append(Job(self, index, wanted, artifact_key(MODEL, manifest)))
+            trained = self.store.has(MODEL, manifest)
+            if wanted or not trained:
+                jobs.append(Job(self, index, wanted, artifact_key(MODEL, manifest), trained))
         return jobs
 
     def artifact(self, index: int) -> Artifact | None:

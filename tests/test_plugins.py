@@ -9,6 +9,7 @@ from typing import ClassVar
 import pytest
 
 from privbench import hookimpl, plugins
+from privbench.defenses.chain import chain
 from privbench.errors import BadOption, PluginError, UnknownName
 from privbench.options import component, option
 from privbench.plugins import BUILTIN, BUILTIN_MODULE, KINDS, catalogue, load, resolve, resolve_all
@@ -269,7 +270,7 @@ class TestResolve:
 
     def test_a_defense_without_any_stage_is_not_benchmarked_as_another(self):
         with pytest.raises(PluginError, match="'idle' has neither 'prepare' nor 'fit'"):
-            resolve("defense", "idle")
+            chain([defense("idle")()])
 
     def test_all_is_every_installed_one_once(self):
         made = resolve_all("attack", ["lira", "all", "lira", "lira:alpha=2"])

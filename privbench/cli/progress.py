@@ -72,13 +72,16 @@ class Progress:
     def planned(self, plan: Plan) -> None:
         """Show how much there is to do."""
         wanted = sum(population.models for population in plan.populations)
-        self._total = len(plan.jobs())
+        jobs = plan.jobs()
+        self._total, to_query = len(jobs), sum(job.trained for job in jobs)
         self._cells = len(plan.cells)
         self._stage = "starting workers"
         self._bars.update(self._models, total=self._total, visible=self._total > 0, stage=self._stage)
         self._bars.update(self._scores, total=self._cells, visible=self._total == 0)
         if self._total:
-            self._log(f"Making {self._total} of {wanted} models; {wanted - self._total} are in the store.")
+            query = f", querying {to_query} more" if to_query else ""
+            left = wanted - self._total
+            self._log(f"Making {self._total - to_query} of {wanted} models{query}; {left} are in the store.")
         else:
             self._log(f"All {wanted} models are in the store.")
         self._started = self._logged = time.monotonic()
@@ -100,7 +103,7 @@ class Progress:
             self._logged = time.monotonic()
             self._log(f"{self._done} of {self._total} models, {self._eta()}")
         if self._done == self._total:
-            self._log(f"Made {self._total} models in {duration_text(time.monotonic() - self._started)}.")
+            self._log(f"Done with {self._total} models in {duration_text(time.monotonic() - self._started)}.")
             self._bars.update(self._scores, visible=True)
 
     def scored(self, record: Record) -> None:

@@ -22,14 +22,16 @@ class Releases:
 class Planned:
     """A plan of one population, of which so many models are left to make."""
 
-    def __init__(self, task, left, models=4):
+    def __init__(self, task, left, models=4, trained=0):
+        self._trained = trained
         self.population = Releases(task, models)
         self.populations = {self.population: {1}}
         self.cells = [1, 2]
         self._left = left
 
     def jobs(self):
-        return [types.SimpleNamespace(population=self.population, index=i) for i in range(self._left)]
+        left = range(self._left)
+        return [types.SimpleNamespace(population=self.population, index=i, trained=i < self._trained) for i in left]
 
 
 def scored(status="ok", reason=""):
@@ -94,7 +96,7 @@ def test_a_log_gets_a_line_now_and_then(task, clock, capfd):
         "Making 4 of 4 models; 0 are in the store.",
         "2 of 4 models, 40 s left",
         "4 of 4 models, 0.0 s left",
-        "Made 4 models in 80 s.",
+        "Done with 4 models in 80 s.",
     ]
 
 
@@ -103,6 +105,12 @@ def test_where_all_is_cached_it_says_so(task, capfd):
         progress.planned(Planned(task, left=0))
         progress.scored(scored())
     assert capfd.readouterr().err == "All 4 models are in the store.\n"
+
+
+def test_models_that_are_only_queried_are_not_said_to_be_made(task, capfd):
+    with Progress() as progress:
+        progress.planned(Planned(task, left=3, trained=2))
+    assert capfd.readouterr().err == "Making 1 of 4 models, querying 2 more; 1 are in the store.\n"
 
 
 def test_what_fails_is_said_at_once(task, capfd):

@@ -89,7 +89,7 @@ def test_a_run_prints_a_row_and_writes_a_record(here, tiny, inline):
     (record,) = load([here / "out"])
     assert record.status == "ok"
     assert len(inline.ran) == 4
-    assert "Made 4 models" in result.stderr
+    assert "Done with 4 models" in result.stderr
     assert "Records and raw scores are in out." in result.stderr
 
 
