@@ -12,7 +12,7 @@ from privbench import metrics
 from privbench.cli import main
 from privbench.record import Component, Data, Record, save
 
-DATA = Data(name="digits", fingerprint="f", classes=2, pool=400, reference=10, validation=10, test=10)
+DATA = Data(name="digits", fingerprint="f", classes=2, pool=400, reference=10, validation=10, test=10, duplicates=0)
 
 
 def record(defense, attack, shift, *, quiet=0.0):
