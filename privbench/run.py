@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from privbench import releases
 from privbench.errors import CellFailed, PrivbenchError, UsageError
 from privbench.population import Job, Population
+from privbench.queries import check, queries_for, variants
 from privbench.scoring import Cell, score
 
 if TYPE_CHECKING:
@@ -149,12 +150,10 @@ def _named(job: Job, error: PrivbenchError) -> PrivbenchError:
 
 
 def _queries(attack: Any, task: Task, dataset: Dataset) -> int:
-    """Return how many aligned queries per example an attack asks of a task."""
-    queries = attack.needs.queries
-    if queries == "task":
-        return 2 if dataset.examples.is_image and task.recipe.flip > 0 else 1
-    if queries > 1 and not dataset.examples.is_image:
-        raise UsageError(
-            f"{attack.name}: queries={queries} mirrors and shifts images, but {dataset.name} is a table; use 1."
-        )
-    return int(queries)
+    """Return how many aligned queries per example an attack asks of a task. Raises BadOption where it cannot."""
+    asked = attack.needs.queries
+    if asked == "task":
+        return queries_for(task.recipe, dataset.examples.is_image)
+    queries = len(variants(asked))
+    check(dataset.examples.x.shape[1:], queries)
+    return queries
