@@ -36,6 +36,7 @@ __all__ = [
     "Measurement",
     "MembershipAttack",
     "Needs",
+    "Prepared",
     "Recipe",
     "ReconstructionAttack",
     "Release",
@@ -92,6 +93,19 @@ class Release:
     synthetic: Examples | None = None
     facts: Mapping[str, float] = field(default_factory=dict)
     """Numbers worth a place in the record: epsilon, diversity, final loss, ..."""
+    notes: Mapping[str, Array] = field(default_factory=dict)
+    """Arrays kept beside the release for pictures and audits; no attack sees them."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What a data stage hands on: the examples to train on, and what it adds to the release."""
+
+    examples: Examples
+    synthetic: Examples | None = None
+    """Generated examples that are published with the model."""
+    facts: Mapping[str, float] = field(default_factory=dict)
+    notes: Mapping[str, Array] = field(default_factory=dict)
 
 
 @runtime_checkable
@@ -101,10 +115,21 @@ class Defense(Protocol):
     `a+b` on the command line chains: every part's `prepare`, then the last part's `fit`. A class without
     `fit` is followed by plain cross-entropy training.
 
-        def prepare(self, task: Blueprint, members: Examples, ctx: Context) -> Examples     (data stage)
-        def fit(self, task: Blueprint, examples: Examples, ctx: Context) -> Release         (training stage)
-        def empty(self, task: Blueprint) -> nn.Module     (optional: the released model before its weights are
-                                                           loaded, where it is not `training.classifier(task)`)
+        def prepare(self, task: Blueprint, members: Examples, ctx: Context) -> Examples | Prepared  (data stage)
+        def fit(self, task: Blueprint, examples: Examples, ctx: Context) -> Release                 (training stage)
+
+    What else it may have:
+
+        from_members: ClassVar[bool] = True         its data stage must get the members themselves: it stands first
+        relative_cost: float                        trainings of the task's model that it takes, for `--dry-run`
+        def empty(self, task) -> nn.Module          the released model before its weights are loaded, where it is
+                                                    not `training.classifier(task)`
+        def reuse(self, task, members, synthetic, ctx) -> Examples
+                                                    the data stage of an attacker who has no generator but the
+                                                    published synthetic examples (`lira:shadows=released`)
+        def transform_inputs(self, task, notes, x, device) -> Array
+                                                    inputs as this release's data stage moved those of members, from
+                                                    the release's notes (`lira:inputs=transformed`)
     """
 
     name: ClassVar[str]
@@ -118,8 +143,11 @@ class Needs:
     """What the target answers to queries."""
     queries: int | Literal["task"] = 1
     """Aligned queries per example: 1 (as is), 2 (mirrored), 18 and 162 (shifted too); or as the task augments."""
-    shadows: Literal["none", "adaptive", "undefended"] = "none"
-    """Shadow models: trained by the target's whole defense, or without any."""
+    shadows: Literal["none", "adaptive", "undefended", "released"] = "none"
+    """Shadow models: trained by the target's whole defense; without any; or by a defense's training stage, on the
+    shadow's own half and the synthetic examples that the target published."""
+    inputs: Literal["original", "transformed"] = "original"
+    """What is queried: the examples, or what each model's own data stage makes of them (shadows with their own)."""
     examples: bool = False
     """The candidate inputs themselves."""
     reference: bool = False

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 IMAGE_DIMENSIONS = 3
 CHUNK = 1024
 TOP, LEFT, MIRRORED, CUT_ROW, CUT_COLUMN = range(5)
+OUTSIDE = -(2**20)
+"""A cutout's centre so far away that nothing is cut."""
 
 
 def augments(recipe: Recipe) -> bool:
@@ -66,6 +68,12 @@ def draw(n: int, shape: Sequence[int], recipe: Recipe, generator: torch.Generato
     return columns
 
 
+def neutral(draws: Tensor, where: Tensor, recipe: Recipe) -> Tensor:
+    """Return the draws with those that change nothing in some rows. where: (n,) bool."""
+    nothing = torch.tensor([recipe.crop, recipe.crop, 0, OUTSIDE, OUTSIDE])  # a crop from the middle, no flip, no cut
+    return torch.where(where[:, None], nothing, draws)
+
+
 def augment(images: Tensor, rows: Tensor, draws: Tensor, recipe: Recipe) -> Tensor:
     """Return `images[rows]`, each cropped, then flipped, then cut out by its own row of `draws`.
 
@@ -90,15 +98,17 @@ def augment(images: Tensor, rows: Tensor, draws: Tensor, recipe: Recipe) -> Tens
     return out
 
 
-def static(images: Tensor, recipe: Recipe, generator: torch.Generator) -> Tensor:
+def static(images: Tensor, recipe: Recipe, generator: torch.Generator, fixed: Tensor | None = None) -> Tensor:
     """Return `recipe.copies` augmented copies that replace the originals: (copies * n, channels, height, width).
 
+    fixed: (n,) bool, which images are copied as they are.
     All first copies come before all second ones: repeat the labels as `y.repeat(copies)` does.
     """
     n, rows = len(images), torch.arange(len(images), device=images.device)
     parts = []
     for _ in range(recipe.copies):
-        draws = draw(n, images.shape[1:], recipe, generator).to(images.device)
+        draws = draw(n, images.shape[1:], recipe, generator)
+        draws = (draws if fixed is None else neutral(draws, fixed, recipe)).to(images.device)
         chunks = [slice(i, i + CHUNK) for i in range(0, n, CHUNK)]  # not all at once: the index takes 8 bytes a pixel
         parts += [augment(images, rows[chunk], draws[chunk], recipe) for chunk in chunks]
     return torch.cat(parts)

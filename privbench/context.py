@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -10,8 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from privbench import seeds
+from privbench.options import plain
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
     from contextlib import AbstractContextManager
 
     import torch
@@ -19,11 +20,12 @@ if TYPE_CHECKING:
     from privbench.data import Examples
 
 Array: TypeAlias = npt.NDArray[Any]
-Keep: TypeAlias = Callable[[str, Mapping[str, Any], Callable[[], dict[str, Array]]], dict[str, Array]]
+Make: TypeAlias = "Callable[[Context], dict[str, Array]]"
+Keep: TypeAlias = "Callable[[str, Mapping[str, Any], Make, Context], dict[str, Array]]"
 
 
-def _keep_nothing(_name: str, _key: Mapping[str, Any], make: Callable[[], dict[str, Array]]) -> dict[str, Array]:
-    return make()
+def _keep_nothing(_name: str, _key: Mapping[str, Any], make: Make, inner: Context) -> dict[str, Array]:
+    return make(inner)
 
 
 def _no_progress(_done: float, _stage: str) -> None:
@@ -41,6 +43,8 @@ class Context:
     validation: Examples | None = None
     """Examples outside the pool, for model selection; the test examples are never lent."""
     purpose: tuple[object, ...] = ()
+    share: tuple[float, float] = (0.0, 1.0)
+    """From where to where this stage brings the whole, for the progress bar."""
     keep: Keep = field(default=_keep_nothing, compare=False)
     report: Callable[[float, str], None] = field(default=_no_progress, compare=False)
 
@@ -57,17 +61,46 @@ class Context:
         return seeds.seeded(self.seed, *self.purpose, name, device=self.device)
 
     def progress(self, done: float, stage: str = "") -> None:
-        """Report the fraction of this stage that is done, in [0, 1]."""
-        self.report(done, stage or "/".join(str(part) for part in self.purpose))
+        """Report the fraction of this stage that is done, in [0, 1]; `stage` says more than the stage's name."""
+        start, end = self.share
+        names = [str(part).partition(".")[2] or str(part) for part in self.purpose]
+        self.report(start + (end - start) * done, stage or " ".join(names))
 
-    def stage(self, name: str, position: int = 0) -> Context:
-        """Return the same context for one stage of several, with seeds of its own."""
-        return replace(self, purpose=(*self.purpose, f"{position}.{name}"))
+    def stage(self, name: str, position: int = 0, share: tuple[float, float] = (0.0, 1.0)) -> Context:
+        """Return the same context for one stage of several, with seeds of its own.
 
-    def kept(self, name: str, key: Mapping[str, Any], make: Callable[[], dict[str, Array]]) -> dict[str, Array]:
-        """Return arrays that `make` computes, from the store where it holds them already.
-
-        The store adds to `key` what else shapes the result (the members, the task, this context's seed, device and
-        the code), so give only the options: a GAN trained for `fake-data` then serves `transform` too.
+        share: from where to where the stage brings this one's progress.
         """
-        return self.keep(name, key, make)
+        return replace(self, purpose=(*self.purpose, f"{position}.{name}"), share=self._part(share))
+
+    def kept(
+        self,
+        name: str,
+        examples: Examples,
+        options: Mapping[str, Any],
+        make: Callable[[Context], dict[str, Array]],
+        *,
+        model_free: bool = False,
+        share: tuple[float, float] = (0.0, 1.0),
+    ) -> dict[str, Array]:
+        """Return arrays that `make(context)` computes from examples, from the store where it holds them already.
+
+        The context that `make` gets is seeded by the release's seed and `name` alone, not by the stage: whoever
+        keeps the same thing shares it, as `transform` does the GAN of `fake-data`. The key holds the name, the
+        content of the examples, the options (give all that shape the result), the seed, the device, the source of
+        `make`'s module and, unless `model_free`, the task with its model and recipe; say `model_free` only where
+        `make` uses neither. share: see `stage`.
+        """
+        inner = replace(self, purpose=("kept", name), share=self._part(share))
+        key = {
+            "inputs": examples.fingerprint,
+            "options": {k: plain(v) for k, v in options.items()},
+            "model_free": model_free,
+        }
+        arrays = self.keep(name, key, make, inner)
+        inner.progress(1.0)
+        return arrays
+
+    def _part(self, share: tuple[float, float]) -> tuple[float, float]:
+        start, end = self.share
+        return (start + (end - start) * share[0], start + (end - start) * share[1])

@@ -26,25 +26,42 @@ class Examples:
 
     x: uint8 or float32, (n, height, width, channels) for images or (n, features) for tables.
     y: int64, (n,).
+    augment: (n,) bool, whether the recipe's augmentation may change each example; None: all of them.
     """
 
     x: Array
     y: Array
+    augment: Array | None = None
 
     def __post_init__(self) -> None:
         if len(self.x) != len(self.y):
             raise DataError(f"{len(self.x)} inputs, but {len(self.y)} labels: each input needs one label.")
+        if self.augment is not None and self.augment.shape != (len(self.y),):
+            raise DataError(f"{len(self.x)} inputs, but 'augment' is {self.augment.shape}: each input needs one value.")
 
     def __len__(self) -> int:
         return len(self.y)
 
     def __getitem__(self, index: Any) -> Examples:
-        return Examples(self.x[index], self.y[index])
+        return Examples(self.x[index], self.y[index], None if self.augment is None else self.augment[index])
 
     @property
     def is_image(self) -> bool:
         """Whether the inputs are images rather than rows of a table."""
         return bool(self.x.ndim == IMAGE_DIMENSIONS)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over the content."""
+        return _sha256(self.x, self.y, *([] if self.augment is None else [self.augment]))
+
+
+def concatenate(*parts: Examples) -> Examples:
+    """Return all examples of several, in their order."""
+    augment = None
+    if any(part.augment is not None for part in parts):
+        augment = np.concatenate([np.ones(len(part), bool) if part.augment is None else part.augment for part in parts])
+    return Examples(np.concatenate([part.x for part in parts]), np.concatenate([part.y for part in parts]), augment)
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,11 +109,7 @@ class Dataset:
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 over the content and the roles: data that changed on disk never finds an old model."""
-        digest = hashlib.sha256()
-        for part in (self.examples.x, self.examples.y, *(self.rows(role) for role in ROLES)):
-            digest.update(f"{part.dtype.str}{part.shape}".encode())
-            digest.update(np.ascontiguousarray(part).data)
-        return digest.hexdigest()
+        return _sha256(self.examples.x, self.examples.y, *(self.rows(role) for role in ROLES))
 
 
 def check_arrays(examples: Examples, classes: int, name: str) -> None:
@@ -118,3 +131,11 @@ def check_arrays(examples: Examples, classes: int, name: str) -> None:
         raise DataError(f"{name}: labels run from {present[0]} to {present[-1]}, but must lie in 0 to {classes - 1}.")
     if len(y) < classes:
         raise DataError(f"{name}: {len(y)} examples for {classes} classes; at least one per class is needed.")
+
+
+def _sha256(*arrays: Array) -> str:
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(f"{array.dtype.str}{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()

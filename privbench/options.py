@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any, TypeVar, cast
 
@@ -78,7 +79,7 @@ def required_options(cls: type) -> list[str]:
 def options_of(component: object, *, keyed_only: bool = False) -> dict[str, Any]:
     """Return a component's options and their values, JSON-able, in the order of their declaration."""
     return {
-        info.name: _plain(getattr(component, info.name))
+        info.name: plain(getattr(component, info.name))
         for info in option_infos(type(component))
         if info.keyed or not keyed_only
     }
@@ -166,8 +167,11 @@ def _text(value: Any) -> str:
     return "/".join(map(_text, value)) if isinstance(value, tuple) else str(value)
 
 
-def _plain(value: Any) -> Any:
-    return [_plain(v) for v in value] if isinstance(value, tuple) else value
+def plain(value: Any) -> Any:
+    """Return an option's value as JSON has it: tuples as lists, what is infinite as text."""
+    if isinstance(value, float) and math.isinf(value):
+        return str(value)
+    return [plain(v) for v in value] if isinstance(value, (tuple, list)) else value
 
 
 def _first_problem(name: str, error: ValidationError) -> str:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from privbench import seeds
 from privbench.context import Context
 from privbench.errors import CellFailed
-from privbench.fingerprint import source_hash
+from privbench.fingerprint import library_versions, source_hash
 from privbench.population import ANSWERS, KEPT, MODEL, Job, Population
 from privbench.queries import ask
 from privbench.store import artifact_key, save_array, save_json, save_tensors
@@ -19,14 +23,16 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from privbench.api import Release
+    from privbench.context import Make
     from privbench.store import Store
 
     Array = npt.NDArray[Any]
+    Report = Callable[[float, str], None]
 
 ANSWERED_ROLES = ("pool", "reference", "test")
 
 
-def make(job: Job, report: Callable[[float, str], None]) -> None:
+def make(job: Job, report: Report) -> None:
     """Make one release, query it, and put both into the store. Runs in a worker process."""
     population, index = job.population, job.index
     manifest = population.manifest(index)
@@ -35,39 +41,65 @@ def make(job: Job, report: Callable[[float, str], None]) -> None:
     if not population.store.has(MODEL, manifest):
         population.blueprint.model()  # so that the time measured is not that of the first import
         start = time.perf_counter()
-        release = _fit(population, index, report)
-        _save(population.store, manifest, release, time.perf_counter() - start)
+        release, saved = _fit(population, index, report)
+        _save(population.store, manifest, release, time.perf_counter() - start + saved)
     if job.queries:
         _answer(population, index, job.queries, report)
 
 
-def _fit(population: Population, index: int, report: Callable[[float, str], None]) -> Release:
-    """Train one release on its own half of the pool, and on nothing else."""
-    dataset, store = population.dataset, population.store
+def _fit(population: Population, index: int, report: Report) -> tuple[Release, float]:
+    """Train one release on its own half of the pool, and on nothing else; return the seconds saved by kept work too."""
+    dataset = population.dataset
     examples = dataset.role("pool")[population.members(index)]
     seed = seeds.derive(population.seed, "release", index)
 
-    def keep(name: str, key: Mapping[str, Any], make: Callable[[], dict[str, Array]]) -> dict[str, Array]:
-        shaped_by = {k: v for k, v in population.manifest(index).items() if k != "defense"}
-        manifest = {**shaped_by, "name": name, "options": dict(key), "source": source_hash(make.__module__)}
-        artifact = store.get(KEPT, manifest)
-        if artifact is not None:
-            return artifact.tensors("arrays")
-        arrays = make()
-        with store.write(KEPT, manifest) as folder:
-            save_tensors(folder / "arrays", arrays)
-        return arrays
-
+    keeper = _Keeper(population)
     context = Context(
         seed=seed,
         device=population.device,
         reference=dataset.role("reference"),
         validation=dataset.role("validation"),
-        keep=keep,
+        keep=keeper,
         report=report,
     )
     release: Release = population.defense.fit(population.blueprint, examples, context)
-    return release
+    return release, keeper.saved
+
+
+class _Keeper:
+    """Keeps inner work of one release in the store, and counts what it would have cost to do it again."""
+
+    def __init__(self, population: Population) -> None:
+        self.population, self.saved = population, 0.0
+
+    def __call__(self, name: str, key: Mapping[str, Any], make: Make, inner: Context) -> dict[str, Array]:
+        """Return what `make` computes (see `Context.kept`); a stored artifact that is damaged is made again."""
+        store, population = self.population.store, self.population
+        if key["model_free"]:  # so that it cannot depend on what its key does not hold
+            inner = replace(inner, reference=None, validation=None)
+            shaped_by = {}
+        else:
+            shaped_by = {"task": population.manifest(0)["task"]}
+        manifest = {
+            **shaped_by,
+            **key,
+            "name": name,
+            "seed": inner.seed,
+            "device": inner.device,
+            "source": source_hash(inspect.unwrap(make).__module__, "privbench.context"),
+            "libraries": library_versions(),
+        }
+        artifact = store.get(KEPT, manifest)
+        if artifact is not None:
+            self.saved += float(artifact.json("timing")["seconds"])
+            return artifact.tensors("arrays")
+        start, saved = time.perf_counter(), self.saved
+        arrays = make(inner)
+        seconds = time.perf_counter() - start + self.saved - saved
+        with store.write(KEPT, manifest) as folder:
+            save_tensors(folder / "arrays", arrays)
+            save_json(folder / "timing", {"seconds": seconds})
+        return arrays
 
 
 def _save(store: Store, manifest: Mapping[str, Any], release: Release, seconds: float) -> None:
@@ -77,12 +109,14 @@ def _save(store: Store, manifest: Mapping[str, Any], release: Release, seconds: 
         facts = {name: str(float(value)) for name, value in release.facts.items()}  # text: an epsilon may be infinite
         save_json(folder / "release", {"facts": facts, "synthetic": release.synthetic is not None})
         save_json(folder / "timing", {"seconds": seconds})
+        if release.notes:
+            save_tensors(folder / "notes", {name: np.ascontiguousarray(array) for name, array in release.notes.items()})
         if release.synthetic is not None:
             save_array(folder / "synthetic_x", release.synthetic.x)
             save_array(folder / "synthetic_y", release.synthetic.y)
 
 
-def _answer(population: Population, index: int, queries: Sequence[int], report: Callable[[float, str], None]) -> None:
+def _answer(population: Population, index: int, queries: Sequence[int], report: Report) -> None:
     """Store the logits of one release on every role that is ever queried, float32 (DESIGN rule 6)."""
     model = population.model(index)
     for count in queries:

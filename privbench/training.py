@@ -140,20 +140,30 @@ def train(
     labels = torch.tensor(examples.y) if targets is None else targets.float()
     with ctx.seeded("train"), exact(device):
         inputs = to_inputs(examples.x).to(device)
-        _fit(model, inputs, labels.to(device), ctx, loss=loss, recipe=recipe, drop_last=drop_last)
+        fixed = None if examples.augment is None else torch.from_numpy(~examples.augment)
+        _fit(model, inputs, labels.to(device), ctx, loss=loss, recipe=recipe, drop_last=drop_last, fixed=fixed)
     return model.to(memory_format=torch.contiguous_format).eval()
 
 
 def _fit(
-    model: Normalised, inputs: Tensor, targets: Tensor, ctx: Context, *, loss: Loss, recipe: Recipe, drop_last: bool
+    model: Normalised,
+    inputs: Tensor,
+    targets: Tensor,
+    ctx: Context,
+    *,
+    loss: Loss,
+    recipe: Recipe,
+    drop_last: bool,
+    fixed: Tensor | None = None,
 ) -> None:
-    """Run all epochs."""
+    """Run all epochs. fixed: (n,) bool on the CPU, the examples that augmentation leaves as they are."""
     device, generator = inputs.device, ctx.generator("batches")
     if recipe.copies:
-        inputs = augmentation.static(inputs, recipe, generator)
+        inputs = augmentation.static(inputs, recipe, generator, fixed)
         targets = targets.repeat(recipe.copies, *(1 for _ in targets.shape[1:]))
     if len(inputs) == 1:  # twice the same has the same mean gradient, and is enough for BatchNorm
         inputs, targets = torch.cat([inputs, inputs]), torch.cat([targets, targets])
+        fixed = None if fixed is None else torch.cat([fixed, fixed])
     dynamic = augmentation.augments(recipe) and not recipe.copies
     net: nn.Module = model
     if not dynamic and 4 * inputs.numel() <= STANDARDISE_ONCE:  # the same bits, without doing it in every step
@@ -163,7 +173,7 @@ def _fit(
     done, reported = 0, 0.0
     for epoch in range(recipe.epochs):
         total = torch.zeros((), device=device)
-        for batch, wanted in _batches(inputs, targets, sizes, recipe if dynamic else None, generator):
+        for batch, wanted in _batches(inputs, targets, sizes, recipe if dynamic else None, generator, fixed=fixed):
             for group in optimiser.param_groups:
                 group["lr"] = lr_at(recipe, done, len(sizes))
             total += step(net, optimiser, batch, wanted, loss=loss, epoch=epoch, autocast=autocast)
@@ -179,16 +189,25 @@ def _fit(
 
 
 def _batches(
-    inputs: Tensor, targets: Tensor, sizes: list[int], recipe: Recipe | None, generator: torch.Generator
+    inputs: Tensor,
+    targets: Tensor,
+    sizes: list[int],
+    recipe: Recipe | None,
+    generator: torch.Generator,
+    *,
+    fixed: Tensor | None = None,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield the batches of one epoch, as models take them; augmented where a recipe is given."""
-    order = torch.randperm(len(inputs), generator=generator)[: sum(sizes)].to(inputs.device).split_with_sizes(sizes)
+    shuffled = torch.randperm(len(inputs), generator=generator)[: sum(sizes)]
+    order = shuffled.to(inputs.device).split_with_sizes(sizes)
     if recipe is None:
         for rows in order:
             yield as_float(take(inputs, rows)), targets.index_select(0, rows)
         return
-    draws = augmentation.draw(sum(sizes), inputs.shape[1:], recipe, generator).to(inputs.device)
-    for rows, drawn in zip(order, draws.split_with_sizes(sizes), strict=True):
+    draws = augmentation.draw(sum(sizes), inputs.shape[1:], recipe, generator)
+    if fixed is not None:
+        draws = augmentation.neutral(draws, fixed[shuffled], recipe)
+    for rows, drawn in zip(order, draws.to(inputs.device).split_with_sizes(sizes), strict=True):
         yield as_float(augmentation.augment(inputs, rows, drawn, recipe)), targets.index_select(0, rows)
 
 

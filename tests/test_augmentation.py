@@ -24,6 +24,16 @@ def images(n=5, height=7, width=6, channels=3, seed=0):
     return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
 
 
+@given(seed=st.integers(0, 1000))
+def test_neutral_draws_change_nothing(seed):
+    inputs = to_inputs(images(6, seed=seed))
+    where = torch.rand(6, generator=generator(seed)) < 0.5
+    draws = augmentation.neutral(draw(6, inputs.shape[1:], FULL, generator(seed)), where, FULL)
+    out = augment(inputs, torch.arange(6), draws, FULL)
+    assert torch.equal(out[where], inputs[where])
+    assert torch.equal(out[~where], augment(inputs, torch.arange(6)[~where], draws[~where], FULL))
+
+
 def slowly(image, draws, recipe):
     """One image (height, width, channels), one operation after the other, as one would write it in NumPy."""
     height, width, _ = image.shape

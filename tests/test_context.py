@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 
 from privbench.context import Context
+from privbench.data import Examples
+
+EXAMPLES = Examples(np.zeros((2, 1), dtype=np.float32), np.array([0, 1]))
 
 
 def draws(ctx):
@@ -34,11 +39,21 @@ def test_a_stage_keeps_what_was_lent():
     stage.progress(0.5)
     stage.progress(1.0, "done")
     assert (stage.seed, stage.device) == (1, "meta")
-    assert seen == [(0.5, "0.gan/2.epochs"), (1.0, "done")]
+    assert seen == [(0.5, "gan epochs"), (1.0, "done")]
+
+
+def test_a_stage_moves_the_bar_within_its_share():
+    seen = []
+    ctx = Context(report=lambda done, stage: seen.append((done, stage)))
+    second = ctx.stage("gan", share=(0.5, 1.0)).stage("critic", share=(0.0, 0.5))
+    second.progress(0.0)
+    second.progress(1.0)
+    ctx.progress(1.0)
+    assert seen == [(0.5, "gan critic"), (0.75, "gan critic"), (1.0, "")]
 
 
 def test_what_is_kept_is_made_where_nothing_keeps_it():
-    made = Context().kept("gan", {"epochs": 2}, lambda: {"w": np.ones(2)})
+    made = Context().kept("gan", EXAMPLES, {"epochs": 2}, lambda ctx: {"w": np.ones(2)})
     np.testing.assert_array_equal(made["w"], [1, 1])
     Context().progress(0.5)
 
@@ -46,10 +61,21 @@ def test_what_is_kept_is_made_where_nothing_keeps_it():
 def test_a_store_may_answer_instead():
     asked = []
 
-    def keep(name, key, make):
+    def keep(name, key, make, inner):
         asked.append((name, key))
         return {"w": np.zeros(1)}
 
-    kept = Context(keep=keep).kept("gan", {"epochs": 2}, lambda: {"w": np.ones(1)})
-    assert asked == [("gan", {"epochs": 2})]
+    kept = Context(keep=keep).kept("gan", EXAMPLES, {"clip": math.inf}, lambda ctx: {"w": np.ones(1)}, model_free=True)
+    assert asked == [("gan", {"inputs": EXAMPLES.fingerprint, "options": {"clip": "inf"}, "model_free": True})]
     assert kept["w"] == 0
+
+
+def test_what_is_kept_is_seeded_by_its_name_and_not_by_the_stage_that_asks():
+    def make(ctx):
+        return {"drawn": ctx.rng("z").random(2)}
+
+    stages = [Context(1), Context(1).stage("fake-data"), Context(1).stage("transform", 2)]
+    first, *others = [stage.kept("gan", EXAMPLES, {}, make)["drawn"] for stage in stages]
+    assert all(np.array_equal(first, other) for other in others)
+    assert not np.array_equal(first, Context(1).kept("cycle", EXAMPLES, {}, make)["drawn"])
+    assert not np.array_equal(first, Context(2).kept("gan", EXAMPLES, {}, make)["drawn"])

@@ -50,20 +50,36 @@ def test_inner_artifacts_are_made_once(ce):
     calls = []
 
     def fit(task, examples, ctx):
-        def ensemble():
-            calls.append(1)
+        def ensemble(inner):
+            calls.append(inner.reference is not None)
             return {"weights": np.ones(3, dtype=np.float32)}
 
-        first, second = (ctx.kept("ensemble", {"M": 5}, ensemble) for _ in range(2))
+        first, second = (ctx.stage(s).kept("ensemble", examples, {"M": 5}, ensemble) for s in "ab")
         assert np.array_equal(first["weights"], second["weights"])
-        ctx.kept("ensemble", {"M": 6}, ensemble)
+        ctx.kept("ensemble", examples, {"M": 6}, ensemble)
+        ctx.kept("ensemble", examples[1:], {"M": 6}, ensemble)
+        ctx.kept("ensemble", examples, {"M": 5}, ensemble, model_free=True)
+        ctx.kept("ensemble", examples, {"M": 5}, ensemble, model_free=True)
         return real.fit(task, examples, ctx)
 
     real = ce.defense
     ce.__dict__["defense"] = type("Spy", (), {"fit": staticmethod(fit), "name": "spy"})()
     ce.__dict__["_shaped_by"] = {"defense": "spy"}
+    ce.__dict__["_shaped_by"] |= {"task": "toy"}
     releases._fit(ce, 0, lambda done, stage="": None)
-    assert len(calls) == 2
+    assert calls == [True, True, True, False]  # who says that he needs no model sees no reference either
+
+
+def test_work_that_was_kept_counts_as_if_it_were_done_again(ce, monkeypatch):
+    def examples_of(ctx):
+        return ctx.kept("slow", ce.dataset.role("pool"), {}, lambda inner: {"w": np.ones(1)}, model_free=True)
+
+    times = iter(range(0, 1000, 50))
+    monkeypatch.setattr(releases.time, "perf_counter", lambda: next(times))
+    keeper, again = releases._Keeper(ce), releases._Keeper(ce)
+    examples_of(releases.Context(keep=keeper))
+    examples_of(releases.Context(keep=again))
+    assert (keeper.saved, again.saved) == (0.0, 50.0)
 
 
 def test_code_that_changes_during_a_run_is_found_out(ce):

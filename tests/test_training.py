@@ -1,3 +1,4 @@
+import dataclasses
 import math
 import random
 
@@ -140,6 +141,29 @@ def test_static_copies_are_trained_on_in_place_of_the_originals():
     fitted = train(blueprint(copies=3, flip=1.0, crop=2), images(20), Context(), loss=loss)
     assert sum(seen) == 2 * 60
     assert weights(fitted) != weights(train(blueprint(epochs=6), images(20), Context()))
+
+
+@pytest.mark.parametrize("copies", [0, 2])
+def test_only_examples_that_may_be_are_augmented(copies):
+    recipe = Recipe(epochs=3, crop=2, flip=0.5, cutout=3, copies=copies, batch_size=7)
+    x = images(20).x
+    examples = Examples(x, np.arange(20) % 4, np.arange(20) % 3 > 0)
+    task = blueprint()
+    seen = []
+
+    def build():
+        net = task.model()
+        net.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach().clone()))
+        return net
+
+    watched = dataclasses.replace(task, recipe=recipe, build=build)
+    model = train(watched, examples, Context())
+    originals = model.standardise(training.as_float(training.to_inputs(x)))
+    batches = torch.cat(seen)
+    same = (batches[:, None] - originals).abs().flatten(2).amax(2) < 1e-5
+    passes = 3 * max(1, copies)
+    assert same[:, ~examples.augment].sum(0).tolist() == [passes] * 7
+    assert same[:, examples.augment].float().sum() < passes * 13 / 2
 
 
 def test_bfloat16_changes_the_weights_but_not_their_type():

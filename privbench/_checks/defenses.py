@@ -13,7 +13,7 @@ import numpy as np
 from privbench._checks.base import Array, Check, digest, generators, require
 from privbench._checks.counting import CountOnly, check_population_membership
 from privbench._checks.toy import ToyTask, blueprint
-from privbench.api import Context, Examples, Release
+from privbench.api import Context, Examples, Prepared, Release
 from privbench.data import check_arrays
 from privbench.errors import DataError
 from privbench.options import build
@@ -201,6 +201,7 @@ class _Defense:
             if hasattr(part, "prepare"):
                 before = digest([examples.x, examples.y])
                 prepared = part.prepare(self.task, examples, self.context(SEED).stage(part.name, position))
+                prepared = prepared.examples if isinstance(prepared, Prepared) else prepared
                 require(
                     digest([examples.x, examples.y]) == before,
                     "`prepare` changed the examples it was given; copy them.",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from privbench.api import Prepared
 from privbench.errors import BadOption, PluginError
 from privbench.options import spec
 
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from torch import nn
 
     from privbench.api import Blueprint, Context, Examples, Release
+
+PREPARING = 0.8
+"""Where the progress bar stands when the data stages are done."""
 
 
 @dataclass(frozen=True)
@@ -33,19 +37,49 @@ class Chain:
         return "+".join(spec(part) for part in self.parts)
 
     def fit(self, task: Blueprint, examples: Examples, ctx: Context) -> Release:
-        """Prepare the examples part by part, then train as the last part does."""
-        for position, part in enumerate(self.parts):
-            if hasattr(part, "prepare"):
-                examples = part.prepare(task, examples, ctx.stage(part.name, position))
-        last = len(self.parts) - 1
-        release: Release = self.parts[-1].fit(task, examples, ctx.stage(self.parts[-1].name, last))
-        return release
+        """Prepare the examples part by part, then train as the last part does.
+
+        What the data stages publish and note is released with the model.
+        """
+        stages = [(position, part) for position, part in enumerate(self.parts) if hasattr(part, "prepare")]
+        synthetic: Examples | None = None
+        facts: dict[str, float] = {}
+        notes: dict[str, Any] = {}
+        for done, (position, part) in enumerate(stages):
+            share = (PREPARING * done / len(stages), PREPARING * (done + 1) / len(stages))
+            prepared = part.prepare(task, examples, ctx.stage(part.name, position, share))
+            if isinstance(prepared, Prepared):
+                synthetic = synthetic if prepared.synthetic is None else prepared.synthetic
+                facts |= prepared.facts
+                notes |= prepared.notes
+                prepared = prepared.examples
+            examples = prepared
+        release: Release = self.trainer.fit(task, examples, self._last_stage(ctx))
+        return replace(
+            release,
+            synthetic=synthetic if release.synthetic is None else release.synthetic,
+            facts={**facts, **release.facts},
+            notes={**notes, **release.notes},
+        )
+
+    @property
+    def trainer(self) -> Any:
+        """The part that trains the released model."""
+        return self.parts[-1]
+
+    @property
+    def relative_cost(self) -> float:
+        """Trainings of the task's model that all parts take; a data stage that does not say counts for none."""
+        return float(sum(getattr(part, "relative_cost", float(part is self.trainer)) for part in self.parts))
+
+    def _last_stage(self, ctx: Context) -> Context:
+        return ctx.stage(self.trainer.name, len(self.parts) - 1, (PREPARING, 1.0))
 
     def empty(self, task: Blueprint) -> nn.Module:
         """Return the released model before its weights are loaded."""
         from privbench.training import classifier
 
-        build = getattr(self.parts[-1], "empty", classifier)
+        build = getattr(self.trainer, "empty", classifier)
         model: nn.Module = build(task)
         return model
 
@@ -58,12 +92,18 @@ def chain(parts: Sequence[Any]) -> Any:
     for part in parts:
         if not hasattr(part, "prepare") and not hasattr(part, "fit"):
             raise PluginError(f"Defense {part.name!r} has neither 'prepare' nor 'fit', so it would defend nothing.")
+    names = "+".join(part.name for part in parts)
     for part in parts[:-1]:
         if not hasattr(part, "prepare"):
-            names = "+".join(p.name for p in parts)
             raise BadOption(
                 f"{names!r}: {part.name!r} trains the released model, so it must stand last; "
                 f"only defenses with a data stage can stand before '+'."
+            )
+    for part in parts[1:]:
+        if getattr(part, "from_members", False):
+            raise BadOption(
+                f"{names!r}: {part.name!r} trains a generator on the private examples themselves, so it must stand "
+                f"first; after {parts[0].name!r} it would see what that makes of them."
             )
     if not hasattr(parts[-1], "fit"):
         from privbench.defenses.ce import CrossEntropy

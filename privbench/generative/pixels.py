@@ -32,7 +32,7 @@ def canvas(task: Blueprint, name: str) -> int:
     name: of the defense, for the message.
     """
     if len(task.shape) != IMAGE_DIMENSIONS:
-        raise BadOption(f"defense {name!r} generates images, but task {task.task!r} has tables of {task.shape[0]} columns.")
+        raise BadOption(f"defense {name!r} generates images, but task {task.task!r} has {task.shape[0]}-column tables.")
     side = max(task.shape[1:])
     fitting = [each for each in CANVASES if each >= side]
     if not fitting:
@@ -60,8 +60,9 @@ def from_canvas(images: Tensor, shape: Sequence[int]) -> Array:
     height, width = shape[1:]
     top, left, _, _ = _margins((height, width), images.shape[-1])
     middle = images[:, :, top : top + height, left : left + width]
-    pixels = middle.detach().float().cpu().add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
-    return pixels.permute(0, 2, 3, 1).contiguous().numpy()
+    levels = middle.detach().float().cpu().add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
+    pixels: Array = levels.permute(0, 2, 3, 1).contiguous().numpy()
+    return pixels
 
 
 def as_dtype(pixels: Array, dtype: npt.DTypeLike) -> Array:
@@ -76,9 +77,8 @@ def arrays_of(module: nn.Module, prefix: str = "") -> dict[str, Array]:
 
 def load_arrays(module: nn.Module, arrays: Mapping[str, Array], prefix: str = "") -> nn.Module:
     """Fill a module with arrays that `arrays_of` gave, and return it in eval mode."""
-    weights = {
-        name.removeprefix(prefix): torch.from_numpy(array.copy()) for name, array in arrays.items() if name.startswith(prefix)
-    }
+    own = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+    weights = {name: torch.from_numpy(array.copy()) for name, array in own.items()}
     module.load_state_dict(weights)
     return module.eval()
 

@@ -5,6 +5,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
+from privbench.api import Prepared, Release
 from privbench.context import Context
 from privbench.data import Examples
 from privbench.defenses.chain import chain
@@ -28,12 +29,12 @@ class Add:
 
 @component
 class Train:
-    """A training stage, which returns what it was given."""
+    """A training stage, whose release says what it was given."""
 
     name: ClassVar[str] = "train"
 
     def fit(self, task, examples, ctx):
-        return task, examples.x.tolist(), ctx.purpose
+        return Release((task, examples.x.tolist(), ctx.purpose))
 
     def empty(self, task):
         return f"empty {task}"
@@ -51,15 +52,15 @@ class Whole(Train):
 
 def test_every_data_stage_runs_in_order_then_the_last_parts_training():
     made = chain([Add(much=1), Add(much=5), Train()])
-    task, x, purpose = made.fit("task", EXAMPLES, Context())
+    task, x, purpose = made.fit("task", EXAMPLES, Context()).model
     assert (task, x) == ("task", [[7.0], [7.0]])
     assert purpose == ("2.train",)
     assert made.empty("task") == "empty task"
 
 
 def test_a_part_with_both_stages_prepares_then_fits():
-    assert chain([Add(), Whole()]).fit("task", EXAMPLES, Context())[1] == [[101.0], [101.0]]
-    assert chain([Whole()]).fit("task", EXAMPLES, Context())[1] == [[100.0], [100.0]]
+    assert chain([Add(), Whole()]).fit("task", EXAMPLES, Context()).model[1] == [[101.0], [101.0]]
+    assert chain([Whole()]).fit("task", EXAMPLES, Context()).model[1] == [[100.0], [100.0]]
 
 
 def test_each_stage_has_seeds_of_its_own():
@@ -96,6 +97,46 @@ def test_a_data_stage_alone_is_followed_by_plain_training():
     made = chain([Add()])
     assert made.name == "add+ce"
     assert spec(made) == "add+ce"
+
+
+def test_what_data_stages_publish_and_note_is_released():
+    @component
+    class Generate:
+        name: ClassVar[str] = "generate"
+        from_members: ClassVar[bool] = True
+        label: int = option(0, "of the fake")
+
+        def prepare(self, task, members, ctx):
+            ctx.progress(1.0)
+            fake = Examples(members.x[:1], np.array([self.label]))
+            return Prepared(members, fake, {"diversity": 0.5, "loss": 1.0}, {"levels": np.zeros(2)})
+
+    @component
+    class Fit:
+        name: ClassVar[str] = "fit"
+
+        def fit(self, task, examples, ctx):
+            ctx.progress(0.5)
+            return Release(None, facts={"loss": 2.0})
+
+    heard = []
+    ctx = Context(report=lambda done, stage: heard.append((round(done, 3), stage)))
+    release = chain([Generate(label=1), Add(), Fit()]).fit("task", EXAMPLES, ctx)
+    assert release.synthetic.y.tolist() == [1]
+    assert release.facts == {"diversity": 0.5, "loss": 2.0}
+    assert list(release.notes) == ["levels"]
+    assert heard == [(0.4, "generate"), (0.9, "fit")]
+    with pytest.raises(BadOption, match=r"'add\+generate\+fit': 'generate' trains a generator .* must stand first"):
+        chain([Add(), Generate(), Fit()])
+
+
+def test_the_parts_costs_add_up():
+    @component
+    class Ensemble(Add):
+        name: ClassVar[str] = "ensemble"
+        relative_cost: ClassVar[float] = 5.0
+
+    assert chain([Add(), Ensemble(), Train()]).relative_cost == 6.0
 
 
 def test_a_training_stage_stands_last():
