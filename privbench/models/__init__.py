@@ -9,7 +9,7 @@ from privbench.errors import BadOption, did_you_mean
 if TYPE_CHECKING:
     from torch import nn
 
-ModelName: TypeAlias = Literal["mlp", "cnn", "mobilenet_v3_small", "resnet18"]
+ModelName: TypeAlias = Literal["mlp", "cnn", "mobilenet_v3_small", "resnet18", "hivit_tiny"]
 NAMES: tuple[str, ...] = get_args(ModelName)
 IMAGE_DIMENSIONS = 3
 
@@ -37,6 +37,10 @@ def build(name: str, shape: tuple[int, ...], classes: int, *, hidden: tuple[int,
         from privbench.models import mobilenet
 
         return mobilenet.build(shape, classes)
-    from privbench.models import resnet
+    if name == "resnet18":
+        from privbench.models import resnet
 
-    return resnet.build(shape, classes)
+        return resnet.build(shape, classes)
+    from privbench.models import hivit
+
+    return hivit.build(shape, classes)

@@ -1,4 +1,4 @@
-"""What MobileNetV3 and ResNet share: a first convolution, and a field of pixels, that suit small images."""
+"""What the larger image models share: a first convolution, and a field of pixels, that suit small images."""
 
 from __future__ import annotations
 
@@ -20,13 +20,17 @@ def stem(channels: int, filters: int, height: int, width: int) -> nn.Conv2d:
     return conv
 
 
-def on_field(net: nn.Module, height: int, width: int) -> nn.Module:
-    """Return the net behind a zero padding that centres images below 32 pixels on 32x32 (METHODS: pad MNIST to 32).
+def field(side: int, multiple: int = 1) -> int:
+    """Return the pixels along one side of the field: at least 32, and a multiple of `multiple`."""
+    return -(-max(side, FIELD) // multiple) * multiple
+
+
+def on_field(net: nn.Module, height: int, width: int, *, multiple: int = 1) -> nn.Module:
+    """Return the net behind a zero padding that centres images on their field (METHODS: pad MNIST to 32).
 
     Five halvings of an 8x8 image would leave single pixels from the third on, on which batch statistics are noise.
     """
-    top, left = max(0, FIELD - height) // 2, max(0, FIELD - width) // 2
-    bottom, right = max(0, FIELD - height) - top, max(0, FIELD - width) - left
-    if not (bottom or right):
+    down, across = field(height, multiple) - height, field(width, multiple) - width
+    if not (down or across):
         return net
-    return nn.Sequential(nn.ZeroPad2d((left, right, top, bottom)), net)
+    return nn.Sequential(nn.ZeroPad2d((across // 2, across - across // 2, down // 2, down - down // 2)), net)

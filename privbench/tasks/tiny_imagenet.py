@@ -9,6 +9,7 @@ import numpy as np
 
 from privbench.api import component, option
 from privbench.models import ModelName
+from privbench.tasks import presets as published
 from privbench.tasks.base import Part, Source
 from privbench.tasks.downloads import DownloadedTask
 from privbench.tasks.images import ImageFiles
@@ -24,7 +25,7 @@ class TinyImageNet(DownloadedTask):
     """Tiny-ImageNet: 100,000 + 10,000 colour images of 64x64 pixels, 200 classes; the labelled val part is the test."""
 
     name: ClassVar[str] = "tiny-imagenet"
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"cutout": {"cutout": 8}}
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"hivit": published.HIVIT, "cutout": {"cutout": 8}}
     size: ClassVar[str] = "480 MB"
     by_hand: ClassVar[str | None] = (
         "download tiny-imagenet-200.zip from http://cs231n.stanford.edu/tiny-imagenet-200.zip and unpack it in {root}"

@@ -40,6 +40,7 @@ def test_every_model_takes_every_image_size_in_training_and_in_evaluation(name, 
         ("resnet18", (3, 32, 32), 100, 11_220_132),  # METHODS section 1: about 11.2 million
         ("resnet18", (1, 28, 28), 10, 11_172_810),
         ("mobilenet_v3_small", (3, 32, 32), 100, 1_620_356),
+        ("hivit_tiny", (3, 32, 32), 100, 18_749_920),
         ("mlp", (1, 8, 8), 10, 64 * 256 + 256 + 256 * 10 + 10),
         ("cnn", (1, 28, 28), 10, 320 + 64 + 18_496 + 128 + (3136 + 1) * 256 + 257 * 128 + 129 * 10),
     ],
@@ -80,7 +81,7 @@ def test_resnet_has_a_small_stem_and_no_max_pool(side, final):
     assert last_map(model, net.layer4, shape) == (final, final)
 
 
-@pytest.mark.parametrize("name", ["mobilenet_v3_small", "resnet18"])
+@pytest.mark.parametrize("name", ["mobilenet_v3_small", "resnet18", "hivit_tiny"])
 def test_small_images_are_centred_on_a_32x32_field_of_zeros(name):
     image = torch.rand(1, 1, 7, 10)
     field = models.build(name, (1, 7, 10), 3)[0](image)
