@@ -45,12 +45,11 @@ def estimate(plan: Plan, executor: Executor) -> list[Line]:
     """Return a line per population; times a few training steps of tasks of which nothing is in the store yet."""
     lines = []
     probed: dict[object, float] = {}
-    for population, queries in plan.populations.items():
-        made = [i for i in range(population.models) if population.store.has(MODEL, population.manifest(i))]
+    for population, queries in (item for wave in plan.waves for item in wave.items()):
+        wanted = [i for i in range(population.models) if i not in population.skipped]
+        made = [i for i in wanted if population.store.has(MODEL, population.manifest(i))]
         answered = [
-            i
-            for i in made
-            if all(population.store.has(ANSWERS, {**population.manifest(i), "queries": q}) for q in queries)
+            i for i in made if all(population.store.has(ANSWERS, population.answers_manifest(i, q)) for q in queries)
         ]
         seconds, basis = _measured(population, made)
         if not made:
@@ -61,7 +60,7 @@ def estimate(plan: Plan, executor: Executor) -> list[Line]:
                 probed[population.task] * factor,
                 f"{PROBE_STEPS} timed steps" + (f" x {factor:g}" if factor != 1 else ""),
             )
-        to_train = population.models - len(made)
+        to_train = len(wanted) - len(made) if population.inputs == "original" else 0  # else counted there
         lines.append(
             Line(population, tuple(sorted(queries)), len(answered), to_train, len(made) - len(answered), seconds, basis)
         )

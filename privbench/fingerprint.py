@@ -25,6 +25,9 @@ LIBRARIES = ("torch", "torchvision", "numpy")
 
 def component_key(component: Any) -> dict[str, Any]:
     """Return what of a component can change a result: name, version, options and the hash of its source."""
+    if hasattr(component, "cache_key"):
+        key: dict[str, Any] = component.cache_key
+        return key
     if hasattr(component, "parts"):
         return {"parts": [component_key(part) for part in component.parts], "spec": spec(component)}
     return {

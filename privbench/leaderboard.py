@@ -117,13 +117,15 @@ def _ranked(defenses: Mapping[str, Sequence[Record]], rank_by: str) -> list[dict
     for name, records in defenses.items():
         value, record = strongest[name]
         failed = [each for each in records if each.status == "failed"]
-        notes = [f"{each.attack.spec} failed: {each.reason}" for each in failed]
-        if value is None and len(failed) < len(records):
+        notes = [_fault(each) for each in failed]
+        if value is None and any(each.status == "ok" for each in records):
             notes.append(f"no rank: the examples are too few to support {rank_by}")
+        notes += [_collapse(record)] if _collapse(record) else []
         missing = sorted(attacks - {each.attack.spec for each in records})
         notes += [f"not attacked by {', '.join(missing)}"] if missing else []
         rank = None if value is None else 1 + values.index(value)
-        counts = {"attacks": len(records) - len(failed), "failed": len(failed)}
+        notes += [_fault(each) for each in records if each.status == "n/a"]
+        counts = {"attacks": sum(each.status == "ok" for each in records), "failed": len(failed)}
         rows.append({"rank": rank, **_row(record, "; ".join(notes)), **counts})
     return sorted(rows, key=lambda row: (row["rank"] is None, row["rank"] or 0, row["defense"]))
 
@@ -167,5 +169,14 @@ def _tpr_name(fpr: float) -> str:
     return f"tpr@{100 * fpr:g}%"
 
 
+def _collapse(record: Record) -> str:
+    """Return a warning where the generators of a defense lost the diversity of some classes; else ""."""
+    collapsed = record.facts.get("collapsed_classes", 0.0)
+    return (
+        f"its generators collapsed on {collapsed:.1f} of {record.data.classes} classes on average" if collapsed else ""
+    )
+
+
 def _fault(record: Record) -> str:
-    return f"{record.attack.spec} failed: {record.reason}" if record.status == "failed" else ""
+    words = {"failed": "failed", "n/a": "does not apply"}
+    return f"{record.attack.spec} {words[record.status]}: {record.reason}" if record.status in words else ""

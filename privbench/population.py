@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass, field, fields
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -86,6 +86,10 @@ class Population:
     seed: int
     device: str
     store: Store = field(compare=False)
+    inputs: Literal["original", "transformed"] = "original"
+    """What the releases are asked about: examples, or what each one's own data stage makes of them."""
+    skipped: tuple[int, ...] = ()
+    """Models that nobody asks for."""
 
     def __getstate__(self) -> dict[str, Any]:
         state = {each.name: getattr(self, each.name) for each in fields(self)}
@@ -133,13 +137,20 @@ class Population:
             "libraries": library_versions(),
         }
 
+    def answers_manifest(self, index: int, queries: int) -> dict[str, Any]:
+        """Return the key under which one release's answers are stored."""
+        inputs = {} if self.inputs == "original" else {"inputs": self.inputs}
+        return {**self.manifest(index), "queries": queries, **inputs}
+
     def missing(self, queries: Sequence[int]) -> list[Job]:
         """Return the jobs that are left to do until every release is made and has answered the queries."""
         jobs = []
         for index in range(self.models):
+            if index in self.skipped:
+                continue
             manifest = self.manifest(index)
-            wanted = tuple(q for q in queries if not self.store.has(ANSWERS, {**manifest, "queries": q}))
-            trained = self.store.has(MODEL, manifest)
+            wanted = tuple(q for q in queries if not self.store.has(ANSWERS, self.answers_manifest(index, q)))
+            trained = self.inputs != "original" or self.store.has(MODEL, manifest)
             if wanted or not trained:
                 jobs.append(Job(self, index, wanted, artifact_key(MODEL, manifest), trained))
         return jobs
@@ -161,7 +172,7 @@ class Population:
         return {}
 
     def _answered(self, index: int, queries: int) -> Artifact:
-        artifact = self.store.get(ANSWERS, {**self.manifest(index), "queries": queries})
+        artifact = self.store.get(ANSWERS, self.answers_manifest(index, queries))
         if artifact is None:
             raise CorruptArtifact(
                 f"The stored answers of {self.defense.name} model {index} are damaged or gone; run the command again."
@@ -221,6 +232,15 @@ class Population:
         weights = {name: torch.from_numpy(array) for name, array in artifact.tensors("weights").items()}
         model.load_state_dict(weights)
         return model.to(self.device).eval()
+
+    def asked(self, index: int, x: Array) -> Array:
+        """Return what one release is asked about, given examples' inputs."""
+        if self.inputs == "original":
+            return x
+        artifact = self.artifact(index)
+        assert artifact is not None, "a release is queried only after it was made"
+        notes = artifact.tensors("notes")
+        return np.asarray(self.defense.transform_inputs(self.blueprint, notes, x, self.device))
 
     def synthetic(self, index: int) -> Examples | None:
         """Return the synthetic examples that one release publishes, if it does."""

@@ -102,7 +102,7 @@ class Record(_Part):
     shadows: int = Field(description="per target")
     seed: int
     device: str
-    status: Literal["ok", "failed"]
+    status: Literal["ok", "failed", "n/a"] = Field(description="n/a: the attack does not apply to the defense")
     reason: str = ""
     metrics: Metrics | None = None
     utility: Utility | None = None

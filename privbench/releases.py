@@ -121,8 +121,8 @@ def _answer(population: Population, index: int, queries: Sequence[int], report: 
     model = population.model(index)
     for count in queries:
         report(1.0, f"{count} queries")
-        with population.store.write(ANSWERS, {**population.manifest(index), "queries": count}) as folder:
+        with population.store.write(ANSWERS, population.answers_manifest(index, count)) as folder:
             for role in ANSWERED_ROLES:
-                x = population.dataset.role(role).x
+                x = population.asked(index, population.dataset.role(role).x)
                 asked = count if role != "test" else 1
                 save_array(folder / role, ask(model, x, asked, device=population.device))

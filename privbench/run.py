@@ -10,17 +10,19 @@ One component that fails spoils only its own cells: they become records with sta
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from privbench import releases
-from privbench.errors import CellFailed, PrivbenchError, UsageError
-from privbench.population import Job, Population
+from privbench.defenses.released import ReleasedShadows, why_not
+from privbench.errors import BadOption, CellFailed, PrivbenchError, UsageError
+from privbench.plugins import resolve
+from privbench.population import Job, Population, partner
 from privbench.queries import check, queries_for, variants
 from privbench.scoring import Cell, score
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from privbench.api import Dataset, Task
@@ -75,36 +77,72 @@ class Plan:
     cells: list[Cell] = field(default_factory=list)
     populations: dict[Population, set[int]] = field(default_factory=dict)
     """Each with the numbers of queries that are asked of it."""
+    later: dict[Population, set[int]] = field(default_factory=dict)
+    """Likewise those that build on releases of the others."""
 
-    def jobs(self) -> list[Job]:
-        """Return the releases that are left to be made or queried."""
-        return [job for each, queries in self.populations.items() for job in each.missing(sorted(queries))]
+    @property
+    def waves(self) -> tuple[dict[Population, set[int]], ...]:
+        """What can be made side by side; each after the one before."""
+        return (self.populations, self.later)
+
+    @property
+    def models(self) -> int:
+        """Number of releases that all populations have together, those in the store included."""
+        populations = (each for wave in self.waves for each in wave if each.inputs == "original")
+        return sum(each.models - len(each.skipped) for each in populations)
+
+    def jobs(self, *waves: Mapping[Population, set[int]]) -> list[Job]:
+        """Return the releases that are left to be made or queried, of some waves or of all."""
+        populations = [item for wave in waves or self.waves for item in wave.items()]
+        return [job for each, queries in populations for job in each.missing(sorted(queries))]
 
     def need(self, population: Population, queries: int) -> Population:
         """Add a population, or further queries to one that is there already."""
-        self.populations.setdefault(population, set()).add(queries)
-        return next(each for each in self.populations if each == population)
+        builds_on_others = population.inputs != "original" or isinstance(population.defense, ReleasedShadows)
+        wave = self.later if builds_on_others else self.populations
+        wave.setdefault(population, set()).add(queries)
+        return next(each for each in wave if each == population)
 
 
 def plan(grid: Grid, store: Store) -> Plan:
     """Work out what a grid needs, without training anything. Raises UsageError for what cannot be run."""
-    from privbench.plugins import resolve
-
     planned = Plan(grid)
     for task in grid.tasks:
         dataset = task.load()
         for defense in grid.defenses:
             for attack in grid.attacks:
-                queries = _queries(attack, task, dataset)
-
-                def population(of: Any, task: Task = task, dataset: Dataset = dataset, q: int = queries) -> Population:
-                    return planned.need(Population(task, dataset, of, grid.models, grid.seed, grid.device, store), q)
-
-                shadows = resolve("defense", "ce") if attack.needs.shadows == "undefended" else defense
-                planned.cells.append(Cell(population(defense), population(shadows), attack, queries, grid.targets))
+                population = Population(task, dataset, defense, grid.models, grid.seed, grid.device, store)
+                planned.cells.append(_cell(planned, population, attack, _queries(attack, task, dataset)))
     for each in {job.population.task: job.population for job in planned.jobs()}.values():
         each.blueprint.model()  # a model that does not fit the data fails here, not in every worker
     return planned
+
+
+def _cell(planned: Plan, population: Population, attack: Any, queries: int) -> Cell:
+    """Return one cell, and note what has to be made for it."""
+    needs, targets = attack.needs, planned.grid.targets
+    if needs.inputs == "transformed" and needs.shadows in ("undefended", "released"):
+        raise BadOption(f"{attack.name!r}: {needs.shadows} shadows do not transform inputs; use adaptive ones.")
+    population = planned.need(population, queries)
+    cell = Cell(population, attack, queries, targets, attacked=population, shadows=(population,))
+    if needs.inputs == "transformed":
+        if not getattr(population.defense, "transforms", False):
+            return replace(cell, inapplicable=f"{population.defense.name} does not transform its inputs")
+        attacked = planned.need(replace(population, inputs="transformed"), queries)
+        return replace(cell, attacked=attacked, shadows=(attacked,))
+    if needs.shadows == "undefended":
+        undefended = replace(population, defense=resolve("defense", "ce"))
+        return replace(cell, shadows=(planned.need(undefended, queries),))
+    if needs.shadows == "released":
+        reason = why_not(population.defense)
+        if reason:
+            return replace(cell, inapplicable=reason)
+        reusing = [
+            replace(population, defense=ReleasedShadows(population, target), skipped=(target, partner(target)))
+            for target in cell.target_indices
+        ]
+        return replace(cell, shadows=tuple(planned.need(each, queries) for each in reusing))
+    return cell
 
 
 def run(
@@ -122,9 +160,15 @@ def run(
     planned = plan(grid, store)
     if listener:
         listener.planned(planned)
-    failed = _make(planned.jobs(), executor, listener)
+    failed: dict[Population, PrivbenchError] = {}
+    made = 0
+    for wave in planned.waves:
+        jobs = planned.jobs({each: queries for each, queries in wave.items() if not _rests_on(each, failed)})
+        failed |= _make(jobs, executor, listener, first=made)
+        made += len(jobs)
     for cell in planned.cells:
-        reason = failed.get(cell.population) or failed.get(cell.shadows)
+        sources = (cell.population, cell.attacked, *cell.shadows)
+        reason = next((failed[each] for each in sources if each in failed), None)
         record, scores, member = score(cell, reason=reason, command=command)
         if out is not None:
             save(record, out, scores, member)
@@ -133,15 +177,31 @@ def run(
         yield record
 
 
-def _make(jobs: Sequence[Job], executor: Executor, listener: Listener | None) -> dict[Population, PrivbenchError]:
-    """Make every missing release; return the populations of which one could not be made, with the reason."""
+def _rests_on(population: Population, failed: Collection[Population]) -> bool:
+    """Return whether a population builds on releases of one that could not be made."""
+    defense = population.defense
+    base = defense.population if isinstance(defense, ReleasedShadows) else replace(population, inputs="original")
+    return base in failed
+
+
+def _make(
+    jobs: Sequence[Job], executor: Executor, listener: Listener | None, first: int
+) -> dict[Population, PrivbenchError]:
+    """Make every missing release; return the populations of which one could not be made, with the reason.
+
+    first: number of jobs that were done before, from which the listener counts on.
+    """
     failed: dict[Population, PrivbenchError] = {}
-    progress = listener.progress if listener else None
+
+    def progress(job: int, done: float, stage: str) -> None:
+        if listener:
+            listener.progress(first + job, done, f"{jobs[job].population.defense.name}: {stage}")
+
     for outcome in executor.run(releases.make, jobs, progress):
         if outcome.error is not None:
             failed.setdefault(outcome.job.population, _named(outcome.job, outcome.error))
         if listener:
-            listener.made(outcome)
+            listener.made(replace(outcome, index=first + outcome.index))
     return failed
 
 

@@ -32,13 +32,22 @@ CALIBRATORS = 2
 
 @dataclass(frozen=True)
 class Cell:
-    """One (task, defense, attack), with the population under attack and the one that shadows come from."""
+    """One (task, defense, attack), with the populations that its evidence comes from."""
 
     population: Population
-    shadows: Population
     attack: Any
     queries: int
     targets: int | None
+    attacked: Population
+    """The same releases, asked about what the attack queries."""
+    shadows: tuple[Population, ...]
+    """Where shadows come from: one population for all targets, or one for each."""
+    inapplicable: str = ""
+    """Why the attack does not apply to this defense."""
+
+    def shadows_of(self, target: int) -> Population:
+        """Return the population that one target's shadows come from."""
+        return self.shadows[target if len(self.shadows) > 1 else 0]
 
     @property
     def target_indices(self) -> range:
@@ -54,6 +63,8 @@ def score(
     With a reason, or when the attack fails, the record says so and there are no scores.
     """
     population, base = cell.population, _about(cell, command)
+    if cell.inapplicable:
+        return _without_scores(base, "n/a", cell.inapplicable), None, None
     if reason is not None:
         return _failed(base, reason), None, None
     member = np.stack([population.members(target) for target in cell.target_indices])
@@ -78,9 +89,10 @@ def score(
 
 def _scores(cell: Cell, target: int, *, calibrating_for: int | None = None) -> Array:
     """Return (examples,) scores of one target, or of a shadow posing as one while calibrating for a target."""
-    source = cell.population if calibrating_for is None else cell.shadows
+    shadows = cell.shadows_of(target if calibrating_for is None else calibrating_for)
+    source = cell.attacked if calibrating_for is None else shadows
     exclude = () if calibrating_for is None else (calibrating_for,)
-    evidence = source.evidence(target, cell.attack.needs, cell.queries, cell.shadows, exclude)
+    evidence = source.evidence(target, cell.attack.needs, cell.queries, shadows, exclude)
     scores = np.asarray(cell.attack.score(evidence), dtype=np.float64)
     metrics.check_scores(scores, (len(source.dataset.pool),))
     return scores
@@ -100,7 +112,7 @@ def _decide(cell: Cell, scores: Array) -> tuple[Array | None, str]:
         first = 2 * ((target // 2 + 1) % pairs)
         models = range(first, first + CALIBRATORS)
         posing = np.concatenate([_scores(cell, model, calibrating_for=target) for model in models])
-        truth = np.concatenate([cell.shadows.members(model) for model in models])
+        truth = np.concatenate([cell.population.members(model) for model in models])
         decisions.append(scores[row] >= metrics.best_threshold(posing, truth))
     return np.stack(decisions), f"calibrated on {CALIBRATORS} shadow models"
 
@@ -146,7 +158,11 @@ def _duplicates(dataset: Dataset) -> int:
 
 def _failed(base: Record, error: Exception) -> Record:
     text = str(error) if isinstance(error, PrivbenchError) else f"{type(error).__name__}: {error}"
-    record = base.model_copy(update={"status": "failed", "reason": " ".join(text.split())})
+    return _without_scores(base, "failed", " ".join(text.split()))
+
+
+def _without_scores(base: Record, status: str, reason: str) -> Record:
+    record = base.model_copy(update={"status": status, "reason": reason})
     return record.model_copy(update={"digest": record.compute_digest()})
 
 

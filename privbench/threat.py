@@ -18,8 +18,12 @@ def threat_model(needs: Needs) -> str:
         parts.append("queries augmented as in training")
     elif needs.queries != 1:
         parts.append(f"{needs.queries} queries each")
-    if needs.shadows != "none":
+    if needs.shadows == "released":
+        parts.append("shadows trained on the target's synthetic examples")
+    elif needs.shadows != "none":
         parts.append(f"{needs.shadows} shadows")
+    if needs.inputs == "transformed":
+        parts.append("inputs transformed as in training")
     extras = {
         "examples": "the examples themselves",
         "reference": "reference examples",

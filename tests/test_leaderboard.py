@@ -227,3 +227,15 @@ def test_duplicates_are_said_with_the_setting():
     data = Data(name="d", fingerprint="g", classes=2, pool=18, reference=1, validation=1, test=1, duplicates=4)
     assert "4 duplicated examples" in only(leaderboard.frame([record(data=data)]))["setting"]
     assert "duplicated" not in only(leaderboard.frame([record()]))["setting"]
+
+
+def test_a_generator_that_collapsed_is_said():
+    assert only(leaderboard.frame([record(facts={"collapsed_classes": 0.0})]))["note"] == ""
+    note = only(leaderboard.frame([record(facts={"collapsed_classes": 1.25})]))["note"]
+    assert note == "its generators collapsed on 1.2 of 2 classes on average"
+
+
+def test_an_attack_that_does_not_apply_is_no_failure():
+    row = only(leaderboard.frame([record(), record(attack="r", status="n/a", reason="no data", metrics=None)]))
+    assert row["note"] == "r does not apply: no data"
+    assert (row["attacks"], row["failed"], row["rank"]) == (1, 0, 1)

@@ -24,7 +24,8 @@ def population(table_file, tmp_path_factory):
 
 
 def _cell(population, attack, targets=None):
-    return Cell(population, population, resolve("attack", attack) if isinstance(attack, str) else attack, 1, targets)
+    attack = resolve("attack", attack) if isinstance(attack, str) else attack
+    return Cell(population, attack, 1, targets, attacked=population, shadows=(population,))
 
 
 @component

@@ -57,7 +57,7 @@ def population_aucs(defense, task, models, folder):
         make(job, lambda _done, _stage: None)
     found = {}
     for name in ATTACKS:
-        _, scores, member = score(Cell(population, population, resolve("attack", name), 1, None))
+        _, scores, member = score(Cell(population, resolve("attack", name), 1, None, population, (population,)))
         found[name] = float(np.mean([auc(scores[target], member[target]) for target in range(0, models, 2)]))
     return found, auc_se(member[0]) / (models // 2) ** 0.5
 

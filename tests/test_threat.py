@@ -25,8 +25,12 @@ def test_threat_models_in_words(needs, words):
     assert threat_model(needs) == words
 
 
+def test_shadows_on_released_examples_are_no_word_of_a_kind():
+    assert threat_model(Needs(shadows="released")) == "logits, shadows trained on the target's synthetic examples"
+
+
 def test_every_field_of_a_threat_model_shows():
-    changed = {"answers": "labels", "queries": 2, "shadows": "adaptive"}
+    changed = {"answers": "labels", "queries": 2, "shadows": "adaptive", "inputs": "transformed"}
     for field in dataclasses.fields(Needs):
         other = Needs(**{field.name: changed.get(field.name, True)})
         assert threat_model(other) != threat_model(Needs()), field.name

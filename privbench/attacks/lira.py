@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from privbench import signals
 from privbench.api import Needs, component, option
-from privbench.attacks.shadows import shadow_signals
+from privbench.attacks.shadows import ShadowOptions, shadow_signals
 from privbench.errors import CellFailed
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ there, so `auto` takes the paper's."""
 
 
 @component
-class LiRA:
+class LiRA(ShadowOptions):
     """Likelihood ratio of the logit-scaled confidence phi under Gaussians fitted to the shadows of each example.
 
     online (Algorithm 1):   sum_a log N(phi_a; mu_in,a, v_in,a) - log N(phi_a; mu_out,a, v_out,a)
@@ -58,13 +58,12 @@ class LiRA:
         "of each example's scores; of all raw scores (the authors' fixed variance); within examples, averaged over all",
     )
     queries: Literal["task", 1, 2, 18, 162] = option("task", "aligned queries per example; task: as it augments")
-    shadows: Literal["adaptive", "undefended"] = option("adaptive", "trained by the target's whole defense, or by none")
     center: Literal["mean", "median"] = option("mean", "centre of the Gaussians (the authors' code: median)")
 
     @property
     def needs(self) -> Needs:
         """Logits for aligned queries, of the target and of shadow models."""
-        return Needs(queries=self.queries, shadows=self.shadows)
+        return Needs(queries=self.queries, shadows=self.shadows, inputs=self.inputs)
 
     @property
     def threshold(self) -> float | None:

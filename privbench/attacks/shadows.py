@@ -1,17 +1,37 @@
-"""What every attack that studies shadow models asks first."""
+"""What attacks that study shadow models have in common: their threat model, and what they ask first."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy.typing as npt
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass
 
+from privbench.api import Needs, option
 from privbench.errors import CellFailed
 
 if TYPE_CHECKING:
     from privbench.evidence import Evidence, Signal
 
 Array: TypeAlias = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class ShadowOptions:
+    """Whose shadows an attack studies, and what it asks them and the target."""
+
+    shadows: Literal["adaptive", "undefended", "released"] = option(
+        "adaptive", "trained by the target's whole defense; by none; on what the target published as synthetic"
+    )
+    inputs: Literal["original", "transformed"] = option(
+        "original", "what is queried: the examples, or what each model's own data stage makes of them"
+    )
+
+    @property
+    def needs(self) -> Needs:
+        """Logits, and shadow models."""
+        return Needs(shadows=self.shadows, inputs=self.inputs)
 
 
 def shadow_signals(evidence: Evidence, signal: Signal) -> tuple[Array, Array]:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from privbench import metrics, signals
 from privbench.api import Needs, component, option
-from privbench.attacks.shadows import shadow_signals
+from privbench.attacks.shadows import ShadowOptions, shadow_signals
 
 if TYPE_CHECKING:
     from privbench.evidence import Evidence, Signal
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 Array: TypeAlias = npt.NDArray[Any]
 
 THRESHOLDS_HELP = "one threshold per class, or one for all, fitted on the shadow models"
-SHADOWS_HELP = "shadow models trained by the target's whole defense, or without any"
 
 
 @component
@@ -42,7 +41,7 @@ class Correctness:
 
 
 @component
-class Confidence:
+class Confidence(ShadowOptions):
     """Score log p_y, which is minus the loss, less its threshold on the shadows."""
 
     name: ClassVar[str] = "confidence"
@@ -53,12 +52,6 @@ class Confidence:
     threshold: ClassVar[float] = 0.0
 
     thresholds: Literal["class", "global"] = option("global", THRESHOLDS_HELP)
-    shadows: Literal["adaptive", "undefended"] = option("adaptive", SHADOWS_HELP)
-
-    @property
-    def needs(self) -> Needs:
-        """Logits, and shadow models to fit the thresholds on."""
-        return Needs(shadows=self.shadows)
 
     def score(self, evidence: Evidence) -> Array:
         """Return (n,) float64; 0 and above means member."""
@@ -66,7 +59,7 @@ class Confidence:
 
 
 @component
-class Entropy:
+class Entropy(ShadowOptions):
     """Score sum_i p_i log p_i, which needs no label, less its threshold on the shadows.
 
     It takes a confidently wrong answer for a member's.
@@ -77,12 +70,6 @@ class Entropy:
     threshold: ClassVar[float] = 0.0
 
     thresholds: Literal["class", "global"] = option("global", THRESHOLDS_HELP)
-    shadows: Literal["adaptive", "undefended"] = option("adaptive", SHADOWS_HELP)
-
-    @property
-    def needs(self) -> Needs:
-        """Logits, and shadow models to fit the thresholds on."""
-        return Needs(shadows=self.shadows)
 
     def score(self, evidence: Evidence) -> Array:
         """Return (n,) float64; 0 and above means member."""
@@ -90,7 +77,7 @@ class Entropy:
 
 
 @component
-class ModifiedEntropy:
+class ModifiedEntropy(ShadowOptions):
     """Score (1 - p_y) log p_y + sum_{i != y} p_i log(1 - p_i), less its class's threshold on the shadows.
 
     Monotone in p_y where entropy is not. Class-wise thresholds are the authors' default.
@@ -104,12 +91,6 @@ class ModifiedEntropy:
     threshold: ClassVar[float] = 0.0
 
     thresholds: Literal["class", "global"] = option("class", THRESHOLDS_HELP)
-    shadows: Literal["adaptive", "undefended"] = option("adaptive", SHADOWS_HELP)
-
-    @property
-    def needs(self) -> Needs:
-        """Logits, and shadow models to fit the thresholds on."""
-        return Needs(shadows=self.shadows)
 
     def score(self, evidence: Evidence) -> Array:
         """Return (n,) float64; 0 and above means member."""

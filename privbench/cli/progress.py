@@ -71,7 +71,7 @@ class Progress:
 
     def planned(self, plan: Plan) -> None:
         """Show how much there is to do."""
-        wanted = sum(population.models for population in plan.populations)
+        wanted = plan.models
         jobs = plan.jobs()
         self._total, to_query = len(jobs), sum(job.trained for job in jobs)
         self._cells = len(plan.cells)
@@ -80,8 +80,8 @@ class Progress:
         self._bars.update(self._scores, total=self._cells, visible=self._total == 0)
         if self._total:
             query = f", querying {to_query} more" if to_query else ""
-            left = wanted - self._total
-            self._log(f"Making {self._total - to_query} of {wanted} models{query}; {left} are in the store.")
+            making = self._total - to_query
+            self._log(f"Making {making} of {wanted} models{query}; {wanted - making} are in the store.")
         else:
             self._log(f"All {wanted} models are in the store.")
         self._started = self._logged = time.monotonic()

@@ -10,7 +10,7 @@ from privbench.errors import BadOption, PluginError
 from privbench.options import spec
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from torch import nn
 
@@ -72,6 +72,22 @@ class Chain:
         """Trainings of the task's model that all parts take; a data stage that does not say counts for none."""
         return float(sum(getattr(part, "relative_cost", float(part is self.trainer)) for part in self.parts))
 
+    def reusing(self, synthetic: Examples) -> Chain:
+        """Return the chain of an attacker who, for its generator, has the synthetic examples that it published."""
+        return Chain((_Reuse(self.parts[0], synthetic), *self.parts[1:]))
+
+    def transform_inputs(self, task: Blueprint, notes: Mapping[str, Any], x: Any, device: str) -> Any:
+        """Return inputs as the data stages of one release move them, from the release's notes."""
+        for part in self.parts:
+            if hasattr(part, "transform_inputs"):
+                x = part.transform_inputs(task, notes, x, device)
+        return x
+
+    @property
+    def transforms(self) -> bool:
+        """Whether a data stage moves inputs in a way that an attacker can repeat."""
+        return any(hasattr(part, "transform_inputs") for part in self.parts)
+
     def _last_stage(self, ctx: Context) -> Context:
         return ctx.stage(self.trainer.name, len(self.parts) - 1, (PREPARING, 1.0))
 
@@ -82,6 +98,22 @@ class Chain:
         build = getattr(self.trainer, "empty", classifier)
         model: nn.Module = build(task)
         return model
+
+
+@dataclass(frozen=True)
+class _Reuse:
+    """The data stage of a generative defense, without its generator."""
+
+    part: Any
+    synthetic: Examples
+
+    @property
+    def name(self) -> str:
+        return str(self.part.name)
+
+    def prepare(self, task: Blueprint, members: Examples, ctx: Context) -> Examples:
+        examples: Examples = self.part.reuse(task, members, self.synthetic, ctx)
+        return examples
 
 
 def chain(parts: Sequence[Any]) -> Any:

@@ -25,7 +25,7 @@ class Planned:
     def __init__(self, task, left, models=4, trained=0):
         self._trained = trained
         self.population = Releases(task, models)
-        self.populations = {self.population: {1}}
+        self.models = models
         self.cells = [1, 2]
         self._left = left
 
@@ -110,7 +110,7 @@ def test_where_all_is_cached_it_says_so(task, capfd):
 def test_models_that_are_only_queried_are_not_said_to_be_made(task, capfd):
     with Progress() as progress:
         progress.planned(Planned(task, left=3, trained=2))
-    assert capfd.readouterr().err == "Making 1 of 4 models, querying 2 more; 1 are in the store.\n"
+    assert capfd.readouterr().err == "Making 1 of 4 models, querying 2 more; 3 are in the store.\n"
 
 
 def test_what_fails_is_said_at_once(task, capfd):
