@@ -6,6 +6,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+from privbench.cli.eta import Work
 from privbench.estimate import describe
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from privbench.run import Plan
 
 LOG_EVERY = 30.0
+QUERYING = 0.1
+"""What it takes to query a model, beside training one."""
 MINUTE, HOUR = 60.0, 3600.0
 
 
@@ -51,7 +54,7 @@ class Progress:
             transient=True,
             disable=not self._console.is_terminal,
         )
-        self._fractions: dict[int, float] = {}
+        self._work = Work([], [])
         self._done = 0
         self._total = 0
         self._cells = 0
@@ -74,6 +77,7 @@ class Progress:
         wanted = plan.models
         jobs = plan.jobs()
         self._total, to_query = len(jobs), sum(job.trained for job in jobs)
+        self._work = Work([(job.population, job.trained) for job in jobs], list(map(_cost, jobs)))
         self._cells = len(plan.cells)
         self._stage = "starting workers"
         self._bars.update(self._models, total=self._total, visible=self._total > 0, stage=self._stage)
@@ -88,13 +92,13 @@ class Progress:
 
     def progress(self, job: int, done: float, stage: str) -> None:
         """Move the bar by a part of a model."""
-        self._fractions[job] = done
+        self._work.progress(job, done)
         self._draw(stage)
 
     def made(self, outcome: Outcome[Job]) -> None:
         """Count a model, or say at once why it failed."""
         self._done += 1
-        self._fractions[outcome.index] = 1.0
+        self._work.ended(outcome.index, outcome.seconds)
         if outcome.error is not None:
             population = outcome.job.population
             self._say(f"Failed: {describe(population)}, model {outcome.job.index}: {outcome.error}")
@@ -118,10 +122,9 @@ class Progress:
 
     def _eta(self) -> str:
         """Return the time left, from the parts of models done so far."""
-        fraction = sum(self._fractions.values())
-        if fraction < 0.5:  # noqa: PLR2004 - too early to tell
+        if self._work.begun < 0.5:  # noqa: PLR2004 - too early to tell
             return ""
-        left = (time.monotonic() - self._started) * (self._total - fraction) / fraction
+        left = (time.monotonic() - self._started) * (1 / self._work.fraction - 1)
         return f"{duration_text(left)} left"
 
     def _log(self, text: str) -> None:
@@ -131,3 +134,8 @@ class Progress:
 
     def _say(self, text: str) -> None:
         self._bars.console.print(text, soft_wrap=True)
+
+
+def _cost(job: Job) -> float:
+    """Return what a job is expected to take, beside the training of an undefended model."""
+    return QUERYING if job.trained else float(getattr(job.population.defense, "relative_cost", 1.0))
