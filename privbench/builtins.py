@@ -25,8 +25,9 @@ def register_defenses() -> Sequence[type[Defense]]:
     """Return undefended training, and the defenses."""
     from privbench.defenses.ce import CrossEntropy
     from privbench.defenses.relaxloss import RelaxLoss
+    from privbench.defenses.selena import Selena
 
-    return [CrossEntropy, RelaxLoss]
+    return [CrossEntropy, RelaxLoss, Selena]
 
 
 @hookimpl

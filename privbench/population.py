@@ -237,10 +237,12 @@ class Population:
         """Return what one release is asked about, given examples' inputs."""
         if self.inputs == "original":
             return x
+        return np.asarray(self.defense.transform_inputs(self.blueprint, self.notes(index), x, self.device))
+
+    def notes(self, index: int) -> dict[str, Array]:
+        """Return what one release noted for pictures and audits; nothing where it did not, or is not made."""
         artifact = self.artifact(index)
-        assert artifact is not None, "a release is queried only after it was made"
-        notes = artifact.tensors("notes")
-        return np.asarray(self.defense.transform_inputs(self.blueprint, notes, x, self.device))
+        return artifact.tensors("notes") if artifact and artifact.json("release")["notes"] else {}
 
     def synthetic(self, index: int) -> Examples | None:
         """Return the synthetic examples that one release publishes, if it does."""

@@ -107,7 +107,8 @@ def _save(store: Store, manifest: Mapping[str, Any], release: Release, seconds: 
     with store.write(MODEL, manifest) as folder:
         save_tensors(folder / "weights", weights)
         facts = {name: str(float(value)) for name, value in release.facts.items()}  # text: an epsilon may be infinite
-        save_json(folder / "release", {"facts": facts, "synthetic": release.synthetic is not None})
+        extras = {"synthetic": release.synthetic is not None, "notes": bool(release.notes)}
+        save_json(folder / "release", {"facts": facts, **extras})
         save_json(folder / "timing", {"seconds": seconds})
         if release.notes:
             save_tensors(folder / "notes", {name: np.ascontiguousarray(array) for name, array in release.notes.items()})

@@ -17,13 +17,15 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from torch import nn
 
-    from privbench.api import Blueprint
+    from privbench.api import Blueprint, Examples
 
     Array = npt.NDArray[Any]
 
 CANVASES = (8, 32, 64)
 """Sides in pixels that generators are built for; smaller images are centred on the next larger one."""
 IMAGE_DIMENSIONS = 3
+GRID = "grid/"
+"""Prefix of those of a release's notes that are pictures: see `grid`."""
 
 
 def canvas(task: Blueprint, name: str) -> int:
@@ -81,6 +83,19 @@ def load_arrays(module: nn.Module, arrays: Mapping[str, Array], prefix: str = ""
     weights = {name: torch.from_numpy(array.copy()) for name, array in own.items()}
     module.load_state_dict(weights)
     return module.eval()
+
+
+def grid(examples: Examples, classes: int, columns: int = 8) -> Array:
+    """Return the first images of each class, as a note to draw: uint8 (classes, columns, height, width, channels).
+
+    Black where a class has fewer images.
+    """
+    x = examples.x if examples.x.dtype == np.uint8 else np.rint(examples.x * 255).clip(0, 255).astype(np.uint8)
+    out = np.zeros((classes, columns, *x.shape[1:]), np.uint8)
+    for label in range(classes):
+        chosen = x[examples.y == label][:columns]
+        out[label, : len(chosen)] = chosen
+    return out
 
 
 def _margins(size: Sequence[int], side: int) -> tuple[int, int, int, int]:

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from privbench.data import Examples
 from privbench.errors import BadOption
 from privbench.generative import pixels
 
@@ -67,3 +68,11 @@ def test_weights_travel_as_arrays():
     loaded = pixels.load_arrays(other, arrays, "g/")
     assert loaded.weight.tolist() == [3, 3]
     assert not loaded.training
+
+
+def test_a_grid_is_the_first_images_of_each_class_and_black_where_there_is_none():
+    x = np.arange(1, 5, dtype=np.uint8).reshape(4, 1, 1, 1)
+    made = pixels.grid(Examples(x, np.array([1, 0, 1, 1])), classes=3, columns=2)
+    assert made.reshape(3, 2).tolist() == [[2, 0], [1, 3], [0, 0]]
+    floats = pixels.grid(Examples(np.full((1, 1, 1, 1), 0.5, np.float32), np.array([0])), classes=1, columns=1)
+    assert (floats.dtype, floats.item()) == (np.uint8, 128)

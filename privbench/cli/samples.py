@@ -1,0 +1,67 @@
+"""`privbench samples`: look at what a defense generated."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from privbench.errors import UsageError
+
+
+@click.command()
+@click.option("--task", default="digits", show_default=True, metavar="SPEC", help="Task of the run.")
+@click.option("--defense", default="transform", show_default=True, metavar="SPEC", help="Defense of the run.")
+@click.option("--model", default=0, show_default=True, type=click.IntRange(min=0), help="Which release of it.")
+@click.option("--seed", default=0, show_default=True, help="Seed of the run.")
+@click.option("--device", default="auto", show_default=True, help="Device of the run.")
+@click.option("--store", type=click.Path(file_okay=False, path_type=Path), help="Folder that keeps trained models.")
+@click.option(
+    "--out",
+    default="samples.png",
+    show_default=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Image file to write.",
+)
+def samples(**options: Any) -> None:
+    """Draw members, and what one release of a defense generated from them, into an image file.
+
+    The release must be in the store: `privbench run` puts it there. Nothing is trained.
+    """
+    from privbench.options import spec
+    from privbench.report import sheet
+
+    population = _population(options)
+    index, name = options["model"], spec(population.defense)
+    artifact = population.artifact(index)
+    if artifact is None:
+        raise UsageError(
+            f"Model {index} of {name} on {spec(population.task)} is not in the store; "
+            f"`privbench run --task {spec(population.task)} --defense {name}` with the same seed trains it."
+        )
+    blocks = sheet.grids(population.notes(index))
+    if not blocks:
+        raise UsageError(f"{name} generates no images, so there is nothing to draw.")
+    members = population.dataset.role("pool")[population.members(index)]
+    picture = sheet.draw({"members": sheet.grid(members, population.dataset.classes), **blocks})
+    try:
+        picture.save(options["out"])
+    except (OSError, ValueError) as error:
+        raise UsageError(f"Cannot write {options['out']}: {error}.") from None
+    facts = {fact: float(value) for fact, value in artifact.json("release")["facts"].items()}
+    for fact, value in facts.items():
+        click.echo(f"{fact:24} {value:.4g}")
+    click.echo(f"{options['out']} shows model {index} of {name}.", err=True)
+
+
+def _population(options: dict[str, Any]) -> Any:
+    from privbench.devices import choose
+    from privbench.plugins import resolve
+    from privbench.population import Population
+    from privbench.store import Store, default_root
+
+    task = resolve("task", options["task"])
+    models = options["model"] + 2 - options["model"] % 2
+    store, device = Store(options["store"] or default_root()), choose(options["device"])
+    return Population(task, task.load(), resolve("defense", options["defense"]), models, options["seed"], device, store)
