@@ -1,0 +1,239 @@
+"""TAC-GAN: an auxiliary-classifier GAN whose twin classifier undoes its bias to easy examples (METHODS D4).
+
+Gong, Xu, Li, Zhang & Batmanghelich, Twin Auxiliary Classifiers GAN, NeurIPS 2019. `fakes` is what
+defenses call.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import fields
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
+
+import numpy as np
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass as validated
+
+from privbench.options import option
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import numpy.typing as npt
+    import torch
+    from torch import Tensor, nn
+
+    from privbench.api import Blueprint, Context
+    from privbench.data import Examples
+    from privbench.generative.tac_gan_step import Gan
+
+    Array = npt.NDArray[Any]
+
+Variant: TypeAlias = Literal["tac-gan", "ac-gan"]
+
+CHUNK = 50
+"""Steps whose random numbers are drawn, and moved to the device, at once."""
+SAMPLES = 256
+"""Images generated at once."""
+STANDING = 16
+"""Batches from which BatchNorm's statistics for the averaged weights are estimated."""
+
+
+@validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class TacGanOptions:
+    """The options of a TAC-GAN and of what it generates; the defaults suit `digits`."""
+
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        # The authors' CIFAR script. 500 epochs of 50,000 images, at 2 x 100 a generator step, are 125,000 steps.
+        "paper": {
+            "gan_steps": 125_000,
+            "gan_width": 64,
+            "gan_batch": 100,
+            "gan_lr": 2e-4,
+            "ema": 0.9999,
+            "ema_start": 10_000,
+            "latent": 128,
+        }
+    }
+
+    ratio: float = option(1.0, "generated examples per real one, in each class", gt=0)
+    gan_loss: Variant = option("tac-gan", "with the twin classifier, or the plain auxiliary-classifier loss without it")
+    gan_steps: int = option(400, "steps of the generator", ge=1)
+    gan_width: int = option(8, "channels of both nets, in the unit of BigGAN's `ch`", ge=1)
+    gan_batch: int = option(32, "images per step", ge=2)
+    gan_lr: float = option(1e-3, "learning rate of both nets (Adam, betas 0 and 0.999)", gt=0)
+    d_steps: int = option(2, "steps of the discriminator for each of the generator", ge=1)
+    lambda_c: float = option(1.0, "weight of the classifiers", ge=0)
+    ema: float = option(0.98, "decay of the average of the generator's weights, which generates", ge=0, lt=1)
+    ema_start: int = option(100, "steps before the averaging starts", ge=0)
+    latent: int = option(32, "dimensions of the noise", ge=1)
+
+
+def fakes(
+    task: Blueprint,
+    members: Examples,
+    ctx: Context,
+    options: TacGanOptions,
+    name: str,
+    *,
+    share: tuple[float, float] = (0.0, 1.0),
+) -> Examples:
+    """Train a TAC-GAN on the members, or take the kept one, and return generated examples, uint8, class by class.
+
+    The same for every defense that asks with the same options: both training and sampling are seeded by what is kept,
+    not by `ctx`, and a larger `ratio` adds to each class. name: of the defense, for messages; share: the part of the
+    stage's progress that this is. Raises BadOption for tables, too large images, and a ratio that asks for nothing;
+    Diverged.
+    """
+    from privbench.generative.pixels import canvas
+
+    side, counts = canvas(task, name), per_class(members.y, task.classes, options.ratio)
+    if not counts.sum():
+        from privbench.errors import BadOption
+
+        raise BadOption(f"{name!r}: ratio={options.ratio:g} of {len(members)} examples is none.")
+
+    def make(inner: Context) -> dict[str, Array]:
+        return train(task, members, inner, options, side)
+
+    shaping = {each.name: getattr(options, each.name) for each in fields(TacGanOptions) if each.name != "ratio"}
+    # The number of classes shapes the nets, and no member need show it.
+    key = {**shaping, "classes": task.classes}
+    kept = ctx.kept("tac-gan", members, key, make, model_free=True, share=share)
+    return sample(task, kept, counts, options, side, device=ctx.device)
+
+
+def per_class(y: Array, classes: int, ratio: float) -> Array:
+    """Return how many examples to generate of each class (classes,): ratio times its number, rounded.
+
+    The sum is ratio * len(y), rounded half up; the largest remainders are rounded up, among equals the lower class.
+    A class without members gets none. ratio counts as the decimal number that it is written as: 0.1 of 30 is 3.
+    """
+    exact = [Fraction(repr(float(ratio))) * int(count) for count in np.bincount(y, minlength=classes)]
+    counts = [math.floor(each) for each in exact]
+    missing = math.floor(sum(exact) + Fraction(1, 2)) - sum(counts)
+    for label in sorted(range(classes), key=lambda label: counts[label] - exact[label])[:missing]:
+        counts[label] += 1
+    return np.array(counts, dtype=np.int64)
+
+
+def networks(task: Blueprint, options: TacGanOptions, side: int) -> tuple[nn.Module, nn.Module]:
+    """Return a fresh generator and discriminator, from torch's global generator."""
+    from privbench.generative import big_gan
+
+    return big_gan.networks(side, task.shape[0], task.classes, width=options.gan_width, latent=options.latent)
+
+
+def train(task: Blueprint, members: Examples, ctx: Context, options: TacGanOptions, side: int) -> dict[str, Array]:
+    """Return what is kept of a TAC-GAN: the averaged generator's weights, and the seed of what it generates.
+
+    Labels are drawn uniformly from the classes that the members have. Raises Diverged.
+    """
+    import torch
+
+    from privbench.generative.big_gan import standing_statistics
+    from privbench.generative.pixels import arrays_of, to_canvas
+    from privbench.generative.tac_gan_step import Gan, fill, player
+    from privbench.inference import exact
+
+    device = torch.device(ctx.device)
+    with ctx.seeded("init"):
+        generator, discriminator = networks(task, options, side)
+    trained = player(generator.to(device), options.gan_lr)
+    average = trained.weights.detach().clone()
+    gan = Gan(trained, player(discriminator.to(device), options.gan_lr), average)
+    images, labels = to_canvas(members.x, side).to(device), torch.tensor(members.y, device=device)
+    with exact(device):
+        _fit(gan, images, labels, ctx, options)
+        fill(generator, average)
+        draws = ctx.generator("standing")
+        present = torch.from_numpy(np.unique(members.y))
+        batches = [
+            (torch.randn(SAMPLES, options.latent, generator=draws), _classes(present, (SAMPLES,), draws))
+            for _ in range(STANDING)
+        ]
+        standing_statistics(generator, ((z.to(device), y.to(device)) for z, y in batches))
+    seed = np.array(ctx.rng("samples").integers(2**63 - 1), dtype=np.int64)
+    return {**arrays_of(generator, "generator."), "seed": seed}
+
+
+def sample(
+    task: Blueprint, kept: Mapping[str, Array], counts: Array, options: TacGanOptions, side: int, *, device: str
+) -> Examples:
+    """Return counts[c] generated examples of each class c, sorted by class: z from N(0, I), no truncation, uint8."""
+    import torch
+
+    from privbench.data import Examples
+    from privbench.generative.pixels import from_canvas, load_arrays
+    from privbench.inference import exact
+    from privbench.seeds import torch_generator
+
+    weights = {name: array for name, array in kept.items() if name != "seed"}
+    generator = load_arrays(networks(task, options, side)[0], weights, "generator.").to(device)
+    y = np.repeat(np.arange(len(counts)), counts)
+    parts = []
+    with torch.inference_mode(), exact(torch.device(device)):
+        for label in np.flatnonzero(counts):
+            draws = torch_generator(int(kept["seed"]), "class", label)
+            z = torch.randn(int(counts[label]), options.latent, generator=draws).to(device)
+            for part in z.split(SAMPLES):
+                classes = torch.full((len(part),), int(label), device=device)
+                parts.append(from_canvas(generator(part, classes), task.shape))
+    return Examples(np.concatenate(parts), y)
+
+
+def _fit(gan: Gan, images: Tensor, labels: Tensor, ctx: Context, options: TacGanOptions) -> None:
+    """Take all steps."""
+    import torch
+
+    from privbench.errors import Diverged
+    from privbench.generative.tac_gan_step import step
+    from privbench.training import REPORT_SECONDS
+
+    device, reported = images.device, time.monotonic()
+    steps, batch = options.d_steps, options.gan_batch
+    rows, draws = _rows(len(images), ctx.generator("batches")), ctx.generator("noise")
+    present = labels.cpu().unique()
+    for first in range(0, options.gan_steps, CHUNK):
+        chunk = min(CHUNK, options.gan_steps - first)
+        reals = torch.stack([next(rows) for _ in range(chunk * steps * batch)]).view(chunk, steps, batch).to(device)
+        z = torch.randn(chunk, steps + 1, batch, options.latent, generator=draws).to(device)
+        y = _classes(present, (chunk, steps + 1, batch), draws).to(device)
+        total = torch.zeros(2, device=device)
+        for i in range(chunk):
+            total += step(
+                gan,
+                images[reals[i]],
+                labels[reals[i]],
+                z[i],
+                y[i],
+                lambda_c=options.lambda_c,
+                variant=options.gan_loss,
+                decay=options.ema if first + i >= options.ema_start else 0.0,
+            )
+        done = first + chunk
+        if not bool(total.isfinite().all()):
+            raise Diverged(f"TAC-GAN diverged within {done} steps; try a lower gan_lr ({options.gan_lr / 4:g}).")
+        if time.monotonic() - reported > REPORT_SECONDS:
+            reported = time.monotonic()
+            ctx.progress(done / options.gan_steps)
+    if not bool(gan.average.isfinite().all()):
+        raise Diverged(f"TAC-GAN diverged: some weights are not finite; try a lower gan_lr ({options.gan_lr / 4:g}).")
+
+
+def _rows(n: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """Yield row numbers without end, one random order of all after another."""
+    import torch
+
+    while True:
+        yield from torch.randperm(n, generator=generator)
+
+
+def _classes(present: Tensor, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """Draw uniformly from the classes that are present."""
+    import torch
+
+    return present[torch.randint(len(present), shape, generator=generator)]
