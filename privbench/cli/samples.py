@@ -29,6 +29,7 @@ def samples(**options: Any) -> None:
 
     The release must be in the store: `privbench run` puts it there. Nothing is trained.
     """
+    from privbench.generative import pixels
     from privbench.options import spec
     from privbench.report import sheet
 
@@ -44,7 +45,7 @@ def samples(**options: Any) -> None:
     if not blocks:
         raise UsageError(f"{name} generates no images, so there is nothing to draw.")
     members = population.dataset.role("pool")[population.members(index)]
-    picture = sheet.draw({"members": sheet.grid(members, population.dataset.classes), **blocks})
+    picture = sheet.draw({"members": pixels.grid(members, population.dataset.classes), **blocks})
     try:
         picture.save(options["out"])
     except (OSError, ValueError) as error:
