@@ -23,6 +23,8 @@ Array: TypeAlias = npt.NDArray[Any]
 Make: TypeAlias = "Callable[[Context], dict[str, Array]]"
 Keep: TypeAlias = "Callable[[str, Mapping[str, Any], Make, Context], dict[str, Array]]"
 
+KEPT = "kept"
+
 
 def _keep_nothing(_name: str, _key: Mapping[str, Any], make: Make, inner: Context) -> dict[str, Array]:
     return make(inner)
@@ -63,7 +65,7 @@ class Context:
     def progress(self, done: float, stage: str = "") -> None:
         """Report the fraction of this stage that is done, in [0, 1]; `stage` says more than the stage's name."""
         start, end = self.share
-        names = [str(part).partition(".")[2] or str(part) for part in self.purpose]
+        names = [str(part).partition(".")[2] or str(part) for part in self.purpose if part != KEPT]
         self.report(start + (end - start) * done, stage or " ".join(names))
 
     def stage(self, name: str, position: int = 0, share: tuple[float, float] = (0.0, 1.0)) -> Context:
@@ -91,7 +93,7 @@ class Context:
         `make`'s module and, unless `model_free`, the task with its model and recipe; say `model_free` only where
         `make` uses neither. share: see `stage`.
         """
-        inner = replace(self, purpose=("kept", name), share=self._part(share))
+        inner = replace(self, purpose=(KEPT, name), share=self._part(share))
         key = {
             "inputs": examples.fingerprint,
             "options": {k: plain(v) for k, v in options.items()},

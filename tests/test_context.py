@@ -74,6 +74,9 @@ def test_what_is_kept_is_seeded_by_its_name_and_not_by_the_stage_that_asks():
     def make(ctx):
         return {"drawn": ctx.rng("z").random(2)}
 
+    heard = []
+    Context(report=lambda done, stage: heard.append(stage)).stage("a").kept("gan", EXAMPLES, {}, make)
+    assert heard == ["gan"]
     stages = [Context(1), Context(1).stage("fake-data"), Context(1).stage("transform", 2)]
     first, *others = [stage.kept("gan", EXAMPLES, {}, make)["drawn"] for stage in stages]
     assert all(np.array_equal(first, other) for other in others)
