@@ -1,0 +1,158 @@
+"""The networks of CycleGAN: residual generators and patch discriminators for canvases of 8, 32 and 64 pixels.
+
+At 32 and 64 pixels they are those of Zhu et al. (2017, appendix). At 8 pixels, where two 3 x 3 convolutions already see
+most of the image, all are small perceptrons, and generators begin as the identity: on two minutes' budget, nets that
+first have to learn to copy make other digits of digits.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch.nn import Module
+
+MLP_SIDE = 8
+MLP_WIDTHS = 4
+"""Hidden units of the perceptrons, in multiples of the width."""
+RESIDUAL_BLOCKS = 6  # as the authors' code (junyanz/pytorch-CycleGAN-and-pix2pix) for small images
+PATCHES = {32: 2, 64: 3}
+"""`n_layers` of the patch discriminator: 6 x 6 patches of 34 pixels at 32, and 6 x 6 of 70 pixels at 64."""
+INITIAL_SD = 0.02
+SLOPE = 0.2
+
+
+class Reflected(nn.Module):
+    """A convolution of the input padded by reflection, edge not repeated.
+
+    The padding is put together from slices, for the backward pass of nn.ReflectionPad2d on a GPU adds in
+    no fixed order.
+    """
+
+    def __init__(self, inputs: int, outputs: int, kernel: int) -> None:
+        super().__init__()
+        self.pad = kernel // 2
+        self.convolution = nn.Conv2d(inputs, outputs, kernel)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, inputs, height, width) -> (n, outputs, height, width)."""
+        for dim in (2, 3):
+            size = x.shape[dim]
+            before = x.narrow(dim, 1, self.pad).flip(dim)
+            after = x.narrow(dim, size - 1 - self.pad, self.pad).flip(dim)
+            x = torch.cat([before, x, after], dim=dim)
+        out: Tensor = self.convolution(x)
+        return out
+
+
+class Residual(nn.Module):
+    """Two reflect-padded 3 x 3 convolutions with instance norm, added to their input."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            Reflected(width, width, 3),
+            nn.InstanceNorm2d(width),
+            nn.ReLU(),
+            Reflected(width, width, 3),
+            nn.InstanceNorm2d(width),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, width, h, w) -> the same shape."""
+        out: Tensor = x + self.body(x)
+        return out
+
+
+class Clamp(torch.autograd.Function):
+    """Clamp to [-1, 1]; beyond, only the gradient that leads back passes, or what is white once would stay white."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        """Return the nearest values in [-1, 1]."""
+        ctx.save_for_backward(x)
+        return x.clamp(-1, 1)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        """Return the gradient, 0 where descent along it would lead further out."""
+        (x,) = ctx.saved_tensors
+        return gradient * ((x.abs() <= 1) | (x * gradient > 0))
+
+
+class Begun(nn.Module):
+    """A net that begins as the identity: its input plus what the body adds, clamped to [-1, 1]."""
+
+    def __init__(self, body: Module) -> None:
+        super().__init__()
+        self.body = body
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, channels, side, side) -> the same shape."""
+        out: Tensor = Clamp.apply(x + self.body(x))
+        return out
+
+
+def generator(channels: int, side: int, width: int) -> Module:
+    """Return an image-to-image net, (n, channels, side, side) -> the same shape, in [-1, 1]."""
+    if side == MLP_SIDE:
+        return Begun(_perceptron((channels, side, side), MLP_WIDTHS * width, channels * side**2, nn.ReLU))
+    layers: list[Module] = [Reflected(channels, width, 7), *_normed(width)]
+    for _ in range(2):
+        layers += [nn.Conv2d(width, 2 * width, 3, stride=2, padding=1), *_normed(2 * width)]
+        width *= 2
+    layers += [Residual(width) for _ in range(RESIDUAL_BLOCKS)]
+    for _ in range(2):
+        up = nn.ConvTranspose2d(width, width // 2, 3, stride=2, padding=1, output_padding=1)
+        layers += [up, *_normed(width // 2)]
+        width //= 2
+    return _initialised(nn.Sequential(*layers, Reflected(width, channels, 7), nn.Tanh()))
+
+
+def discriminator(channels: int, side: int, width: int) -> Module:
+    """Return a critic, (n, channels, side, side) -> scores (n, 1, patches, patches), at 8 pixels (n, 1); real = 1."""
+    if side == MLP_SIDE:
+        return _perceptron((channels, side, side), MLP_WIDTHS * width, 1, leaky)
+    layers: list[Module] = [nn.Conv2d(channels, width, 4, stride=2, padding=1), nn.LeakyReLU(SLOPE)]
+    last = PATCHES[side]
+    for layer in range(1, last + 1):
+        wider = width * 2
+        layers += [nn.Conv2d(width, wider, 4, stride=1 if layer == last else 2, padding=1), *_normed(wider, leaky)]
+        width = wider
+    return _initialised(nn.Sequential(*layers, nn.Conv2d(width, 1, 4, padding=1)))
+
+
+def _perceptron(shape: tuple[int, int, int], hidden: int, outputs: int, activation: Callable[[], Module]) -> Module:
+    """Return a net with two hidden layers; one with as many outputs as inputs returns images, its last layer zero."""
+    inputs = shape[0] * shape[1] * shape[2]
+    layers = [nn.Flatten(), nn.Linear(inputs, hidden), activation(), nn.Linear(hidden, hidden), activation()]
+    last = nn.Linear(hidden, outputs)
+    if outputs != inputs:
+        return nn.Sequential(*layers, last)
+    nn.init.zeros_(last.weight)
+    nn.init.zeros_(last.bias)
+    return nn.Sequential(*layers, last, nn.Unflatten(1, shape))
+
+
+def leaky() -> Module:
+    """Return the discriminators' activation."""
+    return nn.LeakyReLU(SLOPE)
+
+
+def _normed(width: int, activation: Callable[[], Module] = nn.ReLU) -> list[Module]:
+    return [nn.InstanceNorm2d(width), activation()]
+
+
+def _initialised(net: Module) -> Module:
+    """Draw the weights of all convolutions from N(0, 0.02), as the authors do, and set biases to 0."""
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+            nn.init.normal_(module.weight, 0.0, INITIAL_SD)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+    return net
