@@ -29,12 +29,17 @@ class Chain:
     @property
     def name(self) -> str:
         """The parts' names, joined as on the command line."""
-        return "+".join(part.name for part in self.parts)
+        return "+".join(part.name for part in self._named)
 
     @property
     def spec_text(self) -> str:
         """The text that builds this chain again."""
-        return "+".join(spec(part) for part in self.parts)
+        return "+".join(spec(part) for part in self._named)
+
+    @property
+    def _named(self) -> Sequence[Any]:
+        """All parts but plain training, which goes without saying."""
+        return self.parts[:-1] if spec(self.trainer) == "ce" and len(self.parts) > 1 else self.parts
 
     def fit(self, task: Blueprint, examples: Examples, ctx: Context) -> Release:
         """Prepare the examples part by part, then train as the last part does.

@@ -59,7 +59,7 @@ def test_members_and_what_was_generated_are_drawn_and_the_facts_said(painted, tm
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--defense", "painter", "--model", "1"), "Model 1 of painter.ce .* is not in the store; `privbench run"),
+        (("--defense", "painter", "--model", "1"), "Model 1 of painter .* is not in the store; `privbench run"),
         (("--defense", "ce", "--model", "1"), "Model 1 of ce .* is not in the store"),
         (("--defense", "painter", "--model", "2", "--out", "nowhere/x.png"), "Cannot write nowhere/x.png"),
     ],

@@ -11,6 +11,7 @@ from privbench.data import Examples
 from privbench.defenses.chain import chain
 from privbench.errors import BadOption, PluginError
 from privbench.options import component, option, spec
+from privbench.plugins import resolve
 
 EXAMPLES = Examples(np.zeros((2, 1), dtype=np.float32), np.array([0, 1]))
 
@@ -94,9 +95,11 @@ def test_names_are_as_on_the_command_line():
 
 
 def test_a_data_stage_alone_is_followed_by_plain_training():
-    made = chain([Add()])
-    assert made.name == "add+ce"
-    assert spec(made) == "add+ce"
+    made = chain([Add(much=3)])
+    assert [part.name for part in made.parts] == ["add", "ce"]
+    assert made.name == "add"
+    assert spec(made) == "add:much=3.0"
+    assert chain([Add(much=3), resolve("defense", "ce")]) == made
 
 
 def test_what_data_stages_publish_and_note_is_released():
