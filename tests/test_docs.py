@@ -55,16 +55,22 @@ def trained(tmp_path_factory):
 @pytest.fixture
 def desk(tmp_path, monkeypatch, inline, trained):
     """A folder to work in, on sys.path, where small runs are done without processes."""
-    from privbench.cli import run
+    from privbench.cli import run, samples
 
     def small(options, make=run._grid):
         grid = make(options)
-        tasks = [dataclasses.replace(task, **_smaller(task)) for task in grid.tasks]
-        return dataclasses.replace(grid, tasks=tasks, models=min(grid.models, 6))
+        tasks, defenses = list(map(_smaller, grid.tasks)), list(map(_smaller, grid.defenses))
+        return dataclasses.replace(grid, tasks=tasks, defenses=defenses, models=min(grid.models, 6))
+
+    def small_population(options, make=samples._population):
+        population = make(options)
+        task = _smaller(population.task)
+        return dataclasses.replace(population, task=task, dataset=task.load(), defense=_smaller(population.defense))
 
     inline.workers = 1
     monkeypatch.setattr(run, "_grid", small)
     monkeypatch.setattr(run, "_executor", lambda *_: inline)
+    monkeypatch.setattr(samples, "_population", small_population)
     monkeypatch.setenv("PRIVBENCH_STORE", str(trained))
     monkeypatch.setenv("PRIVBENCH_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
@@ -76,9 +82,14 @@ def desk(tmp_path, monkeypatch, inline, trained):
     catalogue.cache_clear()
 
 
-def _smaller(task):
-    wanted = {"epochs": 1, "limit": 200 if task.name == "digits" else None}
-    return {name: value for name, value in wanted.items() if hasattr(task, name)}
+def _smaller(component):
+    """The same task or defense, with as little to do as it allows."""
+    if hasattr(component, "parts"):
+        return dataclasses.replace(component, parts=tuple(map(_smaller, component.parts)))
+    least = {"epochs": 1, "limit": 200 if component.name == "digits" else None}
+    least |= {"gan_steps": 3, "cycle_steps": 3, "valuation_models": 2, "models": 3, "held_out": 1}
+    options = {field.name for field in dataclasses.fields(component)}
+    return dataclasses.replace(component, **{name: value for name, value in least.items() if name in options})
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
