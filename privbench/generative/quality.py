@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -69,7 +70,7 @@ def _nearest_facts(to_member: Array, among: Array) -> dict[str, float]:
 def _rows(examples: Examples, label: Any) -> Array:
     """Return the examples of a class as (n, pixels), in the dtype that they have."""
     chosen = examples.x[examples.y == label]
-    rows: Array = chosen.reshape(len(chosen), -1)
+    rows: Array = chosen.reshape(len(chosen), math.prod(chosen.shape[1:]))
     return rows
 
 

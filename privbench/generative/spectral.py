@@ -1,16 +1,27 @@
-"""Spectral normalisation, of convolutions and linear maps (Miyato et al., ICLR 2018)."""
+"""Spectral normalisation: weights divided by their largest singular values (Miyato et al., ICLR 2018).
+
+One power iteration per forward pass in training; the singular vectors count as constants in the gradient. In small
+nets, torch's own parametrisation, layer by layer, takes most of a step; `Stack` does all layers of a net at once.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import itertools
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+STD = 0.02
+"""Standard deviation of initial weights (METHODS D4)."""
+
 
 class _Divided(torch.autograd.Function):
-    """weight / sigma, where sigma is the largest singular value to given singular vectors."""
+    """weight / sigma, where sigma = left' weight right is the largest singular value, matrix by matrix."""
 
     @staticmethod
     def forward(ctx: Any, weight: Tensor, sigma: Tensor, left: Tensor, right: Tensor) -> Tensor:
@@ -21,41 +32,35 @@ class _Divided(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
         normal, sigma, left, right = ctx.saved_tensors
-        inner = torch.dot(gradients[0].flatten(), normal.flatten())
-        through = gradients[0].flatten(1) - torch.outer(left * inner, right)
-        return through.div_(sigma).view_as(normal), None, None, None
+        inner = (gradients[0] * normal).sum(dim=(1, 2))
+        through = torch.baddbmm(gradients[0], (left * inner[:, None])[:, :, None], right[:, None], alpha=-1)
+        return through.div_(sigma), None, None, None
 
 
 class _Spectral(nn.Module):
-    """Spectral normalisation (Miyato et al. 2018): a weight divided by its largest singular value, as a matrix.
+    """What holds matrices (n, out, in), normalised together, and estimates of their singular vectors."""
 
-    One power iteration per forward pass in training; the singular vectors count as constants in the gradient. Of
-    every small net's step, torch's own parametrisation would take more than half.
-    """
-
-    weight: Tensor
     left: Tensor
     right: Tensor
 
-    def start(self) -> None:
-        """Draw the estimates of the singular vectors."""
-        out, rest = self.weight.flatten(1).shape
-        self.register_buffer("left", functional.normalize(torch.randn(out), dim=0))
-        self.register_buffer("right", functional.normalize(torch.randn(rest), dim=0))
+    def start(self, n: int, out: int, inside: int) -> None:
+        """Draw the estimates."""
+        self.register_buffer("left", functional.normalize(torch.randn(n, out), dim=1))
+        self.register_buffer("right", functional.normalize(torch.randn(n, inside), dim=1))
 
-    def normal(self) -> Tensor:
-        """Return the normalised weight."""
-        matrix = self.weight.detach().flatten(1)
+    def normal(self, matrices: Tensor) -> Tensor:
+        """Return the matrices (n, out, in), each divided by its largest singular value."""
+        constant = matrices.detach()
         if self.training:  # new tensors: what waits for its backward keeps the old ones
-            right = torch.mv(matrix.t(), self.left)
-            self.right = right / right.norm()
-        product = torch.mv(matrix, self.right)
+            right = torch.bmm(self.left[:, None], constant)[:, 0]
+            self.right = right / right.norm(dim=1, keepdim=True)
+        product = torch.bmm(constant, self.right[:, :, None])[:, :, 0]
         if self.training:
-            sigma = product.norm()
+            sigma = product.norm(dim=1, keepdim=True)
             self.left = product / sigma
         else:
-            sigma = torch.dot(self.left, product)
-        normal: Tensor = _Divided.apply(self.weight, sigma, self.left, self.right)
+            sigma = (self.left * product).sum(dim=1, keepdim=True)
+        normal: Tensor = _Divided.apply(matrices, sigma[:, :, None], self.left, self.right)
         return normal
 
 
@@ -64,11 +69,12 @@ class Convolution(_Spectral, nn.Conv2d):
 
     def __init__(self, before: int, after: int, kernel: int = 3) -> None:
         super().__init__(before, after, kernel, padding=kernel // 2)
-        self.start()
+        self.start(1, after, before * kernel * kernel)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, before, side, side) to (batch, after, side, side)."""
-        return functional.conv2d(x, self.normal(), self.bias, padding=self.padding)
+        weight = self.normal(self.weight.flatten(1)[None]).view_as(self.weight)
+        return functional.conv2d(x, weight, self.bias, padding=self.padding)
 
 
 class Linear(_Spectral, nn.Linear):
@@ -76,8 +82,42 @@ class Linear(_Spectral, nn.Linear):
 
     def __init__(self, before: int, after: int) -> None:
         super().__init__(before, after)
-        self.start()
+        self.start(1, after, before)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, before) to (batch, after)."""
-        return functional.linear(x, self.normal(), self.bias)
+        return functional.linear(x, self.normal(self.weight[None])[0], self.bias)
+
+
+class Stack(_Spectral):
+    """Several linear maps, spectrally normalised each by itself, but all at once.
+
+    Their weights lie in one tensor, the smaller ones with zeros below and to the right, which stay zeros: no output
+    depends on them, and they have no part in a singular vector.
+    """
+
+    def __init__(self, shapes: Sequence[tuple[int, int]]) -> None:
+        """Take (before, after) of each map."""
+        super().__init__()
+        self.shapes = tuple(shapes)
+        out, inside = max(after for _, after in shapes), max(before for before, _ in shapes)
+        self.weight = nn.Parameter(torch.zeros(len(shapes), out, inside))
+        self.bias = nn.Parameter(torch.zeros(sum(after for _, after in shapes)))
+        with torch.no_grad():
+            for matrix, (before, after) in zip(self.weight, shapes, strict=True):
+                matrix[:after, :before].normal_(std=STD)
+        self.start(len(shapes), out, inside)
+
+    def forward(self) -> list[tuple[Tensor, Tensor]]:
+        """Return the normalised weight (after, before) and the bias (after,) of each map."""
+        matrices = self.normal(self.weight).unbind()
+        biases = self.bias.split([after for _, after in self.shapes])
+        return [
+            (matrix[:after, :before], bias)
+            for matrix, bias, (before, after) in zip(matrices, biases, self.shapes, strict=True)
+        ]
+
+
+def chained(*sizes: int) -> list[tuple[int, int]]:
+    """Return the shapes of linear maps that follow one another."""
+    return list(itertools.pairwise(sizes))

@@ -38,8 +38,8 @@ CHUNK = 50
 """Steps whose random numbers are drawn, and moved to the device, at once."""
 SAMPLES = 256
 """Images generated at once."""
-STANDING = 16
-"""Batches from which BatchNorm's statistics for the averaged weights are estimated."""
+STANDING = 32
+"""Batches, as large as in training, from which BatchNorm's statistics for the averaged weights are estimated."""
 
 
 @validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
@@ -53,6 +53,7 @@ class TacGanOptions:
             "gan_width": 64,
             "gan_batch": 100,
             "gan_lr": 2e-4,
+            "d_steps": 2,
             "ema": 0.9999,
             "ema_start": 10_000,
             "latent": 128,
@@ -61,13 +62,13 @@ class TacGanOptions:
 
     ratio: float = option(1.0, "generated examples per real one, in each class", gt=0)
     gan_loss: Variant = option("tac-gan", "with the twin classifier, or the plain auxiliary-classifier loss without it")
-    gan_steps: int = option(400, "steps of the generator", ge=1)
+    gan_steps: int = option(450, "steps of the generator", ge=1)
     gan_width: int = option(8, "channels of both nets, in the unit of BigGAN's `ch`", ge=1)
     gan_batch: int = option(32, "images per step", ge=2)
-    gan_lr: float = option(1e-3, "learning rate of both nets (Adam, betas 0 and 0.999)", gt=0)
-    d_steps: int = option(2, "steps of the discriminator for each of the generator", ge=1)
+    gan_lr: float = option(2e-3, "learning rate of both nets (Adam, betas 0 and 0.999)", gt=0)
+    d_steps: int = option(1, "steps of the discriminator for each of the generator", ge=1)
     lambda_c: float = option(1.0, "weight of the classifiers", ge=0)
-    ema: float = option(0.98, "decay of the average of the generator's weights, which generates", ge=0, lt=1)
+    ema: float = option(0.99, "decay of the average of the generator's weights, which generates", ge=0, lt=1)
     ema_start: int = option(100, "steps before the averaging starts", ge=0)
     latent: int = option(32, "dimensions of the noise", ge=1)
 
@@ -149,10 +150,10 @@ def train(task: Blueprint, members: Examples, ctx: Context, options: TacGanOptio
     with exact(device):
         _fit(gan, images, labels, ctx, options)
         fill(generator, average)
-        draws = ctx.generator("standing")
+        draws, batch = ctx.generator("standing"), options.gan_batch
         present = torch.from_numpy(np.unique(members.y))
         batches = [
-            (torch.randn(SAMPLES, options.latent, generator=draws), _classes(present, (SAMPLES,), draws))
+            (torch.randn(batch, options.latent, generator=draws), _classes(present, (batch,), draws))
             for _ in range(STANDING)
         ]
         standing_statistics(generator, ((z.to(device), y.to(device)) for z, y in batches))
@@ -178,10 +179,11 @@ def sample(
     with torch.inference_mode(), exact(torch.device(device)):
         for label in np.flatnonzero(counts):
             draws = torch_generator(int(kept["seed"]), "class", label)
-            z = torch.randn(int(counts[label]), options.latent, generator=draws).to(device)
-            for part in z.split(SAMPLES):
-                classes = torch.full((len(part),), int(label), device=device)
-                parts.append(from_canvas(generator(part, classes), task.shape))
+            for first in range(0, int(counts[label]), SAMPLES):
+                # Whole chunks are drawn, so that a larger ratio begins with the same noise.
+                z = torch.randn(SAMPLES, options.latent, generator=draws)[: int(counts[label]) - first].to(device)
+                classes = torch.full((len(z),), int(label), device=device)
+                parts.append(from_canvas(generator(z, classes), task.shape))
     return Examples(np.concatenate(parts), y)
 
 
@@ -195,11 +197,11 @@ def _fit(gan: Gan, images: Tensor, labels: Tensor, ctx: Context, options: TacGan
 
     device, reported = images.device, time.monotonic()
     steps, batch = options.d_steps, options.gan_batch
-    rows, draws = _rows(len(images), ctx.generator("batches")), ctx.generator("noise")
+    rows, draws = _rows(len(images), steps * batch, ctx.generator("batches")), ctx.generator("noise")
     present = labels.cpu().unique()
     for first in range(0, options.gan_steps, CHUNK):
         chunk = min(CHUNK, options.gan_steps - first)
-        reals = torch.stack([next(rows) for _ in range(chunk * steps * batch)]).view(chunk, steps, batch).to(device)
+        reals = torch.stack([next(rows) for _ in range(chunk)]).view(chunk, steps, batch).to(device)
         z = torch.randn(chunk, steps + 1, batch, options.latent, generator=draws).to(device)
         y = _classes(present, (chunk, steps + 1, batch), draws).to(device)
         total = torch.zeros(2, device=device)
@@ -220,16 +222,20 @@ def _fit(gan: Gan, images: Tensor, labels: Tensor, ctx: Context, options: TacGan
         if time.monotonic() - reported > REPORT_SECONDS:
             reported = time.monotonic()
             ctx.progress(done / options.gan_steps)
-    if not bool(gan.average.isfinite().all()):
+    if not bool(gan.average.isfinite().all()):  # the last losses are of before the last step
         raise Diverged(f"TAC-GAN diverged: some weights are not finite; try a lower gan_lr ({options.gan_lr / 4:g}).")
 
 
-def _rows(n: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Yield row numbers without end, one random order of all after another."""
+def _rows(n: int, size: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """Yield (size,) row numbers without end, one random order of all after another."""
     import torch
 
+    waiting = torch.empty(0, dtype=torch.int64)
     while True:
-        yield from torch.randperm(n, generator=generator)
+        while len(waiting) < size:
+            waiting = torch.cat([waiting, torch.randperm(n, generator=generator)])
+        yield waiting[:size]
+        waiting = waiting[size:]
 
 
 def _classes(present: Tensor, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
