@@ -39,7 +39,8 @@ class Transform(CycleGanOptions, ValuationOptions, TacGanOptions):  # options ar
     Differs from the paper: the CycleGAN is LSGAN's, for the paper's eq. 2 is a misprint; examples are ranked by their
     distance above the threshold, for a member far below it is safe, not risky (preset=seed_s0: distance either way);
     the valuing models learn from real and generated examples with as many steps as the task takes on the real ones
-    alone; batches of both domains hold the same classes, or digits turn into those that the other domain has more of.
+    alone; batches of both domains hold the same classes, or digits turn into those that the other domain has more of;
+    unless cycle_skip=false, its generators add to their input, for few steps do not teach them to copy.
     Votes, quantile and weights are unstated there. Where no example is safe, or none risky, nothing is moved
     (fact `cycle_trained` = 0). preset=paper has the sizes of the GANs' authors.
     """
@@ -50,6 +51,7 @@ class Transform(CycleGanOptions, ValuationOptions, TacGanOptions):  # options ar
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "paper": {
             **TacGanOptions.presets["paper"],
+            "cycle_skip": False,
             "cycle_width": 64,
             "cycle_batch": 16,
             "cycle_steps": 100_000,

@@ -59,6 +59,7 @@ def between(
         "lambda": options.lambda_cycle,
         "identity": options.identity,
         "matched": options.cycle_matched,
+        "skip": options.cycle_skip,
         "steps": options.cycle_steps,
         "batch": options.cycle_batch,
         "width": options.cycle_width,
@@ -79,7 +80,7 @@ def between(
 def new_game(channels: int, side: int, options: CycleGanOptions, device: torch.device) -> Game:
     """Return fresh networks for a canvas, initialised from torch's global generator, and their optimisers."""
     width = options.cycle_width
-    s2r, r2s = (nets.generator(channels, side, width).to(device) for _ in range(2))
+    s2r, r2s = (nets.generator(channels, side, width, skip=options.cycle_skip).to(device) for _ in range(2))
     critic_r, critic_s = (nets.discriminator(channels, side, width).to(device) for _ in range(2))
     return Game(
         s2r,
@@ -97,7 +98,7 @@ def generator(
     task: Blueprint, arrays: Mapping[str, Array], which: str, options: CycleGanOptions, name: str
 ) -> nn.Module:
     """Return one trained generator, S2R or R2S, in eval mode on the CPU; arrays: from `between`."""
-    net = nets.generator(task.shape[0], pixels.canvas(task, name), options.cycle_width)
+    net = nets.generator(task.shape[0], pixels.canvas(task, name), options.cycle_width, skip=options.cycle_skip)
     return pixels.load_arrays(net, arrays, which)
 
 

@@ -1,8 +1,8 @@
 """The networks of CycleGAN: residual generators and patch discriminators for canvases of 8, 32 and 64 pixels.
 
 At 32 and 64 pixels they are those of Zhu et al. (2017, appendix). At 8 pixels, where two 3 x 3 convolutions already see
-most of the image, all are small perceptrons, and generators begin as the identity: on two minutes' budget, nets that
-first have to learn to copy make other digits of digits.
+most of the image, all are small perceptrons. Unless `skip` is false, generators add to their input and begin as the
+identity: in a few hundred steps, nets that first have to learn to copy make other digits of digits.
 """
 
 from __future__ import annotations
@@ -98,10 +98,12 @@ class Begun(nn.Module):
         return out
 
 
-def generator(channels: int, side: int, width: int) -> Module:
+def generator(channels: int, side: int, width: int, *, skip: bool = True) -> Module:
     """Return an image-to-image net, (n, channels, side, side) -> the same shape, in [-1, 1]."""
     if side == MLP_SIDE:
-        return Begun(_perceptron((channels, side, side), MLP_WIDTHS * width, channels * side**2, nn.ReLU))
+        outputs, shape = channels * side**2, (channels, side, side)
+        body, last = _perceptron(outputs, MLP_WIDTHS * width, outputs, nn.ReLU)
+        return _ended(nn.Sequential(body, nn.Unflatten(1, shape)), last, skip=skip)
     layers: list[Module] = [Reflected(channels, width, 7), *_normed(width)]
     for _ in range(2):
         layers += [nn.Conv2d(width, 2 * width, 3, stride=2, padding=1), *_normed(2 * width)]
@@ -111,13 +113,14 @@ def generator(channels: int, side: int, width: int) -> Module:
         up = nn.ConvTranspose2d(width, width // 2, 3, stride=2, padding=1, output_padding=1)
         layers += [up, *_normed(width // 2)]
         width //= 2
-    return _initialised(nn.Sequential(*layers, Reflected(width, channels, 7), nn.Tanh()))
+    outermost = Reflected(width, channels, 7)
+    return _ended(_initialised(nn.Sequential(*layers, outermost)), outermost.convolution, skip=skip)
 
 
 def discriminator(channels: int, side: int, width: int) -> Module:
     """Return a critic, (n, channels, side, side) -> scores (n, 1, patches, patches), at 8 pixels (n, 1); real = 1."""
     if side == MLP_SIDE:
-        return _perceptron((channels, side, side), MLP_WIDTHS * width, 1, leaky)
+        return _perceptron(channels * side**2, MLP_WIDTHS * width, 1, leaky)[0]
     layers: list[Module] = [nn.Conv2d(channels, width, 4, stride=2, padding=1), nn.LeakyReLU(SLOPE)]
     last = PATCHES[side]
     for layer in range(1, last + 1):
@@ -127,16 +130,20 @@ def discriminator(channels: int, side: int, width: int) -> Module:
     return _initialised(nn.Sequential(*layers, nn.Conv2d(width, 1, 4, padding=1)))
 
 
-def _perceptron(shape: tuple[int, int, int], hidden: int, outputs: int, activation: Callable[[], Module]) -> Module:
-    """Return a net with two hidden layers; one with as many outputs as inputs returns images, its last layer zero."""
-    inputs = shape[0] * shape[1] * shape[2]
-    layers = [nn.Flatten(), nn.Linear(inputs, hidden), activation(), nn.Linear(hidden, hidden), activation()]
-    last = nn.Linear(hidden, outputs)
-    if outputs != inputs:
-        return nn.Sequential(*layers, last)
+def _ended(body: Module, last: Module, *, skip: bool) -> Module:
+    """Return a generator from a body whose last layer is `last`: from zero and added to the input, or through tanh."""
+    if not skip:
+        return nn.Sequential(body, nn.Tanh())
     nn.init.zeros_(last.weight)
     nn.init.zeros_(last.bias)
-    return nn.Sequential(*layers, last, nn.Unflatten(1, shape))
+    return Begun(body)
+
+
+def _perceptron(inputs: int, hidden: int, outputs: int, activation: Callable[[], Module]) -> tuple[Module, Module]:
+    """Return a net of flattened images with two hidden layers, and its last layer."""
+    last = nn.Linear(hidden, outputs)
+    first = [nn.Flatten(), nn.Linear(inputs, hidden), activation(), nn.Linear(hidden, hidden), activation()]
+    return nn.Sequential(*first, last), last
 
 
 def leaky() -> Module:

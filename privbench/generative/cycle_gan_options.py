@@ -19,6 +19,7 @@ class CycleGanOptions:
     lambda_cycle: float = option(10.0, "weight of the cycle's L1 loss, on pixels in [-1, 1]: higher moves less", ge=0)
     identity: float = option(0.0, "weight, times lambda_cycle, of leaving a generator's own targets as they are", ge=0)
     cycle_matched: bool = option(True, "CycleGAN: batches of both domains hold the same classes equally often")
+    cycle_skip: bool = option(True, "CycleGAN: generators add to their input, so that they begin as the identity")
     cycle_steps: int = option(300, "CycleGAN: training steps, the second half at a falling learning rate", ge=1)
     cycle_batch: int = option(64, "CycleGAN: images of each domain per step", ge=1)
     cycle_width: int = option(

@@ -58,7 +58,9 @@ def test_a_patch_has_the_receptive_field_of_the_paper(side, field):
 
 
 def test_generators_of_32_pixels_have_the_authors_layers():
-    convolutions = [m for m in generator(3, 32, 64).modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d)]
+    convolutions = [
+        m for m in generator(3, 32, 64, skip=False).modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d)
+    ]
     widths = [m.out_channels for m in convolutions]
     assert widths == [64, 128, 256, *[256] * 12, 128, 64, 3]
     weights = torch.cat([m.weight.detach().flatten() for m in convolutions])
@@ -84,9 +86,14 @@ def test_beyond_the_range_only_gradients_that_lead_back_pass():
     assert torch.autograd.grad((out * slope).sum(), x)[0].tolist() == [0.0, -3.0, 3.0, -3.0, 3.0, 0.0]
 
 
-def test_small_generators_begin_as_the_identity():
-    x = images().x
-    assert np.array_equal(c.apply(generator(1, 8, 2), x, plan(), "cpu", "transform"), x)
+@pytest.mark.parametrize("side", [8, 32])
+def test_generators_begin_as_the_identity_or_through_tanh(side):
+    task = plan((1, side, side))
+    x = images(3, task.shape).x
+    assert np.array_equal(c.apply(generator(1, side, 2), x, task, "cpu", "transform"), x)
+    plain = generator(1, side, 2, skip=False)
+    assert isinstance(plain[-1], nn.Tanh)
+    assert not np.array_equal(c.apply(plain, x, task, "cpu", "transform"), x)
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (1, 28, 28), (3, 32, 32)])
