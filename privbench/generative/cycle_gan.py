@@ -22,6 +22,7 @@ from privbench.generative import pixels
 from privbench.generative.cycle_game import Game, Losses, step
 from privbench.generative.cycle_gan_options import CURVE, R2S, S2R
 from privbench.inference import exact
+from privbench.seeds import seeded
 from privbench.training import REPORT_SECONDS
 
 if TYPE_CHECKING:
@@ -98,7 +99,8 @@ def generator(
     task: Blueprint, arrays: Mapping[str, Array], which: str, options: CycleGanOptions, name: str
 ) -> nn.Module:
     """Return one trained generator, S2R or R2S, in eval mode on the CPU; arrays: from `between`."""
-    net = nets.generator(task.shape[0], pixels.canvas(task, name), options.cycle_width, skip=options.cycle_skip)
+    with seeded(0, "overwritten"):  # initialisers draw from torch's global generator
+        net = nets.generator(task.shape[0], pixels.canvas(task, name), options.cycle_width, skip=options.cycle_skip)
     return pixels.load_arrays(net, arrays, which)
 
 

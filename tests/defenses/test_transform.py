@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+import torch
 
 from privbench._checks.toy import ToyTask, blueprint
 from privbench.api import Context
@@ -126,8 +127,11 @@ def test_inputs_are_moved_by_the_releases_own_generator(toy, made):
     assert np.abs(as_float * 255 - out).max() < 1.5
 
 
-def test_the_same_seed_gives_the_same_bits(toy, made):
+def test_the_same_seed_gives_the_same_bits_and_moving_draws_from_no_global_generator(toy, made):
     again = prepared(toy)
+    before = torch.random.get_rng_state()
+    Transform(**SMALL).transform_inputs(toy[0], again.notes, toy[1].x, "cpu")
+    assert torch.equal(torch.random.get_rng_state(), before)
     assert np.array_equal(again.examples.x, made.examples.x)
     assert again.facts == made.facts
     assert all(np.array_equal(again.notes[name], array) for name, array in made.notes.items())
