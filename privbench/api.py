@@ -127,6 +127,8 @@ class Defense(Protocol):
         def reuse(self, task, members, synthetic, ctx) -> Examples
                                                     the data stage of an attacker who has no generator but the
                                                     published synthetic examples (`lira:shadows=released`)
+        trains_on_members: bool                     False where models see generated examples only: then there is
+                                                    nothing to reuse them for
         def transform_inputs(self, task, notes, x, device) -> Array
                                                     inputs as this release's data stage moved those of members, from
                                                     the release's notes (`lira:inputs=transformed`)

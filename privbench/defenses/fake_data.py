@@ -12,9 +12,6 @@ from privbench.generative.tac_gan import TacGanOptions
 if TYPE_CHECKING:
     from privbench.api import Blueprint, Context, Examples, Prepared
 
-SHOWN = 10
-"""Generated examples per class that are kept for pictures."""
-
 
 @component
 class FakeData(TacGanOptions):
@@ -42,29 +39,27 @@ class FakeData(TacGanOptions):
         The facts are those of `generative.quality`. Raises BadOption, Diverged.
         """
         from privbench.api import Prepared
+        from privbench.generative.pixels import GRID, grid
         from privbench.generative.quality import quality
         from privbench.generative.tac_gan import fakes
 
         self._check(task)
         synthetic = fakes(task, members, ctx, self, self.name)
-        shown = np.concatenate([np.flatnonzero(synthetic.y == label)[:SHOWN] for label in np.unique(synthetic.y)])
         return Prepared(
             self._together(members, synthetic),
             synthetic,
             quality(members, synthetic),
-            {"fakes_x": synthetic.x[shown], "fakes_y": synthetic.y[shown]},
+            {GRID + "generated": grid(synthetic, task.classes)},
         )
 
-    def reuse(self, task: Blueprint, members: Examples, synthetic: Examples, _ctx: Context) -> Examples:
-        """Return one's own real examples and the generated ones that the target published. Raises BadOption."""
-        from privbench.errors import BadOption
+    @property
+    def trains_on_members(self) -> bool:
+        """Whether models see members themselves, not only what is generated from them."""
+        return not self.only
 
+    def reuse(self, task: Blueprint, members: Examples, synthetic: Examples, _ctx: Context) -> Examples:
+        """Return one's own real examples and the generated ones that the target published."""
         self._check(task)
-        if self.only:
-            raise BadOption(
-                f"{self.name!r}: only=true trains on generated examples alone, so shadows that reuse the released ones "
-                "would not depend on their own half; use adaptive shadows."
-            )
         return self._together(members, synthetic)
 
     def _together(self, members: Examples, synthetic: Examples) -> Examples:

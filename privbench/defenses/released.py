@@ -66,7 +66,7 @@ class ReleasedShadows:
 def why_not(defense: Any) -> str:
     """Return why shadows of a defense cannot be trained on what it publishes; "" where they can."""
     parts = getattr(defense, "parts", (defense,))
-    if getattr(parts[0], "reuse", None) is not None:
+    if hasattr(parts[0], "reuse") and getattr(parts[0], "trains_on_members", True):
         return ""
     if getattr(parts[0], "from_members", False):
         return (

@@ -39,9 +39,9 @@ def test_real_and_generated_examples_are_trained_on_and_the_generated_are_publis
 def test_the_record_says_whether_it_collapsed_and_a_grid_is_kept():
     made = prepare()
     assert set(made.facts) == {"diversity", "collapsed_classes", "copies", "nearest_member"}
-    assert np.bincount(made.notes["fakes_y"]).tolist() == [10, 4, 5]
-    assert made.notes["fakes_x"].shape == (19, 8, 8, 1)
-    assert made.notes["fakes_x"].dtype == np.uint8
+    shown = made.notes["grid/generated"]
+    assert (shown.shape, shown.dtype) == ((3, 8, 8, 8, 1), np.uint8)
+    np.testing.assert_array_equal(shown[1, :2], made.synthetic.x[made.synthetic.y == 1][:2])
 
 
 def test_generated_examples_alone():
@@ -82,8 +82,8 @@ def test_shadows_may_reuse_what_was_released():
     reused = FakeData(augment="fake").reuse(task, own, released, Context())
     np.testing.assert_array_equal(reused.x, np.concatenate([own.x, released.x]))
     np.testing.assert_array_equal(reused.augment, np.repeat([False, True], len(Y)))
-    with pytest.raises(BadOption, match="their own half"):
-        FakeData(only=True).reuse(task, own, released, Context())
+    assert FakeData().trains_on_members
+    assert not FakeData(only=True).trains_on_members
 
 
 def test_the_paper_s_settings_are_a_preset():

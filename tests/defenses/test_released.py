@@ -150,4 +150,6 @@ def test_a_failed_release_spoils_its_shadows_without_trying_them(task, store, in
 
 def test_reasons():
     assert why_not(chain([Shifted()])) == ""
+    assert why_not(resolve("defense", "fake-data")) == ""
+    assert "on nothing but what it publishes" in why_not(resolve("defense", "fake-data:only=true"))
     assert "relaxloss publishes no synthetic examples" in why_not(resolve("defense", "relaxloss"))
