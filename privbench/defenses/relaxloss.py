@@ -70,6 +70,7 @@ def relax_loss(
     upper: float = 1.0,
     variant: Variant = "official_cifar",
     detach_targets: bool = True,
+    look: bool | None = None,
 ) -> Tensor:
     """Return the objective of one batch, from float32 logits (b, classes) and labels (b,) (Chen et al., section 4).
 
@@ -81,7 +82,8 @@ def relax_loss(
                                 mean[(1 - correct_i) soft_i - ce_i]           official_cifar
 
     soft_i is the cross-entropy with c_i = min(p_iy, upper) on the label and (1 - c_i) / (classes - 1) elsewhere.
-    The branch on L is taken on the device. At L = alpha exactly, |L - alpha| descends, so that alpha = 0 is
+    With `look` L decides what is computed at all; without, both branches are, and one is taken on the device, for on a
+    GPU to look would be to wait (None: look on CPUs). At L = alpha exactly, |L - alpha| descends, so that alpha = 0 is
     cross-entropy bit for bit (official_nonimage, upper = 1).
     """
     import torch
@@ -89,16 +91,20 @@ def relax_loss(
 
     log_p = functional.log_softmax(logits, dim=1)
     mean = functional.nll_loss(log_p, labels)
+    look = mean.device.type == "cpu" if look is None else look
     if relaxed:
+        if look:
+            return mean - alpha if mean >= alpha else alpha - mean
         return torch.where(mean >= alpha, mean - alpha, alpha - mean)
-    label = labels[:, None]
-    confidence = log_p.gather(1, label).exp().clamp(max=upper)
+    if look and mean > alpha:
+        return mean
+    of_label = log_p.gather(1, labels[:, None])[:, 0]
+    confidence = of_label.exp().clamp(max=upper)
     if detach_targets:
         confidence = confidence.detach()
-    classes = logits.shape[1]
-    targets = ((1 - confidence) / (classes - 1)).expand(-1, classes).scatter(1, label, confidence)
-    flat = -(targets * log_p).sum(dim=1)
+    others = (log_p.sum(dim=1) - of_label) / (logits.shape[1] - 1)
+    flat = -(confidence * of_label + (1 - confidence) * others)
     if variant == "official_cifar":
         wrong = logits.argmax(dim=1) != labels
-        flat = torch.where(wrong, flat, 0.0) + log_p.gather(1, label)[:, 0]
-    return torch.where(mean > alpha, mean, flat.mean())
+        flat = torch.where(wrong, flat, 0.0) + of_label
+    return flat.mean() if look else torch.where(mean > alpha, mean, flat.mean())

@@ -11,8 +11,8 @@ import numpy.typing as npt
 from privbench.api import Prepared, component, option
 from privbench.data import Examples, concatenate
 from privbench.defenses import valuation
+from privbench.defenses.real_and_fake import TrainsOnBoth, like
 from privbench.defenses.valuation import RISKY, SAFE, ValuationOptions
-from privbench.errors import BadOption
 from privbench.generative.cycle_gan_options import CURVE, R2S, S2R, CycleGanOptions
 from privbench.generative.tac_gan import TacGanOptions
 
@@ -28,7 +28,7 @@ GENERATORS_COST = 6.0
 
 
 @component
-class Transform(CycleGanOptions, ValuationOptions, TacGanOptions):  # options are listed in the reverse order
+class Transform(TrainsOnBoth, CycleGanOptions, ValuationOptions, TacGanOptions):  # options are listed in reverse order
     """Training on real and generated data, in which real examples that are not safe are moved to look like safe ones.
 
     Generated examples join the real ones (as in fake-data), an ensemble votes which of all are safe, vague or risky,
@@ -62,7 +62,6 @@ class Transform(CycleGanOptions, ValuationOptions, TacGanOptions):  # options ar
 
     domains: Literal["union", "real_only"] = option("union", "safe and risky examples that the CycleGAN learns from")
     mode: Literal["replace", "append"] = option("replace", "moved examples stand in place of theirs, or beside them")
-    augment: Literal["both", "real", "fake"] = option("both", "which examples the task's augmentation changes")
 
     @property
     def relative_cost(self) -> float:
@@ -83,9 +82,9 @@ class Transform(CycleGanOptions, ValuationOptions, TacGanOptions):  # options ar
         from privbench.generative.quality import quality
         from privbench.generative.tac_gan import fakes
 
-        self._check(task)
+        self.check_augment(task)
         generated = fakes(task, members, ctx, self, self.name, share=(0.0, GENERATED))
-        union = concatenate(members, _like(generated, members))
+        union = concatenate(members, like(generated, members))
         joined = union[np.arange(len(members), len(union))]
         u = valuation.distances(task, members, joined, ctx, self, share=(GENERATED, VALUED))
         places = valuation.ranks(u, self.distance)
@@ -97,7 +96,7 @@ class Transform(CycleGanOptions, ValuationOptions, TacGanOptions):  # options ar
         fake_moved = self._move(task, weights, generated, fake != RISKY, which=S2R, device=ctx.device)
         synthetic = _joined(generated, fake_moved, self.mode)
         return Prepared(
-            self._together(_joined(members, real_moved, self.mode), synthetic),
+            self.together(_joined(members, real_moved, self.mode), synthetic),
             synthetic,
             {
                 **_level_facts(real, fake, places),
@@ -116,11 +115,6 @@ class Transform(CycleGanOptions, ValuationOptions, TacGanOptions):  # options ar
                 **{name: array for name, array in weights.items() if name.startswith(R2S)},
             },
         )
-
-    def reuse(self, task: Blueprint, members: Examples, synthetic: Examples, _ctx: Context) -> Examples:
-        """Return one's own real examples, as they are, and the generated ones that the target published."""
-        self._check(task)
-        return self._together(members, synthetic)
 
     def transform_inputs(self, task: Blueprint, notes: Mapping[str, Array], x: Array, device: str) -> Array:
         """Return inputs as the release's own generator moves them to the safe domain: the shape and dtype of x.
@@ -166,24 +160,6 @@ class Transform(CycleGanOptions, ValuationOptions, TacGanOptions):  # options ar
         net = cycle_gan.generator(task, weights, which, self, self.name)
         return Moved(rows, cycle_gan.apply(net, examples.x[rows], task, device, self.name))
 
-    def _together(self, real: Examples, fake: Examples) -> Examples:
-        """Return real and generated examples; where they may be augmented is only said where it matters."""
-        both = concatenate(real, _like(fake, real))
-        if self.augment == "both":
-            return both
-        is_real = np.arange(len(both)) < len(real)
-        return Examples(both.x, both.y, is_real if self.augment == "real" else ~is_real)
-
-    def _check(self, task: Blueprint) -> None:
-        """Raise BadOption for a choice of what to augment that would change nothing."""
-        from privbench.augmentation import augments
-
-        if self.augment != "both" and not augments(task.recipe):
-            raise BadOption(
-                f"{self.name!r}: augment={self.augment} has no effect, for task {task.task!r} does not augment; "
-                "set its crop, flip or cutout."
-            )
-
 
 class Moved(NamedTuple):
     """Which examples were moved, and what became of them."""
@@ -193,16 +169,9 @@ class Moved(NamedTuple):
     """uint8 (len(rows), height, width, channels)."""
 
 
-def _like(examples: Examples, others: Examples) -> Examples:
-    """Return generated examples in the dtype of those that they join."""
-    from privbench.generative.pixels import as_dtype
-
-    return Examples(as_dtype(examples.x, others.x.dtype), examples.y)
-
-
 def _joined(examples: Examples, moved: Moved, mode: str) -> Examples:
     """Return examples with the moved ones in place of theirs, or after all of them."""
-    after = _like(Examples(moved.x, examples.y[moved.rows]), examples)
+    after = like(Examples(moved.x, examples.y[moved.rows]), examples)
     if mode == "append":
         return concatenate(examples, after)
     x = examples.x.copy()

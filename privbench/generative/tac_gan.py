@@ -170,10 +170,12 @@ def sample(
     from privbench.data import Examples
     from privbench.generative.pixels import from_canvas, load_arrays
     from privbench.inference import exact
-    from privbench.seeds import torch_generator
+    from privbench.seeds import seeded, torch_generator
 
     weights = {name: array for name, array in kept.items() if name != "seed"}
-    generator = load_arrays(networks(task, options, side)[0], weights, "generator.").to(device)
+    with seeded(0, "overwritten"):  # initialisers draw from torch's global generator
+        generator, _ = networks(task, options, side)
+    generator = load_arrays(generator, weights, "generator.").to(device)
     y = np.repeat(np.arange(len(counts)), counts)
     parts = []
     with torch.inference_mode(), exact(torch.device(device)):

@@ -9,7 +9,7 @@ import numpy as np
 from privbench.generative.pixels import GRID
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     import numpy.typing as npt
     from PIL.Image import Image
@@ -50,8 +50,7 @@ def draw(blocks: Mapping[str, Array], *, across: int = 3) -> Image:
 def _tile(array: Array) -> Array:
     """Return (classes, columns, h, w, c) as one RGB image, with gaps, enlarged where the images are small."""
     factor = max(1, -(-SIDE // max(array.shape[2:4])))
-    images: Sequence[Any] = (
-        np.repeat(array, 3 // array.shape[-1], axis=-1).repeat(factor, axis=2).repeat(factor, axis=3)
-    )
-    padded = np.pad(images, ((0, 0), (0, 0), (0, GAP), (0, GAP), (0, 0)), constant_values=PAPER)
+    colour = np.repeat(array, 3 // array.shape[-1], axis=-1)
+    large = colour.repeat(factor, axis=2).repeat(factor, axis=3)
+    padded = np.pad(large, ((0, 0), (0, 0), (0, GAP), (0, GAP), (0, 0)), constant_values=PAPER)
     return np.concatenate([np.concatenate(list(row), axis=1) for row in padded], axis=0)

@@ -33,7 +33,8 @@ HEADINGS = {
 RANKED_ONLY = ("rank", "train-accuracy", "test-accuracy", "cost")
 CELLS_ONLY = ("oracle-balanced-accuracy",)
 BARELY, BARELY_NOTE = "~", "~: fewer than 10 false positives are allowed here; take the number as a hint."
-NA, NA_NOTE = "n/a", "n/a: too few examples or models to support a number, or the attack does not apply; the record says which."
+NA = "n/a"
+NA_NOTE = "n/a: too few examples or models to support a number, or the attack does not apply; the record says which."
 _LATEX = {
     **{char: "\\" + char for char in "#%&_${}"},
     "\\": r"\textbackslash{}",

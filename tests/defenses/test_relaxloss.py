@@ -51,11 +51,15 @@ def slowly(logits, labels, *, relaxed, alpha, upper, variant):
 @pytest.mark.parametrize("alpha", [0.5, HIGH])
 @pytest.mark.parametrize("relaxed", [False, True])
 @pytest.mark.parametrize("seed", [0, 1])
-def test_equals_an_independent_reading(variant, upper, alpha, relaxed, seed):
+def test_equals_an_independent_reading_whether_it_looks_or_not(variant, upper, alpha, relaxed, seed):
     logits, labels = batch(seed=seed)
     settings = {"relaxed": relaxed, "alpha": alpha, "upper": upper, "variant": variant}
     want = slowly(logits.detach().numpy(), labels.numpy(), **settings)
-    assert relax_loss(logits, labels, **settings).item() == pytest.approx(want, rel=1e-9)
+    values = [relax_loss(logits, labels, **settings, look=look) for look in (None, True, False)]
+    assert [value.item() for value in values] == [pytest.approx(want, rel=1e-9)] * 3
+    first, *others = (gradient(value, logits) for value in values)
+    for other in others:
+        torch.testing.assert_close(other, first)
 
 
 @pytest.mark.parametrize(
