@@ -1,0 +1,190 @@
+"""The conditional critic and generator of the DP-critic paper, for canvases of 8, 32 and 64 pixels (METHODS D6).
+
+The paper prints neither kernels nor channels; what it prints (a first map of 4096 numbers, three deconvolutions, a
+max-pool) fits 64 maps of 8x8 that grow to 64x64 and are pooled to 32. All canvases have that shape here: a first map
+of a quarter of the canvas, three doublings, one halving. The last deconvolution has no SELU, for tanh(SELU(.)) never
+falls below -0.95 and so could not paint black.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Module: TypeAlias = Any
+
+KERNEL, STRIDE, PADDING = 4, 2, 1
+"""Of what halves or doubles a map; a map of BOTTOM pixels keeps its side, under a kernel of 3 and a stride of 1."""
+BOTTOM = 2
+DENSE = 8
+"""Side of the largest canvas on which a convolution is one product with a matrix: on a CPU, five times as fast."""
+HALVINGS = 4
+DOUBLINGS = 3
+
+
+class NoisyClip(nn.Module):
+    """The "DP layer": a / max(||a|| / clip, 1) + N(0, sigma^2 I), per example; without noise in eval mode.
+
+    With sigma = 0 and clip = inf it hands on its input, bit for bit.
+    """
+
+    def __init__(self, sigma: float, clip: float) -> None:
+        super().__init__()
+        self.sigma, self.clip = sigma, clip
+
+    def forward(self, code: Tensor, noise: Tensor | None = None) -> Tensor:
+        """Map (batch, d) to the same shape; noise: (batch, d) standard normals, drawn for this pass alone."""
+        if not math.isinf(self.clip):
+            norm = torch.linalg.vector_norm(code, dim=1, keepdim=True)
+            code = code / (norm / self.clip).clamp(min=1)
+        return code + self.sigma * noise if self.training and self.sigma and noise is not None else code
+
+
+class Critic(nn.Module):
+    """Four convolutions with SELU, a linear layer that sees the label too, the noisy clip, a linear head.
+
+    No BatchNorm: the gradient penalty is per example. What the linear layer gives is multiplied by numbers of the
+    class. Without them, and without a clip, D(x, y) would be f(x) + g(y): as fake and real images have the same labels,
+    g would cancel from the loss, and the generator would learn nothing of what a label means.
+    """
+
+    def __init__(
+        self, side: int, channels: int, classes: int, *, width: int, code: int, sigma: float, clip: float
+    ) -> None:
+        super().__init__()
+        layers, dense = [], side <= DENSE
+        for position in range(HALVINGS):
+            wide = width if position else max(1, width // 2)
+            kernel, stride = (KERNEL, STRIDE) if side > BOTTOM else (KERNEL - 1, 1)
+            layers.append(_Convolution(channels, wide, side, kernel=kernel, stride=stride, dense=dense))
+            channels, side = wide, max(side // STRIDE, BOTTOM)
+        self.convolutions = nn.ModuleList(layers)
+        self.project = nn.Linear(channels * side**2 + classes, code)
+        self.scale = nn.Linear(classes, code, bias=False)
+        self.clip = NoisyClip(sigma, clip)
+        self.head = nn.Linear(code, 1)
+        _initialise(self.project, channels * side**2 + 1)  # one of the label's numbers is not zero
+        _initialise(self.head, code)
+        nn.init.normal_(self.scale.weight)
+
+    def code(self, images: Tensor, labels: Tensor, maps: list[Callable[[Tensor], Tensor]] | None = None) -> Tensor:
+        """Return (batch, d): what the noisy clip is given; `maps` as in `forward`."""
+        features = images
+        for convolve in maps or self.maps():
+            features = functional.selu(convolve(features))
+        code: Tensor = self.project(torch.cat([features.flatten(1), labels], dim=1)) * self.scale(labels)
+        return code
+
+    def forward(
+        self,
+        images: Tensor,
+        labels: Tensor,
+        noise: Tensor | None = None,
+        maps: list[Callable[[Tensor], Tensor]] | None = None,
+    ) -> Tensor:
+        """Map images (batch, channels, side, side) in [-1, 1] and one-hot labels (batch, classes) to (batch,).
+
+        noise: see `NoisyClip`; maps: what `maps()` gave, where several passes share it.
+        """
+        value: Tensor = self.head(self.clip(self.code(images, labels, maps), noise))
+        return value[:, 0]
+
+    def maps(self) -> list[Callable[[Tensor], Tensor]]:
+        """Return the convolutions as functions; on small canvases their matrices are made here, once for all passes."""
+        return [each.map() for each in self.convolutions]
+
+
+class Generator(nn.Module):
+    """A linear layer, three deconvolutions with SELU between them, a 2x2 max-pool, tanh."""
+
+    def __init__(self, side: int, channels: int, classes: int, width: int, latent: int) -> None:
+        super().__init__()
+        self.latent, self.classes = latent, classes
+        self.output = (channels, side * STRIDE, side * STRIDE)
+        start = side // STRIDE ** (DOUBLINGS - 1)
+        self.first = (width, start, start)
+        self.linear = nn.Linear(latent + classes, width * start**2)
+        _initialise(self.linear, latent + 1)  # one of the label's numbers is not zero
+        narrow = [width, max(1, width // 2), max(1, width // 4), channels]
+        self.deconvolutions = nn.ModuleList(
+            _Deconvolution(narrow[i], narrow[i + 1], start * STRIDE**i, dense=side <= DENSE) for i in range(DOUBLINGS)
+        )
+
+    def forward(self, z: Tensor, labels: Tensor) -> Tensor:
+        """Map normals (batch, latent) and one-hot labels (batch, classes) to images in [-1, 1]."""
+        maps = functional.selu(self.linear(torch.cat([z, labels], dim=1))).unflatten(1, self.first)
+        *inner, last = (each.map() for each in self.deconvolutions)
+        for deconvolve in inner:
+            maps = functional.selu(deconvolve(maps))
+        return functional.max_pool2d(last(maps).reshape(-1, *self.output), 2).tanh()
+
+
+class _Convolution(nn.Conv2d):
+    """A convolution of square maps that can be had as a matrix."""
+
+    taps: Tensor
+
+    def __init__(self, channels: int, out: int, side: int, *, kernel: int, stride: int, dense: bool) -> None:
+        super().__init__(channels, out, kernel, stride, PADDING)
+        _initialise(self, channels * kernel**2)
+        self.dense = dense
+        if dense:
+            self.register_buffer("taps", _taps(side, kernel, stride), persistent=False)
+
+    def map(self) -> Callable[[Tensor], Tensor]:
+        """Return the function from maps to maps, or, where dense, from maps to flattened maps."""
+        if not self.dense:
+            forward: Callable[[Tensor], Tensor] = self.forward
+            return forward
+        _, pixels, outer = self.taps.shape
+        matrix = (self.weight.flatten(2) @ self.taps.flatten(1)).unflatten(2, (pixels, outer))
+        matrix = matrix.permute(1, 2, 0, 3).reshape(self.in_channels * pixels, self.out_channels * outer)
+        return _affine(matrix, self.bias.repeat_interleave(outer))
+
+
+class _Deconvolution(nn.ConvTranspose2d):
+    """A transposed convolution that doubles the side of square maps and can be had as a matrix."""
+
+    taps: Tensor
+
+    def __init__(self, channels: int, out: int, side: int, *, dense: bool) -> None:
+        super().__init__(channels, out, KERNEL, STRIDE, PADDING)
+        _initialise(self, channels * (KERNEL // STRIDE) ** 2)  # of the taps, that many meet in a pixel
+        self.dense = dense
+        if dense:
+            self.register_buffer("taps", _taps(side * STRIDE, KERNEL, STRIDE).mT.contiguous(), persistent=False)
+
+    def map(self) -> Callable[[Tensor], Tensor]:
+        """Return the function from maps to maps, or, where dense, from maps to flattened maps."""
+        if not self.dense:
+            forward: Callable[[Tensor], Tensor] = self.forward
+            return forward
+        _, pixels, outer = self.taps.shape
+        matrix = (self.weight.flatten(2) @ self.taps.flatten(1)).unflatten(2, (pixels, outer))
+        matrix = matrix.permute(0, 2, 1, 3).reshape(self.in_channels * pixels, self.out_channels * outer)
+        return _affine(matrix, self.bias.repeat_interleave(outer))
+
+
+def _affine(matrix: Tensor, bias: Tensor) -> Callable[[Tensor], Tensor]:
+    return lambda maps: torch.addmm(bias, maps.flatten(1), matrix)
+
+
+def _taps(side: int, kernel: int, stride: int) -> Tensor:
+    """Return (kernel^2, side^2, out^2): 1 where an output pixel reads an input pixel through that weight, else 0."""
+    out = (side + 2 * PADDING - kernel) // stride + 1
+    tap, pixel, at = torch.arange(kernel), torch.arange(side), torch.arange(out)
+    reads = (at * stride + tap[:, None, None] - PADDING == pixel[:, None]).float()
+    return torch.einsum("upr,vqs->uvpqrs", reads, reads).reshape(kernel**2, side**2, out**2)
+
+
+def _initialise(layer: Module, fan_in: int) -> None:
+    """Keep the variance of what goes through SELU (Klambauer et al. 2017); torch's default makes it fade."""
+    nn.init.normal_(layer.weight, std=fan_in**-0.5)
+    nn.init.zeros_(layer.bias)
