@@ -24,10 +24,13 @@ def register_tasks() -> Sequence[type[Task]]:
 def register_defenses() -> Sequence[type[Defense]]:
     """Return undefended training, and the defenses."""
     from privbench.defenses.ce import CrossEntropy
+    from privbench.defenses.dp_critic import DPCritic
+    from privbench.defenses.fake_data import FakeData
     from privbench.defenses.relaxloss import RelaxLoss
     from privbench.defenses.selena import Selena
+    from privbench.defenses.transform import Transform
 
-    return [CrossEntropy, RelaxLoss, Selena]
+    return [CrossEntropy, RelaxLoss, Selena, FakeData, Transform, DPCritic]
 
 
 @hookimpl

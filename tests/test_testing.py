@@ -27,7 +27,16 @@ def test_the_builtin_attacks_keep_their_contract(check):
     check()
 
 
-@parametrize_with_checks(["ce", "defense:relaxloss:alpha=0.5"])
+QUICK = [
+    "ce",
+    "defense:relaxloss:alpha=0.5",
+    "defense:fake-data:gan_steps=3",
+    "defense:transform:gan_steps=3,cycle_steps=3,valuation_models=2",
+    "defense:dp-critic:gan_steps=3",
+]
+
+
+@parametrize_with_checks(QUICK)
 def test_the_builtin_defenses_keep_their_contract(check):
     check()
 
