@@ -12,6 +12,8 @@ from privbench.generative.tac_gan import TacGanOptions
 if TYPE_CHECKING:
     from privbench.api import Blueprint, Context, Examples
 
+GENERATOR_COST = 7.0
+
 
 @component
 class FakeData(TrainsOnBoth, TacGanOptions):  # options are listed in reverse order
@@ -51,6 +53,11 @@ class FakeData(TrainsOnBoth, TacGanOptions):  # options are listed in reverse or
             quality(members, synthetic),
             {GRID + "generated": grid(synthetic, task.classes)},
         )
+
+    @property
+    def relative_cost(self) -> float:
+        """Trainings of the model of `digits` that the generator takes, and more to train on."""
+        return GENERATOR_COST + self.ratio
 
     @property
     def trains_on_members(self) -> bool:

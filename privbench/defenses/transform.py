@@ -23,7 +23,7 @@ Array: TypeAlias = npt.NDArray[Any]
 
 GENERATED, VALUED = 0.35, 0.8
 """Where the progress bar stands after each part, as measured on `digits`."""
-GENERATORS_COST = 6.0
+GENERATORS_COST = 10.0
 """Trainings of the model of `digits` that the TAC-GAN and the CycleGAN take."""
 
 
@@ -38,8 +38,8 @@ class Transform(TrainsOnBoth, CycleGanOptions, ValuationOptions, TacGanOptions):
 
     Differs from the paper: the CycleGAN is LSGAN's, for the paper's eq. 2 is a misprint; examples are ranked by their
     distance above the threshold, for a member far below it is safe, not risky (preset=seed_s0: distance either way);
-    the valuing models learn from real and generated examples with as many steps as the task takes on the real ones
-    alone; batches of both domains hold the same classes, or digits turn into those that the other domain has more of;
+    the valuing models learn from real and generated examples with half the steps that the task takes on the real ones
+    alone, which on `digits` ranks them alike; batches of both domains hold the same classes, or digits turn into those that the other domain has more of;
     unless cycle_skip=false, its generators add to their input, for few steps do not teach them to copy.
     Votes, quantile and weights are unstated there. Where no example is safe, or none risky, nothing is moved
     (fact `cycle_trained` = 0). preset=paper has the sizes of the GANs' authors.
@@ -51,6 +51,7 @@ class Transform(TrainsOnBoth, CycleGanOptions, ValuationOptions, TacGanOptions):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "paper": {
             **TacGanOptions.presets["paper"],
+            "valuation_steps": 1.0,
             "cycle_skip": False,
             "cycle_width": 64,
             "cycle_batch": 16,
@@ -66,7 +67,7 @@ class Transform(TrainsOnBoth, CycleGanOptions, ValuationOptions, TacGanOptions):
     @property
     def relative_cost(self) -> float:
         """Trainings of the task's model that this takes: the ensemble, the generators, and more to train on."""
-        return self.valuation_models + GENERATORS_COST + self.ratio
+        return self.valuation_models * self.valuation_steps + GENERATORS_COST + self.ratio
 
     def prepare(self, task: Blueprint, members: Examples, ctx: Context) -> Prepared:
         """Generate, value and move; return what to train on, and publish the generated examples as they were moved.

@@ -42,6 +42,9 @@ class ValuationOptions:
 
     valuation: Literal["relaxloss", "ce"] = option("relaxloss", "loss of the valuing models")
     valuation_models: int = option(5, "valuing models, each with seeds of its own", ge=1)
+    valuation_steps: float = option(
+        0.5, "steps of a valuing model, as a share of those that the task's recipe takes on the members", gt=0
+    )
     alpha: float = option(RelaxLoss().alpha, "with relaxloss: level at which the valuing models' loss is held", ge=0)
     valued: Literal["union", "real_only"] = option(
         "union", "what the valuing models are trained on; with real_only, generated examples are scored as non-members"
@@ -73,25 +76,25 @@ def distances(
     """Return u (models, real + fake) float64: how far each model's signal lies above its threshold, members first.
 
     The signal is minus the modified entropy; the threshold is the one of the best balanced accuracy between what the
-    model was trained on and the reference examples. Every model takes about as many steps as the task's recipe takes
-    on the members alone, with the recipe's whole schedule: fewer epochs of more examples.
+    model was trained on and the reference examples. Every model takes `valuation_steps` times as many steps as the
+    task's recipe takes on the members alone, with the recipe's whole schedule: fewer epochs of more examples.
     Raises DataError without reference examples, Diverged.
     """
     if ctx.reference is None or not len(ctx.reference):
         raise DataError("Valuing examples takes reference examples, but this task has none.")
     union = concatenate(members, fakes)
     trained = len(union) if options.valued == "union" else len(members)
-    shaping = {
+    shaping: dict[str, Any] = {
         "loss": options.valuation,
         "alpha": options.alpha if options.valuation == "relaxloss" else None,
         "models": options.valuation_models,
         "threshold": options.threshold,
         "trained": trained,
-        "steps_of": len(members),
+        "epochs": len(members) / trained * options.valuation_steps,
     }
 
     def make(inner: Context) -> dict[str, Array]:
-        recipe, count = scaled(task.recipe, len(members) / trained), options.valuation_models
+        recipe, count = scaled(task.recipe, shaping["epochs"]), options.valuation_models
         stages = [inner.stage("model", model, (model / count, (model + 1) / count)) for model in range(count)]
         return {"u": np.stack([_value(task, union, stage, options, trained, recipe=recipe) for stage in stages])}
 

@@ -163,8 +163,13 @@ def test_real_only_never_trains_on_generated_examples(toy, monkeypatch):
 
     monkeypatch.setattr(training, "train", watched)
     for valued in ("union", "real_only"):
-        valuation.distances(task, members, fakes, ctx, ValuationOptions(valuation_models=1, valued=valued))
+        valuation.distances(
+            task, members, fakes, ctx, ValuationOptions(valuation_models=1, valued=valued, valuation_steps=1.0)
+        )
     assert trained == [(48, 2), (24, 4)]  # as many steps
+    half = ValuationOptions(valuation_models=1, valued="real_only", valuation_steps=0.5)
+    valuation.distances(task, members, fakes, ctx, half)
+    assert trained[2:] == [(24, 2)]
 
 
 def test_only_the_reference_sets_thresholds_and_there_must_be_one(toy):
