@@ -39,10 +39,10 @@ class Transform(TrainsOnBoth, CycleGanOptions, ValuationOptions, TacGanOptions):
     Differs from the paper: the CycleGAN is LSGAN's, for the paper's eq. 2 is a misprint; examples are ranked by their
     distance above the threshold, for a member far below it is safe, not risky (preset=seed_s0: distance either way);
     the valuing models learn from real and generated examples with half the steps that the task takes on the real ones
-    alone, which on `digits` ranks them alike; batches of both domains hold the same classes, or digits turn into those that the other domain has more of;
-    unless cycle_skip=false, its generators add to their input, for few steps do not teach them to copy.
-    Votes, quantile and weights are unstated there. Where no example is safe, or none risky, nothing is moved
-    (fact `cycle_trained` = 0). preset=paper has the sizes of the GANs' authors.
+    alone, which on `digits` ranks them alike; batches of both domains hold the same classes, or digits turn into those
+    that the other domain has more of; unless cycle_skip=false, the generators add to their input, for few steps do not
+    teach them to copy. Votes, quantile and weights are unstated there. Where no example is safe, or none risky, nothing
+    is moved (fact `cycle_trained` = 0). preset=paper has the sizes of the GANs' authors.
     """
 
     name: ClassVar[str] = "transform"

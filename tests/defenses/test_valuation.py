@@ -189,7 +189,8 @@ def test_only_the_reference_sets_thresholds_and_there_must_be_one(toy):
 
 
 @pytest.mark.parametrize(
-    "options", [{"valuation": "ce"}, {"alpha": 3.0}, {"threshold": "class"}, {"valued": "real_only"}]
+    "options",
+    [{"valuation": "ce"}, {"alpha": 3.0}, {"threshold": "class"}, {"valued": "real_only"}, {"valuation_steps": 2.0}],
 )
 def test_options_change_what_is_found_and_where_it_is_kept(toy, options):
     task, members, fakes, ctx = toy
@@ -200,7 +201,8 @@ def test_options_change_what_is_found_and_where_it_is_kept(toy, options):
         return make(inner)
 
     ctx = dataclasses.replace(ctx, keep=keep)
-    pair = [ValuationOptions(valuation_models=1), ValuationOptions(valuation_models=1, **options)]
+    base = ValuationOptions(valuation_models=1, valuation_steps=1.0)
+    pair = [base, dataclasses.replace(base, **options)]
     found = [valuation.distances(task, members, fakes, ctx, each) for each in pair]
     assert not np.array_equal(*found)
     assert [key[0] for key in keys] == ["valuation"] * 2
