@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,8 +31,8 @@ SLOPE = 0.2
 class Reflected(nn.Module):
     """A convolution of the input padded by reflection, edge not repeated.
 
-    The padding is put together from slices, for the backward pass of nn.ReflectionPad2d on a GPU adds in
-    no fixed order.
+    On a GPU the padding is put together from slices, for there the backward pass of nn.ReflectionPad2d adds in no
+    fixed order; elsewhere that is a tenth faster.
     """
 
     def __init__(self, inputs: int, outputs: int, kernel: int) -> None:
@@ -41,13 +42,19 @@ class Reflected(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, inputs, height, width) -> (n, outputs, height, width)."""
-        for dim in (2, 3):
-            size = x.shape[dim]
-            before = x.narrow(dim, 1, self.pad).flip(dim)
-            after = x.narrow(dim, size - 1 - self.pad, self.pad).flip(dim)
-            x = torch.cat([before, x, after], dim=dim)
-        out: Tensor = self.convolution(x)
+        padded = sliced(x, self.pad) if x.is_cuda else functional.pad(x, (self.pad,) * 4, mode="reflect")
+        out: Tensor = self.convolution(padded)
         return out
+
+
+def sliced(x: Tensor, pad: int) -> Tensor:
+    """Return images padded by reflection, from slices."""
+    for dim in (2, 3):
+        size = x.shape[dim]
+        before = x.narrow(dim, 1, pad).flip(dim)
+        after = x.narrow(dim, size - 1 - pad, pad).flip(dim)
+        x = torch.cat([before, x, after], dim=dim)
+    return x
 
 
 class Residual(nn.Module):

@@ -13,7 +13,7 @@ from privbench.data import Examples
 from privbench.errors import BadOption, Diverged
 from privbench.generative import cycle_gan as c
 from privbench.generative.cycle_game import Game, Pool, step
-from privbench.generative.cycle_gan_nets import Clamp, Reflected, discriminator, generator
+from privbench.generative.cycle_gan_nets import Clamp, Reflected, discriminator, generator, sliced
 from privbench.generative.cycle_gan_options import CURVE, R2S, S2R, CycleGanOptions
 from privbench.recipe import Recipe
 
@@ -71,7 +71,9 @@ def test_generators_of_32_pixels_have_the_authors_layers():
 def test_reflection_is_torchs(kernel):
     x = torch.randn(2, 3, 8, 9, requires_grad=True)
     layer = Reflected(3, 4, kernel)
-    want = layer.convolution(nn.functional.pad(x, (kernel // 2,) * 4, mode="reflect"))
+    padded = nn.functional.pad(x, (kernel // 2,) * 4, mode="reflect")
+    assert torch.equal(sliced(x, kernel // 2), padded)
+    want = layer.convolution(padded)
     assert torch.equal(layer(x), want)
     gradients = [torch.autograd.grad(out.square().sum(), x)[0] for out in (layer(x), want)]
     torch.testing.assert_close(*gradients)
