@@ -25,6 +25,7 @@ from click.testing import CliRunner
 
 from privbench import hookspecs, leaderboard
 from privbench.cli import COMMANDS, main
+from privbench.defenses.chain import Chain
 from privbench.plugins import KINDS, catalogue
 from privbench.recipe import Recipe
 from privbench.record import Record
@@ -84,7 +85,7 @@ def desk(tmp_path, monkeypatch, inline, trained):
 
 def _smaller(component):
     """The same task or defense, with as little to do as it allows."""
-    if hasattr(component, "parts"):
+    if isinstance(component, Chain):
         return dataclasses.replace(component, parts=tuple(map(_smaller, component.parts)))
     least = {"epochs": 1, "limit": 200 if component.name == "digits" else None}
     least |= {"gan_steps": 3, "cycle_steps": 3, "valuation_models": 2, "models": 3, "held_out": 1}
