@@ -23,8 +23,9 @@ PAPER, INK = 255, 0
 
 
 def grids(notes: Mapping[str, Array]) -> dict[str, Array]:
-    """Return the pictures among a release's notes, by title."""
-    return {name.removeprefix(GRID): array for name, array in notes.items() if name.startswith(GRID)}
+    """Return the pictures among a release's notes, by title; what was before stands before what came after."""
+    found = {name.removeprefix(GRID): array for name, array in notes.items() if name.startswith(GRID)}
+    return dict(sorted(found.items(), key=lambda item: item[0].replace(" before", " 0").replace(" after", " 1")))
 
 
 def draw(blocks: Mapping[str, Array], *, across: int = 3) -> Image:

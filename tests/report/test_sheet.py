@@ -28,5 +28,6 @@ def test_blocks_wrap_and_differ_in_size():
 
 
 def test_pictures_are_found_among_the_notes():
-    notes = {"grid/generated": np.zeros((1, 1, 8, 8, 1), np.uint8), "levels": np.zeros(3)}
-    assert list(sheet.grids(notes)) == ["generated"]
+    titles = ["real after", "generated", "real before"]
+    notes = {"levels": np.zeros(3), **{f"grid/{title}": np.zeros((1, 1, 8, 8, 1), np.uint8) for title in titles}}
+    assert list(sheet.grids(notes)) == ["generated", "real before", "real after"]
