@@ -166,12 +166,12 @@ def _filter(
     limit = None if older_than is None else _now() - older_than
 
     def chosen(artifact: Artifact) -> bool:
-        task, defense, kind = _row(artifact)
+        task, defense, _ = _row(artifact)
         return (
             (limit is None or artifact.created < limit)
             and (not tasks or any(_named(task, text) for text in tasks))
             and (not defenses or any(_named(defense, text) for text in defenses))
-            and (not kinds or kind in kinds)
+            and (not kinds or artifact.kind in kinds)
         )
 
     return chosen
@@ -200,7 +200,9 @@ def _open(root: Path | None) -> Store | None:
 
 
 def _row(artifact: Artifact) -> Row:
-    return Row(_spec(artifact, "task"), _spec(artifact, "defense"), artifact.kind)
+    name = _spec(artifact, "name")  # of inner work, which may belong to several defenses
+    kind = artifact.kind if name == "-" else f"{artifact.kind} {name}"
+    return Row(_spec(artifact, "task"), _spec(artifact, "defense"), kind)
 
 
 def _order(artifact: Artifact) -> tuple[str, str, str, int]:

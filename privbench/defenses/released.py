@@ -42,7 +42,8 @@ class ReleasedShadows:
     @property
     def cache_key(self) -> dict[str, Any]:
         """What shapes a shadow: the release whose examples it takes, and with that the defense's options and source."""
-        return {"released": artifact_key("model", self.population.manifest(self.target))}
+        released = artifact_key("model", self.population.manifest(self.target))
+        return {"released": released, "spec": self.spec_text}
 
     @property
     def relative_cost(self) -> float:

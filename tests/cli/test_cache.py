@@ -45,7 +45,7 @@ def left(store):
 def test_list_sums_up(store):
     shown = rows(run("list"))
     assert [row[:4] for row in shown[1:5]] == [
-        ("-", "-", "kept", "1"),
+        ("-", "-", "kept gan", "1"),
         ("digits", "relaxloss:alpha=2", "answers", "1"),
         ("digits", "relaxloss:alpha=2", "model", "2"),
         ("digits:limit=100", "ce", "model", "1"),
