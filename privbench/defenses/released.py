@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 class ReleasedShadows:
     """A defense whose generator is replaced by the synthetic examples that one release of it published.
 
-    It is cheaper than the adaptive attacker's (no GAN per shadow), and weaker in theory: the target's synthetic
-    examples bring what the target was trained on into shadows that were not, which biases LiRA down (METHODS A7).
+    He trains no GAN per shadow, but a population of shadows per target. What he sees is biased: the target's synthetic
+    examples bring what the target was trained on into shadows that were not (METHODS A7). It is also sharper: his
+    shadows share the target's synthetic examples, where adaptive ones differ from it by GANs of their own. On `digits`
+    that won (see `leaderboards/`), so neither attacker stands in for the other.
     """
 
     population: Population
