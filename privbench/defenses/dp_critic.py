@@ -125,10 +125,6 @@ class DPCritic:
 
     def _labels(self, task: Blueprint, members: Examples) -> Any:
         """Return the labels to generate, class by class: ratio times as many as members, (n,) int64."""
-        from privbench.errors import BadOption
-        from privbench.generative.tac_gan import per_class
+        from privbench.generative.tac_gan import quantities
 
-        counts = per_class(members.y, task.classes, self.ratio)
-        if not counts.sum():
-            raise BadOption(f"{self.name!r}: ratio={self.ratio:g} of {len(members)} examples is none.")
-        return np.repeat(np.arange(task.classes, dtype=np.int64), counts)
+        return np.repeat(np.arange(task.classes, dtype=np.int64), quantities(task, members, self.ratio, self.name))

@@ -86,7 +86,7 @@ class Transform(TrainsOnBoth, CycleGanOptions, ValuationOptions, TacGanOptions):
         self.check_augment(task)
         generated = fakes(task, members, ctx, self, self.name, share=(0.0, GENERATED))
         union = concatenate(members, like(generated, members))
-        joined = union[np.arange(len(members), len(union))]
+        joined = union[len(members) :]
         u = valuation.distances(task, members, joined, ctx, self, share=(GENERATED, VALUED))
         places = valuation.ranks(u, self.distance)
         levels = valuation.levels(places, self.quantile, self.votes)

@@ -91,11 +91,7 @@ def fakes(
     """
     from privbench.generative.pixels import canvas
 
-    side, counts = canvas(task, name), per_class(members.y, task.classes, options.ratio)
-    if not counts.sum():
-        from privbench.errors import BadOption
-
-        raise BadOption(f"{name!r}: ratio={options.ratio:g} of {len(members)} examples is none.")
+    side, counts = canvas(task, name), quantities(task, members, options.ratio, name)
 
     def make(inner: Context) -> dict[str, Array]:
         return train(task, members, inner, options, side)
@@ -105,6 +101,16 @@ def fakes(
     key = {**shaping, "classes": task.classes}
     kept = ctx.kept("tac-gan", members, key, make, model_free=True, share=share)
     return sample(task, kept, counts, options, side, device=ctx.device)
+
+
+def quantities(task: Blueprint, members: Examples, ratio: float, name: str) -> Array:
+    """Return how many examples to generate of each class (classes,). Raises BadOption where that is none at all."""
+    counts = per_class(members.y, task.classes, ratio)
+    if not counts.sum():
+        from privbench.errors import BadOption
+
+        raise BadOption(f"{name!r}: ratio={ratio:g} of {len(members)} examples is none.")
+    return counts
 
 
 def per_class(y: Array, classes: int, ratio: float) -> Array:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING
 
 import torch
 from torch.nn import functional
@@ -12,8 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from privbench.generative.big_gan import Heads
-
-Variant: TypeAlias = Literal["tac-gan", "ac-gan"]
+    from privbench.generative.tac_gan import Variant
 
 
 @dataclass(frozen=True)

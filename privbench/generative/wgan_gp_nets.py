@@ -140,13 +140,8 @@ class _Convolution(nn.Conv2d):
 
     def map(self) -> Callable[[Tensor], Tensor]:
         """Return the function from maps to maps, or, where dense, from maps to flattened maps."""
-        if not self.dense:
-            forward: Callable[[Tensor], Tensor] = self.forward
-            return forward
-        _, pixels, outer = self.taps.shape
-        matrix = (self.weight.flatten(2) @ self.taps.flatten(1)).unflatten(2, (pixels, outer))
-        matrix = matrix.permute(1, 2, 0, 3).reshape(self.in_channels * pixels, self.out_channels * outer)
-        return _affine(matrix, self.bias.repeat_interleave(outer))
+        forward: Callable[[Tensor], Tensor] = self.forward
+        return _product(self, (1, 2, 0, 3)) if self.dense else forward
 
 
 class _Deconvolution(nn.ConvTranspose2d):
@@ -163,16 +158,20 @@ class _Deconvolution(nn.ConvTranspose2d):
 
     def map(self) -> Callable[[Tensor], Tensor]:
         """Return the function from maps to maps, or, where dense, from maps to flattened maps."""
-        if not self.dense:
-            forward: Callable[[Tensor], Tensor] = self.forward
-            return forward
-        _, pixels, outer = self.taps.shape
-        matrix = (self.weight.flatten(2) @ self.taps.flatten(1)).unflatten(2, (pixels, outer))
-        matrix = matrix.permute(0, 2, 1, 3).reshape(self.in_channels * pixels, self.out_channels * outer)
-        return _affine(matrix, self.bias.repeat_interleave(outer))
+        forward: Callable[[Tensor], Tensor] = self.forward
+        return _product(self, (0, 2, 1, 3)) if self.dense else forward
 
 
-def _affine(matrix: Tensor, bias: Tensor) -> Callable[[Tensor], Tensor]:
+def _product(layer: _Convolution | _Deconvolution, order: tuple[int, ...]) -> Callable[[Tensor], Tensor]:
+    """Return a layer as one product with a matrix.
+
+    order: puts (two of the weight's channels, pixels, output pixels) as input channels, pixels, output channels, output
+    pixels.
+    """
+    _, pixels, outer = layer.taps.shape
+    matrix = (layer.weight.flatten(2) @ layer.taps.flatten(1)).unflatten(2, (pixels, outer))
+    matrix = matrix.permute(order).reshape(layer.in_channels * pixels, layer.out_channels * outer)
+    bias = layer.bias.repeat_interleave(outer)
     return lambda maps: torch.addmm(bias, maps.flatten(1), matrix)
 
 
