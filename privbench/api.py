@@ -18,10 +18,11 @@ from privbench.options import component, option
 from privbench.recipe import Recipe
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from torch import nn
 
+    from privbench.intervals import Estimate
     from privbench.population import Population
 
 __all__ = [
@@ -141,8 +142,8 @@ class Defense(Protocol):
 class Needs:
     """A threat model: what an attack must be given. The harness gives that and nothing else (DESIGN rule 4)."""
 
-    answers: Literal["logits", "labels"] = "logits"
-    """What the target answers to queries."""
+    answers: Literal["logits", "labels", "none"] = "logits"
+    """What the target answers to queries; none for an attack on published examples, which asks no model."""
     queries: int | Literal["task"] = 1
     """Aligned queries per example: 1 (as is), 2 (mirrored), 18 and 162 (shifted too); or as the task augments."""
     shadows: Literal["none", "adaptive", "undefended", "released"] = "none"
@@ -159,7 +160,8 @@ class Needs:
     model: bool = False
     """White box: the released model itself."""
     synthetic: bool = False
-    """The synthetic examples that the defense publishes."""
+    """The synthetic examples that the defense publishes; with shadows, theirs too. A cell whose releases publish none
+    is n/a."""
 
 
 class MembershipAttack(Protocol):
@@ -185,9 +187,15 @@ class MembershipAttack(Protocol):
         """Return (examples,) finite floats."""
         ...
 
+    # An attack whose paper has a number of its own that takes the truth may have `findings` as well:
+    #
+    #   def findings(self, evidence, scores, member) -> Mapping[str, float]
+    #
+    # of one target, given its (examples,) scores and membership; the record has each number's mean over targets.
+
 
 class ReconstructionAttack(Protocol):
-    """Evidence -> images that look like the training data of the given classes."""
+    """Evidence -> images that look like the training data of the given classes (`Evidence.input_shape`)."""
 
     name: ClassVar[str]
 
@@ -206,17 +214,32 @@ Attack: TypeAlias = MembershipAttack | ReconstructionAttack
 
 @dataclass(frozen=True)
 class Measurement:
-    """What an audit found: named values with intervals, and arrays for figures."""
+    """What an audit found."""
 
-    values: Mapping[str, Any]
+    values: Mapping[str, Estimate | float | int | str | None]
+    """Named numbers, with intervals where there are any; None where the data cannot support one."""
+    tables: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    """Small tables for people, by title: rows of column -> number or text."""
     arrays: Mapping[str, Array] = field(default_factory=dict)
+    """What figures are drawn from; kept beside the record."""
+    notes: Sequence[str] = ()
+    """What must be said beside the numbers, a sentence each: how not to read them, what was left out and why."""
 
 
 class Audit(Protocol):
-    """A measurement of a whole population that is no attack."""
+    """A measurement of a population that is no attack.
+
+    What else it may have:
+
+        def compared(self, population) -> Sequence[Population]      further populations that are made before it measures
+    """
 
     name: ClassVar[str]
 
-    def measure(self, population: Population) -> Measurement:
-        """Return named values with intervals, and arrays for figures."""
+    def measure(self, population: Population, ctx: Context) -> Measurement:
+        """Return what was found. Every release of the population is made, and has answered one query per example.
+
+        `ctx` lends a device, seeds, progress, the reference and validation examples, and `kept` for what the audit
+        trains. An audit that does not apply raises CellFailed, saying why.
+        """
         ...

@@ -53,6 +53,7 @@ class Answered:
     @property
     def predictions(self) -> Array:
         """(n, q) int64: the target's labels, all that a label-only attack gets of it."""
+        self._require(answers="labels")
         return np.asarray(self._target.logits.argmax(axis=-1))
 
     def signals(self, function: Signal) -> Array:
@@ -72,8 +73,9 @@ class Answered:
         return np.stack([shadow.signal(function) for shadow in self._shadows])
 
     def _require(self, *, answers: str | None = None, shadows: bool = False) -> None:
-        if answers == "logits" and self._needs.answers != "logits":
-            raise UndeclaredEvidence("This attack declares Needs(answers='labels'), so it sees labels, no logits.")
+        if answers is not None and self._needs.answers not in ("logits", answers):
+            seen = {"labels": "labels, no logits", "none": "no answers of a model"}[self._needs.answers]
+            raise UndeclaredEvidence(f"This attack declares Needs(answers={self._needs.answers!r}), so it sees {seen}.")
         if shadows and self._needs.shadows == "none":
             raise UndeclaredEvidence("This attack does not declare Needs(shadows='adaptive').")
 
@@ -98,10 +100,14 @@ class Evidence(Answered):
         query: Callable[[int | None, Array], Array] | None = None,
         model: Callable[[], nn.Module] | None = None,
         synthetic: Examples | None = None,
+        shadow_synthetic: Callable[[int], Examples | None] | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__(needs, labels, target, shadows, x=x if needs.examples else None)
         self.classes = classes
+        self.input_shape: tuple[int, ...] = () if x is None else tuple(x.shape[1:])
+        """Shape of one input as `Examples.x` has it: (height, width, channels) or (features,); it is public."""
+        self._shadow_synthetic = shadow_synthetic
         self._shadow_member, self._reference, self._query = shadow_member, reference, query
         self._model, self._synthetic, self._seed = model, synthetic, seed
 
@@ -122,6 +128,7 @@ class Evidence(Answered):
 
     def query(self, x: Array) -> Array:
         """Return the target's answers to inputs of the attacker's choice: (m, c) logits, or (m,) labels."""
+        self._require(answers="labels")
         return self._ask(None, x)
 
     def shadow_query(self, shadow: int, x: Array) -> Array:
@@ -142,6 +149,13 @@ class Evidence(Answered):
         if not self._needs.synthetic:
             raise UndeclaredEvidence("This attack does not declare Needs(synthetic=True).")
         return self._synthetic
+
+    def shadow_synthetic(self, shadow: int) -> Examples | None:
+        """Return the synthetic examples that one shadow publishes, if it publishes any."""
+        self._require(shadows=True)
+        if not self._needs.synthetic or self._shadow_synthetic is None:
+            raise UndeclaredEvidence("This attack does not declare Needs(synthetic=True).")
+        return self._shadow_synthetic(shadow)
 
     def rng(self, purpose: str = "attack") -> np.random.Generator:
         """Return a generator of the attack's own, seeded by run and target; use no other."""

@@ -54,6 +54,17 @@ def estimate(value: float, low: float, high: float, n: int, note: str = "") -> E
     return Estimate(value=value, low=low, high=high, n=int(n), note=note)
 
 
+def mean(values: Array) -> Estimate:
+    """Return the mean of (n,) independent numbers with Student's t interval; of a single one, the number alone."""
+    from scipy.special import stdtrit
+
+    n, value = len(values), float(values.mean())
+    if n < 2:  # noqa: PLR2004 - a spread takes two
+        return Estimate(value=rounded(value, 9), low=None, high=None, n=n, note="one observation: no interval")
+    half = float(stdtrit(n - 1, (1 + LEVEL) / 2) * values.std(ddof=1) / math.sqrt(n))
+    return estimate(value, value - half, value + half, n)
+
+
 def rounded(number: float, digits: int) -> float:
     """Return the number with so many significant digits."""
     return float(f"{number:.{digits}g}")

@@ -216,6 +216,7 @@ class Population:
             query=query,
             model=lambda: self.model(target),
             synthetic=self.synthetic(target) if needs.synthetic else None,
+            shadow_synthetic=lambda shadow: shadows.synthetic(indices[shadow]),
             seed=seeds.derive(self.seed, "evidence", target),
         )
 

@@ -22,14 +22,18 @@ from privbench.metrics import Metrics
 from privbench.store import atomic_write
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
 SCHEMA_VERSION = 1
+AUDIT_PREFIX = "audit-"
+"""How the names of the records of audits begin (privbench.audit)."""
 PER_EXAMPLE_LIMIT = 5000
 """Largest pool whose per-example results go into the record; of larger ones they are in the raw scores only."""
 
 NOT_REPRODUCED = {"cost", "environment", "created", "digest", "command"}
+LATER = {"findings"}
+"""Fields that came after the first records: they count in a digest only where they hold something."""
 
 
 class _Part(BaseModel):
@@ -105,6 +109,9 @@ class Record(_Part):
     status: Literal["ok", "failed", "n/a"] = Field(description="n/a: the attack does not apply to the defense")
     reason: str = ""
     metrics: Metrics | None = None
+    findings: dict[str, Estimate] = Field(
+        default_factory=dict, description="the attack's own numbers, mean over targets with its t interval"
+    )
     utility: Utility | None = None
     facts: dict[str, float] = Field(default_factory=dict, description="the releases' own numbers, averaged")
     per_example: PerExample | None = None
@@ -118,6 +125,7 @@ class Record(_Part):
     def compute_digest(self) -> str:
         """Return the SHA-256 of what the record's command reproduces bit for bit."""
         content = json.loads(self.model_dump_json(exclude=NOT_REPRODUCED))
+        content = {name: value for name, value in content.items() if value or name not in LATER}
         return hashlib.sha256(_canonical(content)).hexdigest()
 
     @property
@@ -138,27 +146,36 @@ def scores_sha256(scores: npt.NDArray[np.float64], member: npt.NDArray[np.bool_]
     return hashlib.sha256(content).hexdigest()
 
 
-def save(record: Record, out: Path, scores: npt.NDArray[Any] | None, member: npt.NDArray[Any] | None) -> Path:
-    """Write a record, and beside it `<record>.scores.npz` with `scores` and `member`; return the record's path."""
+def save(record: Record, out: Path, raw: Mapping[str, npt.NDArray[Any]] | None = None) -> Path:
+    """Write a record, and beside it `<record>.scores.npz` with its raw arrays; return the record's path."""
     path = record.path(out)
     path.parent.mkdir(parents=True, exist_ok=True)
-    if scores is not None and member is not None:
-        import io
-
-        buffer = io.BytesIO()
-        np.savez_compressed(buffer, scores=scores, member=member)
-        atomic_write(path.with_suffix(".scores.npz"), buffer.getvalue())
+    if raw:
+        save_arrays(path.with_suffix(".scores.npz"), raw)
     atomic_write(path, _readable(json.loads(record.model_dump_json())).encode())
     return path
 
 
+def save_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+    """Write arrays as a compressed .npz, at once or not at all."""
+    import io
+
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
+    atomic_write(path, buffer.getvalue())
+
+
 def load(paths: Iterable[Path]) -> list[Record]:
-    """Return the records in files and folders, sorted by path. Raises UsageError for a file that is no record."""
+    """Return the records in files and folders, sorted by path, without those of audits (`audit-*.json`).
+
+    Raises UsageError for a file that is no record.
+    """
     files: list[Path] = []
     for path in paths:
         if not path.exists():
             raise UsageError(f"No records at {path}: no such file or folder. `privbench run --out` writes them.")
-        files += sorted(path.rglob("*.json")) if path.is_dir() else [path]
+        found = sorted(path.rglob("*.json")) if path.is_dir() else [path]
+        files += [file for file in found if not (path.is_dir() and file.name.startswith(AUDIT_PREFIX))]
     return [_read(file) for file in files]
 
 

@@ -53,7 +53,7 @@ def _fit(population: Population, index: int, report: Report) -> tuple[Release, f
     examples = dataset.role("pool")[population.members(index)]
     seed = seeds.derive(population.seed, "release", index)
 
-    keeper = _Keeper(population)
+    keeper = Keeper(population)
     context = Context(
         seed=seed,
         device=population.device,
@@ -66,8 +66,8 @@ def _fit(population: Population, index: int, report: Report) -> tuple[Release, f
     return release, keeper.saved
 
 
-class _Keeper:
-    """Keeps inner work of one release in the store, and counts what it would have cost to do it again."""
+class Keeper:
+    """Keeps inner work of a release, or of an audit, in the store; counts what it would have cost to do it again."""
 
     def __init__(self, population: Population) -> None:
         self.population, self.saved = population, 0.0

@@ -169,9 +169,9 @@ def run(
     for cell in planned.cells:
         sources = (cell.population, cell.attacked, *cell.shadows)
         reason = next((failed[each] for each in sources if each in failed), None)
-        record, scores, member = score(cell, reason=reason, command=command)
+        record, raw = score(cell, reason=reason, command=command)
         if out is not None:
-            save(record, out, scores, member)
+            save(record, out, raw)
         if listener:
             listener.scored(record)
         yield record

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from privbench.data import Dataset
+    from privbench.evidence import Evidence
+    from privbench.intervals import Estimate
     from privbench.population import Population
 
     Array = npt.NDArray[Any]
@@ -55,18 +57,19 @@ class Cell:
         return range(self.targets or self.population.models)
 
 
-def score(
-    cell: Cell, *, reason: Exception | None = None, command: str = ""
-) -> tuple[Record, Array | None, Array | None]:
-    """Attack every target of a cell; return its record, and the raw scores and memberships (targets, examples).
+def score(cell: Cell, *, reason: Exception | None = None, command: str = "") -> tuple[Record, dict[str, Array]]:
+    """Attack every target of a cell; return its record, and its raw arrays.
 
-    With a reason, or when the attack fails, the record says so and there are no scores.
+    Those are `scores` and `member`, (targets, examples) both. With a reason, or when the attack fails or does not
+    apply, the record says so and there are none.
     """
     population, base = cell.population, _about(cell, command)
     if cell.inapplicable:
-        return _without_scores(base, "n/a", cell.inapplicable), None, None
+        return _without_scores(base, "n/a", cell.inapplicable), {}
     if reason is not None:
-        return _failed(base, reason), None, None
+        return _failed(base, reason), {}
+    if cell.attack.needs.synthetic and population.synthetic(0) is None:
+        return _without_scores(base, "n/a", f"{population.defense.name} publishes no synthetic examples"), {}
     member = np.stack([population.members(target) for target in cell.target_indices])
     utility, cost, facts = _utility(population, cell.queries), _cost(population), _facts(population)
     base = base.model_copy(update={"utility": utility, "cost": cost, "facts": facts})
@@ -74,28 +77,46 @@ def score(
         scores = np.stack([_scores(cell, target) for target in cell.target_indices])
         decisions, threshold = _decide(cell, scores)
         measured = metrics.evaluate(scores, member, decisions, seed=population.seed)
+        findings = _findings(cell, scores, member)
     except Exception as error:  # noqa: BLE001 - whatever an attack does wrong, the other cells go on
-        return _failed(base, error), None, None
+        return _failed(base, error), {}
     record = base.model_copy(
         update={
             "metrics": measured,
+            "findings": findings,
             "threshold": threshold,
             "per_example": _per_example(decisions, member),
             "scores_sha256": scores_sha256(scores, member),
         }
     )
-    return record.model_copy(update={"digest": record.compute_digest()}), scores, member
+    return record.model_copy(update={"digest": record.compute_digest()}), {"scores": scores, "member": member}
 
 
 def _scores(cell: Cell, target: int, *, calibrating_for: int | None = None) -> Array:
     """Return (examples,) scores of one target, or of a shadow posing as one while calibrating for a target."""
+    evidence = _evidence(cell, target, calibrating_for)
+    scores = np.asarray(cell.attack.score(evidence), dtype=np.float64)
+    metrics.check_scores(scores, (len(cell.population.dataset.pool),))
+    return scores
+
+
+def _evidence(cell: Cell, target: int, calibrating_for: int | None = None) -> Evidence:
     shadows = cell.shadows_of(target if calibrating_for is None else calibrating_for)
     source = cell.attacked if calibrating_for is None else shadows
     exclude = () if calibrating_for is None else (calibrating_for,)
-    evidence = source.evidence(target, cell.attack.needs, cell.queries, shadows, exclude)
-    scores = np.asarray(cell.attack.score(evidence), dtype=np.float64)
-    metrics.check_scores(scores, (len(source.dataset.pool),))
-    return scores
+    return source.evidence(target, cell.attack.needs, cell.queries, shadows, exclude)
+
+
+def _findings(cell: Cell, scores: Array, member: Array) -> dict[str, Estimate]:
+    """Return the attack's own numbers: the mean over targets, and what another target would change (Student's t)."""
+    find = getattr(cell.attack, "findings", None)
+    if find is None:
+        return {}
+    found: dict[str, list[float]] = {}
+    for row, target in enumerate(cell.target_indices):
+        for name, value in find(_evidence(cell, target), scores[row], member[row]).items():
+            found.setdefault(name, []).append(float(value))
+    return {name: intervals.mean(np.array(values)) for name, values in found.items()}
 
 
 def _decide(cell: Cell, scores: Array) -> tuple[Array | None, str]:
@@ -107,11 +128,19 @@ def _decide(cell: Cell, scores: Array) -> tuple[Array | None, str]:
     needed = 3 if cell.attack.needs.shadows != "none" else 2
     if pairs < needed:
         return None, f"none: calibrating one takes {2 * needed} models or more"
+    # Without shadows nothing depends on whom a model poses for, so that its scores are those it has as a target.
+    alone = cell.attack.needs.shadows == "none"
+    known = dict(enumerate(scores)) if alone else {}
     decisions = []
     for row, target in enumerate(cell.target_indices):
         first = 2 * ((target // 2 + 1) % pairs)
         models = range(first, first + CALIBRATORS)
-        posing = np.concatenate([_scores(cell, model, calibrating_for=target) for model in models])
+        for model in models if alone else ():
+            if model not in known:
+                known[model] = _scores(cell, model, calibrating_for=target)
+        posing = np.concatenate(
+            [known[model] if alone else _scores(cell, model, calibrating_for=target) for model in models]
+        )
         truth = np.concatenate([cell.population.members(model) for model in models])
         decisions.append(scores[row] >= metrics.best_threshold(posing, truth))
     return np.stack(decisions), f"calibrated on {CALIBRATORS} shadow models"

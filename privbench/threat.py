@@ -13,7 +13,7 @@ def threat_model(needs: Needs) -> str:
 
     One query per example as it is, and no shadows, are the least that there is and go without saying.
     """
-    parts = ["labels only" if needs.answers == "labels" else "logits"]
+    parts = {"labels": ["labels only"], "logits": ["logits"], "none": []}[needs.answers]
     if needs.queries == "task":
         parts.append("queries augmented as in training")
     elif needs.queries != 1:
@@ -32,4 +32,4 @@ def threat_model(needs: Needs) -> str:
         "synthetic": "synthetic data",
     }
     parts.extend(words for field, words in extras.items() if getattr(needs, field))
-    return ", ".join(parts)
+    return ", ".join(parts) or "nothing"

@@ -28,6 +28,7 @@ def evidence(needs, **options):
         "query": lambda shadow, x: LOGITS[0 if shadow is None else shadow + 1, : len(x), 0],
         "model": lambda: "the model",
         "synthetic": Examples(X, LABELS),
+        "shadow_synthetic": lambda shadow: Examples(X[shadow:], LABELS[shadow:]),
     }
     return Evidence(needs, LABELS, answers[0], answers[1:], MEMBER, **{**given, **options})
 
@@ -44,6 +45,7 @@ ASKED = {
     "shadow_query": lambda e: e.shadow_query(0, X),
     "model": lambda e: e.model,
     "synthetic": lambda e: e.synthetic,
+    "shadow_synthetic": lambda e: e.shadow_synthetic(1),
 }
 GRANTS = {
     "x": Needs(examples=True),
@@ -55,11 +57,12 @@ GRANTS = {
     "shadow_query": Needs(query=True, shadows="adaptive"),
     "model": Needs(model=True),
     "synthetic": Needs(synthetic=True),
+    "shadow_synthetic": Needs(synthetic=True, shadows="adaptive"),
 }
 
 
 def test_every_public_field_is_tried_here():
-    always = {"labels", "predictions", "classes", "rng"}
+    always = {"labels", "predictions", "classes", "rng", "input_shape"}
     public = {name for name in {*dir(Evidence), *vars(evidence(Needs()))} if not name.startswith("_")}
     assert public == ASKED.keys() | always
 
@@ -84,10 +87,20 @@ def test_a_label_only_attack_gets_no_logits(name):
         ASKED[name](evidence(everything).reference)
 
 
+@pytest.mark.parametrize("name", ["logits", "signals", "predictions", "query"])
+def test_an_attack_on_published_examples_gets_no_answers(name):
+    with pytest.raises(UndeclaredEvidence, match="sees no answers of a model"):
+        ASKED[name](evidence(Needs(answers="none", query=True, synthetic=True)))
+
+
 def test_a_label_only_attack_gets_labels():
     found = evidence(Needs(answers="labels", query=True))
     np.testing.assert_array_equal(found.predictions, LOGITS[0].argmax(-1))
     np.testing.assert_array_equal(found.query(X), LOGITS[0, :, 0].argmax(-1))
+
+
+def test_the_shape_of_an_input_is_public():
+    assert evidence(Needs()).input_shape == (4, 4, 1)
 
 
 def test_queries_reach_the_target_and_each_shadow():

@@ -59,29 +59,30 @@ class Loss:
 
 
 def test_correctness_is_half_the_accuracy_gap_plus_one_half(population):
-    record, _, _ = score(_cell(population, "correctness"))
+    record, _ = score(_cell(population, "correctness"))
     gap = record.utility.train_accuracy.value - record.utility.nonmember_accuracy.value
     assert gap > 0.1
     assert record.metrics.balanced_accuracy.value == pytest.approx(0.5 + gap / 2, abs=1e-6)
 
 
 def test_an_overfit_model_leaks_to_lira(population):
-    record, _, _ = score(_cell(population, "lira"))
+    record, _ = score(_cell(population, "lira"))
     assert record.status == "ok"
     assert record.shadows == 4
     assert record.metrics.auc.low > 0.5
 
 
 def test_a_record_is_reproduced_to_the_bit(population):
-    first, scores, member = score(_cell(population, "lira"))
-    second, again, _ = score(_cell(population, "lira"))
+    first, raw = score(_cell(population, "lira"))
+    second, again = score(_cell(population, "lira"))
     assert first.digest == second.digest
-    assert scores.tobytes() == again.tobytes()
-    assert first.scores_sha256 == scores_sha256(scores, member)
+    assert raw["scores"].tobytes() == again["scores"].tobytes()
+    assert first.scores_sha256 == scores_sha256(raw["scores"], raw["member"])
 
 
 def test_a_threshold_is_calibrated_on_shadows_alone(population):
-    record, scores, member = score(_cell(population, Loss()))
+    record, raw = score(_cell(population, Loss()))
+    scores, member = raw["scores"], raw["member"]
     assert record.threshold == "calibrated on 2 shadow models"
     thresholds = []
     for target in range(6):
@@ -102,33 +103,33 @@ def test_without_enough_models_there_is_no_calibrated_threshold(table_file, tmp_
     each = Population(task, task.load(), resolve("defense", "ce"), 2, 0, "cpu", Store(tmp_path))
     for job in each.missing([1]):
         make(job, lambda done, stage="": None)
-    record, _, _ = score(_cell(each, Loss()))
+    record, _ = score(_cell(each, Loss()))
     assert record.metrics.balanced_accuracy.value is None
     assert record.per_example is None
     assert "takes 4 models" in record.threshold
-    record, _, _ = score(_cell(each, "lira"))
+    record, _ = score(_cell(each, "lira"))
     assert record.status == "failed"
     assert "4 models" in record.reason
 
 
 @pytest.mark.parametrize(("how", "reason"), [("nan", "finite"), ("shape", "shape"), ("raise", "ValueError: no luck")])
 def test_an_attack_that_fails_is_a_marked_cell(population, how, reason):
-    record, scores, _ = score(_cell(population, Broken(how=how)))
+    record, raw = score(_cell(population, Broken(how=how)))
     assert record.status == "failed"
     assert reason in record.reason
     assert record.metrics is None
     assert record.utility is not None
-    assert scores is None
+    assert raw == {}
 
 
 def test_fewer_targets(population):
-    record, scores, _ = score(_cell(population, "confidence", targets=2))
+    record, raw = score(_cell(population, "confidence", targets=2))
     assert record.targets == 2
-    assert scores.shape == (2, len(population.dataset.pool))
+    assert raw["scores"].shape == (2, len(population.dataset.pool))
 
 
 def test_the_record_says_who_made_it_and_what_it_cost(population):
-    record, _, _ = score(_cell(population, "lira"), command="privbench run")
+    record, _ = score(_cell(population, "lira"), command="privbench run")
     assert record.attack.plugin == "privbench"
     assert record.cost.relative_to_ce == 1.0
     assert record.cost.seconds_per_model > 0

@@ -66,7 +66,8 @@ def population_aucs(defense, task, models, folder):
         make(job, lambda _done, _stage: None)
     found = {}
     for name in ATTACKS:
-        _, scores, member = score(Cell(population, resolve("attack", name), 1, None, population, (population,)))
+        _, raw = score(Cell(population, resolve("attack", name), 1, None, population, (population,)))
+        scores, member = raw["scores"], raw["member"]
         found[name] = float(np.mean([auc(scores[target], member[target]) for target in range(0, models, 2)]))
     return found, auc_se(member[0]) / (models // 2) ** 0.5
 

@@ -97,7 +97,8 @@ class Planted:
             reference=Answered(needs, self._reference.y, reference[0], reference[1:], x=reference_x),
             query=lambda shadow, asked: self._remembered(shown[0 if shadow is None else shadow + 1], asked),
             model=self._network,
-            synthetic=self._synthetic,
+            synthetic=self._synthetic_of(0),
+            shadow_synthetic=lambda shadow: self._synthetic_of(int(shadows[shadow])),
             seed=self.attack_seed,
         )
 
@@ -174,13 +175,13 @@ class Planted:
 
         return Memory(self._keys, self._values(0), SHARPNESS).eval()
 
-    @property
-    def _synthetic(self) -> Examples:
-        """Near copies of the members, where there is a leak; else images that have nothing to do with them."""
-        fresh = self._draw("synthetic", int(self._member[0].sum()))
+    def _synthetic_of(self, model: int) -> Examples:
+        """Near copies of a model's members, where there is a leak; else images that have nothing to do with them."""
+        member = self._member[model]
+        fresh = self._draw(f"synthetic {model}", int(member.sum()))
         if self.leak == 0 or self.constant:
             return fresh
-        copies = self._pool[self._member[0]]
+        copies = self._pool[member]
         return Examples(((15 * copies.x.astype(np.uint16) + fresh.x) // 16).astype(np.uint8), copies.y)
 
 

@@ -51,7 +51,7 @@ def folder(tmp_path_factory):
         record("loud", "lira", 1.5),
         record("rare", "lira", 8.0, quiet=0.7),
     ):
-        save(each, path, None, None)
+        save(each, path)
     return path
 
 
@@ -129,13 +129,13 @@ def test_an_output_that_cannot_be_written(folder, here):
 
 @pytest.mark.parametrize("name", ["privbench-results", "leaderboards"])
 def test_where_records_are_looked_for(here, name):
-    save(record("ce", "lira", 0.5), here / name, None, None)
+    save(record("ce", "lira", 0.5), here / name)
     assert [row["defense"] for row in exported()] == ["ce"]
 
 
 def test_both_places_count(here):
-    save(record("ce", "lira", 0.5), here / "privbench-results", None, None)
-    save(record("loud", "lira", 1.5), here / "leaderboards", None, None)
+    save(record("ce", "lira", 0.5), here / "privbench-results")
+    save(record("loud", "lira", 1.5), here / "leaderboards")
     assert [row["defense"] for row in exported()] == ["ce", "loud"]
 
 
