@@ -1,0 +1,1 @@
+"""Audits: measurements of a population that are no attack, one file each."""

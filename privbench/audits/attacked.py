@@ -1,0 +1,70 @@
+"""An attack over a whole population, for audits that count or rank what it says of each example."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from privbench.errors import CellFailed
+from privbench.options import spec
+from privbench.plugins import resolve
+from privbench.queries import queries_for, variants
+from privbench.scoring import Cell, _decide, _scores
+
+if TYPE_CHECKING:
+    from privbench.population import Population
+
+Array: TypeAlias = npt.NDArray[Any]
+
+
+class Attacked(NamedTuple):
+    """What an attack says of every example under every target; (targets, examples) each."""
+
+    scores: Array
+    """float64, higher = likelier member."""
+    decisions: Array
+    """bool, the attacker's own "member"."""
+    member: Array
+    """bool, the truth."""
+
+
+def attacked(population: Population, attack: Any) -> Attacked:
+    """Attack every model of a population, each with the others as its shadows, exactly as `privbench run` does.
+
+    attack: a membership attack that asks one query per example; what it needs besides is in `further`.
+    Raises CellFailed where an audit's population does not serve the attack, or too small a one leaves it without
+    decisions; and what the attack raises.
+    """
+    shadows = (*further(population, attack), population)[0]
+    if attack.needs.synthetic and population.synthetic(0) is None:
+        raise CellFailed(f"Attack {attack.name!r} needs synthetic examples, but {population.defense.name} has none.")
+    cell = Cell(population, attack, 1, None, attacked=population, shadows=(shadows,))
+    scores = np.stack([_scores(cell, target) for target in cell.target_indices])
+    decisions, how = _decide(cell, scores)
+    if decisions is None:
+        raise CellFailed(f"Attack {attack.name!r} makes no decisions ({how}); use more models.")
+    return Attacked(scores, decisions, np.stack([population.members(target) for target in cell.target_indices]))
+
+
+def further(population: Population, attack: Any) -> tuple[Population, ...]:
+    """Return the populations that an attack takes its shadows from, beside the attacked one: an audit's `compared`.
+
+    Raises CellFailed for an attack that asks more of releases than audits do, or that does not score examples.
+    """
+    needs = attack.needs
+    if not hasattr(attack, "score"):
+        raise CellFailed(f"{attack.name!r} is no membership attack; choose one that scores examples, as m-entropy.")
+    task = needs.queries == "task"
+    queries = queries_for(population.blueprint.recipe, population.dataset.examples.is_image) if task else needs.queries
+    if len(variants(queries)) > 1:
+        raise CellFailed(f"Audits ask one query per example, but {spec(attack)!r} asks {queries}; try queries=1.")
+    if needs.inputs != "original":
+        raise CellFailed(f"Audits ask about examples as they are; {spec(attack)!r} asks about {needs.inputs} ones.")
+    if needs.shadows == "released":
+        raise CellFailed(f"Audits have no shadows trained on what a target released; {spec(attack)!r} studies them.")
+    if needs.shadows != "undefended":
+        return ()
+    return (replace(population, defense=resolve("defense", "ce")),)
