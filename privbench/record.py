@@ -126,7 +126,7 @@ class Record(_Part):
         """Return the SHA-256 of what the record's command reproduces bit for bit."""
         content = json.loads(self.model_dump_json(exclude=NOT_REPRODUCED))
         content = {name: value for name, value in content.items() if value or name not in LATER}
-        return hashlib.sha256(_canonical(content)).hexdigest()
+        return hashlib.sha256(canonical(content)).hexdigest()
 
     @property
     def identity(self) -> tuple[str, ...]:
@@ -136,7 +136,7 @@ class Record(_Part):
 
     def path(self, out: Path) -> Path:
         """Return where the record lies in a folder of records: <task>/<defense>/<attack>-<hash of identity>.json."""
-        short = hashlib.sha256(_canonical(list(self.identity))).hexdigest()[:8]
+        short = hashlib.sha256(canonical(list(self.identity))).hexdigest()[:8]
         return out / self.task.name / self.defense.name / f"{self.attack.name}-{short}.json"
 
 
@@ -152,7 +152,7 @@ def save(record: Record, out: Path, raw: Mapping[str, npt.NDArray[Any]] | None =
     path.parent.mkdir(parents=True, exist_ok=True)
     if raw:
         save_arrays(path.with_suffix(".scores.npz"), raw)
-    atomic_write(path, _readable(json.loads(record.model_dump_json())).encode())
+    atomic_write(path, readable(json.loads(record.model_dump_json())).encode())
     return path
 
 
@@ -194,11 +194,12 @@ def _read(file: Path) -> Record:
         raise UsageError(f"{file} is no record: {where}: {problem['msg']}.") from None
 
 
-def _readable(content: Any) -> str:
-    """Return indented JSON with each list of plain values on one line."""
+def readable(content: Any) -> str:
+    """Return indented JSON with each list of numbers on one line."""
     text = json.dumps(content, indent=1, allow_nan=False)
-    return re.sub(r"\[[^\[\]{}]*\]", lambda found: re.sub(r"\s+", "", found[0]), text) + "\n"
+    return re.sub(r"\[[^\[\]{}\"]*\]", lambda found: re.sub(r"\s+", "", found[0]), text) + "\n"
 
 
-def _canonical(content: Any) -> bytes:
+def canonical(content: Any) -> bytes:
+    """Return JSON that is the same for the same content: sorted names, no spaces."""
     return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()

@@ -164,7 +164,7 @@ def run(
     made = 0
     for wave in planned.waves:
         jobs = planned.jobs({each: queries for each, queries in wave.items() if not _rests_on(each, failed)})
-        failed |= _make(jobs, executor, listener, first=made)
+        failed |= make_releases(jobs, executor, listener, first=made)
         made += len(jobs)
     for cell in planned.cells:
         sources = (cell.population, cell.attacked, *cell.shadows)
@@ -184,8 +184,8 @@ def _rests_on(population: Population, failed: Collection[Population]) -> bool:
     return base in failed
 
 
-def _make(
-    jobs: Sequence[Job], executor: Executor, listener: Listener | None, first: int
+def make_releases(
+    jobs: Sequence[Job], executor: Executor, listener: Listener | None, first: int = 0
 ) -> dict[Population, PrivbenchError]:
     """Make every missing release; return the populations of which one could not be made, with the reason.
 

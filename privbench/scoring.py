@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import datetime as dt
-import functools
-import platform
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from privbench import __version__, intervals, metrics
+from privbench import intervals, metrics
 from privbench.errors import PrivbenchError
-from privbench.fingerprint import component_key, library_versions
-from privbench.options import spec
-from privbench.record import PER_EXAMPLE_LIMIT, Component, Cost, Data, PerExample, Record, Utility, scores_sha256
-from privbench.tasks.duplicates import duplicates
+from privbench.provenance import component, data_of, environment, now
+from privbench.record import PER_EXAMPLE_LIMIT, Cost, PerExample, Record, Utility, scores_sha256
 from privbench.threat import threat_model
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from privbench.data import Dataset
     from privbench.evidence import Evidence
     from privbench.intervals import Estimate
     from privbench.population import Population
@@ -148,20 +142,13 @@ def _decide(cell: Cell, scores: Array) -> tuple[Array | None, str]:
 
 def _about(cell: Cell, command: str) -> Record:
     """Return a record with everything but results."""
-    population, dataset = cell.population, cell.population.dataset
-    sizes = {role: len(dataset.rows(role)) for role in ("pool", "reference", "validation", "test")}
+    population = cell.population
     needs = cell.attack.needs
     return Record(
-        task=_component("task", population.task),
-        data=Data(
-            name=dataset.name,
-            fingerprint=dataset.fingerprint,
-            classes=dataset.classes,
-            duplicates=_duplicates(dataset),
-            **sizes,
-        ),
-        defense=_component("defense", population.defense),
-        attack=_component("attack", cell.attack),
+        task=component("task", population.task),
+        data=data_of(population.dataset),
+        defense=component("defense", population.defense),
+        attack=component("attack", cell.attack),
         threat_model=threat_model(needs),
         models=population.models,
         targets=len(cell.target_indices),
@@ -170,19 +157,9 @@ def _about(cell: Cell, command: str) -> Record:
         device=population.device,
         status="ok",
         command=command,
-        environment={
-            "python": platform.python_version(),
-            "platform": platform.platform(),
-            "privbench": __version__,
-            **library_versions(),
-        },
-        created=dt.datetime.now(dt.timezone.utc).replace(microsecond=0),
+        environment=environment(),
+        created=now(),
     )
-
-
-@functools.lru_cache(maxsize=2)
-def _duplicates(dataset: Dataset) -> int:
-    return duplicates(dataset)
 
 
 def _failed(base: Record, error: Exception) -> Record:
@@ -193,22 +170,6 @@ def _failed(base: Record, error: Exception) -> Record:
 def _without_scores(base: Record, status: str, reason: str) -> Record:
     record = base.model_copy(update={"status": status, "reason": reason})
     return record.model_copy(update={"digest": record.compute_digest()})
-
-
-def _component(kind: str, component: Any) -> Component:
-    from privbench.plugins import catalogue
-
-    parts = getattr(component, "parts", (component,))
-    entries = [catalogue().components.get((kind, part.name)) for part in parts]
-    keys = [component_key(part) for part in parts]
-    return Component(
-        spec=spec(component, keyed_only=True),
-        name=component.name,
-        version=keys[-1]["version"],
-        plugin="+".join(dict.fromkeys(entry.plugin if entry else "unregistered" for entry in entries)),
-        plugin_version="+".join(dict.fromkeys(entry.version if entry else "" for entry in entries)),
-        source="+".join(key["source"] for key in keys),
-    )
 
 
 def _utility(population: Population, queries: int) -> Utility:

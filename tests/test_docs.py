@@ -56,12 +56,15 @@ def trained(tmp_path_factory):
 @pytest.fixture
 def desk(tmp_path, monkeypatch, inline, trained):
     """A folder to work in, on sys.path, where small runs are done without processes."""
-    from privbench.cli import run, samples
+    from privbench.cli import audit, run, samples
 
-    def small(options, make=run._grid):
-        grid = make(options)
-        tasks, defenses = list(map(_smaller, grid.tasks)), list(map(_smaller, grid.defenses))
-        return dataclasses.replace(grid, tasks=tasks, defenses=defenses, models=min(grid.models, 6))
+    def smaller(make):
+        def small(options):
+            grid = make(options)
+            tasks, defenses = list(map(_smaller, grid.tasks)), list(map(_smaller, grid.defenses))
+            return dataclasses.replace(grid, tasks=tasks, defenses=defenses, models=min(grid.models, 6))
+
+        return small
 
     def small_population(options, make=samples._population):
         population = make(options)
@@ -69,8 +72,9 @@ def desk(tmp_path, monkeypatch, inline, trained):
         return dataclasses.replace(population, task=task, dataset=task.load(), defense=_smaller(population.defense))
 
     inline.workers = 1
-    monkeypatch.setattr(run, "_grid", small)
-    monkeypatch.setattr(run, "_executor", lambda *_: inline)
+    monkeypatch.setattr(run, "_grid", smaller(run._grid))
+    monkeypatch.setattr(audit, "_grid", smaller(audit._grid))
+    monkeypatch.setattr(run, "executor_of", lambda *_: inline)
     monkeypatch.setattr(samples, "_population", small_population)
     monkeypatch.setenv("PRIVBENCH_STORE", str(trained))
     monkeypatch.setenv("PRIVBENCH_DATA", str(tmp_path / "data"))

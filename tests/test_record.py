@@ -8,7 +8,7 @@ from privbench.errors import UsageError
 
 
 def test_lists_stand_on_one_line():
-    text = records._readable({"a": [1, 2, 3], "b": {"c": [[0.5, 1], [2, 3]]}})
+    text = records.readable({"a": [1, 2, 3], "b": {"c": [[0.5, 1], [2, 3]]}})
     assert json.loads(text) == {"a": [1, 2, 3], "b": {"c": [[0.5, 1], [2, 3]]}}
     assert '"a": [1,2,3]' in text
 

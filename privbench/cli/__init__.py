@@ -29,6 +29,7 @@ COMMANDS = {
     "run": Lazy("privbench.cli.run", "run", "Run defenses against attacks and print the leaderboard."),
     "list": Lazy("privbench.cli.list", "list_", "Show tasks, defenses, attacks and audits, and their options."),
     "leaderboard": Lazy("privbench.cli.leaderboard", "leaderboard", "Show or export the records of earlier runs."),
+    "audit": Lazy("privbench.cli.audit", "audit", "Measure what is no attack, and audit what you already have."),
     "samples": Lazy("privbench.cli.samples", "samples", "Draw what a defense generated."),
     "check": Lazy("privbench.cli.check", "check", "Check that a component keeps its contract."),
     "cache": Lazy("privbench.cli.cache", "cache", "List, verify or prune the trained models in the store."),

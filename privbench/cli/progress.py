@@ -116,6 +116,12 @@ class Progress:
             self._say(f"Failed: {record.task.spec} / {record.defense.spec} / {record.attack.spec}: {record.reason}")
         self._bars.update(self._scores, advance=1, stage=f"{record.defense.spec} / {record.attack.spec}")
 
+    def measuring(self, done: float, stage: str) -> None:
+        """Show how far an audit has come, which measures after the models are made."""
+        self._bars.update(
+            self._scores, description="Measuring", visible=True, total=100, completed=round(100 * done), stage=stage
+        )
+
     def _draw(self, stage: str) -> None:
         self._stage = stage or self._stage
         self._bars.update(self._models, completed=self._done, eta=self._eta(), stage=self._stage)

@@ -134,18 +134,18 @@ def run(ctx: click.Context, /, **options: Any) -> None:
     store = Store(options["store"] or default_root())
     store.ensure_writable()
     store.sweep()
-    executor = _executor(options["jobs"], grid.device)
+    executor = executor_of(options["jobs"], grid.device)
     if options["dry_run"]:
         _dry_run(grid, store, executor)
         return
-    _ensure_writable(options["out"])
+    ensure_writable(options["out"])
     records = _run(grid, store, executor, options)
     _show(records, options)
     if any(record.status == "failed" for record in records):
         ctx.exit(1)
 
 
-def _ensure_writable(out: Path) -> None:
+def ensure_writable(out: Path) -> None:
     """Raise UsageError where records cannot be written: better before the first training than after it."""
     nearest = next(folder for folder in (out, *out.parents) if folder.exists())
     if not nearest.is_dir() or not os.access(nearest, os.W_OK):
@@ -169,7 +169,8 @@ def _grid(options: Mapping[str, Any]) -> Grid:
     )
 
 
-def _executor(jobs: str, device: str) -> LocalProcesses:
+def executor_of(jobs: str, device: str) -> LocalProcesses:
+    """Return the executor that --jobs asks for. Raises UsageError for what is no number, nor 'auto'."""
     from privbench.executors.local import LocalProcesses, default_workers
 
     if jobs != "auto" and (not jobs.isdecimal() or int(jobs) < 1):

@@ -33,7 +33,7 @@ def here(tmp_path, monkeypatch, inline):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PRIVBENCH_STORE", str(tmp_path / "store"))
     monkeypatch.setenv("COLUMNS", "160")
-    monkeypatch.setattr(module, "_executor", lambda *_: inline)
+    monkeypatch.setattr(module, "executor_of", lambda *_: inline)
     return tmp_path
 
 
@@ -201,9 +201,9 @@ def test_jobs_is_a_number_or_auto(tmp_path, monkeypatch, jobs):
 
 def test_jobs_is_the_number_of_workers(monkeypatch):
     monkeypatch.setattr("privbench.executors.local.default_workers", lambda device: {"cpu": 3, "cuda": 2}[device])
-    assert module._executor("7", "cpu").workers == 7
-    assert module._executor("auto", "cpu").workers == 3
-    assert (module._executor("4", "cuda").workers, module._executor("4", "cuda").gpus) == (4, 2)
+    assert module.executor_of("7", "cpu").workers == 7
+    assert module.executor_of("auto", "cpu").workers == 3
+    assert (module.executor_of("4", "cuda").workers, module.executor_of("4", "cuda").gpus) == (4, 2)
 
 
 def test_a_device_that_does_not_exist(here):
@@ -222,7 +222,7 @@ def test_ctrl_c_says_that_nothing_is_lost(here, tiny, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(module, "_executor", lambda *_: types.SimpleNamespace(workers=1, run=interrupted))
+    monkeypatch.setattr(module, "executor_of", lambda *_: types.SimpleNamespace(workers=1, run=interrupted))
     result = run("--task", tiny, "--models", 4)
     assert result.exit_code == 130
     assert "The same command goes on where it stopped." in result.stderr

@@ -1,0 +1,267 @@
+"""Audits of populations: made, measured, and written down as records of their own.
+
+tasks x defenses -> populations (population.py), and those that an audit compares them with
+x audits         -> Measurement (api.py)
+                 -> AuditRecord: values with intervals, small tables, provenance; JSON beside raw arrays
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import hashlib
+import json
+import math
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from privbench import seeds
+from privbench.context import Context
+from privbench.errors import CellFailed, PrivbenchError, UsageError
+from privbench.intervals import Estimate
+from privbench.options import spec
+from privbench.provenance import component, data_of, environment, now
+from privbench.record import (
+    AUDIT_PREFIX,
+    SCHEMA_VERSION,
+    Component,
+    Data,
+    _Part,
+    canonical,
+    readable,
+    save_arrays,
+)
+from privbench.releases import Keeper
+from privbench.store import atomic_write
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from privbench.api import Measurement
+    from privbench.executors import Executor
+    from privbench.population import Population
+    from privbench.run import Grid, Listener, Plan
+    from privbench.store import Store
+
+NOT_REPRODUCED = {"seconds", "environment", "created", "digest", "command"}
+Plain = str | int | float | bool | None
+
+
+class AuditRecord(_Part):
+    """What one audit found of one (task, defense)."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION  # type: ignore[assignment]
+    kind: Literal["audit"] = "audit"
+    task: Component
+    data: Data
+    defense: Component
+    audit: Component
+    models: int
+    seed: int
+    device: str
+    status: Literal["ok", "failed"]
+    reason: str = ""
+    values: dict[str, Estimate | int | float | str | None] = Field(default_factory=dict)
+    tables: dict[str, list[dict[str, Plain]]] = Field(default_factory=dict, description="small tables, by title")
+    notes: list[str] = Field(default_factory=list, description="what must be said beside the numbers")
+    arrays_sha256: str = Field("", description="of the arrays beside the record, by name, little-endian")
+    command: str = ""
+    seconds: float | None = Field(None, description="that measuring took, without making the releases")
+    environment: dict[str, str] = Field(default_factory=dict)
+    created: dt.datetime | None = None
+    digest: str = Field("", description="SHA-256 of what the command reproduces bit for bit")
+
+    def compute_digest(self) -> str:
+        """Return the SHA-256 of what the record's command reproduces bit for bit."""
+        return hashlib.sha256(canonical(json.loads(self.model_dump_json(exclude=NOT_REPRODUCED)))).hexdigest()
+
+    def path(self, out: Path) -> Path:
+        """Return where the record lies in a folder of records: <task>/<defense>/audit-<name>-<hash>.json."""
+        parts = [self.task.spec, self.data.fingerprint, self.defense.spec, self.audit.spec]
+        parts += [str(part) for part in (self.models, self.seed, self.device)]
+        short = hashlib.sha256(canonical(parts)).hexdigest()[:8]
+        return out / self.task.name / self.defense.name / f"{AUDIT_PREFIX}{self.audit.name}-{short}.json"
+
+
+@dataclass(frozen=True)
+class Bench:
+    """One audit on one population, and the populations that it compares it with."""
+
+    audit: Any
+    population: Population
+    compared: tuple[Population, ...]
+
+
+def plan(grid: Grid, audits: Sequence[Any], store: Store) -> tuple[Plan, list[Bench]]:
+    """Work out what audits need, without training anything. Raises UsageError for what cannot be run."""
+    from privbench.population import Population
+    from privbench.run import Plan
+
+    planned, benches = Plan(grid), []
+    for task in grid.tasks:
+        dataset = task.load()
+        for defense in grid.defenses:
+            for audit in audits:
+                population = Population(task, dataset, defense, grid.models, grid.seed, grid.device, store)
+                population = planned.need(population, 1)
+                others = getattr(audit, "compared", lambda _population: ())(population)
+                benches.append(Bench(audit, population, tuple(planned.need(each, 1) for each in others)))
+    return planned, benches
+
+
+def conduct(
+    grid: Grid,
+    audits: Sequence[Any],
+    store: Store,
+    executor: Executor,
+    *,
+    out: Path | None = None,
+    listener: Listener | None = None,
+    progress: Callable[[float, str], None] | None = None,
+    command: str = "",
+) -> Iterator[AuditRecord]:
+    """Make the releases that are missing, measure, and yield one record per audit and population, in `out` too."""
+    from privbench.run import make_releases
+
+    planned, benches = plan(grid, audits, store)
+    if listener:
+        listener.planned(planned)
+    failed = make_releases(planned.jobs(), executor, listener)
+    for bench in benches:
+        reason = next((failed[each] for each in (bench.population, *bench.compared) if each in failed), None)
+        record, arrays = measure(bench.audit, bench.population, reason=reason, progress=progress, command=command)
+        if out is not None:
+            save(record, out, arrays)
+        yield record
+
+
+def measure(
+    audit: Any,
+    population: Population,
+    *,
+    reason: Exception | None = None,
+    progress: Callable[[float, str], None] | None = None,
+    command: str = "",
+) -> tuple[AuditRecord, Mapping[str, Any]]:
+    """Run one audit on a population whose releases are made; return its record and its arrays.
+
+    With a reason, or when the audit fails or does not apply, the record says so.
+    """
+    base, start = _about(audit, population, command), time.perf_counter()
+    if reason is not None:
+        return _failed(base, reason), {}
+    context = Context(
+        seed=seeds.derive(population.seed, "audit", audit.name),
+        device=population.device,
+        reference=population.dataset.role("reference"),
+        validation=population.dataset.role("validation"),
+        keep=Keeper(population),
+    )
+    context = dataclasses.replace(context, report=progress) if progress else context
+    try:
+        found: Measurement = audit.measure(population, context)
+        arrays = {name: np.asarray(array) for name, array in found.arrays.items()}
+        record = AuditRecord(
+            **{
+                **dict(base),
+                "values": {name: _plain(value) for name, value in found.values.items()},
+                "tables": {title: [_row(row) for row in rows] for title, rows in found.tables.items()},
+                "notes": list(found.notes),
+                "arrays_sha256": _sha256(arrays) if arrays else "",
+                "seconds": round(time.perf_counter() - start, 3),
+            }
+        )
+    except Exception as error:  # noqa: BLE001 - whatever an audit does wrong, the others go on
+        return _failed(base, error), {}
+    return record.model_copy(update={"digest": record.compute_digest()}), arrays
+
+
+def save(record: AuditRecord, out: Path, arrays: Mapping[str, Any]) -> Path:
+    """Write a record, and beside it `<record>.arrays.npz`; return the record's path."""
+    path = record.path(out)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if arrays:
+        save_arrays(path.with_suffix(".arrays.npz"), arrays)
+    atomic_write(path, readable(json.loads(record.model_dump_json())).encode())
+    return path
+
+
+def load(paths: Sequence[Path]) -> list[AuditRecord]:
+    """Return the records of audits in files and folders, sorted by path. Raises UsageError for what is none."""
+    files: list[Path] = []
+    for path in paths:
+        if not path.exists():
+            raise UsageError(f"No records at {path}: no such file or folder. `privbench audit NAME --out` writes them.")
+        files += sorted(path.rglob(f"{AUDIT_PREFIX}*.json")) if path.is_dir() else [path]
+    return [_read(file) for file in files]
+
+
+def _read(file: Path) -> AuditRecord:
+    try:
+        return AuditRecord.model_validate_json(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UsageError(f"{file} is no record of an audit: {' '.join(str(error).split())[:200]}.") from None
+
+
+def with_student(audit: Any, student: str) -> Any:
+    """Return the audit with its option `student` set. Raises UsageError where it has none."""
+    if "student" not in {field.name for field in dataclasses.fields(audit)}:
+        raise UsageError(f"--student {student}: audit {audit.name!r} trains no student.")
+    from privbench.options import build, options_of
+
+    return build(type(audit), {**options_of(audit), "student": student})
+
+
+def _about(audit: Any, population: Population, command: str) -> AuditRecord:
+    return AuditRecord(
+        task=component("task", population.task),
+        data=data_of(population.dataset),
+        defense=component("defense", population.defense),
+        audit=component("audit", audit),
+        models=population.models,
+        seed=population.seed,
+        device=population.device,
+        status="ok",
+        command=command,
+        environment=environment(),
+        created=now(),
+    )
+
+
+def _failed(base: AuditRecord, error: Exception) -> AuditRecord:
+    text = str(error) if isinstance(error, PrivbenchError) else f"{type(error).__name__}: {error}"
+    record = base.model_copy(update={"status": "failed", "reason": " ".join(text.split())})
+    return record.model_copy(update={"digest": record.compute_digest()})
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as JSON has it; NaN and infinity are for an audit to explain, not to report."""
+    value = value.item() if isinstance(value, np.generic) else value
+    if isinstance(value, float) and not math.isfinite(value):
+        raise CellFailed(f"a value is {value}; an audit gives None, and says why in its notes.")
+    return value
+
+
+def _row(row: Mapping[str, Any]) -> dict[str, Plain]:
+    return {name: _plain(value) for name, value in row.items()}
+
+
+def _sha256(arrays: Mapping[str, Any]) -> str:
+    digest = hashlib.sha256()
+    for name, array in sorted(arrays.items()):
+        little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
+        digest.update(f"{name}{little.dtype.str}{little.shape}".encode() + little.tobytes())
+    return digest.hexdigest()
+
+
+def command_of(grid: Grid, audits: Sequence[Any]) -> list[str]:
+    """Return the words of the command that reproduces audits, wherever it runs."""
+    words = ["privbench", "audit", *map(spec, audits)]
+    for kind, components in (("task", grid.tasks), ("defense", grid.defenses)):
+        words += [word for each in components for word in (f"--{kind}", spec(each))]
+    return [*words, "--models", str(grid.models), "--seed", str(grid.seed), "--device", grid.device]

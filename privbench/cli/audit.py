@@ -1,0 +1,191 @@
+"""`privbench audit`: measurements that are no attacks, of populations and of what you already have."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from privbench.cli.console import complete_components, stdout, warn_problems
+from privbench.errors import UnknownName, did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from privbench.audit import AuditRecord
+    from privbench.run import Grid
+
+OWN = {
+    "predictions": ("privbench.cli.audit_predictions", "predictions", "A model's predictions, in a file."),
+    "dataset": ("privbench.cli.audit_dataset", "dataset", "A synthetic data set that was made elsewhere."),
+}
+"""What is audited without a population: module, command, and its line in the help."""
+OUT = "privbench-results"
+EPILOG = """\b
+Examples:
+  privbench audit privacy-levels --task digits --defense ce --models 16
+  privbench audit utility-matrix --defense dp-critic --student logistic
+  privbench audit predictions logits.npz
+  privbench audit dataset real.npz synthetic.npz --holdout holdout.npz
+\b
+Which audits there are: privbench list audits.   What one does: privbench list audit NAME
+"""
+
+
+class AuditGroup(click.Group):
+    """A group with a command for every installed audit, and those for what a user already has."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """Return the names of all audits."""
+        from privbench.plugins import catalogue
+
+        return [*catalogue().of("audit"), *OWN]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
+        """Return the command of one audit, named with or without options. Raises UnknownName, BadOption."""
+        if cmd_name in OWN:
+            import importlib
+
+            module, attribute, summary = OWN[cmd_name]
+            command: click.Command = getattr(importlib.import_module(module), attribute)
+            command.short_help = summary
+            return command
+        return _command(cmd_name)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the audit that was typed. Raises UnknownName with the nearest right name."""
+        name = args[0].partition(":")[0]
+        known = self.list_commands(ctx)
+        if name not in known and not ctx.resilient_parsing:
+            raise UnknownName(f"No audit named {name!r}.{did_you_mean(name, known)} Audits: {', '.join(known)}.")
+        return args[0], self.get_command(ctx, args[0]), args[1:]
+
+
+@click.group(cls=AuditGroup, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+def audit() -> None:
+    """Measure what is no attack: privacy levels, expected privacy loss, utility, and what you already have.
+
+    `privbench audit NAME` makes the population that it measures, as `privbench run` does, and takes from the store
+    what is there.
+    """
+
+
+def _command(text: str) -> click.Command:
+    """Return a command that conducts one audit."""
+    from privbench.cli.console import summary
+    from privbench.plugins import resolve
+
+    chosen = resolve("audit", text)
+
+    @click.command(name=text, short_help=summary(type(chosen)), help=_help(chosen))
+    @click.option(
+        "-t",
+        "--task",
+        multiple=True,
+        metavar="SPEC",
+        default=("digits",),
+        show_default=True,
+        shell_complete=complete_components("task"),
+        help="Task, with options. Repeatable.",
+    )
+    @click.option(
+        "-d",
+        "--defense",
+        multiple=True,
+        metavar="SPEC",
+        default=("ce",),
+        show_default=True,
+        shell_complete=complete_components("defense"),
+        help="Defense; parts joined by + are composed. Repeatable, or 'all'.",
+    )
+    @click.option("--models", type=int, default=16, show_default=True, help="Models per task and defense.")
+    @click.option(
+        "--student",
+        type=click.Choice(["task", "logistic", "cnn", "mlp"]),
+        help="Model that judges data, in audits that train one: the option 'student' of the audit.",
+    )
+    @click.option("--seed", type=int, default=0, show_default=True, help="Seed of everything that is random.")
+    @click.option("--jobs", default="auto", show_default=True, metavar="N|auto", help="Worker processes.")
+    @click.option(
+        "--device",
+        type=click.Choice(["auto", "cpu", "cuda", "mps"]),
+        default="auto",
+        show_default=True,
+        help="Where models train.",
+    )
+    @click.option(
+        "--out",
+        type=click.Path(file_okay=False, path_type=Path),
+        default=OUT,
+        show_default=True,
+        help="Folder for records and arrays.",
+    )
+    @click.option("--store", type=click.Path(file_okay=False, path_type=Path), help="Folder that keeps trained models.")
+    @click.pass_context
+    def command(ctx: click.Context, /, **options: Any) -> None:
+        records = _conduct(chosen, options)
+        from privbench.report.audits import render
+
+        console = stdout()
+        for record in records:
+            console.print(render(record))
+        click.echo(f"Records and arrays are in {options['out']}.", err=True)
+        if any(record.status == "failed" for record in records):
+            ctx.exit(1)
+
+    return command
+
+
+def _help(chosen: Any) -> str:
+    from privbench.options import spec
+
+    doc = (type(chosen).__doc__ or "").strip().replace("\n    ", "\n")
+    return f"{doc}\n\nIts own options: {spec(chosen)}:option=value. `privbench list audit {chosen.name}` lists them."
+
+
+def _conduct(chosen: Any, options: Mapping[str, Any]) -> list[AuditRecord]:
+    from privbench.audit import command_of, conduct, with_student
+    from privbench.cli.progress import Progress
+    from privbench.cli.run import ensure_writable, executor_of
+    from privbench.store import Store, default_root
+
+    warn_problems()
+    if options["student"]:
+        chosen = with_student(chosen, options["student"])
+    grid = _grid(options)
+    store = Store(options["store"] or default_root())
+    store.ensure_writable()
+    store.sweep()
+    ensure_writable(options["out"])
+    with Progress() as progress:
+        return list(
+            conduct(
+                grid,
+                [chosen],
+                store,
+                executor_of(options["jobs"], grid.device),
+                out=options["out"],
+                listener=progress,
+                progress=progress.measuring,
+                command=shlex.join(command_of(grid, [chosen])),
+            )
+        )
+
+
+def _grid(options: Mapping[str, Any]) -> Grid:
+    from privbench.devices import choose
+    from privbench.plugins import resolve_all
+    from privbench.run import Grid
+
+    return Grid(
+        tasks=resolve_all("task", options["task"]),
+        defenses=resolve_all("defense", options["defense"]),
+        attacks=[],
+        models=options["models"],
+        seed=options["seed"],
+        device=choose(options["device"]),
+    )

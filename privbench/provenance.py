@@ -1,0 +1,62 @@
+"""What a record says of where it comes from: components with their sources, data, and the machine."""
+
+from __future__ import annotations
+
+import datetime as dt
+import functools
+import platform
+from typing import TYPE_CHECKING, Any
+
+from privbench import __version__
+from privbench.data import ROLES
+from privbench.fingerprint import component_key, library_versions
+from privbench.options import spec
+from privbench.record import Component, Data
+from privbench.tasks.duplicates import duplicates
+
+if TYPE_CHECKING:
+    from privbench.data import Dataset
+
+
+def component(kind: str, component: Any) -> Component:
+    """Return a task, defense, attack or audit as a record names it."""
+    from privbench.plugins import catalogue
+
+    parts = getattr(component, "parts", (component,))
+    entries = [catalogue().components.get((kind, part.name)) for part in parts]
+    keys = [component_key(part) for part in parts]
+    return Component(
+        spec=spec(component, keyed_only=True),
+        name=component.name,
+        version=keys[-1]["version"],
+        plugin="+".join(dict.fromkeys(entry.plugin if entry else "unregistered" for entry in entries)),
+        plugin_version="+".join(dict.fromkeys(entry.version if entry else "" for entry in entries)),
+        source="+".join(key["source"] for key in keys),
+    )
+
+
+@functools.lru_cache(maxsize=2)
+def data_of(dataset: Dataset) -> Data:
+    """Return a data set as a record names it."""
+    return Data(
+        name=dataset.name,
+        fingerprint=dataset.fingerprint,
+        classes=dataset.classes,
+        duplicates=duplicates(dataset),
+        **{role: len(dataset.rows(role)) for role in ROLES},
+    )
+
+
+def environment() -> dict[str, str]:
+    """Return the versions that a run had."""
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "privbench": __version__,
+        **library_versions(),
+    }
+
+
+def now() -> dt.datetime:
+    """Return the time in UTC, to the second."""
+    return dt.datetime.now(dt.timezone.utc).replace(microsecond=0)

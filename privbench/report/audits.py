@@ -1,0 +1,97 @@
+"""What an audit found, for people: values with intervals, small tables, and what must be said beside them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from privbench.intervals import Estimate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from rich.console import RenderableType
+    from rich.table import Table
+
+    from privbench.audit import AuditRecord
+
+NA = "n/a"
+LARGE, SMALL = 1e5, 1e-3
+
+
+def render(record: AuditRecord) -> RenderableType:
+    """Return an audit's record for a terminal."""
+    from rich.console import Group
+    from rich.text import Text
+
+    title = Text(f"{record.audit.spec} of {record.defense.spec} on {record.task.spec}", style="bold")
+    caption = Text(f"{record.models} models, seed {record.seed}, {record.device}; 95 % intervals", style="dim")
+    if record.status == "failed":
+        return Group(title, Text(f"failed: {record.reason}"))
+    parts: list[RenderableType] = [title, caption, _values(record.values)]
+    for name, rows in record.tables.items():
+        parts += [Text(name, style="bold"), _table(rows)]
+    return Group(*parts, *map(Text, record.notes), Text(""))
+
+
+def markdown(record: AuditRecord) -> str:
+    """Return an audit's record as Markdown."""
+    lines = [f"### {record.audit.spec} of {record.defense.spec} on {record.task.spec}", ""]
+    if record.status == "failed":
+        return "\n".join([*lines, f"failed: {record.reason}", ""])
+    lines += _grid(["value", ""], [[name, text(value)] for name, value in record.values.items()])
+    for name, rows in record.tables.items():
+        columns = _columns(rows)
+        lines += ["", name, "", *_grid(columns, [[text(row.get(column)) for column in columns] for row in rows])]
+    return "\n".join([*lines, "", *(f"- {note}" for note in record.notes), ""])
+
+
+def text(value: Any) -> str:
+    """Return a value as a person reads it: "0.31 [0.25, 0.38]", "n/a (why)"."""
+    if isinstance(value, Estimate):
+        if value.value is None:
+            return f"{NA} ({value.note})" if value.note else NA
+        shown = text(value.value)
+        return shown if value.low is None else f"{shown} [{text(value.low)}, {text(value.high)}]"
+    if value is None:
+        return NA
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        plain = value == 0 or SMALL <= abs(value) < LARGE
+        return f"{value:.4g}" if plain else f"{value:.3e}"
+    return str(value)
+
+
+def _values(values: Mapping[str, Any]) -> Table:
+    table = _empty()
+    for heading in ("value", ""):
+        table.add_column(heading, overflow="fold")
+    for name, value in values.items():
+        table.add_row(name.replace("_", " "), text(value))
+    return table
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    table, columns = _empty(), _columns(rows)
+    for column in columns:
+        numeric = all(isinstance(row.get(column), int | float | None) for row in rows)
+        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(text(row.get(column)) for column in columns))
+    return table
+
+
+def _empty() -> Table:
+    from rich import box
+    from rich.table import Table
+
+    return Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+
+
+def _columns(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(name for row in rows for name in row))
+
+
+def _grid(head: Sequence[str], body: Iterable[Sequence[str]]) -> list[str]:
+    lines = [head, ["---"] * len(head), *body]
+    return ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]

@@ -1,0 +1,111 @@
+"""Audits are made, measured and written down; one that fails says so and spoils nothing else."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import ClassVar
+
+import numpy as np
+import pytest
+
+from privbench import audit
+from privbench.api import Measurement, component
+from privbench.errors import CellFailed, UsageError
+from privbench.intervals import mean
+from privbench.plugins import resolve
+from privbench.record import load
+from privbench.run import Grid
+
+
+@component
+class Accuracy:
+    """Test accuracy, and a number of the context's own."""
+
+    name: ClassVar[str] = "accuracy"
+    student: str = "task"
+
+    def compared(self, population):
+        return [dataclasses.replace(population, defense=resolve("defense", "relaxloss"))]
+
+    def measure(self, population, ctx):
+        y = population.dataset.role("test").y
+        right = np.array([(population.answers(i, 1, "test").logits[:, 0].argmax(1) == y).mean() for i in range(4)])
+        kept = ctx.kept("drawn", ctx.reference, {}, lambda inner: {"x": inner.rng("a").normal(size=2)})
+        ctx.progress(0.5, "half way")
+        rows = [{"model": i, "accuracy": each} for i, each in enumerate(right)]
+        values = {"accuracy": mean(right), "drawn": kept["x"][0], "none": None, "text": "as is", "count": 4}
+        return Measurement(values, {"By model": rows}, {"right": right}, ["Read it with care."])
+
+
+@component
+class Broken:
+    """An audit that cannot."""
+
+    name: ClassVar[str] = "broken"
+    how: str = "raise"
+
+    def measure(self, population, ctx):
+        if self.how == "nan":
+            return Measurement({"value": float("nan")})
+        raise CellFailed("It publishes nothing.") if self.how == "raise" else ZeroDivisionError("by zero")
+
+
+@pytest.fixture
+def grid(task):
+    return Grid([task], [resolve("defense", "ce")], [], models=4)
+
+
+def test_an_audit_is_measured_on_what_it_needs_and_written_down(grid, store, inline, tmp_path):
+    seen = []
+    out = tmp_path / "results"
+    (record,) = audit.conduct(grid, [Accuracy()], store, inline, out=out, progress=lambda *done: seen.append(done))
+    assert record.status == "ok"
+    assert len(inline.ran) == 8  # four of ce, four of relaxloss
+    assert (0.5, "half way") in seen
+    assert record.values["accuracy"].n == 4
+    assert record.values["none"] is None
+    assert (record.values["text"], record.values["count"]) == ("as is", 4)
+    assert [row["model"] for row in record.tables["By model"]] == [0, 1, 2, 3]
+    assert audit.load([out]) == [record]
+    with np.load(record.path(out).with_suffix(".arrays.npz")) as arrays:
+        assert arrays["right"].shape == (4,)
+    assert load([out]) == []  # no records of attacks
+
+
+def test_the_same_audit_has_the_same_digest(grid, store, inline):
+    first, second = (next(audit.conduct(grid, [Accuracy()], store, inline)) for _ in range(2))
+    assert first.digest == second.digest == first.compute_digest()
+    assert len(inline.ran) == 8
+    other = next(audit.conduct(dataclasses.replace(grid, seed=1), [Accuracy()], store, inline))
+    assert other.digest != first.digest
+
+
+@pytest.mark.parametrize(
+    ("how", "reason"), [("raise", "It publishes nothing."), ("bug", "ZeroDivisionError: by zero"), ("nan", "is nan")]
+)
+def test_an_audit_that_fails_spoils_only_itself(grid, store, inline, how, reason):
+    failed, fine = audit.conduct(grid, [Broken(how=how), Accuracy()], store, inline)
+    assert (failed.status, fine.status) == ("failed", "ok")
+    assert reason in failed.reason
+    assert failed.values == {}
+
+
+def test_releases_that_could_not_be_made_fail_the_audits_that_rest_on_them(task, store, inline):
+    grid = Grid([task], [resolve("defense", "fake-data")], [], models=2)  # which generates images, not tables
+    (record,) = audit.conduct(grid, [Accuracy()], store, inline)
+    assert record.status == "failed"
+    assert "generates images" in record.reason
+
+
+def test_a_student_is_an_option_of_audits_that_train_one():
+    assert audit.with_student(Accuracy(), "logistic") == Accuracy(student="logistic")
+    with pytest.raises(UsageError, match="trains no student"):
+        audit.with_student(Broken(), "mlp")
+
+
+def test_what_is_no_record_of_an_audit_is_said(tmp_path):
+    (tmp_path / "audit-x.json").write_text("{}")
+    with pytest.raises(UsageError, match="no record of an audit"):
+        audit.load([tmp_path])
+    with pytest.raises(UsageError, match="No records at"):
+        audit.load([tmp_path / "nowhere"])
