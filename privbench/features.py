@@ -1,0 +1,169 @@
+"""Fixed maps from examples to feature vectors, in which distances between examples are measured; nothing is downloaded.
+
+pixels   an image's pixels in [-1, 1], flattened (the space of GAN-Leaks); a table's row as it is
+pca      the first principal components of those, of tables those of standardised columns
+encoder  the first principal components of an untrained convolutional net's activations; of tables the same as pca
+
+The principal components are those of examples that the caller may look at: never of members.
+
+The papers use Inception-v3, whose weights are a download of 100 MB and were fitted to photographs. An untrained net
+knows no dataset, so that nobody's data is closer to it than another's; but it sees texture rather than meaning. A
+number that comes from `encoder` is therefore never called by the paper's name alone: a Frechet distance is `FID-enc`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from privbench.data import IMAGE_DIMENSIONS
+from privbench.seeds import numpy_generator
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from privbench.data import Examples
+
+Array: TypeAlias = npt.NDArray[Any]
+Space: TypeAlias = Literal["pixels", "pca", "encoder"]
+
+DIMENSIONS = 64
+FITTED_ON = 4096
+"""Most examples that principal components are fitted on, evenly spaced; more only take longer."""
+BATCH = 256
+WIDTHS = (32, 64, 128)
+POOLED = (4, 2, 1)
+"""Side of the grid that each level's activations are averaged over: 4 x 4 x 32 + 2 x 2 x 64 + 128 = 896 features."""
+SLOPE = 0.2
+
+
+@dataclass(frozen=True, eq=False)
+class Encoder:
+    """Maps inputs (n, ...) as in `Examples.x` to features (n, d): float32 for pixels, else float64."""
+
+    name: Space
+    raw: Callable[[Array], Array]
+    mean: Array | None = None
+    axes: Array | None = None
+    """(d, raw features): what the centred raw features are projected on; without them the raw features it is."""
+
+    def __call__(self, x: Array) -> Array:
+        """Return the features of inputs, a batch at a time."""
+        if self.axes is None:
+            return self.raw(x)
+        out = np.empty((len(x), len(self.axes)))
+        for start in range(0, len(x), BATCH):
+            rows = slice(start, start + BATCH)
+            out[rows] = (self.raw(x[rows]) - self.mean) @ self.axes.T
+        return out
+
+
+def fit_encoder(name: Space, reference: Examples, dimensions: int = DIMENSIONS, device: str = "cpu") -> Encoder:
+    """Return a space's map.
+
+    reference: examples that the principal components may be fitted on, which must not be private; `pixels` looks at
+    none of them. dimensions: at most so many components; fewer where the examples cannot tell so many. The same
+    examples give the same map. device: where the net of `encoder` runs.
+    """
+    if name == "pixels":
+        return Encoder(name, pixels)
+    raw: Callable[[Array], Array] = pixels
+    if name == "encoder" and reference.is_image:
+        raw = RandomNet(reference.x.shape[-1], device)
+    step = np.linspace(0, len(reference) - 1, min(FITTED_ON, len(reference))).round().astype(int)
+    rows = raw(reference.x[step]).astype(np.float64)
+    mean = rows.mean(axis=0)
+    rows -= mean
+    scale = np.ones_like(mean)
+    if not reference.is_image:  # columns of a table have units of their own
+        scale = rows.std(axis=0)
+        scale[scale == 0] = 1.0
+        rows /= scale
+    return Encoder(name, raw, mean, _axes(rows, dimensions) / scale)
+
+
+def pixels(x: Array) -> Array:
+    """Return inputs as float32 rows: images, uint8 or in [0, 1], in [-1, 1]; tables as they are."""
+    rows = x.reshape(len(x), math.prod(x.shape[1:]))
+    if x.ndim != IMAGE_DIMENSIONS:
+        return rows.astype(np.float32)
+    # uint8 takes the way over [0, 1] as in `generative.pixels.as_dtype`, so that the same image gives the same bits.
+    unit = rows.astype(np.float32)
+    if x.dtype == np.uint8:
+        unit /= np.float32(255)
+    unit *= np.float32(2)
+    unit -= np.float32(1)
+    return unit
+
+
+class RandomNet:
+    """An untrained net of three convolutions, the same for everybody: its weights follow from its shape.
+
+    Each level is a 3 x 3 convolution with normal weights (He et al.), a leaky ReLU, and a halving by averages. The
+    features are each level's activations, averaged over a grid.
+    """
+
+    def __init__(self, channels: int, device: str = "cpu") -> None:
+        self.device = device
+        widths = (channels, *WIDTHS)
+        rng = numpy_generator(0, "features", "random net", channels)
+        self.weights = [
+            rng.normal(0, (2 / (9 * into)) ** 0.5, (out, into, 3, 3)).astype(np.float32)
+            for into, out in itertools.pairwise(widths)
+        ]
+
+    def __call__(self, x: Array) -> Array:
+        """Return (n, 896) float32 features of images (n, height, width, channels), uint8 or float32 in [0, 1]."""
+        import torch
+
+        from privbench.inference import exact
+
+        device = torch.device(self.device)
+        weights = [torch.from_numpy(weight).to(device) for weight in self.weights]
+        features = [np.empty((0, sum(w * p * p for w, p in zip(WIDTHS, POOLED, strict=True))), np.float32)]
+        with torch.inference_mode(), exact(device):
+            for start in range(0, len(x), BATCH):
+                batch = x[start : start + BATCH]
+                images = torch.from_numpy(pixels(batch).reshape(batch.shape)).to(device)
+                features.append(_levels(images.permute(0, 3, 1, 2).contiguous(), weights).cpu().numpy())
+        return np.concatenate(features)
+
+
+def _levels(images: Any, weights: list[Any]) -> Any:
+    """Return (b, features): the pooled activations of every level. images: (b, channels, height, width) in [-1, 1]."""
+    import torch
+    from torch.nn import functional
+
+    found = []
+    for weight, side in zip(weights, POOLED, strict=True):
+        padded = functional.pad(images, (1, 1, 1, 1), mode="replicate")  # a border of zeros would be an edge
+        images = functional.leaky_relu(functional.conv2d(padded, weight), SLOPE)
+        found.append(functional.adaptive_avg_pool2d(images, side).flatten(1))
+        halved = [-(-size // 2) for size in images.shape[2:]]
+        images = functional.adaptive_avg_pool2d(images, halved)
+    return torch.cat(found, dim=1)
+
+
+def _axes(centred: Array, dimensions: int) -> Array:
+    """Return (d, columns) principal axes of centred rows, the widest first; each has its largest entry positive."""
+    from scipy.linalg import eigh
+
+    n, columns = centred.shape
+    wanted = max(1, min(dimensions, n - 1, columns))
+    side = min(n, columns)
+    # scikit-learn's exact solvers find all components; of the few that are wanted this takes a third of the time.
+    products = centred.T @ centred if columns <= n else centred @ centred.T
+    widths, vectors = eigh(products, subset_by_index=[side - wanted, side - 1])
+    told = widths > max(n, columns) * np.finfo(np.float64).eps * widths[-1]
+    told[-1] = True
+    axes = vectors.T[told][::-1] if columns <= n else vectors.T[told][::-1] @ centred
+    norms = np.linalg.norm(axes, axis=1, keepdims=True)
+    axes = axes / np.where(norms > 0, norms, 1.0)
+    largest = np.take_along_axis(axes, np.abs(axes).argmax(axis=1)[:, None], axis=1)
+    flipped: Array = axes * np.where(largest < 0, -1.0, 1.0)
+    return flipped
