@@ -1,4 +1,4 @@
-"""Contract checks for any attack, defense or task, for use from a plugin's own tests.
+"""Contract checks for any attack, defense, task or audit, for use from a plugin's own tests.
 
     from privbench.testing import parametrize_with_checks
 
@@ -106,7 +106,9 @@ def _own_checks(component: Any, kind: str) -> list[Check]:
         from privbench._checks.tasks import task_checks
 
         return task_checks(component)
-    return []
+    from privbench._checks.audits import audit_checks
+
+    return audit_checks(component)
 
 
 def _kind(component: Any) -> str:

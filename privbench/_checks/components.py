@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
-WITH_PAPER = ("attack", "defense")
+WITH_PAPER = ("attack", "defense", "audit")
 
 
 def component_checks(component: Any, kind: str) -> list[Check]:
