@@ -35,14 +35,20 @@ def register_defenses() -> Sequence[type[Defense]]:
 
 @hookimpl
 def register_attacks() -> Sequence[type[Attack]]:
-    """Return the threshold attacks and LiRA."""
+    """Return the attacks on a model's answers, then those on published synthetic examples."""
+    from privbench.attacks.gan_leaks import GanLeaks
+    from privbench.attacks.inversion import Inversion
     from privbench.attacks.lira import LiRA
+    from privbench.attacks.nearest_neighbour import NearestNeighbour
+    from privbench.attacks.real_vs_fake import RealVsFake
     from privbench.attacks.threshold import Confidence, Correctness, Entropy, ModifiedEntropy
 
-    return [Correctness, Confidence, Entropy, ModifiedEntropy, LiRA]
+    return [Correctness, Confidence, Entropy, ModifiedEntropy, LiRA, Inversion, GanLeaks, NearestNeighbour, RealVsFake]
 
 
 @hookimpl
 def register_audits() -> Sequence[type[Audit]]:
-    """Return nothing: no audit is built in yet."""
-    return []
+    """Return the measurements that are no attack."""
+    from privbench.audits.privacy_levels import PrivacyLevels
+
+    return [PrivacyLevels]

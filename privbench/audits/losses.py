@@ -1,0 +1,97 @@
+"""Distributions of the cross-entropy loss, and how far apart they lie (METHODS M12)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from privbench import intervals, seeds, signals
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from privbench.intervals import Estimate
+    from privbench.population import Population
+
+Array: TypeAlias = npt.NDArray[Any]
+
+FLOOR = 1e-8
+"""Losses below it share the first bin of histograms."""
+BINS = 60
+
+
+def cross_entropy(logits: Array, labels: Array) -> Array:
+    """Return the loss -log p_y of (n, classes) logits, (n,) float64."""
+    return np.asarray(-signals.log_confidence(logits[:, None, :], labels)[:, 0])
+
+
+def of_population(population: Population) -> dict[str, list[Array]]:
+    """Return every model's losses on its members, its non-members, the test and its own synthetic examples.
+
+    The last are there where every release publishes some.
+    """
+    found: dict[str, list[Array]] = {"member": [], "nonmember": [], "test": [], "synthetic": []}
+    for index in range(population.models):
+        pool, test = (
+            -population.answers(index, 1, role).signal(signals.log_confidence)[:, 0] for role in ("pool", "test")
+        )
+        member = population.members(index)
+        found["member"].append(pool[member])
+        found["nonmember"].append(pool[~member])
+        found["test"].append(test)
+        synthetic = population.synthetic(index)
+        if synthetic is not None and len(synthetic):
+            from privbench.inference import predict
+
+            with seeds.seeded(population.seed, "load", index, device=population.device):  # a fresh model draws weights
+                model = population.model(index)
+            logits = predict(model, synthetic.x, device=population.device)
+            found["synthetic"].append(cross_entropy(logits, synthetic.y))
+    if len(found["synthetic"]) < population.models:
+        del found["synthetic"]
+    return found
+
+
+def kolmogorov_smirnov(a: Array, b: Array) -> float:
+    """Return the largest distance between two samples' distribution functions, 0 to 1."""
+    from scipy.stats import ks_2samp
+
+    return float(ks_2samp(a, b, method="asymp").statistic)
+
+
+def wasserstein(a: Array, b: Array) -> float:
+    """Return the Wasserstein-1 distance between two samples, in units of the loss (nats)."""
+    from scipy.stats import wasserstein_distance
+
+    return float(wasserstein_distance(a, b))
+
+
+def distances(losses: dict[str, list[Array]]) -> dict[str, Estimate]:
+    """Return KS and W1 between distributions of each model, averaged over models, with t intervals.
+
+    losses: one array a model, under the names of `of_population`. Non-members against test examples is the control:
+    neither was trained on.
+    """
+    pairs = [("member", "nonmember"), ("member", "test"), ("nonmember", "test"), ("member", "synthetic")]
+    found = {}
+    for one, other in pairs:
+        if one in losses and other in losses:
+            models = list(zip(losses[one], losses[other], strict=True))
+            for name, distance in (("ks", kolmogorov_smirnov), ("w1", wasserstein)):
+                found[f"{name}_{one}_{other}"] = intervals.mean(np.array([distance(*both) for both in models]))
+    return found
+
+
+def histograms(losses: dict[str, list[Array]]) -> dict[str, Array]:
+    """Return counts over bins that are common to all distributions and even on a log axis, and their edges."""
+
+    def joined(parts: Sequence[Array]) -> Array:
+        return np.asarray(np.maximum(np.concatenate(list(parts)), FLOOR))
+
+    top = max(float(joined(parts).max()) for parts in losses.values())
+    edges = np.geomspace(FLOOR, max(top, 2 * FLOOR) * (1 + 1e-9), BINS + 1)
+    edges[0] = FLOOR  # whatever geomspace rounds it to
+    counts = {f"loss_{name}": np.histogram(joined(parts), edges)[0] for name, parts in losses.items()}
+    return {"loss_edges": np.asarray(edges), **counts}
