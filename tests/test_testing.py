@@ -20,9 +20,10 @@ from privbench.store import Store
 from privbench.testing import CountOnly, checks_for, parametrize_with_checks, toy_task
 
 ATTACKS = ["correctness", "confidence", "entropy", "m-entropy", "lira"]
+INVERSIONS = ["inversion:restarts=3,alpha=30", "inversion:restarts=3,alpha=30,access=black-box,directions=4"]
 
 
-@parametrize_with_checks([f"attack:{name}" for name in ATTACKS] + ["lira:mode=offline,queries=18"])
+@parametrize_with_checks([f"attack:{name}" for name in ATTACKS] + ["lira:mode=offline,queries=18", *INVERSIONS])
 def test_the_builtin_attacks_keep_their_contract(check):
     check()
 
