@@ -38,7 +38,6 @@ def register_attacks() -> Sequence[type[Attack]]:
     """Return the attacks on a model's answers, then those on published synthetic examples."""
     from privbench.attacks.gan_leaks import GanLeaks
     from privbench.attacks.inversion import Inversion
-    from privbench.attacks.inversion import Inversion
     from privbench.attacks.lira import LiRA
     from privbench.attacks.nearest_neighbour import NearestNeighbour
     from privbench.attacks.real_vs_fake import RealVsFake
