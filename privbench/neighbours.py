@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.neighbors import NearestNeighbors
 
 if TYPE_CHECKING:
     from typing import TypeAlias
@@ -37,6 +36,8 @@ def nearest(queries: Array, points: Array, k: int = 1, *, exclude: Array | None 
     available = len(points) - (exclude is not None)
     if not 1 <= k <= available:
         raise ValueError(f"{k} nearest of {available} points: ask for 1 or more, and no more than there are.")
+    from sklearn.neighbors import NearestNeighbors
+
     kind = np.float32 if queries.dtype == points.dtype == np.float32 else np.float64  # searched; measured in float64
     queries, points = np.ascontiguousarray(queries, dtype=kind), np.ascontiguousarray(points, dtype=kind)
     distances, indices = np.empty((len(queries), k)), np.empty((len(queries), k), dtype=np.int64)

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from scipy.stats import rankdata
 
-from privbench.evidence import Answers, Evidence
+from privbench.api import Examples
+from privbench.evidence import Answered, Answers, Evidence
 
 
 def auc(scores, member):
@@ -65,9 +66,82 @@ def population(seed=0, *, n=300, models=18, classes=5, queries=1, leak=2.0):
     return Answering(labels, logits[0], logits[2:], member[2:]), member[0]
 
 
+class Published:
+    """Evidence made of inputs alone: candidates, what a release publishes, what shadows do, and the attacker's.
+
+    All are inputs, as in Examples.x; labels are 0 where none are given.
+    """
+
+    def __init__(
+        self, x, synthetic, *, reference=None, y=None, synthetic_y=None, shadows=(), shadow_member=None, seed=0
+    ):
+        self.x, self.y = np.asarray(x), np.zeros(len(x), int) if y is None else np.asarray(y)
+        self.synthetic = None if synthetic is None else _examples(synthetic, synthetic_y)
+        self.reference = _examples(np.asarray(x)[:1] if reference is None else reference)
+        self.shadows = [None if each is None else _examples(each) for each in shadows]
+        self.shadow_member, self.seed = shadow_member, seed
+
+    def evidence(self, needs):
+        def silent(labels):
+            return Answers(lambda: np.zeros((len(labels), 1, 2), np.float32), labels)
+
+        return Evidence(
+            needs,
+            self.y,
+            silent(self.y),
+            shadow_member=np.zeros((0, len(self.y)), bool) if self.shadow_member is None else self.shadow_member,
+            classes=2,
+            x=self.x,
+            reference=Answered(needs, self.reference.y, silent(self.reference.y), x=self.reference.x),
+            synthetic=self.synthetic,
+            shadow_synthetic=self.shadows.__getitem__,
+            seed=self.seed,
+        )
+
+    def score(self, attack):
+        return attack.score(self.evidence(attack.needs))
+
+    def findings(self, attack, member):
+        evidence = self.evidence(attack.needs)
+        return attack.findings(evidence, attack.score(evidence), member)
+
+
+def _examples(x, y=None):
+    return Examples(np.asarray(x), np.zeros(len(x), int) if y is None else np.asarray(y))
+
+
+def blobs(n, rng, side=8):
+    """Return (n, side, side, 1) uint8: soft spots, no two alike, as unlike noise as photographs are."""
+    at, width = rng.uniform(1, side - 2, (2, n, 1, 1)), rng.uniform(1, 2.5, (n, 1, 1))
+    rows, columns = np.indices((side, side))
+    spots = np.exp(-((rows - at[0]) ** 2 + (columns - at[1]) ** 2) / width**2)
+    return np.clip(230 * spots + rng.normal(0, 3, spots.shape), 0, 255).astype(np.uint8)[..., None]
+
+
+def published(seed, *, copies, n=200):
+    """Return evidence of n candidates, and which are members: the synthetic set is noisy copies of them, or fresh."""
+    rng = np.random.default_rng(seed)
+    x, member = blobs(n, rng), np.arange(n) < n // 2
+    order = rng.permutation(n)
+    x, member = x[order], member[order]
+    synthetic = np.clip(x[member].astype(int) + rng.integers(-3, 4, x[member].shape), 0, 255).astype(np.uint8)
+    if not copies:
+        synthetic = blobs(n // 2, rng)
+    return Published(x, synthetic, reference=blobs(n // 2, rng), seed=seed), member
+
+
 @pytest.fixture(scope="session")
 def helpers():
     """The functions above; test files cannot import from a conftest."""
     from types import SimpleNamespace
 
-    return SimpleNamespace(auc=auc, tpr_at=tpr_at, pairs=pairs, Answering=Answering, population=population)
+    return SimpleNamespace(
+        auc=auc,
+        tpr_at=tpr_at,
+        pairs=pairs,
+        Answering=Answering,
+        population=population,
+        Published=Published,
+        published=published,
+        blobs=blobs,
+    )

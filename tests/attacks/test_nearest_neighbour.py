@@ -1,0 +1,70 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from privbench.attacks.nearest_neighbour import NearestNeighbour, memorisation
+from privbench.testing import parametrize_with_checks
+
+
+@parametrize_with_checks(["attack:nearest-neighbour"])
+def test_contract(check):
+    check()
+
+
+def column(*values):
+    return np.array(values, np.float32)[:, None]
+
+
+def test_each_generated_example_votes_for_its_nearest_candidate(helpers):
+    target = helpers.Published(column(0, 10, 20, 10), column(1, 2, 11))
+    # votes 2, 1, 0, and 1 for the copy; distances to the nearest generated one 1, 1, 9, 1
+    np.testing.assert_allclose(target.score(NearestNeighbour()), [2 + 1 / 3, 1 + 1 / 3, 1 / 11, 1 + 1 / 3])
+
+
+@given(st.integers(0, 10_000))
+def test_distance_only_orders_candidates_of_equal_votes(helpers, seed):
+    rng = np.random.default_rng(seed)
+    x, made = (rng.integers(0, 12, (n, 2)).astype(np.float32) for n in (15, 25))
+    scores = helpers.Published(x, made).score(NearestNeighbour())
+    squares = np.square(x[:, None] - made[None]).sum(-1)
+    votes = np.floor(scores)
+    assert votes[np.unique(x, axis=0, return_index=True)[1]].sum() == len(made)
+    order = np.lexsort((-squares.min(axis=1), votes))
+    assert (np.diff(scores[order]) >= 0).all()
+
+
+def test_memorisation_by_hand():
+    found = memorisation(np.array([1.0, 2.0, 0.0, 3.0]), np.array([2.0, 2.0, 0.0, 1.0]))
+    assert found["memorisation_rate"] == (1 + 0.5 + 0.5 + 0) / 4
+    assert found["distance_ratio"] == 1  # of 0.5, 1, 1, 3
+    assert found["distance_ratio_low"] == pytest.approx(0.5 + 0.15 * 0.5)
+
+
+def test_what_is_infinite_is_left_out():
+    assert memorisation(np.array([0.0, 1.0, 1.0]), np.zeros(3)) == {"memorisation_rate": 0.5 / 3}
+    mostly = memorisation(np.ones(9), np.array([0.0, 2, 2, 2, 2, 2, 2, 2, 2]))
+    assert mostly == {"memorisation_rate": 8 / 9, "distance_ratio": 0.5, "distance_ratio_low": 0.5}
+
+
+def test_copies_of_members_are_memorised(helpers):
+    target, member = helpers.published(0, copies=True)
+    found = target.findings(NearestNeighbour(), member)
+    assert found["memorisation_rate"] > 0.99
+    assert found["distance_ratio"] < 0.3
+
+
+@pytest.mark.parametrize("share", [0.5, 0.2])
+def test_fresh_examples_are_as_near_to_either_side_of_equal_size(share, helpers):
+    rates = []
+    for seed in range(20):
+        target, _ = helpers.published(seed, copies=False)
+        member = np.random.default_rng(seed).permutation(200) < 200 * share
+        rates.append(target.findings(NearestNeighbour(), member)["memorisation_rate"])
+    assert abs(np.mean(rates) - 0.5) < 3 * np.std(rates, ddof=1) / len(rates) ** 0.5
+    assert np.std(rates) < 0.1
+
+
+def test_one_sided_truth_has_no_findings(helpers):
+    target, member = helpers.published(0, copies=True)
+    assert target.findings(NearestNeighbour(), np.ones_like(member)) == {}

@@ -1,0 +1,85 @@
+"""What holds for every attack on a published synthetic set."""
+
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from privbench._checks.base import auc_se
+from privbench.api import Needs
+from privbench.attacks.gan_leaks import GanLeaks
+from privbench.attacks.nearest_neighbour import NearestNeighbour
+from privbench.attacks.real_vs_fake import RealVsFake
+from privbench.errors import CellFailed, UndeclaredEvidence
+
+SPACES = [
+    *(cls(features=space) for cls in (GanLeaks, NearestNeighbour, RealVsFake) for space in ("pixels", "pca")),
+    GanLeaks(by_class=True),
+    GanLeaks(features="encoder"),
+    RealVsFake(mode="slide-literal"),
+]
+each = pytest.mark.parametrize("attack", SPACES, ids=repr)
+
+
+@each
+def test_copies_of_members_are_found(attack, helpers):
+    target, member = helpers.published(0, copies=True)
+    assert helpers.auc(target.score(attack), member) > 0.99
+
+
+@each
+def test_in_fresh_examples_nothing_is_found(attack, helpers):
+    found, seeds = [], 8
+    for seed in range(seeds):
+        target, member = helpers.published(seed, copies=False)
+        found.append(helpers.auc(target.score(attack), member))
+    assert abs(np.mean(found) - 0.5) < 3 * auc_se(member) / seeds**0.5
+
+
+@each
+def test_scores_are_the_same_whether_inputs_are_bytes_or_floats(attack, helpers):
+    target, _ = helpers.published(1, copies=True)
+    floats = helpers.Published(
+        target.x / np.float32(255), target.synthetic.x, reference=target.reference.x / np.float32(255), seed=1
+    )
+    assert floats.x.dtype == np.float32
+    np.testing.assert_array_equal(floats.score(attack), target.score(attack))
+
+
+@each
+def test_tables_are_attacked_too(attack, helpers):
+    rng = np.random.default_rng(2)
+    x, reference = rng.normal(size=(2, 120, 16)).astype(np.float32)
+    member = np.arange(120) < 60
+    copies = x[:60] + rng.normal(0, 0.01, (60, 16)).astype(np.float32)
+    assert helpers.auc(helpers.Published(x, copies, reference=reference).score(attack), member) > 0.99
+
+
+@each
+def test_without_synthetic_examples_it_says_why(attack, helpers):
+    target, _ = helpers.published(3, copies=True)
+    for nothing in (None, target.x[:0]):
+        with pytest.raises(CellFailed, match="publishes none"):
+            helpers.Published(target.x, nothing, reference=target.reference.x).score(attack)
+
+
+@each
+def test_it_asks_no_model_and_for_no_more_than_it_uses(attack, helpers):
+    assert attack.needs.answers == "none"
+    assert attack.needs.reference == (attack.features != "pixels" or getattr(attack, "mode", "") == "reference")
+    target, _ = helpers.published(4, copies=True)
+    for needs in (Needs(examples=True), Needs(synthetic=True)):
+        with pytest.raises(UndeclaredEvidence):
+            attack.score(target.evidence(needs))
+
+
+def test_memory_does_not_grow_with_the_pairs(helpers):
+    rng = np.random.default_rng(5)
+    x, synthetic = rng.integers(0, 256, (2, 5000, 4, 4, 1), dtype=np.uint8)
+    tracemalloc.start()
+    try:
+        helpers.Published(x, synthetic).score(NearestNeighbour())
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 5000 * 5000  # a quarter of the pairs' distances in float32
