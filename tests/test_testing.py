@@ -20,10 +20,13 @@ from privbench.store import Store
 from privbench.testing import CountOnly, checks_for, parametrize_with_checks, toy_task
 
 ATTACKS = ["correctness", "confidence", "entropy", "m-entropy", "lira"]
+ON_PUBLISHED = ["gan-leaks", "gan-leaks:calibrated=true", "nearest-neighbour", "real-vs-fake"]
 INVERSIONS = ["inversion:restarts=3,alpha=30", "inversion:restarts=3,alpha=30,access=black-box,directions=4"]
 
 
-@parametrize_with_checks([f"attack:{name}" for name in ATTACKS] + ["lira:mode=offline,queries=18", *INVERSIONS])
+@parametrize_with_checks(
+    [f"attack:{name}" for name in ATTACKS + ON_PUBLISHED] + ["lira:mode=offline,queries=18", *INVERSIONS]
+)
 def test_the_builtin_attacks_keep_their_contract(check):
     check()
 
@@ -57,16 +60,30 @@ class IgnoresItsData:
     def fit(self, task, examples, ctx):
         from privbench.training import train
 
-        return Release(train(task, ctx.reference, ctx))
+        others = ctx.rng("published").permutation(len(ctx.reference))[:40]
+        return Release(train(task, ctx.reference, ctx), synthetic=ctx.reference[others])
 
 
-def population_aucs(defense, task, models, folder):
+@component
+class PublishesMembers:
+    """Its members are its synthetic examples."""
+
+    name: ClassVar[str] = "publishes-members"
+    paper: ClassVar[str] = "none"
+
+    def fit(self, task, examples, ctx):
+        from privbench.training import train
+
+        return Release(train(task, ctx.reference, ctx), synthetic=examples)
+
+
+def population_aucs(defense, task, models, folder, attacks=ATTACKS):
     """Attack every second model, for partners mirror them; return each attack's mean AUC, and its SE by chance."""
     population = Population(task, task.load(), defense, models, 0, "cpu", Store(folder))
     for job in population.missing([1]):
         make(job, lambda _done, _stage: None)
     found = {}
-    for name in ATTACKS:
+    for name in attacks:
         _, raw = score(Cell(population, resolve("attack", name), 1, None, population, (population,)))
         scores, member = raw["scores"], raw["member"]
         found[name] = float(np.mean([auc(scores[target], member[target]) for target in range(0, models, 2)]))
@@ -74,7 +91,7 @@ def population_aucs(defense, task, models, folder):
 
 
 def test_nothing_is_found_in_releases_that_ignore_their_data(tmp_path):
-    found, se = population_aucs(IgnoresItsData(), toy_task(pool=200, epochs=2), 12, tmp_path)
+    found, se = population_aucs(IgnoresItsData(), toy_task(pool=200, epochs=2), 12, tmp_path, ATTACKS + ON_PUBLISHED)
     for name, value in found.items():
         assert abs(value - 0.5) < 3.5 * se, f"{name}: {value}"
 
@@ -84,6 +101,11 @@ def test_releases_that_memorise_are_found(tmp_path):
     found, _ = population_aucs(resolve("defense", "ce"), noise, 8, tmp_path)
     assert found["lira"] > 0.95
     assert min(found.values()) > 0.6  # correctness: half of what lies between all and a third
+
+
+def test_releases_that_publish_their_members_are_found(tmp_path):
+    found, _ = population_aucs(PublishesMembers(), toy_task(pool=60, epochs=1), 6, tmp_path, ON_PUBLISHED)
+    assert min(found.values()) > 0.99
 
 
 def test_no_component_has_no_checks():
