@@ -49,6 +49,9 @@ def register_attacks() -> Sequence[type[Attack]]:
 @hookimpl
 def register_audits() -> Sequence[type[Audit]]:
     """Return the measurements that are no attack."""
+    from privbench.audits.overlap import Overlap
     from privbench.audits.privacy_levels import PrivacyLevels
+    from privbench.audits.utility_matrix import UtilityMatrix
+    from privbench.audits.validation_transfer import ValidationTransfer
 
-    return [PrivacyLevels]
+    return [PrivacyLevels, Overlap, UtilityMatrix, ValidationTransfer]
