@@ -1,0 +1,103 @@
+"""`privbench audit dataset`: ask of a synthetic set that was made elsewhere whom its generator was trained on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from privbench.cli.audit_predictions import OUT, command, show
+from privbench.cli.console import complete_components, stdout, table, warn_problems
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from privbench.given import AuditedDataset
+
+EPILOG = """\b
+Examples:
+  privbench audit dataset real.npz synthetic.npz --holdout holdout.npz
+  privbench audit dataset photos/ generated/ --holdout other-photos/ --attack gan-leaks:features=encoder
+\b
+REAL is what the generator was trained on, SYNTHETIC what it made, HOLDOUT real examples that it never saw.
+Each is a .npz file with x (n, height, width[, channels]) or (n, features) and perhaps y (n,), a .npy file
+of x alone, or a folder of images.
+"""
+
+
+@click.command(epilog=EPILOG, short_help="Attack a synthetic set that was made elsewhere.")
+@click.argument("real", type=click.Path(path_type=Path))
+@click.argument("synthetic", type=click.Path(path_type=Path))
+@click.option(
+    "--holdout",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="HOLDOUT",
+    help="Real examples that the generator never saw: half are non-members, half the attacker's own.",
+)
+@click.option(
+    "-a",
+    "--attack",
+    multiple=True,
+    default=("all",),
+    metavar="SPEC",
+    shell_complete=complete_components("attack"),
+    help="Attack, with options. Repeatable.  [default: all that a published set supports]",
+)
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=OUT,
+    show_default=True,
+    help="Folder for records, raw scores, exposed examples and the page of closest pairs.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of everything that is random.")
+@click.option("--top", type=click.IntRange(min=0), default=10, show_default=True, help="Exposed examples to show.")
+@click.pass_context
+def dataset(
+    ctx: click.Context,
+    real: Path,
+    synthetic: Path,
+    *,
+    holdout: Path,
+    attack: Sequence[str],
+    out: Path,
+    seed: int,
+    top: int,
+) -> None:
+    """Attack a synthetic set by itself: what it tells of the real examples that it was made from.
+
+    Nothing is trained but what attackers train. The numbers go into the same records as those of `privbench run`.
+    """
+    from privbench.given import audit_dataset
+    from privbench.report.audits import render
+
+    warn_problems()
+    words = command("dataset", [real, synthetic, "--holdout", holdout], attack, seed)
+    audited = audit_dataset(real, synthetic, holdout, attack=attack, seed=seed, name=synthetic.stem, command=words)
+    columns: dict[str, Callable[[dict[str, object]], str]] = {"real example": lambda row: str(row["index"])}
+    if audited.exposed["label"].notna().any():
+        columns["label"] = lambda row: str(row["label"])
+    columns["nearest synthetic"] = lambda row: str(row["nearest"])
+    columns["distance"] = lambda row: f"{row['distance']:.3g}"
+    show(audited, out, top, columns)
+    _show_findings(audited)
+    console = stdout()
+    for each in audited.audits:
+        console.print()
+        console.print(render(each))
+    if any(record.status == "failed" for record in audited):
+        ctx.exit(1)
+
+
+def _show_findings(audited: AuditedDataset) -> None:
+    """Print what attacks found besides ranking members, with the names that their documentation explains."""
+    console = stdout()
+    rows = table(console, "attack", "found besides", "value", right=("value",))
+    for record in audited:
+        for name, found in record.findings.items():
+            rows.add_row(record.attack.spec, name.replace("_", " "), f"{found.value:.3f}")
+    if rows.row_count:
+        console.print()
+        console.print(rows)

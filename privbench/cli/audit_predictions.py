@@ -1,0 +1,125 @@
+"""`privbench audit predictions`: attack a model of your own by the answers that you saved."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from privbench.cli.console import complete_components, count_text, stdout, table, warn_problems
+from privbench.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from privbench.given import Audited
+
+OUT = "privbench-results"
+EPILOG = """\b
+Examples:
+  privbench audit predictions answers.npz
+  privbench audit predictions answers.npz --attack lira --attack lira:mode=offline --top 20
+\b
+FILE is what numpy.savez writes, of n examples and c classes:
+  logits or probabilities (n, c), labels (n,), membership (n,): True for what the model was trained on
+  and perhaps shadow_logits (s, n, c) and shadow_membership (s, n), of models trained alike
+With q aligned queries per example answers are (n, q, c) and (s, n, q, c).
+"""
+
+
+@click.command(epilog=EPILOG, short_help="Attack a model of your own by answers that you saved.")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "-a",
+    "--attack",
+    multiple=True,
+    default=("all",),
+    metavar="SPEC",
+    shell_complete=complete_components("attack"),
+    help="Attack, with options. Repeatable.  [default: all that the answers support]",
+)
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=OUT,
+    show_default=True,
+    help="Folder for records, raw scores and the most exposed examples.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of everything that is random.")
+@click.option("--top", type=click.IntRange(min=0), default=10, show_default=True, help="Exposed examples to show.")
+@click.pass_context
+def predictions(ctx: click.Context, file: Path, *, attack: Sequence[str], out: Path, seed: int, top: int) -> None:
+    """Attack a model by its answers in FILE, with every attack that these support.
+
+    Nothing is trained. The numbers are those of `privbench run` with one target, and go into the same records.
+    """
+    from privbench.given import audit_predictions
+
+    warn_problems()
+    audited = audit_predictions(file, attack=attack, seed=seed, command=command("predictions", [file], attack, seed))
+    columns = {
+        "example": lambda row: str(row["index"]),
+        "label": lambda row: str(row["label"]),
+        "answer": lambda row: "right" if row["correct"] else "wrong",
+    }
+    show(audited, out, top, columns)
+    if any(record.status == "failed" for record in audited):
+        ctx.exit(1)
+
+
+def command(name: str, places: Sequence[object], attack: Sequence[str], seed: int) -> str:
+    """Return the words that run an audit again."""
+    words = ["privbench", "audit", name, *map(str, places)]
+    words += [word for each in attack if each != "all" for word in ("--attack", each)]
+    return shlex.join([*words, "--seed", str(seed)])
+
+
+def show(audited: Audited, out: Path, top: int, columns: dict[str, Callable[[dict[str, object]], str]]) -> None:
+    """Save an audit and print it: the leaderboard, what was left out, and the most exposed examples.
+
+    columns: heading -> the text of one row of `exposed`, before its score. Raises UsageError where nothing can be
+    written.
+    """
+    from privbench import leaderboard
+    from privbench.report.tables import render
+
+    for warning in audited.warnings:
+        click.echo(f"Warning: {warning}", err=True)
+    try:
+        audited.save(out)
+    except OSError as error:
+        raise UsageError(f"Cannot write records into {out}: {error.strerror or error}.") from None
+    console = stdout()
+    inside = int(audited.member.sum())
+    sizes = f"{count_text(inside, 'member')}, {count_text(len(audited.member) - inside, 'non-member')}"
+    tables = [leaderboard.cells(audited)] if len(audited) > 1 else []
+    for each in (*tables, leaderboard.frame(audited)):
+        each["setting"] = f"{sizes}, seed {audited[0].seed}; 95 % intervals"
+        console.print(render(each))
+    for note in audited.notes:
+        console.print(note)
+    for lacking in dict.fromkeys(audited.left_out.values()):
+        names = [name for name, reason in audited.left_out.items() if reason == lacking]
+        console.print(f"left out: {', '.join(names)} {'needs' if len(names) == 1 else 'need'} {lacking}")
+    best = audited.strongest
+    if best is not None and top:
+        _show_exposed(audited, best.attack.spec, min(top, len(audited.exposed)), columns)
+    click.echo(f"Records, raw scores and all members by exposure are in {out}.", err=True)
+
+
+def _show_exposed(
+    audited: Audited, attack: str, top: int, columns: dict[str, Callable[[dict[str, object]], str]]
+) -> None:
+    console = stdout()
+    right = ("example", "score", "non-members as high", "empirical FPR")
+    shown = table(console, *columns, *right[1:], right=right)
+    others = int((~audited.member).sum())
+    for row in audited.exposed.head(top).to_dict("records"):
+        texts = [text(row) for text in columns.values()]
+        as_high = row["nonmembers_as_high"]
+        shown.add_row(*texts, f"{row['score']:.4g}", f"{as_high} of {others}", f"{100 * row['fpr']:.1f} %")
+    console.print()
+    console.print(f"The {top} most exposed members, as {attack} scores them:")
+    console.print(shown)

@@ -1,0 +1,224 @@
+"""Audit a synthetic set that was made elsewhere: whether it tells who its generator was trained on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from privbench import seeds
+from privbench.answers import Answers
+from privbench.data import Examples
+from privbench.errors import UndeclaredEvidence
+from privbench.evidence import Answered, Evidence
+from privbench.given.result import Audited, about, above, attacks, exposure, judge, strongest
+from privbench.given.sets import Sets, sets
+from privbench.record import Data
+from privbench.tasks.duplicates import duplicated
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+    import numpy.typing as npt
+    import pandas as pd
+    from PIL.Image import Image
+
+    from privbench.api import Needs
+    from privbench.audit import AuditRecord
+    from privbench.given.sets import Given
+    from privbench.record import Record
+
+    Array = npt.NDArray[Any]
+
+NO_SHADOWS = "calibrating one takes shadow generators"
+
+
+@dataclass(frozen=True, eq=False)
+class AuditedDataset(Audited):
+    """The records of an audit of a synthetic set, one per attack, and what goes with them."""
+
+    audits: tuple[AuditRecord, ...] = ()
+    """Measurements that are no attacks: expected privacy loss, generation quality."""
+    page: Image | None = None
+    """The closest pairs of real and synthetic images, beside those of held-out images."""
+
+    def save(self, out: Path) -> list[Path]:
+        """Write records, raw scores and measurements, the exposed examples, and the page of closest pairs."""
+        from privbench import audit
+
+        paths = [*super().save(out), *(audit.save(each, out, {}) for each in self.audits)]
+        best = self.strongest or self.records[0]
+        if self.page is not None:
+            self.page.save(best.path(out).with_suffix(".pairs.png"))
+        return paths
+
+
+def audit_dataset(
+    real: Given,
+    synthetic: Given,
+    holdout: Given,
+    *,
+    attack: Iterable[Any] | str = "all",
+    seed: int = 0,
+    name: str = "",
+    command: str = "",
+) -> AuditedDataset:
+    """Run every attack on published examples, and return records, scores and the most exposed real examples.
+
+    real: what the generator was trained on; synthetic: what it made; holdout: real examples that it never saw. Each
+    is a .npz file with x and perhaps y, a .npy file, a folder of images, an array, or a mapping. Half of the held-out
+    examples, at most as many as there are real ones, are the non-members, and as many real ones the members; the
+    other half is what an attacker may know.
+
+    attack: one or several, as texts or built. name: of the data in the records.
+    Raises DataError for sets that do not fit each other, UsageError where no attack can be run.
+    """
+    given = Published(sets(real, synthetic, holdout, seed), name or "dataset", seed)
+    chosen, left_out = attacks(attack, lacks)
+    records, scores = [], {}
+    for each in chosen:
+        record, its_scores = given.judged(each, command)
+        records.append(record)
+        if its_scores is not None:
+            scores[record.attack.spec] = its_scores
+    best = strongest(records)
+    exposed = given.exposed(None if best is None else scores[best.attack.spec])
+    return AuditedDataset(
+        records,
+        given.member,
+        scores,
+        exposed,
+        left_out,
+        given.sets.warnings,
+        given.sets.notes,
+        page=given.page(),
+    )
+
+
+def lacks(attack: Any) -> str:
+    """Return what an attack needs that a published set is not, or nothing."""
+    needs: Needs = attack.needs
+    if needs.answers != "none":
+        return "a model's answers (privbench audit predictions)"
+    wanted = {
+        "a model": needs.model or needs.query or not hasattr(attack, "score"),
+        "shadow generators": needs.shadows != "none",
+        "transformed inputs": needs.inputs != "original",
+    }
+    return next((what for what, lacking in wanted.items() if lacking), "")
+
+
+@dataclass(frozen=True, eq=False)
+class Published:
+    """Three checked sets, and how attacks see them."""
+
+    sets: Sets
+    name: str
+    seed: int
+
+    @cached_property
+    def _order(self) -> Array:
+        """The candidates in an order that says nothing of who is a member."""
+        return seeds.numpy_generator(self.seed, "given", "order").permutation(2 * len(self.sets.members))
+
+    @cached_property
+    def member(self) -> Array:
+        """(n,) bool."""
+        return np.asarray(self._order < len(self.sets.members))
+
+    @cached_property
+    def candidates(self) -> Examples:
+        """Members and non-members, mixed."""
+        inside, outside = self.sets.real[self.sets.members], self.sets.holdout[self.sets.outside]
+        x, y = np.concatenate([inside.x, outside.x]), np.concatenate([inside.y, outside.y])
+        return Examples(x[self._order], y[self._order])
+
+    @cached_property
+    def rows(self) -> Array:
+        """(n,) row of each candidate in the set that it comes from."""
+        rows: Array = np.concatenate([self.sets.members, self.sets.outside])[self._order]
+        return rows
+
+    def evidence(self, needs: Needs) -> Evidence:
+        """Return what an attack with these needs sees."""
+        reference, pool = self.sets.holdout[self.sets.reference], self.candidates
+
+        def unasked() -> Array:
+            raise UndeclaredEvidence("There is no model here to answer.")
+
+        def silent(examples: Examples) -> Answers:
+            return Answers(unasked, examples.y)
+
+        return Evidence(
+            needs,
+            pool.y,
+            silent(pool),
+            classes=self.data.classes,
+            x=pool.x,
+            reference=Answered(needs, reference.y, silent(reference), x=reference.x),
+            synthetic=self.sets.synthetic,
+            seed=seeds.derive(self.seed, "evidence", 0),
+        )
+
+    def judged(self, attack: Any, command: str) -> tuple[Record, Array | None]:
+        """Return an attack's record, and its scores where it did not fail."""
+        base = about("dataset", self.data, attack, attack.needs, shadows=0, seed=self.seed, command=command)
+        natural = getattr(attack, "threshold", None)
+        evidence = self.evidence(attack.needs)
+        return judge(attack, base, evidence, self.member, lambda scores: above(natural, scores, NO_SHADOWS))
+
+    @cached_property
+    def data(self) -> Data:
+        """The sets as a record names them."""
+        given = self.sets
+        classes = 1 + max(int(each.y.max()) for each in (given.real, given.synthetic, given.holdout))
+        return Data(
+            name=self.name,
+            fingerprint=given.fingerprint,
+            classes=classes,
+            pool=len(self.member),
+            reference=len(given.reference),
+            validation=0,
+            test=0,
+            duplicates=int(duplicated(self.candidates.x).sum()),
+        )
+
+    @cached_property
+    def _nearest(self) -> tuple[Array, Array]:
+        """(n,) distance of each candidate to its nearest synthetic example, and the row of that."""
+        from privbench.features import pixels
+        from privbench.neighbours import nearest
+
+        distances, rows = nearest(pixels(self.candidates.x), pixels(self.sets.synthetic.x))
+        return distances[:, 0], rows[:, 0]
+
+    def exposed(self, scores: Array | None) -> pd.DataFrame:
+        """Return all members by scores, each with its nearest synthetic example."""
+        import pandas as pd
+
+        names = ["index", "label", "score", "nonmembers_as_high", "fpr", "nearest", "distance"]
+        columns: Mapping[str, Any] = dict.fromkeys(names, ())
+        if scores is not None:
+            order, as_high = exposure(scores, self.member)
+            label = None if self.sets.labels is None else self.sets.labels[self.rows[order]]
+            found = (self.rows[order], label, scores[order], as_high, as_high / int((~self.member).sum()))
+            nearest = (self._nearest[1][order], self._nearest[0][order])
+            columns = dict(zip(names, (*found, *nearest), strict=True))
+        table: pd.DataFrame = pd.DataFrame(columns)
+        return table
+
+    def page(self) -> Image | None:
+        """Return the closest pairs of real and synthetic images, and of held-out and synthetic ones for comparison."""
+        from privbench.given.pictures import PAIRS, pairs
+
+        if not self.sets.is_image:
+            return None
+        sides = {}
+        for title, rows in (("real", self.member), ("held out", ~self.member)):
+            distances, found = self._nearest
+            order = np.flatnonzero(rows)[np.argsort(distances[rows], kind="stable")][:PAIRS]
+            sides[title] = self.candidates.x[order], self.sets.synthetic.x[found[order]], distances[order]
+        return pairs(sides)

@@ -1,0 +1,108 @@
+"""Arrays that a user saved: which are what, under the names that people give them."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import zipfile
+import zlib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from privbench.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+    Array = npt.NDArray[Any]
+
+ALIASES = {
+    "logits": ("target_logits",),
+    "probabilities": ("probs", "proba", "y_proba", "y_prob", "target_probabilities"),
+    "labels": ("y", "y_true", "label"),
+    "membership": ("member", "members", "is_member", "in_train"),
+    "shadow_logits": (),
+    "shadow_probabilities": ("shadow_probs", "shadow_proba"),
+    "shadow_membership": ("shadow_member", "shadow_members", "shadow_in"),
+}
+"""What `privbench audit predictions` reads, and what else each array may be called."""
+UNSOUND = (OSError, EOFError, zipfile.BadZipFile, zlib.error)
+"""What NumPy raises for files that are no archives, or damaged."""
+
+
+def read(path: Path) -> dict[str, Array]:
+    """Return the arrays of a .npz file by name. Raises DataError, saying what is wrong and what would be right."""
+    if not path.is_file():
+        raise DataError(f"{path}: no such file; give a .npz file, as numpy.savez writes it.")
+    try:
+        with path.open("rb") as file:  # NumPy leaves the file open where it is no archive
+            archive = np.load(file, allow_pickle=False)
+            if isinstance(archive, np.lib.npyio.NpzFile):
+                return {name: archive[name] for name in archive.files}
+    except ValueError:  # NumPy's answer to objects, and to text where it expects an array
+        raise DataError(
+            f"{path} holds pickled objects, which are never loaded, or no arrays; "
+            f"save plain arrays of numbers with numpy.savez."
+        ) from None
+    except UNSOUND:
+        raise DataError(f"{path} is no readable .npz file; write it again with numpy.savez.") from None
+    raise DataError(f"{path} is a single array; save several by name, with numpy.savez(file, name=array, ...).")
+
+
+class Found:
+    """The arrays of one source under their canonical names, each with the name that it had there."""
+
+    def __init__(self, arrays: Mapping[str, Any], name: str) -> None:
+        self.name = name
+        self._arrays: dict[str, tuple[str, Array]] = {}
+        self.unread: list[str] = []
+        canonical = {alias: wanted for wanted, aliases in ALIASES.items() for alias in (wanted, *aliases)}
+        for key, value in arrays.items():
+            wanted = canonical.get(key.lower().replace("-", "_"))
+            if wanted is None:
+                self.unread.append(key)
+                continue
+            if wanted in self._arrays:
+                raise DataError(f"{name}: {self._arrays[wanted][0]} and {key} are both {wanted}; leave one out.")
+            self._arrays[wanted] = key, np.asarray(value)
+
+    def __contains__(self, wanted: str) -> bool:
+        return wanted in self._arrays
+
+    def get(self, *wanted: str) -> tuple[str, str, Array]:
+        """Return (canonical name, name in the source, array) of the first that there is. Raises DataError for none."""
+        for each in wanted:
+            if each in self._arrays:
+                return (each, *self._arrays[each])
+        names = [key for key, _ in self._arrays.values()] + self.unread
+        near = [(key, each) for each in wanted for key in self.unread if alike(key, each)]
+        hint = f" Rename {near[0][0]!r} to {near[0][1]!r}?" if near else ""
+        choice = " or ".join(map(repr, wanted))
+        raise DataError(f"{self.name}: no array {choice}.{hint} Found: {', '.join(names) or 'none'}.")
+
+    def unused(self) -> list[str]:
+        """Return a sentence about each array that is not read."""
+        said = []
+        for key in self.unread:
+            near = [each for each in ALIASES if alike(key, each)]
+            said.append(f"array {key!r} is not read" + (f"; did you mean {near[0]!r}?" if near else "."))
+        return said
+
+
+def alike(key: str, wanted: str) -> bool:
+    """Return whether a name looks like a slip of what an array is called."""
+    return bool(difflib.get_close_matches(key.lower(), [wanted, *ALIASES[wanted]], cutoff=0.75))
+
+
+def fingerprint(arrays: Iterable[tuple[str, Array]]) -> str:
+    """Return the SHA-256 over arrays with their names, types and shapes."""
+    digest = hashlib.sha256()
+    for name, array in arrays:
+        little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
+        digest.update(f"{name}{little.dtype.str}{little.shape}".encode())
+        digest.update(little.data if little.size else b"")
+    return digest.hexdigest()

@@ -1,0 +1,210 @@
+"""What an audit of given arrays found: a record per attack, raw scores, and who is exposed most."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+import numpy as np
+
+from privbench import intervals, metrics
+from privbench.errors import CellFailed, PrivbenchError, UsageError
+from privbench.leaderboard import RANKINGS
+from privbench.provenance import component, environment, now
+from privbench.record import PER_EXAMPLE_LIMIT, Component, Data, PerExample, Record, save, scores_sha256
+from privbench.store import atomic_write
+from privbench.threat import threat_model
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+    import numpy.typing as npt
+    import pandas as pd
+
+    from privbench.api import Needs
+    from privbench.evidence import Evidence
+
+    Array = npt.NDArray[Any]
+
+GIVEN = "given"
+"""What stands for the defense in records of what was made elsewhere."""
+
+
+@dataclass(frozen=True, eq=False)
+class Audited(Sequence[Record]):
+    """The records of one audit, one per attack, and what goes with them."""
+
+    records: Sequence[Record]
+    member: Array
+    """(n,) bool: the truth, example by example."""
+    scores: dict[str, Array]
+    """(n,) float64 by attack, of those that did not fail; higher = likelier member."""
+    exposed: pd.DataFrame
+    """Members, the most exposed first, as the strongest attack scores them."""
+    left_out: dict[str, str] = field(default_factory=dict)
+    """Attacks that the evidence does not support, and what they need."""
+    warnings: tuple[str, ...] = ()
+    """What is doubtful about the arrays, a sentence each."""
+    notes: tuple[str, ...] = ()
+    """What was done with the arrays, and what they hold, a sentence each."""
+
+    @overload
+    def __getitem__(self, index: int) -> Record: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Record]: ...
+    def __getitem__(self, index: int | slice) -> Record | Sequence[Record]:
+        """Return a record, or several."""
+        return self.records[index]
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    @property
+    def strongest(self) -> Record | None:
+        """The record with the highest TPR at 1 % FPR or, where that is n/a or equal, AUC; None where all failed."""
+        return strongest(self.records)
+
+    def save(self, out: Path) -> list[Path]:
+        """Write records and raw scores into a folder of records, and the exposed examples beside the strongest."""
+        paths = []
+        for record in self.records:
+            scores = self.scores.get(record.attack.spec)
+            raw = {} if scores is None else {"scores": scores[None], "member": self.member[None]}
+            paths.append(save(record, out, raw))
+        best = self.strongest
+        if best is not None:
+            table = self.exposed.to_csv(index=False, lineterminator="\n")
+            atomic_write(best.path(out).with_suffix(".exposed.csv"), table.encode())
+        return paths
+
+
+def strongest(records: Iterable[Record]) -> Record | None:
+    """Return the record whose attack finds most: by TPR at 1 % FPR, then by AUC."""
+
+    def strength(record: Record) -> tuple[float, ...]:
+        found = (RANKINGS[by](record) for by in ("tpr@1%", "auc"))
+        return tuple(-np.inf if each is None or each.value is None else each.value for each in found)
+
+    return max((record for record in records if record.metrics), key=strength, default=None)
+
+
+def about(
+    kind: Literal["predictions", "dataset"],
+    data: Data,
+    attack: Any,
+    needs: Needs,
+    *,
+    shadows: int,
+    seed: int,
+    command: str,
+) -> Record:
+    """Return a record with everything but results. shadows: how many there are, whoever looks at them."""
+
+    def outside(name: str) -> Component:
+        return Component(spec=name, name=name, plugin="", source="")
+
+    return Record(
+        task=outside(kind),
+        data=data,
+        defense=outside(GIVEN),
+        attack=component("attack", attack),
+        threat_model=threat_model(needs),
+        models=1 + shadows,
+        targets=1,
+        shadows=shadows if needs.shadows != "none" else 0,
+        seed=seed,
+        device="cpu",
+        status="ok",
+        command=command,
+        environment=environment(),
+        created=now(),
+    )
+
+
+def judge(
+    attack: Any, base: Record, evidence: Evidence, member: Array, decide: Callable[[Array], tuple[Array | None, str]]
+) -> tuple[Record, Array | None]:
+    """Let an attack score, and measure it as `privbench run` does with one target; (n,) scores, None where it failed.
+
+    member: (n,) bool. decide: scores -> (n,) decisions or None, and where they come from.
+    """
+    try:
+        scores = metrics.check_scores(attack.score(evidence), member.shape)
+        decisions, threshold = decide(scores)
+        both = scores[None], member[None]
+        measured = metrics.evaluate(*both, None if decisions is None else decisions[None], seed=base.seed)
+        find = getattr(attack, "findings", None)
+        findings = dict(find(evidence, scores, member)) if find else {}
+    except Exception as error:  # noqa: BLE001 - whatever an attack does wrong, the others go on
+        text = str(error) if isinstance(error, PrivbenchError) else f"{type(error).__name__}: {error}"
+        return _sealed(base.model_copy(update={"status": "failed", "reason": " ".join(text.split())})), None
+    found = {
+        "metrics": measured,
+        "findings": {name: intervals.mean(np.array([float(value)])) for name, value in findings.items()},
+        "threshold": threshold,
+        "per_example": _per_example(decisions, member),
+        "scores_sha256": scores_sha256(*both),
+    }
+    return _sealed(base.model_copy(update=found)), scores
+
+
+def above(natural: float | None, scores: Array, calibrated: Callable[[], float] | str) -> tuple[Array | None, str]:
+    """Return decisions at the attack's own threshold or a calibrated one; with a reason why not, none.
+
+    The texts are those that `privbench run` writes.
+    """
+    if natural is not None:
+        return scores >= natural, f"the attack's own, {natural:g}"
+    if isinstance(calibrated, str):
+        return None, f"none: {calibrated}"
+    try:
+        return scores >= calibrated(), "calibrated on 2 shadow models"
+    except CellFailed as error:
+        return None, f"none: {error}"
+
+
+def exposure(scores: Array, member: Array) -> tuple[Array, Array]:
+    """Return the members' indices, the most exposed first, and how many non-members score at least as high."""
+    rows = np.flatnonzero(member)
+    order = rows[np.argsort(-scores[rows], kind="stable")]
+    others = np.sort(scores[~member])
+    return order, len(others) - np.searchsorted(others, scores[order], "left")
+
+
+def attacks(texts: Iterable[Any] | str, supports: Callable[[Any], str]) -> tuple[list[Any], dict[str, str]]:
+    """Return the attacks, named or built, that the evidence supports, and what the others need.
+
+    supports: attack -> what the evidence lacks, or nothing. Raises UsageError where none is left.
+    """
+    from privbench.options import spec
+    from privbench.plugins import resolve_all
+
+    given = [texts] if isinstance(texts, str) else list(texts)
+    chosen: dict[Any, None] = {}
+    for each in given:
+        chosen.update(dict.fromkeys(resolve_all("attack", [each]) if isinstance(each, str) else [each]))
+    lacking = {attack: supports(attack) for attack in chosen}
+    left_out = {spec(attack): reason for attack, reason in lacking.items() if reason}
+    kept = [attack for attack, reason in lacking.items() if not reason]
+    if not kept:
+        listing = "; ".join(f"{name} needs {reason}" for name, reason in left_out.items())
+        raise UsageError(f"None of the attacks can be run on these arrays: {listing or 'none was named'}.")
+    return kept, left_out
+
+
+def _per_example(decisions: Array | None, member: Array) -> PerExample | None:
+    if decisions is None or len(member) > PER_EXAMPLE_LIMIT:
+        return None
+    success = metrics.success(decisions[None], member[None])
+    return PerExample(
+        member_hits=success.hits_in.tolist(),
+        member_trials=success.n_in.tolist(),
+        nonmember_hits=success.hits_out.tolist(),
+        nonmember_trials=success.n_out.tolist(),
+    )
+
+
+def _sealed(record: Record) -> Record:
+    return record.model_copy(update={"digest": record.compute_digest()})

@@ -1,0 +1,72 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from privbench import record
+from privbench.cli.audit_dataset import dataset
+from privbench.errors import DataError
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 256, (200, 6, 6, 1), dtype=np.uint8)
+    synthetic = np.clip(x[:60].astype(int) + rng.integers(-30, 30, x[:60].shape), 0, 255).astype(np.uint8)
+    np.savez(tmp_path / "real.npz", x=x[:60], y=np.arange(60) % 3)
+    np.savez(tmp_path / "made.npz", x=synthetic)
+    np.savez(tmp_path / "held.npz", x=x[60:])
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def _invoke(*words):
+    return CliRunner().invoke(dataset, list(map(str, words)))
+
+
+def test_records_tables_findings_and_pictures(here):
+    result = _invoke("real.npz", "made.npz", "--holdout", "held.npz", "--top", 2)
+    assert result.exit_code == 0, result.output
+    found = record.load([here / "privbench-results"])
+    assert {each.attack.name for each in found} >= {"gan-leaks", "nearest-neighbour", "real-vs-fake"}
+    assert found[0].command == "privbench audit dataset real.npz made.npz --holdout held.npz --seed 0"
+    assert found[0].data.name == "made"
+    assert "60 members, 60 non-members, seed 0" in result.stdout
+    assert "memorisation rate" in result.stdout
+    assert "need a model's answers (privbench audit predictions)" in result.stdout
+    shown = result.stdout.partition("The 2 most exposed members, as ")[2].splitlines()
+    assert shown[1].split()[:3] == ["real", "example", "label"]
+    assert list(here.rglob("*.pairs.png"))
+    assert "Warning" not in result.stderr
+
+
+def test_the_command_of_a_record_runs_it_again(here):
+    words = ("real.npz", "made.npz", "--holdout", "held.npz", "-a", "gan-leaks:features=pca", "--seed", 3)
+    assert _invoke(*words, "--out", "one").exit_code == 0
+    (one,) = record.load([here / "one"])
+    assert _invoke(*one.command.split()[3:], "--out", "two").exit_code == 0
+    (two,) = record.load([here / "two"])
+    assert one.digest == two.digest
+
+
+def test_the_same_examples_held_out_are_warned_of(here):
+    result = _invoke("real.npz", "made.npz", "--holdout", "real.npz", "-a", "gan-leaks", "--top", 0)
+    assert "Warning: 60 of 60 held-out examples are among the real ones" in result.stderr
+
+
+def test_mistakes(here):
+    result = _invoke("real.npz", "made.npz")
+    assert result.exit_code == 2
+    assert "--holdout" in result.stderr
+    result = _invoke("real.npz", "nowhere.npz", "--holdout", "held.npz")
+    assert isinstance(result.exception, DataError)
+
+
+def test_help_comes_without_torch():
+    code = "import sys, privbench.cli.audit_dataset as m; m.dataset(['--help'], standalone_mode=False);"
+    code += "assert not {'torch', 'pandas', 'sklearn'} & set(sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "--holdout" in done.stdout

@@ -1,0 +1,276 @@
+import numpy as np
+import pytest
+
+from privbench import metrics, record, signals
+from privbench.api import Needs
+from privbench.errors import DataError, UsageError
+from privbench.given import audit_predictions
+from privbench.options import component
+from privbench.plugins import resolve
+from privbench.population import Population
+from privbench.releases import make
+from privbench.scoring import Cell, score
+from privbench.store import Store
+
+ATTACKS = [
+    "correctness",
+    "confidence",
+    "confidence:thresholds=class",
+    "entropy",
+    "m-entropy",
+    "lira",
+    "lira:mode=offline",
+    "lira:variance=pooled,center=median",
+]
+
+
+@pytest.fixture(scope="module")
+def population(table_file, tmp_path_factory):
+    task = resolve("task", "npz", {"path": str(table_file), "epochs": 12, "hidden": (64,), "model": "mlp"})
+    each = Population(task, task.load(), resolve("defense", "ce"), 6, 3, "cpu", Store(tmp_path_factory.mktemp("store")))
+    for job in each.missing([1]):
+        make(job, lambda done, stage="": None)
+    return each
+
+
+def _exported(population, *, shadows=True):
+    """What the owner of model 0 of a population could save."""
+    answered = [np.array(population.answers(i, 1, "pool").logits) for i in range(population.models)]
+    arrays = {"logits": answered[0], "labels": population.dataset.role("pool").y, "membership": population.members(0)}
+    if shadows:
+        indices = population.shadow_indices(0)
+        arrays["shadow_logits"] = np.stack([answered[i] for i in indices])
+        arrays["shadow_membership"] = np.stack([population.members(i) for i in indices])
+    return arrays
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_it_agrees_with_a_run_to_the_digit(population, tmp_path, attack):
+    ran, raw = score(Cell(population, resolve("attack", attack), 1, 1, attacked=population, shadows=(population,)))
+    file = tmp_path / "exported.npz"
+    np.savez(file, **_exported(population))
+    audited = audit_predictions(file, attack=attack, seed=population.seed)
+    (one,) = audited
+    assert one.status == ran.status == "ok"
+    assert audited.scores[attack].tobytes() == raw["scores"][0].tobytes()
+    assert one.metrics == ran.metrics
+    assert one.scores_sha256 == ran.scores_sha256
+    assert (one.threshold, one.per_example, one.shadows) == (ran.threshold, ran.per_example, ran.shadows)
+    assert audited.warnings == ()
+
+
+def test_a_calibrated_threshold_was_calibrated(population):
+    (one,) = audit_predictions(_exported(population), attack="lira:mode=offline", seed=population.seed)
+    assert one.threshold == "calibrated on 2 shadow models"
+    assert one.metrics.balanced_accuracy.value is not None
+
+
+def test_one_axis_less_says_the_same(population):
+    arrays = _exported(population)
+    flat = {**arrays, "logits": arrays["logits"][:, 0], "shadow_logits": arrays["shadow_logits"][:, :, 0]}
+    with_axis, without = (audit_predictions(each, attack="lira")[0] for each in (arrays, flat))
+    assert with_axis.digest == without.digest
+
+
+def test_probabilities_say_what_logits_say(population):
+    arrays = _exported(population)
+
+    def softmax(z):
+        z = np.exp(z.astype(np.float64) - z.max(axis=-1, keepdims=True))
+        return z / z.sum(axis=-1, keepdims=True)
+
+    names = {"logits": "probabilities", "shadow_logits": "shadow_probabilities"}
+    given = {names.get(name, name): softmax(array) if name in names else array for name, array in arrays.items()}
+    ours = audit_predictions(given, attack=["lira", "m-entropy"])
+    theirs = audit_predictions(arrays, attack=["lira", "m-entropy"])
+    for attack, scores in theirs.scores.items():
+        np.testing.assert_allclose(ours.scores[attack], scores, rtol=1e-3, atol=1e-4)
+    assert ours.warnings == ()
+
+
+def test_without_shadows_signals_rank_and_decide_nothing(population):
+    arrays = _exported(population, shadows=False)
+    audited = audit_predictions(arrays)
+    names = {each.attack.spec: each for each in audited}
+    assert set(names) == {"correctness", "confidence", "entropy", "m-entropy"}
+    assert "shadow_logits" in audited.left_out["lira"]
+    expected = signals.log_confidence(arrays["logits"], arrays["labels"])[:, 0]
+    assert audited.scores["confidence"].tobytes() == expected.tobytes()
+    confidence = names["confidence"]
+    assert confidence.threshold.startswith("none: without shadow models")
+    assert confidence.metrics.balanced_accuracy.value is None
+    assert confidence.metrics.oracle_balanced_accuracy.value is not None
+    assert (confidence.threat_model, confidence.models, confidence.shadows) == ("logits", 1, 0)
+    assert names["correctness"].metrics.balanced_accuracy.value is not None
+
+
+def test_what_is_exposed(population):
+    arrays = _exported(population)
+    audited = audit_predictions(arrays)
+    table, member = audited.exposed, arrays["membership"]
+    scores = audited.scores[audited.strongest.attack.spec]
+    assert sorted(table["index"]) == np.flatnonzero(member).tolist()
+    assert table["score"].is_monotonic_decreasing
+    first = table.iloc[0]
+    assert first["score"] == scores[member].max() == scores[first["index"]]
+    for _, row in table.iterrows():
+        assert row["nonmembers_as_high"] == (scores[~member] >= row["score"]).sum()
+        assert row["fpr"] == pytest.approx((scores[~member] >= row["score"]).mean())
+        assert row["label"] == arrays["labels"][row["index"]]
+        assert row["correct"] == (arrays["logits"][row["index"], 0].argmax() == row["label"])
+
+
+def test_the_strongest_has_the_highest_rate_and_among_equals_the_highest_auc(population):
+    audited = audit_predictions(_exported(population))
+    assert audited.strongest.metrics.auc.value == max(each.metrics.auc.value for each in audited)
+
+
+def test_saving_writes_records_that_can_be_read(population, tmp_path):
+    audited = audit_predictions(_exported(population), name="mine", attack=["lira", "confidence"])
+    paths = audited.save(tmp_path)
+    again = record.load([tmp_path])
+    assert {each.digest for each in again} == {each.digest for each in audited}
+    assert all(each.compute_digest() == each.digest for each in again)
+    assert all(path.parent == tmp_path / "predictions" / "given" for path in paths)
+    with np.load(audited[0].path(tmp_path).with_suffix(".scores.npz")) as raw:
+        assert record.scores_sha256(raw["scores"], raw["member"]) == audited[0].scores_sha256
+    (table,) = tmp_path.rglob("*.exposed.csv")
+    assert table.name.startswith(audited.strongest.attack.name)
+    assert len(table.read_text().splitlines()) == 1 + len(audited.exposed)
+
+
+def test_the_record_tells_what_is_known_and_nothing_else(population):
+    arrays = _exported(population)
+    (one,) = audit_predictions(attack="lira", seed=5, **arrays)
+    right = arrays["logits"][:, 0].argmax(axis=1) == arrays["labels"]
+    assert one.utility.train_accuracy.value == pytest.approx(right[arrays["membership"]].mean())
+    assert one.utility.nonmember_accuracy.value == pytest.approx(right[~arrays["membership"]].mean())
+    assert one.utility.test_accuracy.value is None
+    assert (one.models, one.targets, one.shadows, one.seed) == (5, 1, 4, 5)
+    assert (one.task.plugin, one.defense.name, one.data.pool) == ("", "given", len(right))
+    assert one.threat_model == "logits, adaptive shadows"
+
+
+def test_another_file_is_another_record(population):
+    arrays = _exported(population, shadows=False)
+    other = {**arrays, "logits": arrays["logits"] * 1.01}
+    first, second = (audit_predictions(each, attack="confidence")[0] for each in (arrays, other))
+    assert first.data.fingerprint != second.data.fingerprint
+    assert first.identity != second.identity
+
+
+@pytest.fixture
+def random():
+    rng = np.random.default_rng(0)
+    member = rng.permutation(80) < 40
+    shadow = np.stack([rng.permutation(80) < 40 for _ in range(5)])
+    return {
+        "logits": rng.normal(size=(80, 2, 3)),
+        "labels": rng.integers(0, 3, 80),
+        "membership": member,
+        "shadow_logits": rng.normal(size=(5, 80, 2, 3)),
+        "shadow_membership": shadow,
+    }
+
+
+def test_queries(random):
+    audited = audit_predictions(random, attack=["lira", "lira:queries=2", "lira:queries=18", "confidence"])
+    assert audited.left_out == {"lira:queries=18": "18 queries per example, not 2"}
+    assert audited.scores["lira"].tobytes() == audited.scores["lira:queries=2"].tobytes()
+    one = {**random, "logits": random["logits"][:, 0], "shadow_logits": random["shadow_logits"][:, :, 0]}
+    first = audit_predictions(one, attack=["lira", "confidence"])
+    assert first.scores["confidence"].tobytes() == audited.scores["confidence"].tobytes()
+    assert not np.array_equal(first.scores["lira"], audited.scores["lira"])
+
+
+def test_unpaired_shadows_calibrate_too(random):
+    (one,) = audit_predictions(random, attack="lira:mode=offline")
+    assert one.threshold == "calibrated on 2 shadow models"
+    few = {**random, **{name: random[name][:3] for name in ("shadow_logits", "shadow_membership")}}
+    (one,) = audit_predictions(few, attack="lira:mode=offline")
+    assert one.threshold == "none: calibrating one takes 4 shadow models or more, in pairs"
+    assert one.metrics.balanced_accuracy.value is None
+
+
+@component
+class Margin:
+    """The largest logit: no shadows, no threshold."""
+
+    name = "margin"
+    paper = "none"
+    needs = Needs()
+    fail: bool = False
+
+    def score(self, evidence):
+        return np.full(3, np.nan) if self.fail else evidence.logits[:, 0].max(axis=1)
+
+
+def test_an_attack_of_ones_own_has_its_threshold_from_shadows(random):
+    audited = audit_predictions(random, attack=[Margin()])
+    posing = np.concatenate([random["shadow_logits"][i, :, 0].astype(np.float32).max(axis=1) for i in (0, 1)])
+    tau = metrics.best_threshold(posing.astype(np.float64), np.concatenate(random["shadow_membership"][:2]))
+    assert audited[0].threshold == "calibrated on 2 shadow models"
+    assert audited[0].per_example.member_hits == (
+        ((audited.scores["margin"] >= tau) & random["membership"]).astype(int).tolist()
+    )
+    few = {**random, **{name: random[name][:1] for name in ("shadow_logits", "shadow_membership")}}
+    assert audit_predictions(few, attack=[Margin()])[0].threshold.startswith("none: calibrating one takes 2")
+
+
+def test_a_failed_attack_is_a_record_that_says_so(random):
+    audited = audit_predictions(random, attack=[Margin(fail=True), "confidence"])
+    failed, ok = audited
+    assert (failed.status, ok.status) == ("failed", "ok")
+    assert "shape" in failed.reason
+    assert list(audited.scores) == ["confidence"]
+    assert audit_predictions(random, attack=[Margin(fail=True)]).exposed.empty
+
+
+@component
+class Needy:
+    """Needs what `what` says."""
+
+    name = "needy"
+    paper = "none"
+    what: str = "model"
+
+    @property
+    def needs(self):
+        wanted = {"answers": "none", "synthetic": True} if self.what == "synthetic" else {self.what: True}
+        return Needs(**({"inputs": "transformed"} if self.what == "inputs" else wanted))
+
+    def score(self, evidence):
+        raise AssertionError
+
+
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [
+        ("model", "the model itself"),
+        ("query", "queries of its choice"),
+        ("examples", "the examples themselves"),
+        ("reference", "reference examples"),
+        ("inputs", "transformed inputs"),
+        ("synthetic", "privbench audit dataset"),
+    ],
+)
+def test_what_answers_do_not_support_is_left_out(random, what, said):
+    audited = audit_predictions(random, attack=["confidence", Needy(what=what)])
+    assert [each.attack.name for each in audited] == ["confidence"]
+    assert said in next(iter(audited.left_out.values()))
+    with pytest.raises(UsageError, match="None of the attacks can be run"):
+        audit_predictions(random, attack=[Needy(what=what)])
+
+
+def test_a_file_or_arrays(random):
+    with pytest.raises(UsageError, match="not several"):
+        audit_predictions(random, labels=random["labels"])
+    with pytest.raises(DataError, match="no array 'logits' or 'probabilities'"):
+        audit_predictions(labels=random["labels"])
+
+
+def test_the_same_seed_gives_the_same_records(random):
+    first, second, third = (audit_predictions(random, attack="lira", seed=seed)[0] for seed in (1, 1, 2))
+    assert first.digest == second.digest
+    assert first.scores_sha256 == third.scores_sha256
+    assert first.digest != third.digest
