@@ -160,6 +160,7 @@ def level_rows(level: Array, found: Attacked, chance: tuple[float, float, float]
         inside = level == number
         of_all, decisions, member = share(inside), found.decisions[:, inside], found.member[:, inside]
         rates = [metrics.accuracy(decisions, where).value for where in (member, ~member)]
+        both = all(rate is not None for rate in rates)
         rows.append(
             {
                 "level": name,
@@ -170,6 +171,7 @@ def level_rows(level: Array, found: Attacked, chance: tuple[float, float, float]
                 "by chance": chance[number],
                 "R_in": rates[0],
                 "R_out": rates[1],
+                "A": (rates[0] or 0.0) - (rates[1] or 0.0) if both else None,
             }
         )
     return rows

@@ -57,16 +57,16 @@ def spearman(a: Array, b: Array) -> Array:
 
 
 def over_examples(
-    statistic: Callable[[Array], float], n: int, rng: np.random.Generator, *, reason: str, resamples: int = RESAMPLES
+    statistic: Callable[[Array], float], n: int, rng: np.random.Generator, *, reason: str, resamples: int | None = None
 ) -> Estimate:
     """Return statistic(rows) of all n examples, with the percentile bootstrap over examples.
 
-    The statistic may be nan for some resamples, which are left out; where it is nan for the examples themselves, the
-    estimate is n/a for the reason given.
+    resamples: RESAMPLES, if left out. The statistic may be nan for some of them, which do not count; where it is nan
+    for the examples themselves, the estimate is n/a for the reason given.
     """
     value = statistic(np.arange(n))
     if not np.isfinite(value):
         return unavailable(reason, n)
-    drawn = np.array([statistic(rng.integers(n, size=n)) for _ in range(resamples)])
+    drawn = np.array([statistic(rng.integers(n, size=n)) for _ in range(resamples or RESAMPLES)])
     low, high = np.quantile(drawn[np.isfinite(drawn)], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return estimate(value, low, high, n)

@@ -1,13 +1,18 @@
 import numpy as np
 import pytest
 
-from privbench.audits import exposure
+from privbench.audits import exposure, resampling
 from privbench.audits.attacked import Attacked
 from privbench.errors import CellFailed
 from privbench.plugins import resolve
 from privbench.population import members
 
 ATTACK = resolve("attack", "m-entropy")
+
+
+@pytest.fixture(autouse=True)
+def _few_resamples(monkeypatch):
+    monkeypatch.setattr(resampling, "RESAMPLES", 60)
 
 
 def _found(scores, member=None):
@@ -135,8 +140,8 @@ def test_level_rows_by_hand():
     safe, vague, risky = exposure.level_rows(np.array([0, 0, 2, 2]), _found(scores, member), (0.1, 0.8, 0.1))
     assert safe["level"], vague["level"] == ("safe", "vague")
     assert (safe["examples"], safe["share"], safe["by chance"]) == (2, 0.5, 0.1)
-    assert (safe["R_in"], safe["R_out"]) == (0.5, 0.0)
-    assert (vague["examples"], vague["R_in"]) == (0, None)
+    assert (safe["R_in"], safe["R_out"], safe["A"]) == (0.5, 0.0, 0.5)
+    assert (vague["examples"], vague["R_in"], vague["A"]) == (0, None, None)
     assert (risky["R_in"], risky["R_out"]) == (1.0, 1.0)
 
 
