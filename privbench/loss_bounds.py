@@ -1,0 +1,47 @@
+"""Bounds on the privacy loss of a record, from the losses of some: how large, but for gamma (METHODS M6)."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Array = npt.NDArray[Any]
+
+
+def upper_semideviation(losses: Array) -> float:
+    """Return sigma_+, the root of the mean over all of (N,) losses of max(L - mean, 0)^2."""
+    return float(np.sqrt(np.square(np.maximum(losses - losses.mean(), 0)).mean()))
+
+
+def bound(losses: Array, gamma: float) -> float:
+    """Return mu, which a record's loss exceeds with probability gamma at most: mean + sigma_+ / sqrt(gamma).
+
+    As if the losses were all there are: Chebyshev's inequality for the upper half (eq. 5 of the paper).
+    """
+    return float(losses.mean()) + upper_semideviation(losses) / math.sqrt(gamma)
+
+
+def saw_yang_mo(n: int, k: float) -> float:
+    """Return a bound on P(|X - mean| >= k S) of one more draw, mean and S (n - 1) being of n exchangeable ones.
+
+    Saw, Yang & Mo 1984. It is never below 1 / (n + 1).
+    """
+    return min(1.0, math.floor((n + 1) * (n * n - 1 + n * k * k) / (n * n * k * k)) / (n + 1))
+
+
+def sample_bound(losses: Array, gamma: float) -> float:
+    """Return what the loss of one more record exceeds with probability gamma at most, by Saw, Yang & Mo.
+
+    It takes 1 / gamma - 1 losses: with fewer it is infinite.
+    """
+    n = len(losses)
+    allowed = math.floor(gamma * (n + 1) * (1 + 1e-12))  # the last bit of gamma * (n + 1) shall not decide
+    if allowed < 1 or n < 2:  # noqa: PLR2004 - a spread takes two
+        return math.inf
+    k = math.sqrt((n + 1) * (n * n - 1) / (n * n * (allowed + 1 - (n + 1) / n)))
+    return float(losses.mean() + k * losses.std(ddof=1))
