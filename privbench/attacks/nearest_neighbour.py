@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 Array: TypeAlias = npt.NDArray[Any]
 
-LOW = 5
+LOW, HIGH = 5, 95
 
 
 @component
@@ -35,7 +35,8 @@ class NearestNeighbour(FeatureOptions):
     memorisation_rate     how often a synthetic example's nearest member is nearer than its nearest non-member, of
                           equally many of both; ties count half; 0.5 where nothing is memorised
     distance_ratio        median of (distance to the nearest member) / (to the nearest non-member); 1 likewise
-    distance_ratio_low    its 5th percentile: a few copies among many fresh examples show here first
+    distance_ratio_low    its 5th and 95th percentiles, one being the inverse of the other where nothing is memorised:
+    distance_ratio_high   a few copies among many fresh examples show in the first before they move the median
     """
 
     name: ClassVar[str] = "nearest-neighbour"
@@ -77,7 +78,7 @@ def memorisation(inside: Array, outside: Array) -> dict[str, float]:
     np.divide(inside, outside, out=ratio, where=outside > 0)
     ratio[(outside == 0) & (inside > 0)] = np.inf
     found = {"memorisation_rate": rate, "distance_ratio": _percentile(ratio, 50)}
-    found["distance_ratio_low"] = _percentile(ratio, LOW)
+    found |= {"distance_ratio_low": _percentile(ratio, LOW), "distance_ratio_high": _percentile(ratio, HIGH)}
     return {name: value for name, value in found.items() if np.isfinite(value)}
 
 

@@ -39,11 +39,12 @@ def test_memorisation_by_hand():
     assert found["memorisation_rate"] == (1 + 0.5 + 0.5 + 0) / 4
     assert found["distance_ratio"] == 1  # of 0.5, 1, 1, 3
     assert found["distance_ratio_low"] == pytest.approx(0.5 + 0.15 * 0.5)
+    assert found["distance_ratio_high"] == pytest.approx(3 - 0.15 * 2)
 
 
 def test_what_is_infinite_is_left_out():
     assert memorisation(np.array([0.0, 1.0, 1.0]), np.zeros(3)) == {"memorisation_rate": 0.5 / 3}
-    mostly = memorisation(np.ones(9), np.array([0.0, 2, 2, 2, 2, 2, 2, 2, 2]))
+    mostly = memorisation(np.ones(9), np.array([0.0, 2, 2, 2, 2, 2, 2, 2, 2]))  # the highest of nine: infinite
     assert mostly == {"memorisation_rate": 8 / 9, "distance_ratio": 0.5, "distance_ratio_low": 0.5}
 
 
