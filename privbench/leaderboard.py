@@ -1,5 +1,7 @@
 """Leaderboards: records as tables, each defense ranked by its strongest attack, with its utility beside it.
 
+What reconstruction attacks found stands in a table of its own, unranked: no one number says how alike images are.
+
 `privbench.report.tables` draws and exports what this module computes.
 """
 
@@ -8,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from privbench.errors import UsageError, did_you_mean
+from privbench.likeness import Likeness
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -42,6 +45,9 @@ NUMBERS: Mapping[str, Callable[[Record], Estimate | None]] = {
 }
 """The columns that come with an interval, as NAME, NAME_low and NAME_high."""
 
+LIKENESS: Mapping[str, str] = {**{name.replace("_", "-"): name for name in Likeness.model_fields}, "test-accuracy": ""}
+"""Likewise in the table of reconstructions: the columns, and the numbers' names in a record."""
+
 
 def frame(records: Iterable[Record], *, rank_by: str = "tpr@1%") -> pd.DataFrame:
     """Return one row per (setting, defense): its strongest attack by `rank_by`, every number with its interval.
@@ -56,7 +62,7 @@ def frame(records: Iterable[Record], *, rank_by: str = "tpr@1%") -> pd.DataFrame
         hint = did_you_mean(rank_by, RANKINGS)
         raise UsageError(f"Cannot rank by {rank_by!r}.{hint} Use one of {', '.join(RANKINGS)}.")
     settings: dict[tuple[Any, ...], dict[str, list[Record]]] = {}
-    for record in latest(records):
+    for record in _of_family("membership", records):
         settings.setdefault(_setting(record), {}).setdefault(record.defense.spec, []).append(record)
     rows = [row for defenses in settings.values() for row in _ranked(defenses, rank_by)]
     table: pd.DataFrame = pd.DataFrame(rows, columns=["rank", *_columns(), "attacks", "failed"])
@@ -66,10 +72,29 @@ def frame(records: Iterable[Record], *, rank_by: str = "tpr@1%") -> pd.DataFrame
 
 
 def cells(records: Iterable[Record]) -> pd.DataFrame:
-    """Return one unranked row per record: every attack on every defense."""
+    """Return one unranked row per record: every membership attack on every defense."""
     import pandas as pd
 
-    table: pd.DataFrame = pd.DataFrame([_row(record, _fault(record)) for record in latest(records)], columns=_columns())
+    rows = [_row(record, _fault(record)) for record in _of_family("membership", records)]
+    table: pd.DataFrame = pd.DataFrame(rows, columns=_columns())
+    return table
+
+
+def reconstructions(records: Iterable[Record]) -> pd.DataFrame:
+    """Return one row per reconstruction attack on a defense, undefended first, and below them their controls.
+
+    `kind` is "attack" or "control". Controls stand once in a setting, as beside its first attack; the one on untrained
+    nets once for each attack.
+    """
+    import pandas as pd
+
+    settings: dict[tuple[Any, ...], list[Record]] = {}
+    for record in _of_family("reconstruction", records):
+        settings.setdefault(_setting(record), []).append(record)
+    rows = [row for found in settings.values() for row in _reconstructed(found)]
+    spread = [f"{name}{end}" for name in LIKENESS for end in ("", "_low", "_high")]
+    head = ["task", "setting", "kind", "defense", "attack"]
+    table: pd.DataFrame = pd.DataFrame(rows, columns=[*head, *spread, "threat-model", "note"])
     return table
 
 
@@ -81,6 +106,10 @@ def latest(records: Iterable[Record]) -> list[Record]:
         if other is None or (record.created and other.created and record.created > other.created):
             found[record.identity] = record
     return list(found.values())
+
+
+def _of_family(family: str, records: Iterable[Record]) -> list[Record]:
+    return [record for record in latest(records) if record.family == family]
 
 
 def title(record: Record) -> str:
@@ -141,7 +170,7 @@ def _strongest(records: Sequence[Record], rank_by: str) -> tuple[float | None, R
 
 
 def _row(record: Record, note: str) -> dict[str, Any]:
-    row: dict[str, Any] = {
+    return {
         "task": title(record),
         "setting": setting_text(record),
         "defense": record.defense.spec,
@@ -151,9 +180,52 @@ def _row(record: Record, note: str) -> dict[str, Any]:
         "threat-model": record.threat_model,
         "barely-supported": " ".join(_barely(record)),
         "note": note,
+        **_spread({name: find(record) for name, find in NUMBERS.items()}),
     }
-    for name, find in NUMBERS.items():
-        estimate = find(record)
+
+
+def _reconstructed(records: Sequence[Record]) -> list[dict[str, Any]]:
+    """Return the rows of one setting: attacks, and their controls."""
+    records = sorted(records, key=lambda record: (record.defense.spec != "ce", record.defense.spec, record.attack.spec))
+    setting = f"{setting_text(records[0])}{next(filter(None, map(_judged, records)), '')}"
+    rows, controls = [], {}
+    for record in records:
+        head = {"task": title(record), "setting": setting}
+        named = {"kind": "attack", "defense": record.defense.spec, "attack": record.attack.spec}
+        tail = {"threat-model": record.threat_model, "note": _fault(record)}
+        found = record.reconstruction
+        numbers = {name: getattr(found.attack, field) for name, field in LIKENESS.items() if found and field}
+        numbers["test-accuracy"] = NUMBERS["test-accuracy"](record)
+        rows.append({**head, **named, **_spread(numbers), **tail})
+        if found is None:
+            continue
+        made = {
+            "real test images": found.heldout,
+            "uniform noise": found.noise,
+            f"{record.attack.spec}, untrained nets": found.untrained,
+        }
+        for what, likeness in made.items():
+            if likeness is None or what in controls:
+                continue
+            numbers = {name: getattr(likeness, field) for name, field in LIKENESS.items() if field}
+            named = {"kind": "control", "defense": "(control)", "attack": what}
+            controls[what] = {**head, **named, **_spread(numbers), "threat-model": "", "note": ""}
+    return [*rows, *controls.values()]
+
+
+def _judged(record: Record) -> str:
+    """Return who judged the images, in words."""
+    found = record.reconstruction
+    if found is None:
+        return ""
+    accuracy = f"{100 * (found.evaluator_accuracy.value or 0):.1f}"
+    return f"; E: {found.evaluator}, test accuracy {accuracy} %; detected by: {found.detector}"
+
+
+def _spread(numbers: Mapping[str, Estimate | None]) -> dict[str, Any]:
+    """Return numbers with the ends of their intervals, as the columns of a row."""
+    row: dict[str, Any] = {}
+    for name, estimate in numbers.items():
         ends = (None, None, None) if estimate is None else (estimate.value, estimate.low, estimate.high)
         row.update(zip((name, f"{name}_low", f"{name}_high"), ends, strict=True))
     return row

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from privbench.errors import UsageError
 from privbench.intervals import Estimate
+from privbench.likeness import Reconstruction
 from privbench.metrics import Metrics
 from privbench.store import atomic_write
 
@@ -32,8 +33,8 @@ PER_EXAMPLE_LIMIT = 5000
 """Largest pool whose per-example results go into the record; of larger ones they are in the raw scores only."""
 
 NOT_REPRODUCED = {"cost", "environment", "created", "digest", "command"}
-LATER = {"findings"}
-"""Fields that came after the first records: they count in a digest only where they hold something."""
+LATER = {"findings", "family", "reconstruction"}
+"""Fields that came after the first records: they count in a digest only where they differ from their default."""
 
 
 class _Part(BaseModel):
@@ -95,6 +96,7 @@ class Record(_Part):
     """One cell of the grid."""
 
     schema_version: Literal[1] = SCHEMA_VERSION  # type: ignore[assignment]
+    family: Literal["membership", "reconstruction"] = Field("membership", description="of the attack")
     task: Component
     data: Data
     defense: Component
@@ -112,6 +114,7 @@ class Record(_Part):
     findings: dict[str, Estimate] = Field(
         default_factory=dict, description="the attack's own numbers, mean over targets with its t interval"
     )
+    reconstruction: Reconstruction | None = Field(None, description="of an attack that reconstructs images")
     utility: Utility | None = None
     facts: dict[str, float] = Field(default_factory=dict, description="the releases' own numbers, averaged")
     per_example: PerExample | None = None
@@ -125,7 +128,8 @@ class Record(_Part):
     def compute_digest(self) -> str:
         """Return the SHA-256 of what the record's command reproduces bit for bit."""
         content = json.loads(self.model_dump_json(exclude=NOT_REPRODUCED))
-        content = {name: value for name, value in content.items() if value or name not in LATER}
+        absent = {name: type(self).model_fields[name].get_default(call_default_factory=True) for name in LATER}
+        content = {name: value for name, value in content.items() if name not in LATER or value != absent[name]}
         return hashlib.sha256(canonical(content)).hexdigest()
 
     @property
@@ -144,6 +148,11 @@ def scores_sha256(scores: npt.NDArray[np.float64], member: npt.NDArray[np.bool_]
     """Return the SHA-256 of raw scores (targets, examples) as little-endian float64, then memberships as bytes."""
     content = np.ascontiguousarray(scores, dtype="<f8").tobytes() + np.ascontiguousarray(member, dtype="u1").tobytes()
     return hashlib.sha256(content).hexdigest()
+
+
+def images_sha256(images: npt.NDArray[np.float32]) -> str:
+    """Return the SHA-256 of reconstructed images (targets, classes, h, w, channels) as little-endian float32."""
+    return hashlib.sha256(np.ascontiguousarray(images, dtype="<f4").tobytes()).hexdigest()
 
 
 def save(record: Record, out: Path, raw: Mapping[str, npt.NDArray[Any]] | None = None) -> Path:
@@ -170,13 +179,18 @@ def load(paths: Iterable[Path]) -> list[Record]:
 
     Raises UsageError for a file that is no record.
     """
+    return [record for _, record in located(paths)]
+
+
+def located(paths: Iterable[Path]) -> list[tuple[Path, Record]]:
+    """Return the same records, each with the file that holds it."""
     files: list[Path] = []
     for path in paths:
         if not path.exists():
             raise UsageError(f"No records at {path}: no such file or folder. `privbench run --out` writes them.")
         found = sorted(path.rglob("*.json")) if path.is_dir() else [path]
         files += [file for file in found if not (path.is_dir() and file.name.startswith(AUDIT_PREFIX))]
-    return [_read(file) for file in files]
+    return [(file, _read(file)) for file in files]
 
 
 def _read(file: Path) -> Record:

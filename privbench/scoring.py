@@ -10,7 +10,7 @@ import numpy as np
 from privbench import intervals, metrics
 from privbench.errors import PrivbenchError
 from privbench.provenance import component, data_of, environment, now
-from privbench.record import PER_EXAMPLE_LIMIT, Cost, PerExample, Record, Utility, scores_sha256
+from privbench.record import PER_EXAMPLE_LIMIT, Cost, PerExample, Record, Utility, images_sha256, scores_sha256
 from privbench.threat import threat_model
 
 if TYPE_CHECKING:
@@ -54,8 +54,8 @@ class Cell:
 def score(cell: Cell, *, reason: Exception | None = None, command: str = "") -> tuple[Record, dict[str, Array]]:
     """Attack every target of a cell; return its record, and its raw arrays.
 
-    Those are `scores` and `member`, (targets, examples) both. With a reason, or when the attack fails or does not
-    apply, the record says so and there are none.
+    Those are `scores` and `member`, (targets, examples) both, or what `reconstruction.evaluate` returns. With a reason,
+    or when the attack fails or does not apply, the record says so and there are none.
     """
     population, base = cell.population, _about(cell, command)
     if cell.inapplicable:
@@ -64,26 +64,42 @@ def score(cell: Cell, *, reason: Exception | None = None, command: str = "") -> 
         return _failed(base, reason), {}
     if cell.attack.needs.synthetic and population.synthetic(0) is None:
         return _without_scores(base, "n/a", f"{population.defense.name} publishes no synthetic examples"), {}
-    member = np.stack([population.members(target) for target in cell.target_indices])
+    if base.family == "reconstruction" and not population.dataset.examples.is_image:
+        return _without_scores(
+            base, "n/a", f"{population.task.name} holds tables: there is no image to reconstruct"
+        ), {}
     utility, cost, facts = _utility(population, cell.queries), _cost(population), _facts(population)
     base = base.model_copy(update={"utility": utility, "cost": cost, "facts": facts})
+    measure = _reconstructed if base.family == "reconstruction" else _membership
     try:
-        scores = np.stack([_scores(cell, target) for target in cell.target_indices])
-        decisions, threshold = _decide(cell, scores)
-        measured = metrics.evaluate(scores, member, decisions, seed=population.seed)
-        findings = _findings(cell, scores, member)
+        found, raw = measure(cell)
     except Exception as error:  # noqa: BLE001 - whatever an attack does wrong, the other cells go on
         return _failed(base, error), {}
-    record = base.model_copy(
-        update={
-            "metrics": measured,
-            "findings": findings,
-            "threshold": threshold,
-            "per_example": _per_example(decisions, member),
-            "scores_sha256": scores_sha256(scores, member),
-        }
-    )
-    return record.model_copy(update={"digest": record.compute_digest()}), {"scores": scores, "member": member}
+    record = base.model_copy(update=found)
+    return record.model_copy(update={"digest": record.compute_digest()}), raw
+
+
+def _membership(cell: Cell) -> tuple[dict[str, Any], dict[str, Array]]:
+    """Return what a membership attack adds to a record, and its raw arrays."""
+    member = np.stack([cell.population.members(target) for target in cell.target_indices])
+    scores = np.stack([_scores(cell, target) for target in cell.target_indices])
+    decisions, threshold = _decide(cell, scores)
+    found = {
+        "metrics": metrics.evaluate(scores, member, decisions, seed=cell.population.seed),
+        "findings": _findings(cell, scores, member),
+        "threshold": threshold,
+        "per_example": _per_example(decisions, member),
+        "scores_sha256": scores_sha256(scores, member),
+    }
+    return found, {"scores": scores, "member": member}
+
+
+def _reconstructed(cell: Cell) -> tuple[dict[str, Any], dict[str, Array]]:
+    """Return what a reconstruction attack adds to a record, and its raw arrays."""
+    from privbench.reconstruction import evaluate
+
+    found, raw = evaluate(cell, _evidence)
+    return {"reconstruction": found, "scores_sha256": images_sha256(raw["images"])}, raw
 
 
 def _scores(cell: Cell, target: int, *, calibrating_for: int | None = None) -> Array:
@@ -145,6 +161,7 @@ def _about(cell: Cell, command: str) -> Record:
     population = cell.population
     needs = cell.attack.needs
     return Record(
+        family="reconstruction" if hasattr(cell.attack, "reconstruct") else "membership",
         task=component("task", population.task),
         data=data_of(population.dataset),
         defense=component("defense", population.defense),

@@ -61,7 +61,9 @@ def show(paths: tuple[Path, ...], *, rank_by: str, cells: bool) -> None:
     """
     from privbench.report.tables import render
 
-    out.stdout().print(render(_table(paths, rank_by, cells=cells)))
+    for table in _tables(paths, rank_by, cells=cells):
+        if not table.empty:
+            out.stdout().print(render(table))
 
 
 @leaderboard.command(short_help="Export records as Markdown, CSV, JSON or LaTeX.")
@@ -75,7 +77,7 @@ def export(paths: tuple[Path, ...], *, rank_by: str, cells: bool, form: str, out
     """
     from privbench.report import tables
 
-    text = tables.export(_table(paths, rank_by, cells=cells), form)
+    text = tables.export_both(*_tables(paths, rank_by, cells=cells), form)
     if output is None:
         click.echo(text, nl=False)
         return
@@ -86,7 +88,8 @@ def export(paths: tuple[Path, ...], *, rank_by: str, cells: bool, form: str, out
     click.echo(f"Wrote {output}.", err=True)
 
 
-def _table(paths: tuple[Path, ...], rank_by: str, *, cells: bool) -> pd.DataFrame:
+def _tables(paths: tuple[Path, ...], rank_by: str, *, cells: bool) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return what membership attacks found, and what reconstruction attacks did."""
     from privbench import leaderboard as rankings
     from privbench.record import load
 
@@ -94,7 +97,8 @@ def _table(paths: tuple[Path, ...], rank_by: str, *, cells: bool) -> pd.DataFram
     records = load(places)
     if not records:
         raise UnknownName(f"No records in {', '.join(map(str, places))}. `privbench run` writes them.")
-    return rankings.cells(records) if cells else rankings.frame(records, rank_by=rank_by)
+    table = rankings.cells(records) if cells else rankings.frame(records, rank_by=rank_by)
+    return table, rankings.reconstructions(records)
 
 
 def _default_paths() -> list[Path]:

@@ -231,8 +231,10 @@ def _show(records: list[Record], options: Mapping[str, Any]) -> None:
     from privbench import leaderboard
     from privbench.report.tables import render
 
+    cells, ranked = leaderboard.cells(records), leaderboard.frame(records, rank_by=options["rank_by"])
+    tables = ([cells] if cells["attack"].nunique() > 1 else []) + [ranked, leaderboard.reconstructions(records)]
     console = stdout()
-    if len({record.attack.spec for record in records}) > 1:
-        console.print(render(leaderboard.cells(records)))
-    console.print(render(leaderboard.frame(records, rank_by=options["rank_by"])))
+    for table in tables:
+        if not table.empty:
+            console.print(render(table))
     click.echo(f"Records and raw scores are in {options['out']}.", err=True)

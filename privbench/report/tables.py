@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from privbench.errors import UsageError, did_you_mean
-from privbench.leaderboard import NUMBERS, RANKINGS
+from privbench.leaderboard import LIKENESS, NUMBERS, RANKINGS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,6 +29,46 @@ HEADINGS = {
     "threat-model": "attacker sees",
 }
 """What a person is shown, in this order, as far as the table has it; a terminal breaks headings at the newline."""
+
+RECONSTRUCTED = {
+    "defense": "defense",
+    "attack": "attack",
+    "accuracy": "recognised\nby E %",
+    "confidence": "target's\nconfid. %",
+    "detected": "detected\n%",
+    "distance-ratio": "distance\nratio",
+    "feature-distance": "feature\ndistance",
+    "psnr-mean": "PSNR dB to\nclass mean",
+    "psnr-member": "PSNR dB to\nmember",
+    "psnr-nonmember": "PSNR dB to\nnon-member",
+    "ssim-mean": "SSIM to\nclass mean",
+    "ssim-member": "SSIM to\nmember",
+    "ssim-nonmember": "SSIM to\nnon-member",
+    "test-accuracy": "test\nacc. %",
+    "threat-model": "attacker sees",
+}
+"""The same of the table of reconstructions."""
+DISPENSABLE = (
+    "ssim-nonmember",
+    "ssim-mean",
+    "psnr-nonmember",
+    "test-accuracy",
+    "ssim-member",
+    "detected",
+    "psnr-mean",
+    "confidence",
+    "psnr-member",
+    "feature-distance",
+)
+"""What goes first from that where there is no room for all."""
+WORSE = (
+    "worse for privacy: higher shares, PSNR and SSIM, lower feature distance, and a distance ratio (to the nearest member "
+    "/ to the nearest non-member) below 1"
+)
+DIGITS = {"auc": (1, 3), "distance-ratio": (1, 3), "feature-distance": (1, 2)}
+"""What is not in percent with one digit: the factor, and the digits after the point."""
+DIGITS |= {f"psnr-{to}": (1, 1) for to in ("mean", "member", "nonmember")}
+DIGITS |= {f"ssim-{to}": (1, 2) for to in ("mean", "member", "nonmember")}
 
 RANKED_ONLY = ("rank", "train-accuracy", "test-accuracy", "cost")
 CELLS_ONLY = ("oracle-balanced-accuracy",)
@@ -67,6 +107,19 @@ def export(table: pd.DataFrame, form: str) -> str:
     return "\n".join(draw(str(task), _caption(table, setting), group) for (task, setting), group in groups)
 
 
+def export_both(table: pd.DataFrame, reconstructions: pd.DataFrame, form: str) -> str:
+    """Return membership and reconstruction attacks: two tables to read; one of CSV or JSON, where `family` tells."""
+    import pandas as pd
+
+    if reconstructions.empty:
+        return export(table, form)
+    if form in ("md", "latex"):
+        return "\n".join(export(each, form) for each in (table, reconstructions) if not each.empty)
+    families = {"membership": table, "reconstruction": reconstructions}
+    parts = [each.astype(object).assign(family=family) for family, each in families.items() if not each.empty]
+    return export(pd.concat(parts, ignore_index=True), form)
+
+
 def render(table: pd.DataFrame) -> RenderableType:
     """Return the table for a terminal: one block per setting, in the richest layout it has room for, notes below."""
     from rich.console import Group
@@ -84,6 +137,7 @@ def render(table: pd.DataFrame) -> RenderableType:
                 notes=_notes(group),
                 explained={NA: NA_NOTE},
                 keep=by,
+                **({"dispensable": DISPENSABLE} if "kind" in table else {}),
             )
             for (task, setting), group in table.groupby(["task", "setting"], sort=False)
         )
@@ -92,6 +146,8 @@ def render(table: pd.DataFrame) -> RenderableType:
 
 def _headings(table: pd.DataFrame) -> dict[str, str]:
     """Return the headings of the columns that this kind of table shows."""
+    if "kind" in table:
+        return RECONSTRUCTED
     ranked = "rank" in table
     left_out = CELLS_ONLY if ranked else RANKED_ONLY
     shown = {name: heading for name, heading in HEADINGS.items() if name not in left_out}
@@ -104,6 +160,8 @@ def _cells(table: pd.DataFrame, names: Mapping[str, str]) -> list[dict[str, str]
 
 def _caption(table: pd.DataFrame, setting: Any) -> str:
     """Return the setting, and what ranks."""
+    if "kind" in table:
+        return f"{setting}; {WORSE}"
     by = table.attrs.get("rank_by")
     if by not in RANKINGS:
         return str(setting)
@@ -111,7 +169,7 @@ def _caption(table: pd.DataFrame, setting: Any) -> str:
 
 
 def _text(row: Mapping[Any, Any], name: str) -> str:
-    if name in NUMBERS:
+    if name in NUMBERS or name in LIKENESS:
         return _estimate_text(row, name)
     if name == "rank":
         return "-" if _absent(row["rank"]) else f"{row['rank']:.0f}"
@@ -121,12 +179,14 @@ def _text(row: Mapping[Any, Any], name: str) -> str:
 
 
 def _estimate_text(row: Mapping[Any, Any], name: str) -> str:
-    """Return "3.1 [2.5, 3.8]", in percent but for the AUC; or why there is no number."""
+    """Return "3.1 [2.5, 3.8]", in percent or in the number's own unit; or why there is no number."""
     value, low, high = (row[f"{name}{end}"] for end in ("", "_low", "_high"))
     if _absent(value):
-        return "failed" if _absent(row["auc"]) and "failed" in row["note"] else NA
-    scale, digits = (1, 3) if name == "auc" else (100, 1)
-    text = f"{BARELY if name in row['barely-supported'].split() else ''}{value * scale:.{digits}f}"
+        if row.get("kind") == "control" and name == "test-accuracy":
+            return ""
+        return "failed" if _absent(row.get("auc")) and _absent(row.get("accuracy")) and "failed" in row["note"] else NA
+    scale, digits = DIGITS.get(name, (100, 1))
+    text = f"{BARELY if name in row.get('barely-supported', '').split() else ''}{value * scale:.{digits}f}"
     return text if _absent(low) else f"{text} [{low * scale:.{digits}f}, {high * scale:.{digits}f}]"
 
 
@@ -145,7 +205,7 @@ def _absent(value: Any) -> bool:
 
 
 def _notes(group: pd.DataFrame) -> list[str]:
-    barely = [BARELY_NOTE] if (group["barely-supported"] != "").any() else []
+    barely = [BARELY_NOTE] if "barely-supported" in group and (group["barely-supported"] != "").any() else []
     noted = zip(group["defense"], group["note"], strict=True)
     return [*(f"{defense}: {note}" for defense, note in noted if note), *barely]
 

@@ -51,6 +51,7 @@ class Block:
     """Notes on texts that cells may hold, given where one does."""
     keep: str = ""
     """The column that ranks, which is never left out."""
+    dispensable: Sequence[str] = DISPENSABLE
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Yield title, table and notes."""
@@ -75,7 +76,7 @@ class Block:
         names = list(self.headings)
         yield tuple(names), self._table(names, fold=None)
         names.remove("threat-model")
-        for gone in (None, *DISPENSABLE):
+        for gone in (None, *self.dispensable):
             if gone in names and gone != self.keep:
                 names.remove(gone)
             for fold in FOLDS:
@@ -94,7 +95,7 @@ class Block:
     def _threats(self) -> Iterator[str]:
         """Yield what the attacks see, those that see the same together."""
         seen: dict[str, list[str]] = {}
-        for row in self.rows:
+        for row in filter(lambda row: row["threat-model"], self.rows):
             attacks = seen.setdefault(row["threat-model"], [])
             if row["attack"] not in attacks:
                 attacks.append(row["attack"])

@@ -1,0 +1,66 @@
+"""`privbench gallery`: what a reconstruction attack made of the models of each defense, beside real images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from privbench.errors import UnknownName, UsageError
+
+EPILOG = """\b
+Examples:
+  privbench run --defense ce --defense relaxloss --attack inversion
+  privbench gallery privbench-results
+  privbench gallery privbench-results/digits --classes 0,3,8 --target 1 --output digits.png
+"""
+
+
+@click.command(epilog=EPILOG)
+@click.argument("paths", metavar="RESULTS...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    default="inversion.png",
+    show_default=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Image file to write.",
+)
+@click.option("--classes", metavar="N,N,...", help="Which classes, a column each.  [default: the first ten]")
+@click.option("--target", default=0, show_default=True, help="Which of the attacked models.")
+def gallery(paths: tuple[Path, ...], *, output: Path, classes: str | None, target: int) -> None:
+    """Draw reconstructed images into an image file: a row per defense, a column per class.
+
+    RESULTS are records of reconstruction attacks, or folders of them, all of one setting, with the raw arrays that lie
+    beside them. The first row has members, the third, below the undefended model, the members that its images are
+    nearest to. Nothing is trained.
+    """
+    from privbench.leaderboard import latest, title
+    from privbench.record import located
+    from privbench.report import gallery as drawing
+
+    found = located(paths)
+    files = {id(record): file for file, record in found}
+    records = latest(record for _, record in found if record.reconstruction is not None)
+    if not records:
+        raise UnknownName(
+            f"No reconstructed images in {', '.join(map(str, paths))}. `privbench run --attack inversion` makes them."
+        )
+    arrays = drawing.load(records, [files[id(record)] for record in records])
+    rows = drawing.rows(records, arrays, target)
+    heading = f"{title(records[0])}: {records[0].attack.name} of model {target}"
+    picture = drawing.draw(rows, _chosen(classes, records[0].data.classes), heading)
+    try:
+        picture.save(output)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"Cannot write {output}: {error}.") from None
+    click.echo(f"{output} shows {len(rows)} rows.", err=True)
+
+
+def _chosen(text: str | None, classes: int) -> list[int]:
+    if text is None:
+        return list(range(min(10, classes)))
+    words = [word.strip() for word in text.split(",")]
+    if not all(word.isdecimal() and int(word) < classes for word in words):
+        raise UsageError(f"--classes {text}: give numbers from 0 to {classes - 1}, separated by commas.")
+    return [int(word) for word in words]
