@@ -49,9 +49,11 @@ def register_attacks() -> Sequence[type[Attack]]:
 @hookimpl
 def register_audits() -> Sequence[type[Audit]]:
     """Return the measurements that are no attack."""
+    from privbench.audits.expected_privacy_loss import ExpectedPrivacyLoss
+    from privbench.audits.generation_quality import GenerationQuality
     from privbench.audits.overlap import Overlap
     from privbench.audits.privacy_levels import PrivacyLevels
     from privbench.audits.utility_matrix import UtilityMatrix
     from privbench.audits.validation_transfer import ValidationTransfer
 
-    return [PrivacyLevels, Overlap, UtilityMatrix, ValidationTransfer]
+    return [PrivacyLevels, Overlap, UtilityMatrix, ValidationTransfer, ExpectedPrivacyLoss, GenerationQuality]
