@@ -1,0 +1,75 @@
+"""`privbench audit` as a person types it."""
+
+from __future__ import annotations
+
+import pytest
+from click.testing import CliRunner
+
+from privbench.cli import main
+from privbench.plugins import catalogue
+
+
+@pytest.fixture
+def audit(inline, monkeypatch, tmp_path, table_file):
+    from privbench.cli import run as module
+
+    inline.workers = 1
+    monkeypatch.setattr(module, "executor_of", lambda *_: inline)
+    monkeypatch.setenv("PRIVBENCH_STORE", str(tmp_path / "store"))
+
+    def invoke(*words):
+        task = ("--task", f"npz:path={table_file},epochs=2,model=mlp,hidden=16", "--models", "4")
+        given = task if words and words[0] in ALL and "--help" not in words else ()
+        return CliRunner().invoke(main, ["audit", *words, *given, *(("--out", str(tmp_path / "out")) if given else ())])
+
+    return invoke
+
+
+ALL = sorted(catalogue().of("audit"))
+
+
+def test_every_audit_and_what_one_has_already_are_listed(audit):
+    shown = audit("--help")
+    assert shown.exit_code == 0
+    for name in (*ALL, "predictions", "dataset"):
+        assert name in shown.output
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_the_help_of_each_says_what_it_does(audit, name):
+    shown = audit(name, "--help")
+    assert shown.exit_code == 0
+    assert "privbench list audit" in shown.output
+    assert "--student" in shown.output
+
+
+def test_a_name_that_is_misspelt(audit):
+    shown = audit("privacy-levls")
+    assert shown.exit_code == 2
+    assert "Did you mean 'privacy-levels'" in shown.stderr
+
+
+def test_an_option_that_an_audit_does_not_have(audit):
+    shown = audit("privacy-levels:atack=lira")
+    assert shown.exit_code == 2
+    assert "'attack'" in shown.stderr
+
+
+def test_an_audit_is_conducted_and_shown(audit, tmp_path):
+    shown = audit("privacy-levels")
+    assert shown.exit_code == 0, shown.output
+    assert "privacy-levels of ce on npz" in shown.stdout
+    assert list((tmp_path / "out").rglob("audit-privacy-levels-*.json"))
+
+
+def test_one_that_does_not_apply_says_why_and_fails(audit):
+    shown = audit("utility-matrix", "--student", "logistic")
+    assert shown.exit_code == 1
+    assert "failed: " in shown.stdout
+    assert "publishes no" in shown.stdout
+
+
+def test_a_student_where_none_is_trained(audit):
+    shown = audit("privacy-levels", "--student", "mlp")
+    assert shown.exit_code == 2
+    assert "trains no student" in shown.stderr
