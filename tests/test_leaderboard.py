@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from privbench import leaderboard
 from privbench.errors import UsageError
 from privbench.intervals import Estimate, unavailable
+from privbench.likeness import Likeness, Reconstruction
 from privbench.metrics import Metrics
 from privbench.record import Component, Cost, Data, Record, Utility
 from privbench.roc import OperatingPoint
@@ -239,3 +240,86 @@ def test_an_attack_that_does_not_apply_is_no_failure():
     row = only(leaderboard.frame([record(), record(attack="r", status="n/a", reason="no data", metrics=None)]))
     assert row["note"] == "r does not apply: no data"
     assert (row["attacks"], row["failed"], row["rank"]) == (1, 0, 1)
+
+
+# Reconstruction attacks
+
+
+def likeness(value):
+    return Likeness(**dict.fromkeys(Likeness.model_fields, estimate(value)))
+
+
+def reconstruction(defense="ce", attack="inversion", value=0.4, **changes):
+    """A record of a reconstruction attack all of whose numbers are `value`."""
+    found = Reconstruction(
+        attack=likeness(value),
+        heldout=likeness(0.9),
+        noise=likeness(0.1),
+        untrained=likeness(0.2),
+        evaluator="cnn",
+        evaluator_accuracy=estimate(0.875),
+        detector="an eye",
+        per_class_accuracy=[value, value],
+    )
+    return record(defense, attack, family="reconstruction", **{"metrics": None, "reconstruction": found, **changes})
+
+
+def broken(defense="ce", attack="inversion"):
+    return reconstruction(defense, attack, status="failed", reason="it broke", reconstruction=None, utility=None)
+
+
+def test_reconstructions_stand_above_their_controls_undefended_first():
+    table = leaderboard.reconstructions([reconstruction("a"), reconstruction("ce", value=0.6)])
+    assert list(zip(table["kind"], table["defense"], table["attack"], table["accuracy"], strict=True)) == [
+        ("attack", "ce", "inversion", 0.6),
+        ("attack", "a", "inversion", 0.4),
+        ("control", "(control)", "real test images", 0.9),
+        ("control", "(control)", "uniform noise", 0.1),
+        ("control", "(control)", "inversion, untrained nets", 0.2),
+    ]
+    assert list(table["psnr-member_low"]) == [0.3, 0.2, 0.45, 0.05, 0.1]
+    assert table["test-accuracy"].tolist()[:2] == [0.7, 0.7]
+    assert table["test-accuracy"].isna().tolist() == [False, False, True, True, True]
+    assert table["setting"].nunique() == 1
+    assert table["setting"][0].endswith("; E: cnn, test accuracy 87.5 %; detected by: an eye")
+
+
+def test_the_untrained_control_belongs_to_an_attack():
+    table = leaderboard.reconstructions([reconstruction(attack="inversion:tv=1"), reconstruction()])
+    controls = table[table["kind"] == "control"]["attack"].tolist()
+    assert controls == [
+        "real test images",
+        "uniform noise",
+        *(f"{a}, untrained nets" for a in ("inversion", "inversion:tv=1")),
+    ]
+
+
+def test_membership_tables_know_nothing_of_reconstructions():
+    records = [record(), reconstruction(), reconstruction("b"), broken("c"), record("b")]
+    table = leaderboard.frame(records)
+    assert table["defense"].tolist() == ["b", "ce"]
+    assert table["note"].tolist() == ["", ""]
+    assert table["failed"].tolist() == [0, 0]
+    assert leaderboard.cells(records)["attack"].tolist() == ["lira", "lira"]
+    assert leaderboard.frame([reconstruction()]).empty
+    assert leaderboard.reconstructions([record()]).empty
+
+
+def test_a_failed_reconstruction_is_a_row_with_a_reason():
+    table = leaderboard.reconstructions([broken("a"), reconstruction("b")])
+    row = table.to_dict("records")[0]
+    assert (row["defense"], row["note"]) == ("a", "inversion failed: it broke")
+    assert pd.isna(row["accuracy"])
+    assert len(table) == 5
+    assert table["setting"].nunique() == 1
+    assert leaderboard.reconstructions([broken()])["kind"].tolist() == ["attack"]
+
+
+def test_settings_of_reconstructions_have_their_own_controls():
+    table = leaderboard.reconstructions([reconstruction(), reconstruction(models=8)])
+    assert table["kind"].tolist() == ["attack", "control", "control", "control"] * 2
+
+
+def test_of_two_reconstructions_of_a_cell_the_newest_counts():
+    old, new = (reconstruction(value=v, created=dt.datetime(2026, month, 1)) for v, month in ((0.1, 1), (0.2, 2)))  # noqa: DTZ001
+    assert leaderboard.reconstructions([new, old])["accuracy"][0] == 0.2

@@ -11,7 +11,7 @@ import numpy as np
 
 from privbench.errors import UsageError
 from privbench.likeness import unit
-from privbench.report.sheet import MARGIN, PAPER, SIDE
+from privbench.report.sheet import MARGIN, PAPER
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     Array = npt.NDArray[Any]
 
+SIDE = 64
+"""Pixels that an image takes at least, enlarged by a whole factor."""
 TEXT = 13
 """Size of the text in pixels."""
 LINE = TEXT + 4

@@ -62,8 +62,8 @@ DISPENSABLE = (
 )
 """What goes first from that where there is no room for all."""
 WORSE = (
-    "worse for privacy: higher shares, PSNR and SSIM, lower feature distance, and a distance ratio (to the nearest member "
-    "/ to the nearest non-member) below 1"
+    "worse for privacy: higher shares, PSNR and SSIM, lower feature distance, and a distance ratio (to the nearest "
+    "member / to the nearest non-member) below 1"
 )
 DIGITS = {"auc": (1, 3), "distance-ratio": (1, 3), "feature-distance": (1, 2)}
 """What is not in percent with one digit: the factor, and the digits after the point."""

@@ -253,3 +253,74 @@ def test_what_few_examples_barely_support_is_marked_and_explained():
     assert "| ~3.1 [0.6, 5.9] |" in text
     assert "fewer than 10 false positives" in text
     assert "~" not in tables.export(ranked(row()), "md")
+
+
+# Reconstruction attacks
+
+
+def made(kind="attack", defense="ce", attack="inversion", **changes):
+    found = {"task": "digits", "setting": "4 models", "kind": kind, "defense": defense, "attack": attack}
+    for name in leaderboard.LIKENESS:
+        value = {"distance-ratio": 0.987, "feature-distance": 7.216}.get(name, 12.34 if "psnr" in name else 0.456)
+        found.update(zip((name, f"{name}_low", f"{name}_high"), (value, value / 2, value * 2), strict=True))
+    return {**found, "threat-model": "white box" if kind == "attack" else "", "note": "", **changes}
+
+
+NO_TEST = dict.fromkeys(("test-accuracy", "test-accuracy_low", "test-accuracy_high"))
+IMAGES = pd.DataFrame(
+    [
+        made(),
+        made(defense="relaxloss"),
+        made(defense="bad", accuracy=None, note="inversion failed: boom"),
+        *(
+            made("control", "(control)", what, **NO_TEST)
+            for what in ("real test images", "uniform noise", "inversion, untrained nets")
+        ),
+    ]
+)
+
+
+def test_numbers_of_images_have_their_own_units():
+    shown = tables.readable(IMAGES).to_dict("records")
+    assert shown[0]["recognised by E %"] == "45.6 [22.8, 91.2]"
+    assert shown[0]["distance ratio"] == "0.987 [0.493, 1.974]"
+    assert shown[0]["feature distance"] == "7.22 [3.61, 14.43]"
+    assert shown[0]["PSNR dB to non-member"] == "12.3 [6.2, 24.7]"
+    assert shown[0]["SSIM to class mean"] == "0.46 [0.23, 0.91]"
+    assert shown[2]["recognised by E %"] == "failed"
+    assert [row["test acc. %"] for row in shown[2:4]] == ["45.6 [22.8, 91.2]", ""]
+
+
+def test_no_number_of_a_record_is_left_out():
+    assert set(leaderboard.LIKENESS) <= set(tables.RECONSTRUCTED)
+    assert set(tables.DISPENSABLE) <= set(tables.RECONSTRUCTED)
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 120, 200, 400])
+def test_images_fit_the_terminal_and_the_caption_says_what_is_worse(width):
+    lines = drawn(IMAGES, width)
+    text = " ".join(lines)
+    assert "worse for privacy: higher shares" in re.sub(r"\s+", " ", text)
+    assert "ratio" in text
+    assert "recognised" in text
+    assert sum(line.startswith(("inversion sees", "inversion see")) for line in lines) == (width < 400)
+    assert not any(line.startswith(" see") for line in lines)
+    assert "bad: inversion failed: boom" in lines
+
+
+@pytest.mark.parametrize("form", ["md", "latex"])
+def test_both_tables_are_exported_to_read(form):
+    both = tables.export_both(TWO, IMAGES, form)
+    assert both == tables.export(TWO, form) + "\n" + tables.export(IMAGES, form)
+    assert tables.export_both(TWO, IMAGES[:0], form) == tables.export(TWO, form)
+    assert tables.export_both(TWO[:0], IMAGES, form) == tables.export(IMAGES, form)
+
+
+def test_csv_and_json_tell_the_families_apart():
+    rows = list(csv.DictReader(io.StringIO(tables.export_both(TWO, IMAGES, "csv"))))
+    assert [row["family"] for row in rows] == ["membership"] * 3 + ["reconstruction"] * 6
+    assert (rows[0]["rank"], rows[3]["rank"], rows[3]["distance-ratio"]) == ("1", "", "0.987")
+    found = json.loads(tables.export_both(TWO, IMAGES, "json"))
+    assert found[0]["tpr@1%"] == 0.031
+    assert found[4]["defense"] == "relaxloss"
+    assert "family" not in json.loads(tables.export_both(TWO, IMAGES[:0], "json"))[0]

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from privbench.api import Needs
+from privbench.cli import main
+from privbench.options import component
+from privbench.plugins import resolve
+from privbench.population import Population
+from privbench.record import save
+from privbench.releases import make
+from privbench.scoring import Cell, score
+from privbench.store import Store
+
+
+@component
+class Mirror:
+    """Gives back what it was asked for: a class as a level of grey."""
+
+    name = "mirror"
+    paper = "none"
+    needs = Needs(answers="none")
+
+    def reconstruct(self, evidence, classes):
+        return (np.ones((1, *evidence.input_shape)) * classes[:, None, None, None] / 10).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    base = tmp_path_factory.mktemp("gallery")
+    task = resolve("task", "digits:epochs=1,limit=200")
+    each = Population(task, task.load(), resolve("defense", "ce"), 2, 0, "cpu", Store(base / "store"))
+    for job in each.missing([1]):
+        make(job, lambda done, stage="": None)
+    for attack in (Mirror(), resolve("attack", "confidence")):
+        record, raw = score(Cell(each, attack, 1, None, attacked=each, shadows=(each,)))
+        save(record, base / "out", raw)
+    return base / "out"
+
+
+def command(*words):
+    return CliRunner().invoke(main, ["gallery", *map(str, words)])
+
+
+def test_a_run_is_drawn(results, tmp_path):
+    from PIL import Image
+
+    out = tmp_path / "x.png"
+    result = command(results, "-o", out, "--classes", "5, 0,3", "--target", "1")
+    assert result.exit_code == 0, result.output
+    assert result.stderr == f"{out} shows 3 rows.\n"
+    page = np.asarray(Image.open(out))
+    for grey in (128, 0, 76):
+        assert (page == grey).all(axis=2).sum() >= 64 * 64
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--classes", "0,10"), "--classes 0,10: give numbers from 0 to 9"),
+        (("--classes", "a"), "--classes a: give numbers"),
+        (("--target", "2"), "--target 2: the records have targets 0 to 1"),
+        (("-o", "nowhere/x.png"), "Cannot write nowhere/x.png"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(results, words, message):
+    result = command(results, *words)
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"Error: {message}"), result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_without_images_it_says_what_makes_them(results, tmp_path):
+    from privbench.record import load
+
+    (membership,) = (each for each in load([results]) if each.family == "membership")
+    save(membership, tmp_path)
+    result = command(tmp_path)
+    assert result.exit_code == 2
+    assert "No reconstructed images" in result.stderr
+    assert "--attack inversion" in result.stderr
+
+
+def test_both_tables_are_shown(results):
+    result = CliRunner().invoke(main, ["leaderboard", "show", str(results)])
+    assert result.exit_code == 0
+    assert "confidence" in result.stdout
+    assert "real test images" in result.stdout
+    assert "worse for privacy" in result.stdout
+    text = CliRunner().invoke(main, ["leaderboard", "export", str(results), "--format", "md"]).stdout
+    assert text.count("### digits") == 2
