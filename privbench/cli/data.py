@@ -42,13 +42,13 @@ def data() -> None:
 def list_(root: Path | None) -> None:
     """Show every data set: whether it is here, how to get it, and its size."""
     from privbench.tasks.downloads import DownloadedTask, data_root
-    from privbench.tasks.npz import IMPORTED
+    from privbench.tasks.npz import IMPORTED, Npz
 
     root_given, root = root, data_root(root)
     console = out.stdout()
     rows = out.table(console, "data set", "state", "size", "where", wrap=["where"])
     for name, cls in _tasks().items():
-        if name == "npz":
+        if issubclass(cls, Npz):
             continue
         if not issubclass(cls, DownloadedTask):
             rows.add_row(name, "ready", "", "comes with privbench's own dependencies")

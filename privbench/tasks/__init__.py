@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from privbench.tasks.celeba import CelebA
 from privbench.tasks.cifar import Cifar10, Cifar100
 from privbench.tasks.digits import Digits
+from privbench.tasks.faces import Faces
 from privbench.tasks.mnist import FashionMnist, Mnist
 from privbench.tasks.npz import Npz
 from privbench.tasks.svhn import Svhn
@@ -18,4 +19,15 @@ from privbench.tasks.tiny_imagenet import TinyImageNet
 if TYPE_CHECKING:
     from privbench.tasks.base import DataTask
 
-BUILTIN: list[type[DataTask]] = [Digits, Mnist, FashionMnist, Svhn, Cifar10, Cifar100, CelebA, TinyImageNet, Npz]
+BUILTIN: list[type[DataTask]] = [
+    Digits,
+    Mnist,
+    FashionMnist,
+    Svhn,
+    Cifar10,
+    Cifar100,
+    CelebA,
+    TinyImageNet,
+    Faces,
+    Npz,
+]

@@ -43,8 +43,12 @@ class Npz(DataTask):
                 return found
             known = sorted(path.stem for path in folder.glob("*.npz"))
             listing = f"Imported: {', '.join(known)}." if known else "Import one with: privbench data import PATH"
-            raise DataError(f"npz: no data set {self.path!r} in {folder}.{did_you_mean(self.path, known)} {listing}")
+            raise DataError(
+                f"{self.name}: no data set {self.path!r} in {folder}.{did_you_mean(self.path, known)} {listing}"
+            )
         path = Path(self.path).expanduser()
         if not path.is_file():
-            raise DataError(f"npz: no file {path}; give the path of a .npz file, or the name of an imported data set.")
+            raise DataError(
+                f"{self.name}: no file {path}; give the path of a .npz file, or the name of an imported data set."
+            )
         return path
