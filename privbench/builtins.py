@@ -49,6 +49,8 @@ def register_attacks() -> Sequence[type[Attack]]:
 @hookimpl
 def register_audits() -> Sequence[type[Audit]]:
     """Return the measurements that are no attack."""
+    from privbench.audits.data_breakdown import DataBreakdown
+    from privbench.audits.epsilon import Epsilon
     from privbench.audits.expected_privacy_loss import ExpectedPrivacyLoss
     from privbench.audits.generation_quality import GenerationQuality
     from privbench.audits.overlap import Overlap
@@ -56,4 +58,13 @@ def register_audits() -> Sequence[type[Audit]]:
     from privbench.audits.utility_matrix import UtilityMatrix
     from privbench.audits.validation_transfer import ValidationTransfer
 
-    return [PrivacyLevels, Overlap, UtilityMatrix, ValidationTransfer, ExpectedPrivacyLoss, GenerationQuality]
+    return [
+        PrivacyLevels,
+        Overlap,
+        DataBreakdown,
+        UtilityMatrix,
+        ValidationTransfer,
+        ExpectedPrivacyLoss,
+        GenerationQuality,
+        Epsilon,
+    ]
