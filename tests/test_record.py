@@ -1,3 +1,4 @@
+import hashlib
 import json
 
 import numpy as np
@@ -41,3 +42,24 @@ def test_a_file_that_is_no_record_says_why(tmp_path, content, reason):
     file.write_bytes(content.encode("latin-1"))
     with pytest.raises(UsageError, match=reason):
         records.load([file])
+
+
+def test_a_field_that_came_later_counts_in_a_digest_only_where_it_says_something():
+    from privbench.record import Component, Data, Record
+
+    sizes = dict.fromkeys(("classes", "pool", "reference", "validation", "test", "duplicates"), 2)
+    component = Component(spec="x", name="x", plugin="privbench", source="s")
+    numbers = dict.fromkeys(("models", "targets", "shadows", "seed"), 2)
+    one = Record(
+        **dict.fromkeys(("task", "defense", "attack"), component),
+        **numbers,
+        data=Data(name="x", fingerprint="f", **sizes),
+        threat_model="logits",
+        device="cpu",
+        status="failed",
+    )
+    content = json.loads(one.model_dump_json(exclude={*records.NOT_REPRODUCED, *records.LATER}))
+    first = hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    assert one.compute_digest() == first
+    assert one.model_copy(update={"family": "reconstruction"}).compute_digest() != first
+    assert {"findings", "family", "reconstruction"} <= records.LATER
