@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from privbench.answers import Answers
 from privbench.data import Examples
 from privbench.errors import UndeclaredEvidence
 from privbench.evidence import Answered, Evidence
+from privbench.given.measures import MEASURES, OneRelease, measured
 from privbench.given.result import Audited, about, above, attacks, exposure, judge, strongest
 from privbench.given.sets import Sets, sets
 from privbench.record import Data
@@ -20,7 +22,6 @@ from privbench.tasks.duplicates import duplicated
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from pathlib import Path
 
     import numpy.typing as npt
     import pandas as pd
@@ -42,14 +43,19 @@ class AuditedDataset(Audited):
 
     audits: tuple[AuditRecord, ...] = ()
     """Measurements that are no attacks: expected privacy loss, generation quality."""
+    arrays: tuple[Mapping[str, Array], ...] = ()
+    """What figures of each measurement are drawn from."""
     page: Image | None = None
     """The closest pairs of real and synthetic images, beside those of held-out images."""
 
-    def save(self, out: Path) -> list[Path]:
+    def save(self, out: Path | str) -> list[Path]:
         """Write records, raw scores and measurements, the exposed examples, and the page of closest pairs."""
         from privbench import audit
 
-        paths = [*super().save(out), *(audit.save(each, out, {}) for each in self.audits)]
+        out = Path(out)
+        paths = super().save(out)
+        for each, arrays in zip(self.audits, self.arrays, strict=True):
+            paths.append(audit.save(each, out, arrays))
         best = self.strongest or self.records[0]
         if self.page is not None:
             self.page.save(best.path(out).with_suffix(".pairs.png"))
@@ -62,6 +68,7 @@ def audit_dataset(
     holdout: Given,
     *,
     attack: Iterable[Any] | str = "all",
+    audit: Iterable[Any] = MEASURES,
     seed: int = 0,
     name: str = "",
     command: str = "",
@@ -73,8 +80,9 @@ def audit_dataset(
     examples, at most as many as there are real ones, are the non-members, and as many real ones the members; the
     other half is what an attacker may know.
 
-    attack: one or several, as texts or built. name: of the data in the records.
-    Raises DataError for sets that do not fit each other, UsageError where no attack can be run.
+    attack: one or several, as texts or built. audit: measurements of the sets beside the attacks, likewise. name: of
+    the data in the records. Raises DataError for sets that do not fit each other, UsageError where no attack can
+    be run.
     """
     given = Published(sets(real, synthetic, holdout, seed), name or "dataset", seed)
     chosen, left_out = attacks(attack, lacks)
@@ -86,6 +94,7 @@ def audit_dataset(
             scores[record.attack.spec] = its_scores
     best = strongest(records)
     exposed = given.exposed(None if best is None else scores[best.attack.spec])
+    measurements = measured(audit, given.release, given.data, command)
     return AuditedDataset(
         records,
         given.member,
@@ -94,7 +103,9 @@ def audit_dataset(
         left_out,
         given.sets.warnings,
         given.sets.notes,
-        page=given.page(),
+        tuple(measurement for measurement, _ in measurements),
+        tuple(arrays for _, arrays in measurements),
+        given.page(),
     )
 
 
@@ -162,6 +173,12 @@ class Published:
             synthetic=self.sets.synthetic,
             seed=seeds.derive(self.seed, "evidence", 0),
         )
+
+    @property
+    def release(self) -> OneRelease:
+        """The same as audits see it."""
+        reference = self.sets.holdout[self.sets.reference]
+        return OneRelease(self.candidates, self.member, self.sets.synthetic, reference, self.seed)
 
     def judged(self, attack: Any, command: str) -> tuple[Record, Array | None]:
         """Return an attack's record, and its scores where it did not fail."""

@@ -23,8 +23,8 @@ BYTE = 255
 
 def folder(path: Path, name: str) -> Array:
     """Return the images below a folder, (n, height, width, 1 or 3) uint8, in sorted order. Raises DataError."""
+    from privbench.tasks.folders import SUFFIXES
     from privbench.tasks.images import ImageFiles
-    from privbench.tasks.imports import SUFFIXES
 
     found = sorted(each for each in path.rglob("*") if each.suffix.lower() in SUFFIXES and each.name[0] != ".")
     if not found:

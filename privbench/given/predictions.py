@@ -109,10 +109,9 @@ class Given:
     def lacks(self, attack: Any) -> str:
         """Return what an attack needs that answers are not, or nothing."""
         needs: Needs = attack.needs
-        if needs.synthetic or needs.answers == "none":
-            return "published synthetic examples (privbench audit dataset)"
         wanted = {
             "the model itself": needs.model or not hasattr(attack, "score"),
+            "published synthetic examples (privbench audit dataset)": needs.synthetic or needs.answers == "none",
             "queries of its choice": needs.query,
             "the examples themselves": needs.examples,
             "reference examples": needs.reference,

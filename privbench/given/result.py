@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
@@ -18,7 +19,6 @@ from privbench.threat import threat_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from pathlib import Path
 
     import numpy.typing as npt
     import pandas as pd
@@ -66,9 +66,9 @@ class Audited(Sequence[Record]):
         """The record with the highest TPR at 1 % FPR or, where that is n/a or equal, AUC; None where all failed."""
         return strongest(self.records)
 
-    def save(self, out: Path) -> list[Path]:
+    def save(self, out: Path | str) -> list[Path]:
         """Write records and raw scores into a folder of records, and the exposed examples beside the strongest."""
-        paths = []
+        out, paths = Path(out), []
         for record in self.records:
             scores = self.scores.get(record.attack.spec)
             raw = {} if scores is None else {"scores": scores[None], "member": self.member[None]}
@@ -101,10 +101,6 @@ def about(
     command: str,
 ) -> Record:
     """Return a record with everything but results. shadows: how many there are, whoever looks at them."""
-
-    def outside(name: str) -> Component:
-        return Component(spec=name, name=name, plugin="", source="")
-
     return Record(
         task=outside(kind),
         data=data,
@@ -121,6 +117,11 @@ def about(
         environment=environment(),
         created=now(),
     )
+
+
+def outside(name: str) -> Component:
+    """Return what a record says of a task or a defense that privbench does not have."""
+    return Component(spec=name, name=name, plugin="", source="")
 
 
 def judge(

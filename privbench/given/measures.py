@@ -1,0 +1,127 @@
+"""Audits of a published set that was made elsewhere: those of privbench, shown one release that nobody trained here."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from privbench import seeds
+from privbench.audit import AuditRecord
+from privbench.context import Context
+from privbench.errors import CellFailed, PrivbenchError
+from privbench.given import files
+from privbench.given.result import GIVEN, outside
+from privbench.provenance import component, environment, now
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import numpy.typing as npt
+
+    from privbench.api import Measurement
+    from privbench.data import Examples
+    from privbench.population import Population
+    from privbench.record import Data
+
+    Array = npt.NDArray[Any]
+
+MEASURES = ("expected-privacy-loss", "generation-quality")
+"""Audits that look at nothing but members, others, and what is published."""
+
+
+@dataclass(frozen=True, eq=False)
+class OneRelease:
+    """What such audits read of a population: as many releases as there are, one."""
+
+    pool: Examples
+    member: Array
+    published: Examples
+    reference: Examples
+    seed: int
+    models: int = 1
+    device: str = "cpu"
+    defense: Any = field(default_factory=lambda: SimpleNamespace(name=GIVEN))
+
+    @property
+    def dataset(self) -> OneRelease:
+        """The data set, of which `role` is all that there is."""
+        return self
+
+    def role(self, name: str) -> Examples:
+        """Return the examples of the pool or of the reference; there are no others."""
+        if name not in ("pool", "reference"):
+            raise CellFailed(f"it takes {name} examples, which a published set does not have.")
+        found: Examples = getattr(self, name)
+        return found
+
+    def members(self, index: int) -> Array:  # noqa: ARG002 - a population's signature
+        """Return (n,) bool over the pool."""
+        return self.member
+
+    def synthetic(self, index: int) -> Examples | None:  # noqa: ARG002 - a population's signature
+        """Return what is published."""
+        return self.published
+
+
+def measured(
+    audits: Iterable[Any], release: OneRelease, data: Data, command: str
+) -> tuple[tuple[AuditRecord, dict[str, Array]], ...]:
+    """Return a record of each audit, named or built, with its arrays; one that fails says why.
+
+    A name that is not installed is left out.
+    """
+    from privbench.plugins import catalogue, resolve
+
+    known = catalogue().of("audit")
+    chosen = [each for each in audits if not isinstance(each, str) or each.partition(":")[0] in known]
+    built = [resolve("audit", each) if isinstance(each, str) else each for each in chosen]
+    return tuple(_one(each, release, data, command) for each in built)
+
+
+def _one(audit: Any, release: OneRelease, data: Data, command: str) -> tuple[AuditRecord, dict[str, Array]]:
+    arrays: dict[str, Array] = {}
+    context = Context(seed=seeds.derive(release.seed, "audit", audit.name), reference=release.reference)
+    result, start = {}, time.perf_counter()
+    try:
+        # Only what OneRelease has is read; an audit that wants more of a population fails, and says so.
+        found: Measurement = audit.measure(cast("Population", release), context)
+        arrays = {name: np.asarray(array) for name, array in sorted(found.arrays.items())}
+        result = {
+            "values": {name: _plain(value) for name, value in found.values.items()},
+            "tables": {title: [_row(row) for row in rows] for title, rows in found.tables.items()},
+            "notes": list(found.notes),
+            "arrays_sha256": files.fingerprint(arrays.items()) if arrays else "",
+            "seconds": round(time.perf_counter() - start, 3),
+        }
+    except Exception as error:  # noqa: BLE001 - whatever an audit does wrong, what attacks found stays
+        text = str(error) if isinstance(error, PrivbenchError) else f"{type(error).__name__}: {error}"
+        result = {"status": "failed", "reason": " ".join(text.split())}
+    record = AuditRecord(
+        **{
+            "task": outside("dataset"),
+            "data": data,
+            "defense": outside(GIVEN),
+            "audit": component("audit", audit),
+            "models": 1,
+            "seed": release.seed,
+            "device": release.device,
+            "status": "ok",
+            "command": command,
+            "environment": environment(),
+            "created": now(),
+            **result,
+        }
+    )
+    return record.model_copy(update={"digest": record.compute_digest()}), arrays
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _row(row: Any) -> dict[str, Any]:
+    return {name: _plain(value) for name, value in row.items()}
