@@ -115,9 +115,10 @@ def test_the_second_time_nothing_is_trained(here, tiny, inline):
 
 def test_all_attacks_are_shown_one_by_one_and_the_strongest_ranks(here, tiny):
     result = ran("--task", tiny, "--attack", "all", "--models", 6)
-    names = list(catalogue().of("attack"))
+    entries = catalogue().of("attack")
+    names = list(entries)
     cells, _, ranked = result.stdout.partition("strongest")
-    assert all(re.search(rf"\bce +{name} ", cells) for name in names)
+    assert all(re.search(rf"\bce +{name} ", cells) for name in names if hasattr(entries[name].cls, "score"))
     records = load([here / "privbench-results"])
     assert sorted(record.attack.name for record in records) == sorted(names)
     (row,) = leaderboard.frame(records).to_dict("records")
