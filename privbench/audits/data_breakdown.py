@@ -226,8 +226,8 @@ def _row(number: int, pairs: int, run: dict[str, Array]) -> dict[str, Any]:
     return {
         "trained on": "subset" if small else "all members",
         "pair": number // 2 if small else number - 2 * pairs,
-        "loss on subset": float(run["subset"].mean()),
-        "accuracy on subset": float(run["correct"].mean()),
-        "test loss": float(run["test"].mean()),
-        "test accuracy": float(run["test_correct"].mean()),
+        "loss on subset": intervals.rounded(float(run["subset"].mean()), 9),
+        "accuracy on subset": intervals.rounded(float(run["correct"].mean()), 9),
+        "test loss": intervals.rounded(float(run["test"].mean()), 9),
+        "test accuracy": intervals.rounded(float(run["test_correct"].mean()), 9),
     }

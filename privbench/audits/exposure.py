@@ -100,9 +100,9 @@ def spread(decisions: Array, where: Array, side: str, rng: np.random.Generator) 
 
     return {
         f"dispersion_{side}": resampling.over_examples(ratio, len(hits), rng, reason=""),
-        f"chi2_{side}": chance.chi2,
+        f"chi2_{side}": intervals.rounded(chance.chi2, 9),
         f"chi2_{side}_df": chance.df,
-        f"chi2_{side}_p": chance.p,
+        f"chi2_{side}_p": intervals.rounded(chance.p, 6),
         f"shuffled_{side}_p": success_rates.shuffled_p(decisions, where, rng),
     }
 

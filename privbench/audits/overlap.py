@@ -15,7 +15,7 @@ from privbench.audits.attacked import attacked, further
 from privbench.audits.privacy_levels import ATTACK, ATTACK_HELP
 from privbench.defenses import valuation
 from privbench.errors import CellFailed
-from privbench.intervals import clopper_pearson, estimate, unavailable
+from privbench.intervals import clopper_pearson, estimate, rounded, unavailable
 from privbench.options import spec
 from privbench.plugins import resolve
 
@@ -79,7 +79,7 @@ class Overlap:
         places = {name: resampling.whole_places(each, ctx.rng(f"ties {name}")) for name, each in inside.items()}
         pairs = population.models // 2
         values: exposure.Values = {"attack": spec(attack), "rankings": pairs}
-        values |= {f"chance_{name}": valuation.overlap_null(pairs, *edges) for name, edges in BINS.items()}
+        values |= {f"chance_{name}": rounded(valuation.overlap_null(pairs, *edges), 9) for name, edges in BINS.items()}
         for name in ranked:
             values |= {f"overlap_{label}_{name}": overlap(places[name], *edges) for label, edges in BINS.items()}
             values[f"spearman_{name}"] = within(inside[name], ctx.rng(f"within {name}"))
@@ -134,7 +134,7 @@ def bin_rows(places: Array) -> Rows:
     for start, end in valuation.BINS:
         found, chance = overlap(places, start, end), valuation.overlap_null(len(places), start, end)
         row = {"from": start, "to": end, "overlap": found.value, "low": found.low, "high": found.high}
-        rows.append({**row, "by chance": chance})
+        rows.append({**row, "by chance": rounded(chance, 9)})
     return rows
 
 
@@ -189,6 +189,6 @@ def where_rows(chosen: Array, among: Array) -> Rows:
     tenths = np.minimum(among[:, risky] * 10 // n, 9)
     count = max(tenths.size, 1)
     return [
-        {"from": tenth / 10, "to": (tenth + 1) / 10, "share": float((tenths == tenth).sum() / count)}
+        {"from": tenth / 10, "to": (tenth + 1) / 10, "share": rounded(float((tenths == tenth).sum() / count), 9)}
         for tenth in range(10)
     ]

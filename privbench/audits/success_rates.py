@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from privbench.intervals import LEVEL
+from privbench.intervals import LEVEL, rounded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -105,5 +105,10 @@ def mean_where(values: Array, where: Array) -> Array:
 
 
 def rows_of(columns: Mapping[str, Array]) -> list[dict[str, Any]]:
-    """Return columns as the rows of a table, numbers as Python's."""
-    return [dict(zip(columns, row, strict=True)) for row in zip(*(c.tolist() for c in columns.values()), strict=True)]
+    """Return columns as the rows of a table, numbers as Python's and of nine digits at most."""
+
+    def plain(number: float) -> float:
+        return rounded(number, 9) if isinstance(number, float) else number
+
+    lists = [[plain(number) for number in column.tolist()] for column in columns.values()]
+    return [dict(zip(columns, row, strict=True)) for row in zip(*lists, strict=True)]
