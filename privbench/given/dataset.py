@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 NO_SHADOWS = "calibrating one takes shadow generators"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class AuditedDataset(Audited):
     """The records of an audit of a synthetic set, one per attack, and what goes with them."""
 

@@ -32,7 +32,7 @@ GIVEN = "given"
 """What stands for the defense in records of what was made elsewhere."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Audited(Sequence[Record]):
     """The records of one audit, one per attack, and what goes with them."""
 
@@ -60,6 +60,11 @@ class Audited(Sequence[Record]):
 
     def __len__(self) -> int:
         return len(self.records)
+
+    def __repr__(self) -> str:
+        best = self.strongest
+        found = f", strongest {best.attack.spec}" if best else ""
+        return f"<{type(self).__name__}: {len(self)} records{found}>"
 
     @property
     def strongest(self) -> Record | None:

@@ -223,7 +223,9 @@ def test_a_failed_attack_is_a_record_that_says_so(random):
     assert (failed.status, ok.status) == ("failed", "ok")
     assert "shape" in failed.reason
     assert list(audited.scores) == ["confidence"]
-    assert audit_predictions(random, attack=[Margin(fail=True)]).exposed.empty
+    nothing = audit_predictions(random, attack=[Margin(fail=True)])
+    assert nothing.exposed.empty
+    assert (repr(nothing), repr(audited)) == ("<Audited: 1 records>", "<Audited: 2 records, strongest confidence>")
 
 
 @component
