@@ -229,7 +229,8 @@ class Population:
         artifact = self.artifact(index)
         assert artifact is not None, "a model is asked for only after it was made"
         empty = getattr(self.defense, "empty", classifier)
-        model: nn.Module = empty(self.blueprint)
+        with seeds.seeded(self.seed, "empty"):  # what an initialiser draws is overwritten, and touches nobody else's
+            model: nn.Module = empty(self.blueprint)
         weights = {name: torch.from_numpy(array) for name, array in artifact.tensors("weights").items()}
         model.load_state_dict(weights)
         return model.to(self.device).eval()

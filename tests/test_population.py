@@ -136,3 +136,12 @@ def test_a_worker_gets_the_data_by_loading_them_again_and_refuses_changed_ones(c
 def test_answers_that_are_damaged_say_what_to_do(ce):
     with pytest.raises(CorruptArtifact, match="run the command again"):
         _ = ce.answers(0, 1, "pool").logits
+
+
+def test_loading_a_model_leaves_the_global_generator_alone(ce):
+    import torch
+
+    _make_all(ce)
+    before = torch.get_rng_state()
+    ce.model(0)
+    assert torch.equal(before, torch.get_rng_state())

@@ -45,9 +45,7 @@ def of_population(population: Population) -> dict[str, list[Array]]:
         if synthetic is not None and len(synthetic):
             from privbench.inference import predict
 
-            with seeds.seeded(population.seed, "load", index, device=population.device):  # a fresh model draws weights
-                model = population.model(index)
-            logits = predict(model, synthetic.x, device=population.device)
+            logits = predict(population.model(index), synthetic.x, device=population.device)
             found["synthetic"].append(cross_entropy(logits, synthetic.y))
     if len(found["synthetic"]) < population.models:
         del found["synthetic"]
