@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from privbench import intervals, seeds, signals
+from privbench import intervals, signals
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
