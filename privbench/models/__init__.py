@@ -9,8 +9,10 @@ from privbench.errors import BadOption, did_you_mean
 if TYPE_CHECKING:
     from torch import nn
 
-ModelName: TypeAlias = Literal["mlp", "cnn", "mobilenet_v3_small", "resnet18", "hivit_tiny"]
-NAMES: tuple[str, ...] = get_args(ModelName)
+ModelName: TypeAlias = Literal["mlp", "cnn", "mobilenet_v3_small", "resnet18", "hivit_tiny", "dae_mlp"]
+WITH_DATA = "dae_mlp"
+"""The model that a task builds, for its encoder is made from the task's reference examples: `privbench.models.dae`."""
+NAMES: tuple[str, ...] = tuple(name for name in get_args(ModelName) if name != WITH_DATA)
 IMAGE_DIMENSIONS = 3
 
 
@@ -21,6 +23,8 @@ def build(name: str, shape: tuple[int, ...], classes: int, *, hidden: tuple[int,
     `hidden` sizes the layers of `mlp`; the other models have their own. Raises BadOption for an unknown name, an
     image model on tables, or images that are too small.
     """
+    if name == WITH_DATA:
+        raise BadOption(f"model {name!r} is built by a task: its encoder is made from the task's reference examples.")
     if name not in NAMES:
         raise BadOption(f"No model named {name!r}.{did_you_mean(name, NAMES)} Models: {', '.join(NAMES)}.")
     if name == "mlp":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass as plain_dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Protocol
@@ -65,14 +66,15 @@ class DataTask(Recipe):
 
     model: ModelName = option("mlp", "architecture")
     hidden: tuple[Annotated[int, Field(ge=1)], ...] = option(
-        (256,), "sizes of the hidden layers of 'mlp', such as 1000/300", min_length=1
+        (256,), "sizes of the hidden layers of 'mlp' and 'dae_mlp', such as 1000/300", min_length=1
     )
     limit: int | None = option(None, "train on a class-balanced subset of so many examples (none: on all)", ge=2)
 
     def __post_init__(self) -> None:
         """Refuse `hidden` where it would be silently without effect."""
-        if self.model != "mlp" and self.hidden != type(self).__pydantic_fields__["hidden"].default:  # type: ignore[attr-defined]
-            raise ValueError(f"option 'hidden' is for model 'mlp'; {self.model!r} has layers of its own")
+        default = type(self).__pydantic_fields__["hidden"].default  # type: ignore[attr-defined]
+        if self.model not in ("mlp", models.WITH_DATA) and self.hidden != default:
+            raise ValueError(f"option 'hidden' is for models 'mlp' and 'dae_mlp'; {self.model!r} has layers of its own")
 
     @property
     def recipe(self) -> Recipe:
@@ -81,6 +83,10 @@ class DataTask(Recipe):
 
     def network(self, shape: tuple[int, ...], classes: int) -> nn.Module:
         """Return a fresh model: float32 (batch, *shape) -> logits. Raises BadOption where it cannot take the shape."""
+        if self.model == models.WITH_DATA:
+            from privbench.models import dae
+
+            return dae.build(_encoder(self), classes, self.hidden)
         return models.build(self.model, shape, classes, hidden=self.hidden)
 
     def source(self) -> Source:
@@ -118,6 +124,14 @@ class DataTask(Recipe):
         if self.limit < source.classes:
             raise BadOption(f"{source.name}: limit={self.limit} is below one for each of {source.classes} classes.")
         return roles.balanced(y, self.limit, "limit")
+
+
+@functools.lru_cache(maxsize=2)
+def _encoder(task: DataTask) -> Any:
+    """Return the layers of an encoder that is made from the reference examples, never from the pool; once a process."""
+    from privbench.models import dae
+
+    return dae.pretrained(task.load().role("reference").x, roles.SEED)
 
 
 def check(source: Source) -> None:

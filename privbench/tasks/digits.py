@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 
 from privbench.api import component, option
 from privbench.tasks.base import DataTask, Part, Source
+from privbench.tasks.presets import DAE
 
 
 @component
@@ -15,6 +17,7 @@ class Digits(DataTask):
     """scikit-learn's handwritten digits: 1,797 grey images of 8x8 pixels, 10 classes, no download."""
 
     name: ClassVar[str] = "digits"
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"dae": DAE}
 
     epochs: int = option(40, "passes over the training examples", ge=1)
     batch_size: int = option(32, "examples per step", ge=1)

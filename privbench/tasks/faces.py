@@ -38,7 +38,7 @@ class Faces(Npz):
     path: str = option(..., "the file, the folder, or the name of an imported data set", keyed=False)
     size: int | None = option(None, "resize to squares of so many pixels (none: as they are)", ge=8)
     hidden: tuple[Annotated[int, Field(ge=1)], ...] = option(
-        (1000, 300), "sizes of the hidden layers of 'mlp'", min_length=1
+        (1000, 300), "sizes of the hidden layers of 'mlp' and 'dae_mlp'", min_length=1
     )
     batch_size: int = option(32, "examples per step", ge=1)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import zlib
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -12,6 +13,7 @@ from privbench.api import component, option
 from privbench.models import ModelName
 from privbench.tasks.base import Part, Source
 from privbench.tasks.downloads import DownloadedTask
+from privbench.tasks.presets import DAE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,6 +34,7 @@ class Mnist(DownloadedTask):
     name: ClassVar[str] = "mnist"
     size: ClassVar[str] = "11 MB"
     folder_name: ClassVar[str] = "MNIST"
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"dae": DAE}
 
     model: ModelName = option("cnn", "architecture")
     epochs: int = option(20, "passes over the training examples", ge=1)

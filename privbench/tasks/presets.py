@@ -1,4 +1,4 @@
-"""Published recipes for small colour images (METHODS section 1), as presets of the CIFAR tasks and Tiny-ImageNet.
+"""Published models and recipes (METHODS section 1), as presets; most are the CIFAR tasks' and Tiny-ImageNet's.
 
 The CRL code warms up with one epoch at a tenth of the learning rate; here it is one epoch of linear warm-up.
 """
@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+DAE: Mapping[str, Any] = {"model": "dae_mlp", "hidden": (64, 32)}
+"""What Triastcyn & Faltings (Figure 3) invert: an MLP 64-32-classes on 64 codes of a stacked denoising autoencoder."""
 
 _AUGMENTED = {
     "batch_size": 256,

@@ -14,7 +14,8 @@ from privbench.errors import BadOption, DataError
 from privbench.tasks import BUILTIN
 from privbench.tasks.base import DataTask, Part, Source
 
-NAMES = ["digits", "mnist", "fashion-mnist", "svhn", "cifar10", "cifar100", "celeba", "tiny-imagenet", "npz"]
+NAMES = ["digits", "mnist", "fashion-mnist", "svhn", "cifar10", "cifar100", "celeba", "tiny-imagenet", "faces", "npz"]
+FILE = {"npz": {"path": "x.npz"}, "faces": {"path": "x.npz"}}
 
 
 def make(n=200, classes=4, test=40, x=None, y=None, **given):
@@ -38,7 +39,7 @@ def make(n=200, classes=4, test=40, x=None, y=None, **given):
 def test_the_built_in_tasks_are_these():
     assert [cls.name for cls in BUILTIN] == NAMES
     for cls in BUILTIN:
-        task = options.build(cls, {"path": "x.npz"} if cls.name == "npz" else {})
+        task = options.build(cls, FILE.get(cls.name, {}))
         assert isinstance(task, Task)
         assert hash(task) == hash(options.build(cls, options.options_of(task)))
 
@@ -53,7 +54,7 @@ def test_importing_them_loads_neither_torch_nor_scikit_learn():
 
 @pytest.mark.parametrize("cls", BUILTIN, ids=NAMES)
 def test_every_field_of_the_recipe_is_an_option_of_every_task_and_reaches_it(cls):
-    given = {"path": "x.npz"} if cls.name == "npz" else {}
+    given = FILE.get(cls.name, {})
     names = [info.name for info in options.option_infos(cls)]
     assert {field.name for field in dataclasses.fields(Recipe)} < set(names)
     assert len(names) == len(set(names))
