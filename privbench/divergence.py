@@ -228,7 +228,7 @@ def _choose(leave: LeaveOut, real: Array, kappa: float | None, choice: Choice, n
         few = _Records(real, leave.points)
         k = smallest(lambda each: leave.losses(few.order(each)[1]).mean() >= kappa, most)
     if k > most:
-        notes.append(f"kappa = {kappa:.3g} asks for K above half of the synthetic points; K is {most}.")
+        notes.append(f"kappa asks for K above half of the synthetic points, so far off are they; K is {most}.")
     return min(k, most)
 
 
