@@ -121,8 +121,12 @@ def title(record: Record) -> str:
 def setting_text(record: Record) -> str:
     """Return the setting in words."""
     copies = f", {record.data.duplicates} duplicated examples" if record.data.duplicates else ""
+    members = "half of it members"
+    counted = record.utility.train_accuracy.n / record.targets if record.utility else record.data.pool / 2
+    if abs(counted - record.data.pool / 2) > 0.5:  # noqa: PLR2004 - a file's own split; half of an odd pool is whole
+        members = f"{counted:g} of them members"
     return (
-        f"{record.models} models, {record.targets} targets, pool of {record.data.pool}, half of it members{copies}, "
+        f"{record.models} models, {record.targets} targets, pool of {record.data.pool}, {members}{copies}, "
         f"seed {record.seed}, {record.device}; 95 % intervals"
     )
 

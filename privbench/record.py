@@ -71,7 +71,7 @@ class Utility(_Part):
     train_accuracy: Estimate = Field(description="on members")
     nonmember_accuracy: Estimate = Field(description="on non-members of the pool")
     test_accuracy: Estimate
-    test_accuracy_sd: float = Field(description="standard deviation over the models")
+    test_accuracy_sd: float | None = Field(description="standard deviation over the models; null of a single one")
 
 
 class PerExample(_Part):

@@ -323,3 +323,11 @@ def test_settings_of_reconstructions_have_their_own_controls():
 def test_of_two_reconstructions_of_a_cell_the_newest_counts():
     old, new = (reconstruction(value=v, created=dt.datetime(2026, month, 1)) for v, month in ((0.1, 1), (0.2, 2)))  # noqa: DTZ001
     assert leaderboard.reconstructions([new, old])["accuracy"][0] == 0.2
+
+
+def test_a_setting_says_how_many_are_members_where_it_is_not_half():
+    one = record("ce", "lira", 0.5)
+    for members, text in ((one.data.pool // 2, "half of it members"), (7, "7 of them members")):
+        accuracy = one.utility.train_accuracy.model_copy(update={"n": members * one.targets})
+        given = one.model_copy(update={"utility": one.utility.model_copy(update={"train_accuracy": accuracy})})
+        assert text in leaderboard.setting_text(given)

@@ -208,7 +208,7 @@ class Given:
             train_accuracy=intervals.accuracy(self.correct[None], member[None]),
             nonmember_accuracy=intervals.accuracy(self.correct[None], ~member[None]),
             test_accuracy=intervals.unavailable("no test examples are given"),
-            test_accuracy_sd=0.0,
+            test_accuracy_sd=None,
         )
 
     def exposed(self, record: Record | None, scores: Mapping[str, Array]) -> pd.DataFrame:
