@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 OWN = {
     "predictions": ("privbench.cli.audit_predictions", "predictions", "A model's predictions, in a file."),
     "dataset": ("privbench.cli.audit_dataset", "dataset", "A synthetic data set that was made elsewhere."),
+    "show": ("privbench.cli.audit_show", "show", "What earlier audits found."),
 }
-"""What is audited without a population: module, command, and its line in the help."""
+"""Commands that are no audit of a population: module, command, and its line in the help."""
 OUT = "privbench-results"
 EPILOG = """\b
 Examples:

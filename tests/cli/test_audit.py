@@ -31,7 +31,7 @@ ALL = sorted(catalogue().of("audit"))
 def test_every_audit_and_what_one_has_already_are_listed(audit):
     shown = audit("--help")
     assert shown.exit_code == 0
-    for name in (*ALL, "predictions", "dataset"):
+    for name in (*ALL, "predictions", "dataset", "show"):
         assert name in shown.output
 
 
@@ -60,6 +60,15 @@ def test_an_audit_is_conducted_and_shown(audit, tmp_path):
     assert shown.exit_code == 0, shown.output
     assert "privacy-levels of ce on npz" in shown.stdout
     assert list((tmp_path / "out").rglob("audit-privacy-levels-*.json"))
+    again = audit("show", str(tmp_path / "out"))
+    assert again.stdout.strip() == shown.stdout.strip()
+    assert "### privacy-levels of ce on npz" in audit("show", str(tmp_path / "out"), "--format", "md").stdout
+
+
+def test_there_is_nothing_to_show(audit, tmp_path):
+    shown = audit("show", str(tmp_path))
+    assert shown.exit_code == 2
+    assert "No audits in" in shown.stderr
 
 
 def test_one_that_does_not_apply_says_why_and_fails(audit):

@@ -1,0 +1,36 @@
+"""`privbench audit show`: what earlier audits found."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from privbench.cli.console import stdout
+from privbench.errors import UnknownName
+
+RESULTS = Path("privbench-results")
+
+
+@click.command()
+@click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
+@click.option(
+    "--format", "form", type=click.Choice(["text", "md"]), default="text", show_default=True, help="Text, or Markdown."
+)
+def show(paths: tuple[Path, ...], *, form: str) -> None:
+    """Show the records of earlier audits.
+
+    PATHS are records or folders of them: ./privbench-results by default.
+    """
+    from privbench.audit import load
+    from privbench.report.audits import markdown, render
+
+    places = paths or (RESULTS,)
+    records = load(places)
+    if not records:
+        raise UnknownName(f"No audits in {', '.join(map(str, places))}. `privbench audit NAME` writes them.")
+    for record in records:
+        if form == "md":
+            click.echo(markdown(record))
+        else:
+            stdout().print(render(record))
