@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 MODEL, ANSWERS, KEPT = "model", "answers", "kept"
 """Kinds of artifacts in the store: releases, their answers to queries, and inner work that defenses keep."""
+ASKED_AT_ONCE = 4
+"""Models that are kept in memory for an attack that puts queries of its own, one after another."""
 
 
 def members(seed: int, index: int, n: int) -> Array:
@@ -199,11 +201,14 @@ class Population:
         def answered(role: str) -> tuple[Answers, list[Answers]]:
             return self.answers(target, queries, role), [shadows.answers(i, queries, role) for i in indices]
 
+        @functools.lru_cache(maxsize=ASKED_AT_ONCE)
+        def loaded(shadow: int | None) -> nn.Module:
+            return self.model(target) if shadow is None else shadows.model(indices[shadow])
+
         def query(shadow: int | None, x: Array) -> Array:
-            model = self.model(target) if shadow is None else shadows.model(indices[shadow])
             from privbench.training import predict
 
-            return predict(model, x, device=self.device)
+            return predict(loaded(shadow), x, device=self.device)
 
         return Evidence(
             needs,

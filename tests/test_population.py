@@ -145,3 +145,16 @@ def test_loading_a_model_leaves_the_global_generator_alone(ce):
     before = torch.get_rng_state()
     ce.model(0)
     assert torch.equal(before, torch.get_rng_state())
+
+
+def test_a_model_that_is_queried_again_and_again_is_loaded_once(ce, monkeypatch):
+    _make_all(ce)
+    loads, load = [], Population.model
+    monkeypatch.setattr(Population, "model", lambda self, index: loads.append(index) or load(self, index))
+    evidence = ce.evidence(0, Needs(query=True, shadows="adaptive"), 1, ce)
+    x = ce.dataset.role("test").x[:3]
+    answers = [evidence.query(x) for _ in range(3)]
+    assert loads == [0]
+    evidence.shadow_query(1, x)
+    assert loads == [0, ce.shadow_indices(0)[1]]
+    np.testing.assert_array_equal(answers[0], answers[2])
