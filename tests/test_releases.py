@@ -76,7 +76,7 @@ def test_work_that_was_kept_counts_as_if_it_were_done_again(ce, monkeypatch):
 
     times = iter(range(0, 1000, 50))
     monkeypatch.setattr(releases.time, "perf_counter", lambda: next(times))
-    keeper, again = releases._Keeper(ce), releases._Keeper(ce)
+    keeper, again = releases.Keeper(ce), releases.Keeper(ce)
     examples_of(releases.Context(keep=keeper))
     examples_of(releases.Context(keep=again))
     assert (keeper.saved, again.saved) == (0.0, 50.0)
