@@ -21,10 +21,11 @@ from pydantic import Field
 
 from privbench import seeds
 from privbench.context import Context
-from privbench.errors import CellFailed, PrivbenchError, UsageError
+from privbench.errors import CellFailed, UsageError
 from privbench.intervals import Estimate
 from privbench.options import spec
 from privbench.provenance import component, data_of, environment, now
+from privbench.provenance import reason as reason_of
 from privbench.record import (
     AUDIT_PREFIX,
     SCHEMA_VERSION,
@@ -234,8 +235,7 @@ def _about(audit: Any, population: Population, command: str) -> AuditRecord:
 
 
 def _failed(base: AuditRecord, error: Exception) -> AuditRecord:
-    text = str(error) if isinstance(error, PrivbenchError) else f"{type(error).__name__}: {error}"
-    record = base.model_copy(update={"status": "failed", "reason": " ".join(text.split())})
+    record = base.model_copy(update={"status": "failed", "reason": reason_of(error)})
     return record.model_copy(update={"digest": record.compute_digest()})
 
 

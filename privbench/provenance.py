@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from privbench import __version__
 from privbench.data import ROLES
+from privbench.errors import PrivbenchError
 from privbench.fingerprint import component_key, library_versions
 from privbench.options import spec
 from privbench.record import Component, Data
@@ -60,3 +61,9 @@ def environment() -> dict[str, str]:
 def now() -> dt.datetime:
     """Return the time in UTC, to the second."""
     return dt.datetime.now(dt.timezone.utc).replace(microsecond=0)
+
+
+def reason(error: Exception) -> str:
+    """Return, in one line, why something failed: the message of our own errors, and the type of others."""
+    text = str(error) if isinstance(error, PrivbenchError) else f"{type(error).__name__}: {error}"
+    return " ".join(text.split())

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from privbench import intervals, metrics
-from privbench.errors import PrivbenchError
 from privbench.provenance import component, data_of, environment, now
+from privbench.provenance import reason as reason_of
 from privbench.record import PER_EXAMPLE_LIMIT, Cost, PerExample, Record, Utility, images_sha256, scores_sha256
 from privbench.threat import threat_model
 
@@ -180,8 +180,7 @@ def _about(cell: Cell, command: str) -> Record:
 
 
 def _failed(base: Record, error: Exception) -> Record:
-    text = str(error) if isinstance(error, PrivbenchError) else f"{type(error).__name__}: {error}"
-    return _without_scores(base, "failed", " ".join(text.split()))
+    return _without_scores(base, "failed", reason_of(error))
 
 
 def _without_scores(base: Record, status: str, reason: str) -> Record:

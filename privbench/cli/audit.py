@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shlex
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from privbench.cli.console import complete_components, stdout, warn_problems
+from privbench.cli import shared
+from privbench.cli.console import stdout, warn_problems
 from privbench.errors import UnknownName, did_you_mean
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ OWN = {
     "show": ("privbench.cli.audit_show", "show", "What earlier audits found."),
 }
 """Commands that are no audit of a population: module, command, and its line in the help."""
-OUT = "privbench-results"
 EPILOG = """\b
 Examples:
   privbench audit privacy-levels --task digits --defense ce --models 16
@@ -83,25 +82,9 @@ def _command(text: str) -> click.Command:
     chosen = resolve("audit", text)
 
     @click.command(name=text, short_help=summary(type(chosen)), help=_help(chosen))
-    @click.option(
-        "-t",
-        "--task",
-        multiple=True,
-        metavar="SPEC",
-        default=("digits",),
-        show_default=True,
-        shell_complete=complete_components("task"),
-        help="Task, with options. Repeatable.",
-    )
-    @click.option(
-        "-d",
-        "--defense",
-        multiple=True,
-        metavar="SPEC",
-        default=("ce",),
-        show_default=True,
-        shell_complete=complete_components("defense"),
-        help="Defense; parts joined by + are composed. Repeatable, or 'all'.",
+    @shared.components("task", "Task, with options. Repeatable.  [default: digits]", ("digits",))
+    @shared.components(
+        "defense", "Defense; parts joined by + are composed. Repeatable, or 'all'.  [default: ce]", ("ce",)
     )
     @click.option("--models", type=int, default=16, show_default=True, help="Models per task and defense.")
     @click.option(
@@ -109,23 +92,11 @@ def _command(text: str) -> click.Command:
         type=click.Choice(["task", "logistic", "cnn", "mlp"]),
         help="Model that judges data, in audits that train one: the option 'student' of the audit.",
     )
-    @click.option("--seed", type=int, default=0, show_default=True, help="Seed of everything that is random.")
-    @click.option("--jobs", default="auto", show_default=True, metavar="N|auto", help="Worker processes.")
-    @click.option(
-        "--device",
-        type=click.Choice(["auto", "cpu", "cuda", "mps"]),
-        default="auto",
-        show_default=True,
-        help="Where models train.",
-    )
-    @click.option(
-        "--out",
-        type=click.Path(file_okay=False, path_type=Path),
-        default=OUT,
-        show_default=True,
-        help="Folder for records and arrays.",
-    )
-    @click.option("--store", type=click.Path(file_okay=False, path_type=Path), help="Folder that keeps trained models.")
+    @shared.seed
+    @shared.jobs
+    @shared.device
+    @shared.out("records and arrays")
+    @shared.store
     @click.pass_context
     def command(ctx: click.Context, /, **options: Any) -> None:
         records = _conduct(chosen, options)

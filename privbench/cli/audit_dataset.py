@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from privbench.cli.audit_predictions import OUT, command, show
-from privbench.cli.console import complete_components, stdout, table, warn_problems
+from privbench.cli import shared
+from privbench.cli.audit_predictions import command, show
+from privbench.cli.console import stdout, table, warn_problems
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -36,24 +37,12 @@ of x alone, or a folder of images.
     metavar="HOLDOUT",
     help="Real examples that the generator never saw: half are non-members, half the attacker's own.",
 )
-@click.option(
-    "-a",
-    "--attack",
-    multiple=True,
-    default=("all",),
-    metavar="SPEC",
-    shell_complete=complete_components("attack"),
-    help="Attack, with options. Repeatable.  [default: all that a published set supports]",
+@shared.components(
+    "attack", "Attack, with options. Repeatable.  [default: all that a published set supports]", ("all",)
 )
-@click.option(
-    "--out",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=OUT,
-    show_default=True,
-    help="Folder for records, raw scores, exposed examples and the page of closest pairs.",
-)
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of everything that is random.")
-@click.option("--top", type=click.IntRange(min=0), default=10, show_default=True, help="Exposed examples to show.")
+@shared.out("records, raw scores, exposed examples and the page of closest pairs")
+@shared.seed
+@shared.top
 @click.pass_context
 def dataset(
     ctx: click.Context,

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from privbench.cli.console import complete_components, count_text, stdout, table, warn_problems
+from privbench.cli import shared
+from privbench.cli.console import count_text, stdout, table, warn_problems
 from privbench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 
     from privbench.given import Audited
 
-OUT = "privbench-results"
 EPILOG = """\b
 Examples:
   privbench audit predictions answers.npz
@@ -31,24 +31,10 @@ With q aligned queries per example answers are (n, q, c) and (s, n, q, c).
 
 @click.command(epilog=EPILOG, short_help="Attack a model of your own by answers that you saved.")
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option(
-    "-a",
-    "--attack",
-    multiple=True,
-    default=("all",),
-    metavar="SPEC",
-    shell_complete=complete_components("attack"),
-    help="Attack, with options. Repeatable.  [default: all that the answers support]",
-)
-@click.option(
-    "--out",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=OUT,
-    show_default=True,
-    help="Folder for records, raw scores and the most exposed examples.",
-)
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of everything that is random.")
-@click.option("--top", type=click.IntRange(min=0), default=10, show_default=True, help="Exposed examples to show.")
+@shared.components("attack", "Attack, with options. Repeatable.  [default: all that the answers support]", ("all",))
+@shared.out("records, raw scores and the most exposed examples")
+@shared.seed
+@shared.top
 @click.pass_context
 def predictions(ctx: click.Context, file: Path, *, attack: Sequence[str], out: Path, seed: int, top: int) -> None:
     """Attack a model by its answers in FILE, with every attack that these support.

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import click
 
+from privbench.cli import shared
 from privbench.cli.console import stdout
 from privbench.errors import UnknownName
 
-RESULTS = Path("privbench-results")
+RESULTS = Path(shared.RESULTS)
 
 
 @click.command()

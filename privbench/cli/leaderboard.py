@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 from privbench.cli import console as out
+from privbench.cli import shared
 from privbench.errors import UnknownName, UsageError
 from privbench.leaderboard import RANKINGS
 from privbench.report.tables import FORMATS
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound="Callable[..., None]")
 
-RESULTS = Path("privbench-results")
+RESULTS = Path(shared.RESULTS)
 COMMITTED = Path("leaderboards")
 EPILOG = """\b
 Examples:

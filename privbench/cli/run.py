@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from privbench.cli import shared
 from privbench.cli.config import with_config
-from privbench.cli.console import complete_components, stdout, warn_problems
+from privbench.cli.console import stdout, warn_problems
 from privbench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -37,34 +38,12 @@ A TOML file holds the same words:
 """
 LISTS = {"task": "digits", "defense": "ce", "attack": "lira"}
 """Options that hold a list of names, with their defaults."""
-OUT = "privbench-results"
 
 
 @click.command(epilog=EPILOG)
-@click.option(
-    "-t",
-    "--task",
-    multiple=True,
-    metavar="SPEC",
-    shell_complete=complete_components("task"),
-    help="Task, with options: name:option=value,... Repeatable, or 'all'.  [default: digits]",
-)
-@click.option(
-    "-d",
-    "--defense",
-    multiple=True,
-    metavar="SPEC",
-    shell_complete=complete_components("defense"),
-    help="Defense; parts joined by + are composed. Repeatable, or 'all'.  [default: ce]",
-)
-@click.option(
-    "-a",
-    "--attack",
-    multiple=True,
-    metavar="SPEC",
-    shell_complete=complete_components("attack"),
-    help="Attack. Repeatable, or 'all'.  [default: lira]",
-)
+@shared.components("task", "Task, with options: name:option=value,... Repeatable, or 'all'.  [default: digits]")
+@shared.components("defense", "Defense; parts joined by + are composed. Repeatable, or 'all'.  [default: ce]")
+@shared.components("attack", "Attack. Repeatable, or 'all'.  [default: lira]")
 @click.option(
     "--models",
     type=int,
@@ -73,33 +52,11 @@ OUT = "privbench-results"
     help="Models per task and defense, in complementary pairs. More make LiRA stronger; those that exist are kept.",
 )
 @click.option("--targets", type=int, help="How many models take their turn as the target.  [default: all]")
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of everything that is random.")
-@click.option(
-    "--jobs",
-    default="auto",
-    show_default=True,
-    metavar="N|auto",
-    help="Worker processes; auto: one per core, or per GPU. Results do not depend on it.",
-)
-@click.option(
-    "--device",
-    type=click.Choice(["auto", "cpu", "cuda", "mps"]),
-    default="auto",
-    show_default=True,
-    help="Where models train.",
-)
-@click.option(
-    "--out",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=OUT,
-    show_default=True,
-    help="Folder for records and raw scores.",
-)
-@click.option(
-    "--store",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Folder that keeps trained models.  [default: PRIVBENCH_STORE, or the user's cache folder]",
-)
+@shared.seed
+@shared.jobs
+@shared.device
+@shared.out("records and raw scores")
+@shared.store
 @click.option(
     "--rank-by",
     default="tpr@1%",

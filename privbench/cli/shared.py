@@ -1,0 +1,57 @@
+"""Options that several commands have, each said once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from privbench.cli.console import complete_components
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+RESULTS = "privbench-results"
+"""Where records go unless --out says otherwise."""
+
+seed = click.option("--seed", type=int, default=0, show_default=True, help="Seed of everything that is random.")
+jobs = click.option(
+    "--jobs",
+    default="auto",
+    show_default=True,
+    metavar="N|auto",
+    help="Worker processes; auto: one per core, or per GPU. Results do not depend on it.",
+)
+device = click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda", "mps"]),
+    default="auto",
+    show_default=True,
+    help="Where models train.",
+)
+store = click.option(
+    "--store",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder that keeps trained models.  [default: PRIVBENCH_STORE, or the user's cache folder]",
+)
+top = click.option("--top", type=click.IntRange(min=0), default=10, show_default=True, help="Exposed examples to show.")
+
+
+def out(holds: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Return the option --out, a folder that holds what the text says."""
+    path = click.Path(file_okay=False, path_type=Path)
+    return click.option("--out", type=path, default=RESULTS, show_default=True, help=f"Folder for {holds}.")
+
+
+def components(kind: str, text: str, default: tuple[str, ...] = ()) -> Callable[..., Any]:
+    """Return the repeatable option that names components of one kind: -t, -d or -a. `text` is its help."""
+    return click.option(
+        f"-{kind[0]}",
+        f"--{kind}",
+        multiple=True,
+        default=default,
+        metavar="SPEC",
+        shell_complete=complete_components(kind),
+        help=text,
+    )
