@@ -193,7 +193,7 @@ def _estimate_text(row: Mapping[Any, Any], name: str) -> str:
 def _cost_text(seconds: float | None, ratio: float | None) -> str:
     if seconds is None or _absent(seconds):
         return NA
-    text = f"{seconds:.2g} s" if seconds < 100 else f"{seconds:.0f} s"  # noqa: PLR2004 - two digits are enough
+    text = f"{seconds:.2g} s" if seconds < 99.5 else f"{seconds:.0f} s"  # noqa: PLR2004 - two digits, no exponent
     return text if ratio is None or _absent(ratio) else f"{text} ({ratio:.2g} x ce)"
 
 

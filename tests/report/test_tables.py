@@ -90,7 +90,13 @@ def test_a_failed_row_says_so_and_has_no_rank():
 
 @pytest.mark.parametrize(
     ("seconds", "ratio", "text"),
-    [(1.234, 1.0, "1.2 s (1 x ce)"), (250.4, 12.34, "250 s (12 x ce)"), (0.5, None, "0.5 s"), (None, None, "n/a")],
+    [
+        (1.234, 1.0, "1.2 s (1 x ce)"),
+        (250.4, 12.34, "250 s (12 x ce)"),
+        (99.7, None, "100 s"),
+        (0.5, None, "0.5 s"),
+        (None, None, "n/a"),
+    ],
 )
 def test_costs(seconds, ratio, text):
     table = ranked(row(**{"seconds-per-model": seconds, "relative-to-ce": ratio}))
