@@ -150,14 +150,14 @@ def _ranked(defenses: Mapping[str, Sequence[Record]], rank_by: str) -> list[dict
     for name, records in defenses.items():
         value, record = strongest[name]
         failed = [each for each in records if each.status == "failed"]
-        notes = [_fault(each) for each in failed]
+        notes = _faults(failed)
         if value is None and any(each.status == "ok" for each in records):
             notes.append(f"no rank: the examples are too few to support {rank_by}")
         notes += [_collapse(record)] if _collapse(record) else []
         missing = sorted(attacks - {each.attack.spec for each in records})
         notes += [f"not attacked by {', '.join(missing)}"] if missing else []
         rank = None if value is None else 1 + values.index(value)
-        notes += [_fault(each) for each in records if each.status == "n/a"]
+        notes += _faults([each for each in records if each.status == "n/a"])
         counts = {"attacks": sum(each.status == "ok" for each in records), "failed": len(failed)}
         rows.append({"rank": rank, **_row(record, "; ".join(notes)), **counts})
     return sorted(rows, key=lambda row: (row["rank"] is None, row["rank"] or 0, row["defense"]))
@@ -254,5 +254,17 @@ def _collapse(record: Record) -> str:
 
 
 def _fault(record: Record) -> str:
-    words = {"failed": "failed", "n/a": "does not apply"}
-    return f"{record.attack.spec} {words[record.status]}: {record.reason}" if record.status in words else ""
+    return "".join(_faults([record]))
+
+
+def _faults(records: Sequence[Record]) -> list[str]:
+    """Return why attacks have no numbers, those with the same reason together."""
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for record in records:
+        if record.status != "ok":
+            reasons.setdefault((record.status, record.reason), []).append(record.attack.spec)
+    return [f"{', '.join(names)} {_verb(status, len(names))}: {reason}" for (status, reason), names in reasons.items()]
+
+
+def _verb(status: str, attacks: int) -> str:
+    return "failed" if status == "failed" else "does not apply" if attacks == 1 else "do not apply"

@@ -206,8 +206,16 @@ def _absent(value: Any) -> bool:
 
 def _notes(group: pd.DataFrame) -> list[str]:
     barely = [BARELY_NOTE] if "barely-supported" in group and (group["barely-supported"] != "").any() else []
-    noted = zip(group["defense"], group["note"], strict=True)
-    return [*(f"{defense}: {note}" for defense, note in noted if note), *barely]
+    said: dict[tuple[str, str], list[str]] = {}  # what is noted of several attacks is said once
+    for defense, attack, note in zip(group["defense"], group["attack"], group["note"], strict=True):
+        if note:
+            own = [attack] if note.startswith(f"{attack} ") else []
+            said.setdefault((defense, note.removeprefix(f"{attack} ")), []).extend(own)
+    notes = []
+    for (defense, note), attacks in said.items():
+        rest = note.replace("does not apply", "do not apply") if len(attacks) > 1 else note
+        notes.append(f"{defense}: {' '.join(filter(None, (', '.join(attacks), rest)))}")
+    return [*notes, *barely]
 
 
 def _all_notes(group: pd.DataFrame, shown: pd.DataFrame) -> list[str]:

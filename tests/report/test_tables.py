@@ -330,3 +330,12 @@ def test_csv_and_json_tell_the_families_apart():
     assert found[0]["tpr@1%"] == 0.031
     assert found[4]["defense"] == "relaxloss"
     assert "family" not in json.loads(tables.export_both(TWO, IMAGES[:0], "json"))[0]
+
+
+def test_what_is_noted_of_several_attacks_is_said_once():
+    same = "does not apply: ce publishes no synthetic examples"
+    rows = [row(None, "ce", attack=name, numbers={}, note=f"{name} {same}") for name in ("gan-leaks", "real-vs-fake")]
+    rows += [row(None, "ce", attack="lira", numbers={}, note="not attacked by lira")]
+    text = tables.export(ranked(*rows), "md")
+    assert "- ce: gan-leaks, real-vs-fake do not apply: ce publishes no synthetic examples\n" in text
+    assert "- ce: not attacked by lira\n" in text
