@@ -193,8 +193,12 @@ def _estimate_text(row: Mapping[Any, Any], name: str) -> str:
 def _cost_text(seconds: float | None, ratio: float | None) -> str:
     if seconds is None or _absent(seconds):
         return NA
-    text = f"{seconds:.2g} s" if seconds < 99.5 else f"{seconds:.0f} s"  # noqa: PLR2004 - two digits, no exponent
-    return text if ratio is None or _absent(ratio) else f"{text} ({ratio:.2g} x ce)"
+    text = f"{_two_digits(seconds)} s"
+    return text if ratio is None or _absent(ratio) else f"{text} ({_two_digits(ratio)} x ce)"
+
+
+def _two_digits(number: float) -> str:
+    return f"{number:.2g}" if number < 99.5 else f"{number:.0f}"  # noqa: PLR2004 - from where "g" writes an exponent
 
 
 def _absent(value: Any) -> bool:

@@ -93,7 +93,7 @@ def test_a_failed_row_says_so_and_has_no_rank():
     [
         (1.234, 1.0, "1.2 s (1 x ce)"),
         (250.4, 12.34, "250 s (12 x ce)"),
-        (99.7, None, "100 s"),
+        (99.7, 149.6, "100 s (150 x ce)"),
         (0.5, None, "0.5 s"),
         (None, None, "n/a"),
     ],
