@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from privbench import remarks
 from privbench.errors import UsageError, did_you_mean
 from privbench.likeness import Likeness
 
@@ -72,11 +73,12 @@ def frame(records: Iterable[Record], *, rank_by: str = "tpr@1%") -> pd.DataFrame
 
 
 def cells(records: Iterable[Record]) -> pd.DataFrame:
-    """Return one unranked row per record: every membership attack on every defense."""
+    """Return one unranked row per record: every membership attack on every defense, with the attack's own findings."""
     import pandas as pd
 
-    rows = [_row(record, _fault(record)) for record in _of_family("membership", records)]
-    table: pd.DataFrame = pd.DataFrame(rows, columns=_columns())
+    chosen = _of_family("membership", records)
+    rows = [{**_row(record, remarks.fault(record)), "findings": remarks.findings(record)} for record in chosen]
+    table: pd.DataFrame = pd.DataFrame(rows, columns=[*_columns(), "findings"])
     return table
 
 
@@ -150,14 +152,14 @@ def _ranked(defenses: Mapping[str, Sequence[Record]], rank_by: str) -> list[dict
     for name, records in defenses.items():
         value, record = strongest[name]
         failed = [each for each in records if each.status == "failed"]
-        notes = _faults(failed)
+        notes = remarks.faults(failed)
         if value is None and any(each.status == "ok" for each in records):
             notes.append(f"no rank: the examples are too few to support {rank_by}")
-        notes += [_collapse(record)] if _collapse(record) else []
+        notes += [remarks.collapse(record)] if remarks.collapse(record) else []
         missing = sorted(attacks - {each.attack.spec for each in records})
         notes += [f"not attacked by {', '.join(missing)}"] if missing else []
         rank = None if value is None else 1 + values.index(value)
-        notes += _faults([each for each in records if each.status == "n/a"])
+        notes += remarks.faults([each for each in records if each.status == "n/a"])
         counts = {"attacks": sum(each.status == "ok" for each in records), "failed": len(failed)}
         rows.append({"rank": rank, **_row(record, "; ".join(notes)), **counts})
     return sorted(rows, key=lambda row: (row["rank"] is None, row["rank"] or 0, row["defense"]))
@@ -196,7 +198,7 @@ def _reconstructed(records: Sequence[Record]) -> list[dict[str, Any]]:
     for record in records:
         head = {"task": title(record), "setting": setting}
         named = {"kind": "attack", "defense": record.defense.spec, "attack": record.attack.spec}
-        tail = {"threat-model": record.threat_model, "note": _fault(record)}
+        tail = {"threat-model": record.threat_model, "note": remarks.fault(record)}
         found = record.reconstruction
         numbers = {name: getattr(found.attack, field) for name, field in LIKENESS.items() if found and field}
         numbers["test-accuracy"] = NUMBERS["test-accuracy"](record)
@@ -243,28 +245,3 @@ def _barely(record: Record) -> list[str]:
 
 def _tpr_name(fpr: float) -> str:
     return f"tpr@{100 * fpr:g}%"
-
-
-def _collapse(record: Record) -> str:
-    """Return a warning where the generators of a defense lost the diversity of some classes; else ""."""
-    collapsed = record.facts.get("collapsed_classes", 0.0)
-    return (
-        f"its generators collapsed on {collapsed:.1f} of {record.data.classes} classes on average" if collapsed else ""
-    )
-
-
-def _fault(record: Record) -> str:
-    return "".join(_faults([record]))
-
-
-def _faults(records: Sequence[Record]) -> list[str]:
-    """Return why attacks have no numbers, those with the same reason together."""
-    reasons: dict[tuple[str, str], list[str]] = {}
-    for record in records:
-        if record.status != "ok":
-            reasons.setdefault((record.status, record.reason), []).append(record.attack.spec)
-    return [f"{', '.join(names)} {_verb(status, len(names))}: {reason}" for (status, reason), names in reasons.items()]
-
-
-def _verb(status: str, attacks: int) -> str:
-    return "failed" if status == "failed" else "does not apply" if attacks == 1 else "do not apply"

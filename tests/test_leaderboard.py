@@ -13,6 +13,7 @@ from privbench.intervals import Estimate, unavailable
 from privbench.likeness import Likeness, Reconstruction
 from privbench.metrics import Metrics
 from privbench.record import Component, Cost, Data, Record, Utility
+from privbench.report.tables import export
 from privbench.roc import OperatingPoint
 
 
@@ -331,3 +332,15 @@ def test_a_setting_says_how_many_are_members_where_it_is_not_half():
         accuracy = one.utility.train_accuracy.model_copy(update={"n": members * one.targets})
         given = one.model_copy(update={"utility": one.utility.model_copy(update={"train_accuracy": accuracy})})
         assert text in leaderboard.setting_text(given)
+
+
+def test_what_an_attack_found_besides_stands_by_its_row():
+    found = {
+        "rate": Estimate(value=0.5214, low=0.5, high=0.54, n=4),
+        "alone": Estimate(value=1, low=None, high=None, n=1),
+    }
+    one = record("ce", "lira", 0.5).model_copy(update={"findings": found})
+    (row,) = leaderboard.cells([one]).to_dict("records")
+    assert row["findings"] == "rate 0.521 [0.500, 0.540], alone 1.000"
+    assert "- ce: lira found rate 0.521 [0.500, 0.540], alone 1.000\n" in export(leaderboard.cells([one]), "md")
+    assert "found" not in export(leaderboard.frame([one]), "md")

@@ -9,12 +9,11 @@ import click
 
 from privbench.cli import shared
 from privbench.cli.audit_predictions import command, show
-from privbench.cli.console import stdout, table, warn_problems
+from privbench.cli.console import stdout, warn_problems
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from privbench.given import AuditedDataset
 
 EPILOG = """\b
 Examples:
@@ -71,22 +70,9 @@ def dataset(
     columns["nearest synthetic"] = lambda row: str(row["nearest"])
     columns["distance"] = lambda row: f"{row['distance']:.3g}"
     show(audited, out, top, columns)
-    _show_findings(audited)
     console = stdout()
     for each in audited.audits:
         console.print()
         console.print(render(each))
     if any(record.status == "failed" for record in audited):
         ctx.exit(1)
-
-
-def _show_findings(audited: AuditedDataset) -> None:
-    """Print what attacks found besides ranking members, with the names that their documentation explains."""
-    console = stdout()
-    rows = table(console, "attack", "found besides", "value", right=("value",))
-    for record in audited:
-        for name, found in record.findings.items():
-            rows.add_row(record.attack.spec, name.replace("_", " "), f"{found.value:.3f}")
-    if rows.row_count:
-        console.print()
-        console.print(rows)

@@ -219,7 +219,15 @@ def _notes(group: pd.DataFrame) -> list[str]:
     for (defense, note), attacks in said.items():
         rest = note.replace("does not apply", "do not apply") if len(attacks) > 1 else note
         notes.append(f"{defense}: {' '.join(filter(None, (', '.join(attacks), rest)))}")
-    return [*notes, *barely]
+    return [*_findings(group), *notes, *barely]
+
+
+def _findings(group: pd.DataFrame) -> list[str]:
+    """Return what attacks found besides, a line each."""
+    if "findings" not in group:
+        return []
+    found = zip(group["defense"], group["attack"], group["findings"], strict=True)
+    return [f"{defense}: {attack} found {text}" for defense, attack, text in found if text]
 
 
 def _all_notes(group: pd.DataFrame, shown: pd.DataFrame) -> list[str]:

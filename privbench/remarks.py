@@ -1,0 +1,45 @@
+"""What is said of records in words, beside their numbers in a leaderboard."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from privbench.record import Record
+
+
+def collapse(record: Record) -> str:
+    """Return a warning where the generators of a defense lost the diversity of some classes; else ""."""
+    collapsed = record.facts.get("collapsed_classes", 0.0)
+    return (
+        f"its generators collapsed on {collapsed:.1f} of {record.data.classes} classes on average" if collapsed else ""
+    )
+
+
+def findings(record: Record) -> str:
+    """Return "memorisation_rate 0.521 [0.501, 0.541], ..."; what has no interval stands alone."""
+    texts = []
+    for name, found in record.findings.items():
+        spread = "" if found.low is None else f" [{found.low:.3f}, {found.high:.3f}]"
+        texts += [f"{name} {found.value:.3f}{spread}"] if found.value is not None else []
+    return ", ".join(texts)
+
+
+def fault(record: Record) -> str:
+    """Return why one attack has no numbers; "" where it has."""
+    return "".join(faults([record]))
+
+
+def faults(records: Sequence[Record]) -> list[str]:
+    """Return why attacks have no numbers, those with the same reason together."""
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for record in records:
+        if record.status != "ok":
+            reasons.setdefault((record.status, record.reason), []).append(record.attack.spec)
+    return [f"{', '.join(names)} {_verb(status, len(names))}: {reason}" for (status, reason), names in reasons.items()]
+
+
+def _verb(status: str, attacks: int) -> str:
+    return "failed" if status == "failed" else "does not apply" if attacks == 1 else "do not apply"
