@@ -23,9 +23,7 @@ from privbench import seeds
 from privbench.context import Context
 from privbench.errors import CellFailed, UsageError
 from privbench.intervals import Estimate
-from privbench.options import spec
-from privbench.provenance import component, data_of, environment, now
-from privbench.provenance import reason as reason_of
+from privbench.provenance import component, data_of, environment, failure, now
 from privbench.record import (
     AUDIT_PREFIX,
     SCHEMA_VERSION,
@@ -35,6 +33,7 @@ from privbench.record import (
     canonical,
     readable,
     save_arrays,
+    sealed,
 )
 from privbench.releases import Keeper
 from privbench.store import atomic_write
@@ -153,9 +152,9 @@ def measure(
 
     With a reason, or when the audit fails or does not apply, the record says so.
     """
-    base, start = _about(audit, population, command), time.perf_counter()
+    base = _about(audit, population, command)
     if reason is not None:
-        return _failed(base, reason), {}
+        return sealed(base, **failure(reason)), {}
     context = Context(
         seed=seeds.derive(population.seed, "audit", audit.name),
         device=population.device,
@@ -163,7 +162,12 @@ def measure(
         validation=population.dataset.role("validation"),
         keep=Keeper(population),
     )
-    context = dataclasses.replace(context, report=progress) if progress else context
+    return fill(base, audit, population, dataclasses.replace(context, report=progress) if progress else context)
+
+
+def fill(base: AuditRecord, audit: Any, population: Population, context: Context) -> tuple[AuditRecord, dict[str, Any]]:
+    """Return a record with what an audit measures of a population, and the arrays; or with why it could not."""
+    start = time.perf_counter()
     try:
         found: Measurement = audit.measure(population, context)
         arrays = {name: np.asarray(array) for name, array in found.arrays.items()}
@@ -178,8 +182,8 @@ def measure(
             }
         )
     except Exception as error:  # noqa: BLE001 - whatever an audit does wrong, the others go on
-        return _failed(base, error), {}
-    return record.model_copy(update={"digest": record.compute_digest()}), arrays
+        return sealed(base, **failure(error)), {}
+    return sealed(record), arrays
 
 
 def save(record: AuditRecord, out: Path, arrays: Mapping[str, Any]) -> Path:
@@ -234,11 +238,6 @@ def _about(audit: Any, population: Population, command: str) -> AuditRecord:
     )
 
 
-def _failed(base: AuditRecord, error: Exception) -> AuditRecord:
-    record = base.model_copy(update={"status": "failed", "reason": reason_of(error)})
-    return record.model_copy(update={"digest": record.compute_digest()})
-
-
 def _plain(value: Any) -> Any:
     """Return a value as JSON has it; NaN and infinity are for an audit to explain, not to report."""
     value = value.item() if isinstance(value, np.generic) else value
@@ -257,11 +256,3 @@ def _sha256(arrays: Mapping[str, Any]) -> str:
         little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
         digest.update(f"{name}{little.dtype.str}{little.shape}".encode() + little.tobytes())
     return digest.hexdigest()
-
-
-def command_of(grid: Grid, audits: Sequence[Any]) -> list[str]:
-    """Return the words of the command that reproduces audits, wherever it runs."""
-    words = ["privbench", "audit", *map(spec, audits)]
-    for kind, components in (("task", grid.tasks), ("defense", grid.defenses)):
-        words += [word for each in components for word in (f"--{kind}", spec(each))]
-    return [*words, "--models", str(grid.models), "--seed", str(grid.seed), "--device", grid.device]

@@ -145,7 +145,7 @@ def evaluate(
         tpr_at_fpr=points,
         auc=intervals.auc(scores, member),
         balanced_accuracy=balanced,
-        advantage=_advantage(balanced),
+        advantage=advantage(balanced),
         true_positive_rate=_flagged(decisions, member, "no members"),
         false_positive_rate=_flagged(decisions, ~member, "no non-members"),
         oracle_balanced_accuracy=_oracle(scores, member),
@@ -225,7 +225,7 @@ def _balanced(decisions: Array | None, member: Array) -> Estimate:
     return intervals.balanced_accuracy(decisions, member)
 
 
-def _advantage(balanced: Estimate) -> Estimate:
+def advantage(balanced: Estimate) -> Estimate:
     """Return the advantage that a balanced accuracy stands for: 2 BA - 1."""
     if balanced.value is None or balanced.low is None or balanced.high is None:
         return balanced

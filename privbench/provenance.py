@@ -63,7 +63,7 @@ def now() -> dt.datetime:
     return dt.datetime.now(dt.timezone.utc).replace(microsecond=0)
 
 
-def reason(error: Exception) -> str:
-    """Return, in one line, why something failed: the message of our own errors, and the type of others."""
+def failure(error: Exception) -> dict[str, str]:
+    """Return what a record says of something that failed: in one line our own errors' message, and others' type too."""
     text = str(error) if isinstance(error, PrivbenchError) else f"{type(error).__name__}: {error}"
-    return " ".join(text.split())
+    return {"status": "failed", "reason": " ".join(text.split())}

@@ -10,7 +10,7 @@ import datetime as dt
 import hashlib
 import json
 import re
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,8 @@ from privbench.store import atomic_write
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
+
+    from typing_extensions import Self
 
 SCHEMA_VERSION = 1
 AUDIT_PREFIX = "audit-"
@@ -142,6 +144,27 @@ class Record(_Part):
         """Return where the record lies in a folder of records: <task>/<defense>/<attack>-<hash of identity>.json."""
         short = hashlib.sha256(canonical(list(self.identity))).hexdigest()[:8]
         return out / self.task.name / self.defense.name / f"{self.attack.name}-{short}.json"
+
+
+class Digested(Protocol):
+    """A record of either kind: it knows the digest of what its command reproduces."""
+
+    def compute_digest(self) -> str:
+        """Return the SHA-256 of what the record's command reproduces bit for bit."""
+        ...
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None) -> Self:
+        """Return the same record with other fields."""
+        ...
+
+
+Sealed = TypeVar("Sealed", bound=Digested)
+
+
+def sealed(record: Sealed, **found: Any) -> Sealed:
+    """Return a record with what was found, and with the digest of all of it."""
+    record = record.model_copy(update=found)
+    return record.model_copy(update={"digest": record.compute_digest()})
 
 
 def scores_sha256(scores: npt.NDArray[np.float64], member: npt.NDArray[np.bool_]) -> str:

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from privbench import intervals, metrics
-from privbench.provenance import component, data_of, environment, now
-from privbench.provenance import reason as reason_of
-from privbench.record import PER_EXAMPLE_LIMIT, Cost, PerExample, Record, Utility, images_sha256, scores_sha256
+from privbench.provenance import component, data_of, environment, failure, now
+from privbench.record import PER_EXAMPLE_LIMIT, Cost, PerExample, Record, Utility, images_sha256, scores_sha256, sealed
 from privbench.threat import threat_model
 
 if TYPE_CHECKING:
@@ -59,24 +58,22 @@ def score(cell: Cell, *, reason: Exception | None = None, command: str = "") -> 
     """
     population, base = cell.population, _about(cell, command)
     if cell.inapplicable:
-        return _without_scores(base, "n/a", cell.inapplicable), {}
+        return sealed(base, status="n/a", reason=cell.inapplicable), {}
     if reason is not None:
-        return _failed(base, reason), {}
+        return sealed(base, **failure(reason)), {}
     if cell.attack.needs.synthetic and population.synthetic(0) is None:
-        return _without_scores(base, "n/a", f"{population.defense.name} publishes no synthetic examples"), {}
+        return sealed(base, status="n/a", reason=f"{population.defense.name} publishes no synthetic examples"), {}
     if base.family == "reconstruction" and not population.dataset.examples.is_image:
-        return _without_scores(
-            base, "n/a", f"{population.task.name} holds tables: there is no image to reconstruct"
-        ), {}
+        none = f"{population.task.name} holds tables: there is no image to reconstruct"
+        return sealed(base, status="n/a", reason=none), {}
     utility, cost, facts = _utility(population, cell.queries), _cost(population), _facts(population)
     base = base.model_copy(update={"utility": utility, "cost": cost, "facts": facts})
     measure = _reconstructed if base.family == "reconstruction" else _membership
     try:
         found, raw = measure(cell)
     except Exception as error:  # noqa: BLE001 - whatever an attack does wrong, the other cells go on
-        return _failed(base, error), {}
-    record = base.model_copy(update=found)
-    return record.model_copy(update={"digest": record.compute_digest()}), raw
+        return sealed(base, **failure(error)), {}
+    return sealed(base, **found), raw
 
 
 def _membership(cell: Cell) -> tuple[dict[str, Any], dict[str, Array]]:
@@ -88,7 +85,7 @@ def _membership(cell: Cell) -> tuple[dict[str, Any], dict[str, Array]]:
         "metrics": metrics.evaluate(scores, member, decisions, seed=cell.population.seed),
         "findings": _findings(cell, scores, member),
         "threshold": threshold,
-        "per_example": _per_example(decisions, member),
+        "per_example": per_example(decisions, member),
         "scores_sha256": scores_sha256(scores, member),
     }
     return found, {"scores": scores, "member": member}
@@ -179,15 +176,6 @@ def _about(cell: Cell, command: str) -> Record:
     )
 
 
-def _failed(base: Record, error: Exception) -> Record:
-    return _without_scores(base, "failed", reason_of(error))
-
-
-def _without_scores(base: Record, status: str, reason: str) -> Record:
-    record = base.model_copy(update={"status": status, "reason": reason})
-    return record.model_copy(update={"digest": record.compute_digest()})
-
-
 def _utility(population: Population, queries: int) -> Utility:
     """Return accuracies on members, non-members of the pool, and test examples."""
 
@@ -233,7 +221,8 @@ def _facts(population: Population) -> dict[str, float]:
     return {name: float(np.mean(each)) for name, each in sorted(values.items())}
 
 
-def _per_example(decisions: Array | None, member: Array) -> PerExample | None:
+def per_example(decisions: Array | None, member: Array) -> PerExample | None:
+    """Return how often each example was flagged, of (targets, examples); None without decisions, or of large pools."""
     if decisions is None or member.shape[1] > PER_EXAMPLE_LIMIT:
         return None
     success = metrics.success(decisions, member)

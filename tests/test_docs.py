@@ -56,7 +56,7 @@ def trained(tmp_path_factory):
 @pytest.fixture
 def desk(tmp_path, monkeypatch, inline, trained):
     """A folder to work in, on sys.path, where small runs are done without processes."""
-    from privbench.cli import audit, run, samples
+    from privbench.cli import run, samples
 
     def smaller(make):
         def small(options):
@@ -72,8 +72,7 @@ def desk(tmp_path, monkeypatch, inline, trained):
         return dataclasses.replace(population, task=task, dataset=task.load(), defense=_smaller(population.defense))
 
     inline.workers = 1
-    monkeypatch.setattr(run, "_grid", smaller(run._grid))
-    monkeypatch.setattr(audit, "_grid", smaller(audit._grid))
+    monkeypatch.setattr(run, "grid_of", smaller(run.grid_of))
     monkeypatch.setattr(run, "executor_of", lambda *_: inline)
     monkeypatch.setattr(samples, "_population", small_population)
     monkeypatch.setenv("PRIVBENCH_STORE", str(trained))

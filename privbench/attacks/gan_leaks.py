@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 import numpy as np
@@ -44,13 +45,7 @@ class GanLeaks(FeatureOptions):
     @property
     def needs(self) -> Needs:
         """The candidates and the synthetic examples, of the target and, calibrated, of adaptive shadows."""
-        return Needs(
-            answers="none",
-            shadows="adaptive" if self.calibrated else "none",
-            examples=True,
-            synthetic=True,
-            reference=self.features != "pixels",
-        )
+        return replace(super().needs, shadows="adaptive" if self.calibrated else "none")
 
     def score(self, evidence: Evidence) -> Array:
         """Return (n,) float64. Raises CellFailed where there are no synthetic examples or, calibrated, no shadows."""

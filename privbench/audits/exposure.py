@@ -133,10 +133,7 @@ def agreement(found: Attacked, above: Array, rng: np.random.Generator) -> Values
 
 def advantage(found: Attacked) -> Estimate:
     """Return the mean of A = R_in - R_out over all, which is 2 BA - 1."""
-    both = intervals.balanced_accuracy(found.decisions, found.member)
-    if both.value is None or both.low is None or both.high is None:
-        return both
-    return intervals.estimate(2 * both.value - 1, 2 * both.low - 1, 2 * both.high - 1, both.n, both.note)
+    return metrics.advantage(intervals.balanced_accuracy(found.decisions, found.member))
 
 
 def share(inside: Array) -> Estimate:

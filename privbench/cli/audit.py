@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,7 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from privbench.audit import AuditRecord
-    from privbench.run import Grid
 
 OWN = {
     "predictions": ("privbench.cli.audit_predictions", "predictions", "A model's predictions, in a file."),
@@ -120,15 +118,16 @@ def _help(chosen: Any) -> str:
 
 
 def _conduct(chosen: Any, options: Mapping[str, Any]) -> list[AuditRecord]:
-    from privbench.audit import command_of, conduct, with_student
+    from privbench.audit import conduct, with_student
     from privbench.cli.progress import Progress
-    from privbench.cli.run import ensure_writable, executor_of
+    from privbench.cli.run import command_of, ensure_writable, executor_of, grid_of
+    from privbench.options import spec
     from privbench.store import Store, default_root
 
     warn_problems()
     if options["student"]:
         chosen = with_student(chosen, options["student"])
-    grid = _grid(options)
+    grid = grid_of(options)
     store = Store(options["store"] or default_root())
     store.ensure_writable()
     store.sweep()
@@ -143,21 +142,6 @@ def _conduct(chosen: Any, options: Mapping[str, Any]) -> list[AuditRecord]:
                 out=options["out"],
                 listener=progress,
                 progress=progress.measuring,
-                command=shlex.join(command_of(grid, [chosen])),
+                command=command_of(grid, "audit", spec(chosen)),
             )
         )
-
-
-def _grid(options: Mapping[str, Any]) -> Grid:
-    from privbench.devices import choose
-    from privbench.plugins import resolve_all
-    from privbench.run import Grid
-
-    return Grid(
-        tasks=resolve_all("task", options["task"]),
-        defenses=resolve_all("defense", options["defense"]),
-        attacks=[],
-        models=options["models"],
-        seed=options["seed"],
-        device=choose(options["device"]),
-    )

@@ -87,7 +87,7 @@ def run(ctx: click.Context, /, **options: Any) -> None:
     if options["rank_by"] not in leaderboard.RANKINGS:
         leaderboard.frame([], rank_by=options["rank_by"])
     warn_problems()
-    grid = _grid(options)
+    grid = grid_of(options)
     store = Store(options["store"] or default_root())
     store.ensure_writable()
     store.sweep()
@@ -109,18 +109,19 @@ def ensure_writable(out: Path) -> None:
         raise UsageError(f"Cannot write records into {out}: {nearest} is no folder that can be written.")
 
 
-def _grid(options: Mapping[str, Any]) -> Grid:
+def grid_of(options: Mapping[str, Any]) -> Grid:
+    """Return what the options ask for; a command without --attack or --targets has none of them."""
     from privbench.devices import choose
     from privbench.plugins import resolve_all
     from privbench.run import Grid
 
-    components = {kind: resolve_all(kind, options[kind]) for kind in LISTS}
+    components = {kind: resolve_all(kind, options.get(kind, ())) for kind in LISTS}
     return Grid(
         tasks=components["task"],
         defenses=components["defense"],
         attacks=components["attack"],
         models=options["models"],
-        targets=options["targets"],
+        targets=options.get("targets"),
         seed=options["seed"],
         device=choose(options["device"]),
     )
@@ -136,17 +137,17 @@ def executor_of(jobs: str, device: str) -> LocalProcesses:
     return LocalProcesses(default_workers(device) if jobs == "auto" else int(jobs), gpus=gpus)
 
 
-def _command(grid: Grid) -> str:
-    """Return the command that reproduces the run, wherever it runs."""
+def command_of(grid: Grid, *words: str) -> str:
+    """Return the command, of which the first words are given, that reproduces a grid wherever it runs."""
     from privbench.options import spec
 
-    words = ["privbench", "run"]
+    parts = ["privbench", *words]
     for kind, components in zip(LISTS, (grid.tasks, grid.defenses, grid.attacks), strict=True):
-        words += [word for each in components for word in (f"--{kind}", spec(each))]
-    words += ["--models", str(grid.models)]
-    words += ["--targets", str(grid.targets)] if grid.targets is not None else []
-    words += ["--seed", str(grid.seed), "--device", grid.device]
-    return shlex.join(words)
+        parts += [word for each in components for word in (f"--{kind}", spec(each))]
+    parts += ["--models", str(grid.models)]
+    parts += ["--targets", str(grid.targets)] if grid.targets is not None else []
+    parts += ["--seed", str(grid.seed), "--device", grid.device]
+    return shlex.join(parts)
 
 
 def _run(grid: Grid, store: Store, executor: Executor, options: Mapping[str, Any]) -> list[Record]:
@@ -154,7 +155,9 @@ def _run(grid: Grid, store: Store, executor: Executor, options: Mapping[str, Any
     from privbench.run import run as run_grid
 
     with Progress() as progress:
-        records = run_grid(grid, store, executor, out=options["out"], listener=progress, command=_command(grid))
+        records = run_grid(
+            grid, store, executor, out=options["out"], listener=progress, command=command_of(grid, "run")
+        )
         return list(records)
 
 

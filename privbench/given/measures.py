@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
-import numpy as np
-
 from privbench import seeds
-from privbench.audit import AuditRecord
+from privbench.audit import AuditRecord, fill
 from privbench.context import Context
-from privbench.errors import CellFailed, PrivbenchError
-from privbench.given import files
+from privbench.errors import CellFailed
 from privbench.given.result import GIVEN, outside
 from privbench.provenance import component, environment, now
 
@@ -22,7 +18,6 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from privbench.api import Measurement
     from privbench.data import Examples
     from privbench.population import Population
     from privbench.record import Data
@@ -83,45 +78,19 @@ def measured(
 
 
 def _one(audit: Any, release: OneRelease, data: Data, command: str) -> tuple[AuditRecord, dict[str, Array]]:
-    arrays: dict[str, Array] = {}
+    # Only what OneRelease has is read; an audit that wants more of a population fails, and says so.
     context = Context(seed=seeds.derive(release.seed, "audit", audit.name), reference=release.reference)
-    result, start = {}, time.perf_counter()
-    try:
-        # Only what OneRelease has is read; an audit that wants more of a population fails, and says so.
-        found: Measurement = audit.measure(cast("Population", release), context)
-        arrays = {name: np.asarray(array) for name, array in sorted(found.arrays.items())}
-        result = {
-            "values": {name: _plain(value) for name, value in found.values.items()},
-            "tables": {title: [_row(row) for row in rows] for title, rows in found.tables.items()},
-            "notes": list(found.notes),
-            "arrays_sha256": files.fingerprint(arrays.items()) if arrays else "",
-            "seconds": round(time.perf_counter() - start, 3),
-        }
-    except Exception as error:  # noqa: BLE001 - whatever an audit does wrong, what attacks found stays
-        text = str(error) if isinstance(error, PrivbenchError) else f"{type(error).__name__}: {error}"
-        result = {"status": "failed", "reason": " ".join(text.split())}
-    record = AuditRecord(
-        **{
-            "task": outside("dataset"),
-            "data": data,
-            "defense": outside(GIVEN),
-            "audit": component("audit", audit),
-            "models": 1,
-            "seed": release.seed,
-            "device": release.device,
-            "status": "ok",
-            "command": command,
-            "environment": environment(),
-            "created": now(),
-            **result,
-        }
+    base = AuditRecord(
+        task=outside("dataset"),
+        data=data,
+        defense=outside(GIVEN),
+        audit=component("audit", audit),
+        models=release.models,
+        seed=release.seed,
+        device=release.device,
+        status="ok",
+        command=command,
+        environment=environment(),
+        created=now(),
     )
-    return record.model_copy(update={"digest": record.compute_digest()}), arrays
-
-
-def _plain(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else value
-
-
-def _row(row: Any) -> dict[str, Any]:
-    return {name: _plain(value) for name, value in row.items()}
+    return fill(base, audit, cast("Population", release), context)

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 import numpy as np
 
 from privbench import intervals, metrics
-from privbench.errors import CellFailed, PrivbenchError, UsageError
+from privbench.errors import CellFailed, UsageError
 from privbench.leaderboard import RANKINGS
-from privbench.provenance import component, environment, now
-from privbench.record import PER_EXAMPLE_LIMIT, Component, Data, PerExample, Record, save, scores_sha256
+from privbench.provenance import component, environment, failure, now
+from privbench.record import Component, Data, Record, save, scores_sha256, sealed
+from privbench.scoring import per_example
 from privbench.store import atomic_write
 from privbench.threat import threat_model
 
@@ -140,20 +141,20 @@ def judge(
         scores = metrics.check_scores(attack.score(evidence), member.shape)
         decisions, threshold = decide(scores)
         both = scores[None], member[None]
-        measured = metrics.evaluate(*both, None if decisions is None else decisions[None], seed=base.seed)
+        flagged = None if decisions is None else decisions[None]
+        measured = metrics.evaluate(*both, flagged, seed=base.seed)
         find = getattr(attack, "findings", None)
         findings = dict(find(evidence, scores, member)) if find else {}
     except Exception as error:  # noqa: BLE001 - whatever an attack does wrong, the others go on
-        text = str(error) if isinstance(error, PrivbenchError) else f"{type(error).__name__}: {error}"
-        return _sealed(base.model_copy(update={"status": "failed", "reason": " ".join(text.split())})), None
+        return sealed(base, **failure(error)), None
     found = {
         "metrics": measured,
         "findings": {name: intervals.mean(np.array([float(value)])) for name, value in findings.items()},
         "threshold": threshold,
-        "per_example": _per_example(decisions, member),
+        "per_example": per_example(flagged, both[1]),
         "scores_sha256": scores_sha256(*both),
     }
-    return _sealed(base.model_copy(update=found)), scores
+    return sealed(base, **found), scores
 
 
 def above(natural: float | None, scores: Array, calibrated: Callable[[], float] | str) -> tuple[Array | None, str]:
@@ -198,19 +199,3 @@ def attacks(texts: Iterable[Any] | str, supports: Callable[[Any], str]) -> tuple
         listing = "; ".join(f"{name} needs {reason}" for name, reason in left_out.items())
         raise UsageError(f"None of the attacks can be run on these arrays: {listing or 'none was named'}.")
     return kept, left_out
-
-
-def _per_example(decisions: Array | None, member: Array) -> PerExample | None:
-    if decisions is None or len(member) > PER_EXAMPLE_LIMIT:
-        return None
-    success = metrics.success(decisions[None], member[None])
-    return PerExample(
-        member_hits=success.hits_in.tolist(),
-        member_trials=success.n_in.tolist(),
-        nonmember_hits=success.hits_out.tolist(),
-        nonmember_trials=success.n_out.tolist(),
-    )
-
-
-def _sealed(record: Record) -> Record:
-    return record.model_copy(update={"digest": record.compute_digest()})
