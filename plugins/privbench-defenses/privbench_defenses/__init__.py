@@ -1,0 +1,20 @@
+"""The defenses that reviewers ask for, as a plugin of privbench."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from privbench import hookimpl
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from privbench.api import Defense
+
+
+@hookimpl
+def register_defenses() -> Sequence[type[Defense]]:
+    """Return the defenses: first what changes the loss, then what changes training, then output filters."""
+    from privbench_defenses.label_smoothing import LabelSmoothing
+
+    return [LabelSmoothing]

@@ -1,0 +1,50 @@
+"""Label smoothing: a share of every label goes to all classes alike (METHODS D10)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from privbench.api import Release, component, option
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from privbench.api import Blueprint, Context, Examples
+
+
+@component
+class LabelSmoothing:
+    """Label smoothing: cross-entropy with (1 - amount) of a label on its class and the rest spread over all classes.
+
+    As in the paper, whose amount is 0.1; its prior over classes is uniform, and so is ours. It was made for accuracy,
+    not for privacy: it pulls members to one narrow level of confidence, which non-members miss on both sides, so that
+    it can raise leakage at low false-positive rates while the AUC falls. Never judge it by the AUC alone.
+    """
+
+    name: ClassVar[str] = "label-smoothing"
+    paper: ClassVar[str] = "Szegedy et al., Rethinking the Inception Architecture for Computer Vision, CVPR 2016"
+
+    amount: float = option(0.1, "share of each label that goes to all classes alike", ge=0, lt=1)
+
+    def fit(self, task: Blueprint, examples: Examples, ctx: Context) -> Release:
+        """Train by the task's recipe. The fact `train_loss` is the final mean cross-entropy with the hard labels.
+
+        Raises Diverged.
+        """
+        from privbench.training import mean_loss, train
+
+        def loss(logits: Tensor, labels: Tensor, _epoch: int) -> Tensor:
+            return smoothed_loss(logits, labels, self.amount)
+
+        model = train(task, examples, ctx, loss=loss)
+        return Release(model, facts={"train_loss": mean_loss(model, examples, device=ctx.device)})
+
+
+def smoothed_loss(logits: Tensor, labels: Tensor, amount: float) -> Tensor:
+    """Return the mean cross-entropy of logits (b, classes) with t = (1 - amount) onehot(labels) + amount / classes.
+
+    labels: (b,) int64. Where the softmax of the logits is t, the loss is the entropy of t, its least value.
+    """
+    from torch.nn import functional
+
+    return functional.cross_entropy(logits, labels, label_smoothing=amount)
