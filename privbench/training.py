@@ -3,6 +3,7 @@
     model = train(task, examples, ctx)                                  # cross-entropy, the task's recipe
     model = train(task, examples, ctx, loss=my_loss)                    # my_loss(logits, labels, epoch) -> scalar
     model = train(task, examples, ctx, targets=soft)                    # soft labels (n, classes)
+    model = train(task, examples, ctx, objective=mine)                  # mine(model, inputs, labels, epoch) -> scalar
     logits = predict(model, x, device=ctx.device)                       # (n, classes) float32
 
 `train` is a function to call, not a framework to fill in: a defense that is a loss takes about fifteen lines.
@@ -32,10 +33,26 @@ if TYPE_CHECKING:
     from privbench.api import Blueprint, Context, Examples
     from privbench.recipe import Recipe
 
-__all__ = ["Loss", "Normalised", "classifier", "cross_entropy", "mean_loss", "predict", "step", "to_inputs", "train"]
+__all__ = [
+    "Loss",
+    "Normalised",
+    "Objective",
+    "Stop",
+    "classifier",
+    "cross_entropy",
+    "mean_loss",
+    "predict",
+    "step",
+    "to_inputs",
+    "train",
+]
 
 Loss: TypeAlias = Callable[[Tensor, Tensor, int], Tensor]
 """(float32 logits (b, classes), labels (b,) int64 or soft labels (b, classes), epoch from 0) -> scalar."""
+Objective: TypeAlias = Callable[[nn.Module, Tensor, Tensor, int], Tensor]
+"""(model, float32 inputs (b, ...) with images in [0, 1], targets as a Loss gets them, epoch from 0) -> scalar."""
+Stop: TypeAlias = Callable[[nn.Module, int], bool]
+"""(model, epoch from 0 that is done) -> whether it was the last."""
 
 STANDARDISE_ONCE = 1 << 28  # bytes: a quarter of a gigabyte of float32 inputs is small beside torch itself
 REPORT_SECONDS = 0.2
@@ -96,13 +113,17 @@ def step(
     targets: Tensor,
     *,
     loss: Loss = cross_entropy,
+    objective: Objective | None = None,
     epoch: int = 0,
     autocast: contextlib.AbstractContextManager[Any] | None = None,
 ) -> Tensor:
-    """Take one optimisation step and return its loss, detached and on the device; the loss sees float32 logits."""
+    """Take one optimisation step and return its loss, detached and on the device.
+
+    A loss sees float32 logits; an objective asks the net itself, under the autocast.
+    """
     with autocast or contextlib.nullcontext():
-        logits = net(inputs)
-    value = loss(logits.float(), targets, epoch)
+        answer = net(inputs) if objective is None else objective(net, inputs, targets, epoch)
+    value = loss(answer.float(), targets, epoch) if objective is None else answer
     for group in optimiser.param_groups:  # optimiser.zero_grad(), which takes as long as the loss of a small net
         for parameter in group["params"]:
             parameter.grad = None
@@ -117,15 +138,20 @@ def train(
     ctx: Context,
     *,
     loss: Loss = cross_entropy,
+    objective: Objective | None = None,
     targets: Tensor | None = None,
     recipe: Recipe | None = None,
     drop_last: bool = False,
+    stop: Stop | None = None,
 ) -> nn.Module:
     """Train the task's model on examples, and return it on the context's device in eval mode.
 
-    loss: (float32 logits, targets, epoch from 0) -> scalar; targets: soft labels (n, classes) in place of
-    `examples.y`; recipe: in place of the task's; drop_last: leave out a last batch that is not full, where the
-    loss needs the mean of many. There is no model selection: the weights are the last epoch's.
+    loss: (float32 logits, targets, epoch from 0) -> scalar; objective: in its place, (model, inputs, targets, epoch)
+    -> scalar, for what takes the inputs or the inside of the model, in whose reduced precision, if any, it runs;
+    targets: soft labels (n, classes) in place of `examples.y`; recipe: in place of the task's; drop_last: leave out
+    a last batch that is not full, where the loss needs the mean of many; stop: (model in training mode, epoch from 0)
+    -> whether to end after this epoch, on the schedule of the whole recipe. There is no model selection: the weights
+    are the last epoch's.
 
     Raises Diverged when a loss or a weight is not finite, BadOption for a recipe that does not suit the task,
     DataError for labels that do not.
@@ -141,7 +167,18 @@ def train(
     with ctx.seeded("train"), exact(device):
         inputs = to_inputs(examples.x).to(device)
         fixed = None if examples.augment is None else torch.from_numpy(~examples.augment)
-        _fit(model, inputs, labels.to(device), ctx, loss=loss, recipe=recipe, drop_last=drop_last, fixed=fixed)
+        _fit(
+            model,
+            inputs,
+            labels.to(device),
+            ctx,
+            loss=loss,
+            objective=objective,
+            recipe=recipe,
+            drop_last=drop_last,
+            stop=stop,
+            fixed=fixed,
+        )
     return model.to(memory_format=torch.contiguous_format).eval()
 
 
@@ -154,6 +191,8 @@ def _fit(
     loss: Loss,
     recipe: Recipe,
     drop_last: bool,
+    objective: Objective | None = None,
+    stop: Stop | None = None,
     fixed: Tensor | None = None,
 ) -> None:
     """Run all epochs. fixed: (n,) bool on the CPU, the examples that augmentation leaves as they are."""
@@ -166,7 +205,8 @@ def _fit(
         fixed = None if fixed is None else torch.cat([fixed, fixed])
     dynamic = augmentation.augments(recipe) and not recipe.copies
     net: nn.Module = model
-    if not dynamic and 4 * inputs.numel() <= STANDARDISE_ONCE:  # the same bits, without doing it in every step
+    once = not dynamic and objective is None and 4 * inputs.numel() <= STANDARDISE_ONCE
+    if once:  # the same bits, without doing it in every step
         inputs, net = model.standardise(as_float(inputs)), model.net
     sizes = batch_sizes(len(inputs), recipe.batch_size, drop_last=drop_last)
     optimiser, autocast = optimizer(net, recipe, device), _autocast(recipe, device)
@@ -176,15 +216,16 @@ def _fit(
         for batch, wanted in _batches(inputs, targets, sizes, recipe if dynamic else None, generator, fixed=fixed):
             for group in optimiser.param_groups:
                 group["lr"] = lr_at(recipe, done, len(sizes))
-            total += step(net, optimiser, batch, wanted, loss=loss, epoch=epoch, autocast=autocast)
+            total += step(net, optimiser, batch, wanted, loss=loss, objective=objective, epoch=epoch, autocast=autocast)
             done += 1
         if not math.isfinite(float(total)):
             raise _diverged(f"the loss of epoch {epoch + 1} of {recipe.epochs} is {float(total)}", recipe)
         if time.monotonic() - reported > REPORT_SECONDS:
             reported = time.monotonic()
             ctx.progress((epoch + 1) / recipe.epochs)
-    if not all(bool(tensor.isfinite().all()) for tensor in model.state_dict().values()):
-        raise _diverged(f"after {recipe.epochs} epochs some weights are not finite", recipe)
+        if stop is not None and stop(model, epoch):
+            break
+    _check_weights(model, recipe, epoch + 1)
     ctx.progress(1.0)
 
 
@@ -223,6 +264,11 @@ def _autocast(recipe: Recipe, device: torch.device) -> contextlib.AbstractContex
         autocast: contextlib.AbstractContextManager[Any] = torch.autocast(device.type, dtype=torch.bfloat16)
         return autocast
     return None
+
+
+def _check_weights(model: nn.Module, recipe: Recipe, epochs: int) -> None:
+    if not all(bool(tensor.isfinite().all()) for tensor in model.state_dict().values()):
+        raise _diverged(f"after {epochs} epochs some weights are not finite", recipe)
 
 
 def _diverged(what: str, recipe: Recipe) -> Diverged:

@@ -131,6 +131,50 @@ def test_a_loss_sees_float32_logits_labels_and_the_epoch():
     assert seen == expected
 
 
+@pytest.mark.parametrize("recipe", [{}, {"crop": 2, "flip": 0.5}, {"precision": "bfloat16"}])
+def test_an_objective_that_asks_the_model_for_its_loss_is_that_loss(recipe):
+    def objective(model, inputs, targets, _epoch):
+        return cross_entropy(model(inputs).float(), targets)
+
+    task = blueprint("cnn", **recipe)
+    assert weights(train(task, images(), Context(), objective=objective)) == weights(train(task, images(), Context()))
+
+
+def test_an_objective_sees_the_model_and_inputs_as_models_take_them():
+    seen, examples = [], images(37)
+
+    def objective(model, inputs, targets, epoch):
+        seen.append((type(model), model.training, len(inputs), inputs.dtype, targets.dtype, epoch))
+        assert set((255 * inputs).round().int().unique().tolist()) <= set(range(256))
+        return cross_entropy(model(inputs), targets)
+
+    train(blueprint(), examples, Context(), objective=objective)
+    expected = [
+        (training.Normalised, True, n, torch.float32, torch.int64, epoch) for epoch in (0, 1) for n in (16, 16, 5)
+    ]
+    assert seen == expected
+
+
+def test_stopping_leaves_the_weights_of_that_epoch_on_the_schedule_of_all():
+    passed, asked = [], []
+
+    def watch(model, epoch):
+        asked.append(epoch)
+        predict(model, images().x, device="cpu")  # as model selection does; it must not disturb the training
+        passed.append(weights(model))
+        return False
+
+    task = blueprint("cnn", epochs=4, flip=0.5)
+    whole = train(task, images(), Context(), stop=watch)
+    assert asked == [0, 1, 2, 3]
+    assert weights(whole) == passed[-1] == weights(train(task, images(), Context()))
+    for last in (0, 2):
+        stopped = train(task, images(), Context(), stop=lambda _model, epoch, last=last: epoch == last)
+        assert weights(stopped) == passed[last]
+        assert not stopped.training
+    assert weights(train(blueprint("cnn", epochs=3, flip=0.5), images(), Context())) != passed[2]
+
+
 def test_static_copies_are_trained_on_in_place_of_the_originals():
     seen = []
 
