@@ -1,0 +1,21 @@
+"""The membership attacks that reviewers ask for, as a plugin of privbench; one module per method."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from privbench import hookimpl
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from privbench.api import Attack
+
+
+@hookimpl
+def register_attacks() -> Sequence[type[Attack]]:
+    """Return the attacks; importing their modules loads neither torch nor scikit-learn."""
+    from privbench_attacks.attack_p import AttackP
+    from privbench_attacks.attack_r import AttackR
+
+    return [AttackP, AttackR]
