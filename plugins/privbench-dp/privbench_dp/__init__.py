@@ -1,0 +1,18 @@
+"""Differentially private baselines, as a plugin of privbench."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from privbench import hookimpl
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from privbench.api import Defense
+
+
+@hookimpl
+def register_defenses() -> Sequence[type[Defense]]:
+    """Return the defenses that come with a proven epsilon."""
+    return []

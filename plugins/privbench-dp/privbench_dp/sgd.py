@@ -1,0 +1,250 @@
+"""One differentially private training loop, for classifiers, autoencoders and whatever else has a loss per example.
+
+    net = fit_privately(net, inputs, targets, loss, ctx, noise=1.5, clip=1.0, rate=0.25, steps=200)
+
+Each step draws a Poisson sample of the examples, clips the gradient of each one's total loss to norm `clip`, adds Gaussian
+noise of standard deviation `noise * clip` to their sum, and divides by the expected size of the sample (Abadi et al.
+2016; METHODS D11). Opacus gives the gradients per example. Clipping is done here: Opacus's DPOptimizer draws its noise
+on the device, cannot average the copies of one example before it clips, and makes NaN of clip=inf.
+
+The noise comes from the context's seeded generator, so that a run can be repeated. Whoever knows the seed can take the
+noise off again: the guarantee is against those who do not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from privbench.errors import BadOption, DataError, Diverged
+from privbench.inference import as_float, exact, take
+
+if TYPE_CHECKING:
+    from privbench.api import Context
+
+Loss: TypeAlias = Callable[[Any, Tensor], Tensor]
+"""(what the net returns for b inputs, their targets) -> (b,) losses, each of its own example alone."""
+
+Alter: TypeAlias = Callable[[Tensor, Tensor, torch.Generator], Tensor]
+"""(all inputs, rows (m,), CPU generator) -> (m, ...): `inputs[rows]`, each altered in its own way, say cropped."""
+
+GRADIENTS = 1 << 25
+"""Bytes of per-example gradients held at once: what fits a cache is clipped faster, and memory stays small."""
+MOST = 512
+REPORT_SECONDS = 0.2
+HOOK_WARNING = "Full backward hook is firing when gradients are computed with respect to module outputs"
+
+
+def fit_privately(
+    net: nn.Module,
+    inputs: Tensor,
+    targets: Tensor,
+    loss: Loss,
+    ctx: Context,
+    *,
+    noise: float,
+    clip: float,
+    rate: float,
+    steps: int,
+    lr: float = 0.5,
+    optimizer: Literal["sgd", "adam"] = "sgd",
+    momentum: float = 0.9,
+    schedule: Literal["constant", "cosine"] = "constant",
+    copies: int = 1,
+    alter: Alter | None = None,
+    ema: float = 0.0,
+) -> nn.Module:
+    """Train a net in place, and return it on the context's device in eval mode.
+
+    inputs: (n, ...), uint8 (divided by 255 in a batch) or float32; targets: (n, ...). loss: one number for each example,
+    of which the total gradient is clipped. noise: standard deviation over clip; clip: largest norm of one example's
+    gradient; rate: probability that an example is in a step; steps: logical steps. lr: peak learning rate, which
+    `schedule` moves once per logical step. alter, copies: each example is in a step as that many altered copies, whose
+    gradients are averaged before they are clipped. ema: decay of an average of the weights, which is returned in place
+    of the last ones (0: none).
+
+    Only parameters that require gradients are trained. Raises Diverged when a loss or weight is not finite, DataError
+    without examples, BadOption for a net that has no per-example gradients or changes its buffers.
+    """
+    _check(len(inputs), noise=noise, clip=clip, rate=rate, steps=steps)
+    device, n = torch.device(ctx.device), len(inputs)
+    net.to(device).train()
+    inputs, targets = inputs.to(device), targets.to(device)
+    parameters = [parameter for parameter in net.parameters() if parameter.requires_grad]
+    buffers = [buffer.clone() for buffer in net.buffers()]
+    optimiser, average = _optimiser(parameters, optimizer, lr, momentum), _Average(parameters, ema)
+    draws = {name: ctx.generator(name) for name in ("sample", "noise", "alter")}
+    part = max(1, min(MOST, GRADIENTS // (4 * sum(parameter.numel() for parameter in parameters))) // copies)
+    total, reported = torch.zeros((), device=device), 0.0
+    with ctx.seeded("train"), exact(device), per_example_gradients(net) as wrapped:
+        for done in range(steps):
+            for group in optimiser.param_groups:
+                group["lr"] = lr * (1 + math.cos(math.pi * done / steps)) / 2 if schedule == "cosine" else lr
+            rows = poisson_sample(n, rate, draws["sample"]).to(device)
+            total += private_step(
+                wrapped,
+                optimiser,
+                _parts(inputs, targets, rows.repeat_interleave(copies), part * copies, alter, draws["alter"]),
+                draw_noise(parameters, noise * clip if noise else 0.0, draws["noise"]),
+                loss=loss,
+                clip=clip,
+                expected=rate * n,
+                copies=copies,
+            )
+            average.update(done)
+            if time.monotonic() - reported > REPORT_SECONDS:
+                reported = time.monotonic()
+                if not math.isfinite(float(total)):
+                    break
+                ctx.progress((done + 1) / steps)
+    average.assign()
+    if not math.isfinite(float(total)) or not all(bool(weights.isfinite().all()) for weights in parameters):
+        raise Diverged(f"Private training diverged; try a lower learning rate (lr={lr / 10:g}).")
+    if not all(map(torch.equal, buffers, net.buffers())):
+        raise BadOption("This model keeps statistics of its batches in buffers, and no noise protects those.")
+    ctx.progress(1.0)
+    return net.eval()
+
+
+def private_step(
+    wrapped: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    parts: Iterable[tuple[Tensor, Tensor]],
+    noise: list[Tensor],
+    *,
+    loss: Loss,
+    clip: float,
+    expected: float,
+    copies: int = 1,
+) -> Tensor:
+    """Take one logical step and return the sum of its losses, detached and on the device.
+
+    wrapped: by `per_example_gradients`. parts: the sample, in parts that fit in memory, as inputs (b * copies, ...) and
+    targets (b * copies, ...), the copies of one example side by side. noise: one tensor for each parameter. expected:
+    the mean size of a sample. Without parts, of an empty sample, the step is all noise.
+    """
+    parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
+    sums, total = list(noise), torch.zeros((), device=noise[0].device)
+    for inputs, targets in parts:
+        losses = loss(wrapped(inputs), targets)
+        if losses.shape != (len(inputs),):
+            raise ValueError(
+                f"The loss is of shape {tuple(losses.shape)}; expected one number for each of {len(inputs)}."
+            )
+        losses.sum().backward()
+        clipped, _ = clipped_sum([_gradients(parameter, len(inputs), copies) for parameter in parameters], clip)
+        sums = [one + other for one, other in zip(sums, clipped, strict=True)]
+        total += losses.detach().sum() / copies
+        for parameter in parameters:
+            parameter.grad = parameter.grad_sample = None
+    for parameter, gradient in zip(parameters, sums, strict=True):
+        parameter.grad = gradient.view_as(parameter).div(expected)
+    optimiser.step()
+    for parameter in parameters:
+        parameter.grad = None
+    return total
+
+
+def clipped_sum(gradients: list[Tensor], clip: float) -> tuple[list[Tensor], Tensor]:
+    """Return the sum over examples of their gradients, each scaled down to norm `clip` where it is longer.
+
+    gradients: (b, size) for each parameter. Returns (size,) for each parameter, and the norms (b,) as they were: over all
+    parameters together, for they belong to one example.
+    """
+    norms = torch.stack([gradient.norm(dim=1) for gradient in gradients]).norm(dim=0)
+    factors = (clip / norms).clamp(max=1)  # a norm of 0 makes inf, which is clamped too
+    return [factors @ gradient for gradient in gradients], norms
+
+
+def poisson_sample(n: int, rate: float, generator: torch.Generator) -> Tensor:
+    """Return the rows (b,) int64 of a sample in which each of n examples is with probability `rate`, on its own."""
+    return (torch.rand(n, dtype=torch.float64, generator=generator) < rate).nonzero()[:, 0]
+
+
+def draw_noise(parameters: list[nn.Parameter], deviation: float, generator: torch.Generator) -> list[Tensor]:
+    """Return Gaussian noise for each parameter, flat and on its device; drawn on the CPU, alike for all devices."""
+    sizes = [parameter.numel() for parameter in parameters]
+    drawn = torch.randn(sum(sizes), generator=generator).mul_(deviation).to(parameters[0].device)
+    return list(drawn.split_with_sizes(sizes))
+
+
+@contextlib.contextmanager
+def per_example_gradients(net: nn.Module) -> Iterator[nn.Module]:
+    """Lend the net wrapped so that `backward` of a sum of losses leaves `grad_sample` (b, ...) at each parameter.
+
+    It is as it was afterwards. Buffers are let pass, for fixed ones such as a standardisation's do no harm;
+    `fit_privately` refuses a net that changes its own.
+    """
+    from opacus import GradSampleModule
+
+    with warnings.catch_warnings():
+        # The inputs are data and need no gradients; torch warns that the hooks of the first layer see none, nor need to.
+        warnings.filterwarnings("ignore", message=HOOK_WARNING, category=UserWarning)
+        wrapped = GradSampleModule(net, loss_reduction="sum", strict=False)
+        try:
+            yield wrapped
+        finally:
+            wrapped.to_standard_module()
+
+
+def _gradients(parameter: nn.Parameter, rows: int, copies: int) -> Tensor:
+    """Return the gradients of each example, averaged over its copies: (rows / copies, size)."""
+    gradients = parameter.grad_sample
+    if gradients is None and parameter.grad is None:  # a parameter that this loss does not use
+        return torch.zeros(rows // copies, parameter.numel(), device=parameter.device)
+    if gradients is None or len(gradients) != rows:
+        raise BadOption("Opacus finds no gradients per example for a layer of this model.")
+    if copies == 1:
+        return gradients.reshape(rows, -1)  # type: ignore[no-any-return]
+    return gradients.reshape(rows // copies, copies, -1).mean(dim=1)  # type: ignore[no-any-return]
+
+
+def _parts(
+    inputs: Tensor, targets: Tensor, rows: Tensor, size: int, alter: Alter | None, generator: torch.Generator
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield a sample in parts of at most `size` rows; nothing of an empty one."""
+    for part in rows.split(size) if len(rows) else ():
+        batch = take(inputs, part) if alter is None else alter(inputs, part, generator)
+        yield as_float(batch), targets.index_select(0, part)
+
+
+class _Average:
+    """A moving average of weights; with decay 0 nothing."""
+
+    def __init__(self, parameters: list[nn.Parameter], decay: float) -> None:
+        self.parameters, self.decay = parameters, decay
+        self.values = [parameter.detach().clone() for parameter in parameters] if decay else []
+
+    def update(self, done: int) -> None:
+        """Move towards the weights; in the first steps faster, or the initial weights would stay in for long."""
+        for value, parameter in zip(self.values, self.parameters, strict=False):
+            value.lerp_(parameter.detach(), 1 - min(self.decay, (1 + done) / (10 + done)))
+
+    def assign(self) -> None:
+        """Put the average in the place of the weights."""
+        for value, parameter in zip(self.values, self.parameters, strict=False):
+            parameter.data.copy_(value)
+
+
+def _optimiser(parameters: list[nn.Parameter], name: str, lr: float, momentum: float) -> torch.optim.Optimizer:
+    if name == "adam":
+        return torch.optim.Adam(parameters, lr=lr)
+    return torch.optim.SGD(parameters, lr=lr, momentum=momentum)
+
+
+def _check(n: int, *, noise: float, clip: float, rate: float, steps: int) -> None:
+    if not n:
+        raise DataError("There are no examples to train on.")
+    if not 0 < rate <= 1:
+        raise BadOption(f"rate={rate:g}: the probability that an example is in a step lies in (0, 1].")
+    if not clip > 0 or not noise >= 0 or steps < 1:
+        raise BadOption(f"clip={clip:g}, noise={noise:g}, steps={steps}: expected clip > 0, noise >= 0 and steps >= 1.")
+    if math.isinf(clip) and noise:
+        raise BadOption(f"clip=inf with noise={noise:g}: noise that is a multiple of no bound is not defined.")
