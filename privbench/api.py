@@ -111,13 +111,18 @@ class Prepared:
 
 @runtime_checkable
 class Defense(Protocol):
-    """The whole way from private data to what is published; a class with `fit`, `prepare`, or both.
+    """The whole way from private data to what is published; a class with one or more of three stages.
 
-    `a+b` on the command line chains: every part's `prepare`, then the last part's `fit`. A class without
-    `fit` is followed by plain cross-entropy training.
+    `a+b+c` on the command line chains: the parts' `prepare`, one `fit`, the `filter` of what comes after it. Where no
+    part trains, plain cross-entropy training is put in.
 
         def prepare(self, task: Blueprint, members: Examples, ctx: Context) -> Examples | Prepared  (data stage)
         def fit(self, task: Blueprint, examples: Examples, ctx: Context) -> Release                 (training stage)
+        def filter(self, task, model: nn.Module, examples, ctx) -> nn.Module                        (output filter)
+                                                    the released model around the trained one, which it owns; the same
+                                                    answer to the same query, whatever else is in its batch. With it:
+        def filtered(self, task, model) -> nn.Module
+                                                    the same around a model whose weights are not loaded yet
 
     What else it may have:
 
@@ -162,6 +167,8 @@ class Needs:
     synthetic: bool = False
     """The synthetic examples that the defense publishes; with shadows, theirs too. A cell whose releases publish none
     is n/a."""
+    training: bool = False
+    """Models of the attacker's own: the task's architecture and recipe, and a context to train them in."""
 
 
 class MembershipAttack(Protocol):

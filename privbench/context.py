@@ -41,9 +41,10 @@ class Context:
     seed: int = 0
     device: str = "cpu"
     reference: Examples | None = None
-    """Examples outside the pool, for calibration."""
+    """Examples outside the pool that are the attacker's too: to calibrate on, never to train a released model on."""
     validation: Examples | None = None
-    """Examples outside the pool, for model selection; the test examples are never lent."""
+    """The defender's own examples outside the pool: for model selection, and as the public or auxiliary data of methods
+    that take some. The test examples are never lent."""
     purpose: tuple[object, ...] = ()
     share: tuple[float, float] = (0.0, 1.0)
     """From where to where this stage brings the whole, for the progress bar."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -15,10 +15,14 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from privbench.api import Needs
+    from privbench.api import Blueprint, Needs
+    from privbench.context import Context
     from privbench.data import Examples
 
 __all__ = ["Answered", "Answers", "Evidence", "LogitStack", "Signal"]
+
+Query: TypeAlias = "Callable[[int | None, Array], Array]"
+"""(a shadow's position, or None for the target; inputs) -> logits (m, c), or labels (m,)."""
 
 
 class Answered:
@@ -33,7 +37,11 @@ class Answered:
         *,
         x: Array | None = None,
     ) -> None:
-        self._needs, self._x, self._target, self._shadows = needs, x, target, tuple(shadows)
+        self._needs, self._x = needs, x
+        # What is not declared is not held: an attack that looks behind the properties finds no logits either.
+        self._target = target if needs.answers == "logits" else None
+        self._labels_only = read_only(target.logits.argmax(axis=-1)) if needs.answers == "labels" else None
+        self._shadows = tuple(shadows) if needs.shadows != "none" else ()
         self.labels = read_only(labels)
         """(n,) int64: true labels."""
 
@@ -47,19 +55,17 @@ class Answered:
     @property
     def logits(self) -> Array:
         """(n, q, c) float32: the target's answers; query 0 is the example as it is."""
-        self._require(answers="logits")
-        return self._target.logits
+        return self._answers.logits
 
     @property
     def predictions(self) -> Array:
         """(n, q) int64: the target's labels, all that a label-only attack gets of it."""
         self._require(answers="labels")
-        return np.asarray(self._target.logits.argmax(axis=-1))
+        return self._answers.logits.argmax(axis=-1) if self._labels_only is None else self._labels_only
 
     def signals(self, function: Signal) -> Array:
         """(n, q) float64: a per-example function of the target's logits."""
-        self._require(answers="logits")
-        return self._target.signal(function)
+        return self._answers.signal(function)
 
     @property
     def shadow_logits(self) -> LogitStack:
@@ -71,6 +77,12 @@ class Answered:
         """(s, n, q) float64: a per-example function of each shadow's logits."""
         self._require(shadows=True)
         return np.stack([shadow.signal(function) for shadow in self._shadows])
+
+    @property
+    def _answers(self) -> Answers:
+        self._require(answers="logits")
+        assert self._target is not None
+        return self._target
 
     def _require(self, *, answers: str | None = None, shadows: bool = False) -> None:
         if answers is not None and self._needs.answers not in ("logits", answers):
@@ -97,19 +109,24 @@ class Evidence(Answered):
         classes: int,
         x: Array | None = None,
         reference: Answered | None = None,
-        query: Callable[[int | None, Array], Array] | None = None,
+        query: Query | None = None,
         model: Callable[[], nn.Module] | None = None,
         synthetic: Examples | None = None,
         shadow_synthetic: Callable[[int], Examples | None] | None = None,
+        task: Blueprint | None = None,
+        ctx: Context | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__(needs, labels, target, shadows, x=x if needs.examples else None)
         self.classes = classes
         self.input_shape: tuple[int, ...] = () if x is None else tuple(x.shape[1:])
         """Shape of one input as `Examples.x` has it: (height, width, channels) or (features,); it is public."""
-        self._shadow_synthetic = shadow_synthetic
-        self._shadow_member, self._reference, self._query = shadow_member, reference, query
-        self._model, self._synthetic, self._seed = model, synthetic, seed
+        self._seed, self._shadow_member = seed, shadow_member
+        self._reference = reference if needs.reference else None
+        self._query = _answering(query, needs) if needs.query and query is not None else None
+        self._model = model if needs.model else None
+        self._synthetic, self._shadow_synthetic = (synthetic, shadow_synthetic) if needs.synthetic else (None, None)
+        self._task, self._ctx = (task, ctx) if needs.training else (None, None)
 
     @property
     def shadow_member(self) -> Array:
@@ -122,7 +139,7 @@ class Evidence(Answered):
     @property
     def reference(self) -> Answered:
         """The attacker's own labelled examples, disjoint from the pool, with everybody's answers on them."""
-        if not self._needs.reference or self._reference is None:
+        if self._reference is None:
             raise UndeclaredEvidence("This attack does not declare Needs(reference=True).")
         return self._reference
 
@@ -139,7 +156,7 @@ class Evidence(Answered):
     @property
     def model(self) -> nn.Module:
         """The released model, for white-box attacks."""
-        if not self._needs.model or self._model is None:
+        if self._model is None:
             raise UndeclaredEvidence("This attack does not declare Needs(model=True).")
         return self._model()
 
@@ -153,18 +170,45 @@ class Evidence(Answered):
     def shadow_synthetic(self, shadow: int) -> Examples | None:
         """Return the synthetic examples that one shadow publishes, if it publishes any."""
         self._require(shadows=True)
-        if not self._needs.synthetic or self._shadow_synthetic is None:
+        if self._shadow_synthetic is None:
             raise UndeclaredEvidence("This attack does not declare Needs(synthetic=True).")
         return self._shadow_synthetic(shadow)
+
+    @property
+    def task(self) -> Blueprint:
+        """Architecture and recipe of the task, for attacks that train models of their own."""
+        if self._task is None:
+            raise UndeclaredEvidence("This attack does not declare Needs(training=True).")
+        return self._task
+
+    @property
+    def ctx(self) -> Context:
+        """What such an attack trains in: `train(evidence.task, examples, evidence.ctx.stage("name"))`.
+
+        `ctx.kept` keeps what was trained. The context is the same for every target, so that what is trained on the same
+        data is trained once.
+        """
+        if self._ctx is None:
+            raise UndeclaredEvidence("This attack does not declare Needs(training=True).")
+        return self._ctx
 
     def rng(self, purpose: str = "attack") -> np.random.Generator:
         """Return a generator of the attack's own, seeded by run and target; use no other."""
         return numpy_generator(self._seed, "attack", purpose)
 
     def _ask(self, shadow: int | None, x: Array) -> Array:
-        if not self._needs.query or self._query is None:
+        if self._query is None:
             raise UndeclaredEvidence("This attack does not declare Needs(query=True).")
-        logits = self._query(shadow, x)
-        if shadow is None and self._needs.answers == "labels":
-            return np.asarray(logits.argmax(axis=-1))
-        return logits
+        return self._query(shadow, x)
+
+
+def _answering(query: Query, needs: Needs) -> Query:
+    """Return what answers queries as declared: the target with labels only where the attack sees no more."""
+    if needs.answers == "logits":
+        return query
+
+    def labels_of_the_target(shadow: int | None, x: Array) -> Array:
+        logits = query(shadow, x)
+        return logits if shadow is not None else np.asarray(logits.argmax(axis=-1))
+
+    return labels_of_the_target

@@ -33,7 +33,7 @@ KINDS = {
 }
 _CONTRACT: dict[str, tuple[tuple[str, ...], ...]] = {
     "task": (("load",), ("network",), ("recipe",)),
-    "defense": (("fit", "prepare"),),
+    "defense": (("fit", "prepare", "filter"),),
     "attack": (("needs",), ("score", "reconstruct")),
     "audit": (("measure",),),
 }

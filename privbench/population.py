@@ -16,6 +16,7 @@ import numpy as np
 
 from privbench import seeds
 from privbench.api import Blueprint, Examples
+from privbench.context import Context
 from privbench.errors import CorruptArtifact, DataError
 from privbench.evidence import Answered, Answers, Evidence
 from privbench.fingerprint import component_key, library_versions, source_hash
@@ -210,6 +211,9 @@ class Population:
 
             return predict(loaded(shadow), x, device=self.device)
 
+        from privbench.releases import Keeper  # which makes populations' releases
+
+        attacker = seeds.derive(self.seed, "attacker")
         return Evidence(
             needs,
             pool.y,
@@ -222,6 +226,8 @@ class Population:
             model=lambda: self.model(target),
             synthetic=self.synthetic(target) if needs.synthetic else None,
             shadow_synthetic=lambda shadow: shadows.synthetic(indices[shadow]),
+            task=self.blueprint,
+            ctx=Context(attacker, self.device, keep=Keeper(self)),
             seed=seeds.derive(self.seed, "evidence", target),
         )
 

@@ -117,6 +117,7 @@ def _kind(component: Any) -> str:
         "reconstruct": "attack",
         "fit": "defense",
         "prepare": "defense",
+        "filter": "defense",
         "load": "task",
         "measure": "audit",
     }

@@ -30,6 +30,7 @@ def threat_model(needs: Needs) -> str:
         "query": "chosen queries",
         "model": "white box",
         "synthetic": "synthetic data",
+        "training": "models of his own",
     }
     parts.extend(words for field, words in extras.items() if getattr(needs, field))
     return ", ".join(parts) or "nothing"

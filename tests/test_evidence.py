@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from privbench.api import Examples, Needs
+from privbench.context import Context
 from privbench.errors import UndeclaredEvidence
 from privbench.evidence import Answered, Answers, Evidence
 
@@ -29,6 +30,8 @@ def evidence(needs, **options):
         "model": lambda: "the model",
         "synthetic": Examples(X, LABELS),
         "shadow_synthetic": lambda shadow: Examples(X[shadow:], LABELS[shadow:]),
+        "task": "the task",
+        "ctx": Context(7),
     }
     return Evidence(needs, LABELS, answers[0], answers[1:], MEMBER, **{**given, **options})
 
@@ -46,6 +49,8 @@ ASKED = {
     "model": lambda e: e.model,
     "synthetic": lambda e: e.synthetic,
     "shadow_synthetic": lambda e: e.shadow_synthetic(1),
+    "task": lambda e: e.task,
+    "ctx": lambda e: e.ctx,
 }
 GRANTS = {
     "x": Needs(examples=True),
@@ -58,6 +63,8 @@ GRANTS = {
     "model": Needs(model=True),
     "synthetic": Needs(synthetic=True),
     "shadow_synthetic": Needs(synthetic=True, shadows="adaptive"),
+    "task": Needs(training=True),
+    "ctx": Needs(training=True),
 }
 
 
@@ -150,3 +157,42 @@ def test_the_attacks_generator_follows_from_seed_and_purpose():
     }
     assert len(set(draws.values())) == 4
     assert evidence(Needs(), seed=1).rng("b").random() == draws[1, "b"]
+
+
+def held(thing, seen):
+    """Yield every array that can be reached through attributes, containers and closures."""
+    if id(thing) in seen:
+        return
+    seen[id(thing)] = thing
+    if isinstance(thing, np.ndarray):
+        yield thing
+        parts = [thing.base]
+    elif isinstance(thing, dict):
+        parts = [*thing.values()]
+    elif isinstance(thing, (list, tuple, set)):
+        parts = [*thing]
+    else:
+        parts = [*getattr(thing, "__dict__", {}).values(), *(getattr(thing, "__defaults__", None) or ())]
+    for part in parts:
+        yield from held(part, seen)
+
+
+@pytest.mark.parametrize("extras", [{}, {"query": True, "examples": True}, {"reference": True}])
+def test_label_only_evidence_holds_no_logits_of_the_target_not_even_privately(extras):
+    needs = Needs(answers="labels", **extras)
+    found = list(held(evidence(needs), {}))
+    assert any(np.array_equal(array, LOGITS[0].argmax(axis=-1)) for array in found)
+    assert not any(array.dtype.kind == "f" for array in found)
+    assert any(array.dtype.kind == "f" for array in held(evidence(Needs(**extras)), {})), "the walk finds what is there"
+
+
+def test_label_only_evidence_is_the_same_whatever_the_logits_behind_the_labels(monkeypatch):
+    needs = Needs(answers="labels", query=True)
+    before = evidence(needs)
+    predictions, answered = before.predictions.copy(), before.query(X)
+    scale = np.random.default_rng(1).uniform(0.1, 10, (S + 1, N, 1, 1)).astype(np.float32)
+    monkeypatch.setitem(globals(), "LOGITS", LOGITS * scale)
+    after = evidence(needs)
+    assert (after.predictions == predictions).all()
+    assert (after.query(X) == answered).all()
+    assert predictions.dtype.kind == answered.dtype.kind == "i"

@@ -149,7 +149,7 @@ class Plain:
         ({"register_attacks": lambda: sys.exit(3)}, "register_attacks: SystemExit: 3"),
         ({"register_attacks": lambda: None}, "register_attacks: TypeError"),
         ({"register_attacks": lambda: [defense("x", "fit")]}, "attack 'x' has no 'needs'; see privbench.api."),
-        ({"register_defenses": lambda: [defense("x")]}, "defense 'x' has no 'fit' or 'prepare'; see privbench.api."),
+        ({"register_defenses": lambda: [defense("x")]}, "defense 'x' has no 'fit' or 'prepare' or 'filter'; see"),
         ({"register_attacks": lambda: [Plain]}, "Plain is no component; decorate it with @privbench.api.component."),
         ({"register_attacks": lambda: [attack("x")()]}, "is no class; return the classes themselves, not instances."),
         ({"register_attacks": lambda: [attack("Bad Name")]}, "is named 'Bad Name'; use lower-case letters"),

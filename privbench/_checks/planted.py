@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -10,9 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from privbench._checks.base import Array, require
+from privbench._checks.toy import ToyTask
 from privbench.answers import Answers
+from privbench.api import Blueprint
+from privbench.context import Context
 from privbench.data import Examples
 from privbench.evidence import Answered, Evidence
+from privbench.options import build
 from privbench.seeds import numpy_generator
 
 if TYPE_CHECKING:
@@ -99,8 +104,17 @@ class Planted:
             model=self._network,
             synthetic=self._synthetic_of(0),
             shadow_synthetic=lambda shadow: self._synthetic_of(int(shadows[shadow])),
+            task=self._task,
+            ctx=Context(self.attack_seed),
             seed=self.attack_seed,
         )
+
+    @cached_property
+    def _task(self) -> Blueprint:
+        toy = build(ToyTask, {})
+        shape = (1, SIDE, SIDE)
+        network = functools.partial(toy.network, shape, self.classes)
+        return Blueprint(toy.name, toy.recipe, shape, self.classes, build=network)
 
     def _answers(self, logits: Array, labels: Array) -> list[Answers]:
         self.used.extend((logits, labels))

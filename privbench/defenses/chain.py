@@ -1,4 +1,4 @@
-"""Composition: `fake-data+relaxloss` runs every part's data stage, then the last part's training stage."""
+"""Composition: `fake-data+relaxloss+memguard` runs every part's data stage, one training stage, then output filters."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ if TYPE_CHECKING:
 
     from privbench.api import Blueprint, Context, Examples, Release
 
-PREPARING = 0.8
-"""Where the progress bar stands when the data stages are done."""
+PREPARING, TRAINED = 0.8, 0.9
+"""Where the progress bar stands when the data stages are done, and when the training is that filters follow."""
 
 
 @dataclass(frozen=True)
 class Chain:
-    """Data stages followed by one training stage."""
+    """Data stages, one training stage, output filters (METHODS D17)."""
 
     parts: tuple[Any, ...]
+    """Data stages, then the trainer, then output filters; the trainer may have all three stages itself."""
 
     @property
     def name(self) -> str:
@@ -39,10 +40,12 @@ class Chain:
     @property
     def _named(self) -> Sequence[Any]:
         """All parts but plain training, which goes without saying."""
-        return self.parts[:-1] if spec(self.trainer) == "ce" and len(self.parts) > 1 else self.parts
+        if spec(self.trainer) != "ce" or len(self.parts) == 1:
+            return self.parts
+        return self.parts[: self._trains] + self.parts[self._trains + 1 :]
 
     def fit(self, task: Blueprint, examples: Examples, ctx: Context) -> Release:
-        """Prepare the examples part by part, then train as the last part does.
+        """Prepare the examples part by part, train, and filter what the trained model answers.
 
         What the data stages publish and note is released with the model.
         """
@@ -51,7 +54,7 @@ class Chain:
         facts: dict[str, float] = {}
         notes: dict[str, Any] = {}
         for done, (position, part) in enumerate(stages):
-            share = (PREPARING * done / len(stages), PREPARING * (done + 1) / len(stages))
+            share = _share(0.0, PREPARING, done, len(stages))
             prepared = part.prepare(task, examples, ctx.stage(part.name, position, share))
             if isinstance(prepared, Prepared):
                 synthetic = synthetic if prepared.synthetic is None else prepared.synthetic
@@ -59,9 +62,14 @@ class Chain:
                 notes |= prepared.notes
                 prepared = prepared.examples
             examples = prepared
-        release: Release = self.trainer.fit(task, examples, self._last_stage(ctx))
+        release: Release = self.trainer.fit(task, examples, self._training_stage(ctx))
+        model = release.model
+        for done, (position, part) in enumerate(self._filters):
+            share = _share(TRAINED, 1.0, done, len(self._filters))
+            model = part.filter(task, model.eval(), examples, ctx.stage(f"{part.name} filter", position, share))
         return replace(
             release,
+            model=model,
             synthetic=synthetic if release.synthetic is None else release.synthetic,
             facts={**facts, **release.facts},
             notes={**notes, **release.notes},
@@ -70,7 +78,18 @@ class Chain:
     @property
     def trainer(self) -> Any:
         """The part that trains the released model."""
-        return self.parts[-1]
+        return self.parts[self._trains]
+
+    @property
+    def _trains(self) -> int:
+        """The trainer's position: the last part that can train."""
+        return max(position for position, part in enumerate(self.parts) if hasattr(part, "fit"))
+
+    @property
+    def _filters(self) -> list[tuple[int, Any]]:
+        """The output filters with their positions; the trainer may have one of its own."""
+        parts = list(enumerate(self.parts))[self._trains :]
+        return [(position, part) for position, part in parts if hasattr(part, "filter")]
 
     @property
     def relative_cost(self) -> float:
@@ -93,8 +112,8 @@ class Chain:
         """Whether a data stage moves inputs in a way that an attacker can repeat."""
         return any(hasattr(part, "transform_inputs") for part in self.parts)
 
-    def _last_stage(self, ctx: Context) -> Context:
-        return ctx.stage(self.trainer.name, len(self.parts) - 1, (PREPARING, 1.0))
+    def _training_stage(self, ctx: Context) -> Context:
+        return ctx.stage(self.trainer.name, self._trains, (PREPARING, TRAINED if self._filters else 1.0))
 
     def empty(self, task: Blueprint) -> nn.Module:
         """Return the released model before its weights are loaded."""
@@ -102,6 +121,8 @@ class Chain:
 
         build = getattr(self.trainer, "empty", classifier)
         model: nn.Module = build(task)
+        for _, part in self._filters:
+            model = part.filtered(task, model)
         return model
 
 
@@ -121,29 +142,59 @@ class _Reuse:
         return examples
 
 
-def chain(parts: Sequence[Any]) -> Any:
-    """Return one defense from its parts.
+def _share(start: float, end: float, done: int, of: int) -> tuple[float, float]:
+    """Return from where to where one of several equal steps brings the progress bar."""
+    width = (end - start) / of
+    return start + width * done, start + width * (done + 1)
 
-    Raises BadOption for a training stage that is not the last, PluginError for a part without any stage.
+
+def chain(parts: Sequence[Any]) -> Any:
+    """Return one defense from its parts; without a training stage among them, plain training is put in.
+
+    Raises BadOption for an order that cannot be, PluginError for a part without any stage.
     """
     for part in parts:
-        if not hasattr(part, "prepare") and not hasattr(part, "fit"):
-            raise PluginError(f"Defense {part.name!r} has neither 'prepare' nor 'fit', so it would defend nothing.")
-    names = "+".join(part.name for part in parts)
-    for part in parts[:-1]:
-        if not hasattr(part, "prepare"):
-            raise BadOption(
-                f"{names!r}: {part.name!r} trains the released model, so it must stand last; "
-                f"only defenses with a data stage can stand before '+'."
+        if not any(hasattr(part, stage) for stage in ("prepare", "fit", "filter")):
+            raise PluginError(
+                f"Defense {part.name!r} has neither 'prepare' nor 'fit' nor 'filter', so it would defend nothing."
             )
+        if hasattr(part, "filter") and not hasattr(part, "filtered"):
+            raise PluginError(
+                f"Defense {part.name!r} has 'filter' but no 'filtered', without which its model cannot be loaded again."
+            )
+    training, filters = _split(parts)
+    _check_order("+".join(part.name for part in parts), training)
+    if not training or not hasattr(training[-1], "fit"):
+        from privbench.defenses.ce import CrossEntropy
+
+        training = [*training, CrossEntropy()]
+    parts = [*training, *filters]
+    only = parts[0]
+    return (
+        only if len(parts) == 1 and not hasattr(only, "prepare") and not hasattr(only, "filter") else Chain((*parts,))
+    )
+
+
+def _split(parts: Sequence[Any]) -> tuple[Sequence[Any], Sequence[Any]]:
+    """Return the parts up to the training stage, and the output filters that stand after it."""
+    end = len(parts)
+    while end and not hasattr(parts[end - 1], "fit") and not hasattr(parts[end - 1], "prepare"):
+        end -= 1
+    return parts[:end], parts[end:]
+
+
+def _check_order(names: str, parts: Sequence[Any]) -> None:
+    for part in parts[:-1]:
+        if hasattr(part, "prepare"):
+            continue
+        does = "trains the released model" if hasattr(part, "fit") else "filters what the released model answers"
+        raise BadOption(
+            f"{names!r}: {part.name!r} {does}, so it must stand last; only defenses with a data stage can stand before "
+            f"'+', and only output filters after the training."
+        )
     for part in parts[1:]:
         if getattr(part, "from_members", False):
             raise BadOption(
                 f"{names!r}: {part.name!r} trains a generator on the private examples themselves, so it must stand "
                 f"first; after {parts[0].name!r} it would see what that makes of them."
             )
-    if not hasattr(parts[-1], "fit"):
-        from privbench.defenses.ce import CrossEntropy
-
-        parts = [*parts, CrossEntropy()]
-    return parts[0] if len(parts) == 1 and not hasattr(parts[0], "prepare") else Chain(tuple(parts))

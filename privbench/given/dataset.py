@@ -115,7 +115,7 @@ def lacks(attack: Any) -> str:
     if needs.answers != "none":
         return "a model's answers (privbench audit predictions)"
     wanted = {
-        "a model": needs.model or needs.query or not hasattr(attack, "score"),
+        "a model": needs.model or needs.query or needs.training or not hasattr(attack, "score"),
         "shadow generators": needs.shadows != "none",
         "transformed inputs": needs.inputs != "original",
     }

@@ -115,6 +115,7 @@ class Given:
             "queries of its choice": needs.query,
             "the examples themselves": needs.examples,
             "reference examples": needs.reference,
+            "the architecture": needs.training,
             "answers to transformed inputs": needs.inputs != "original",
             f"{needs.queries} queries per example, not {self.queries}": needs.queries not in (1, "task", self.queries),
             "shadow models (shadow_logits and shadow_membership)": (

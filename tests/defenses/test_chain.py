@@ -158,3 +158,99 @@ def test_a_part_without_any_stage_is_refused():
     for parts in ([Idle()], [Add(), Idle()], [Idle(), Train()]):
         with pytest.raises(PluginError, match="'idle' has neither 'prepare' nor 'fit'"):
             chain(parts)
+
+
+@component
+class Wrap:
+    """An output filter, which says what it wrapped."""
+
+    name: ClassVar[str] = "wrap"
+    mark: str = option("w", "what it leaves")
+
+    def filter(self, task, model, examples, ctx):
+        return Wrapped(self.mark, model, examples.x.tolist(), ctx.purpose)
+
+    def filtered(self, task, model):
+        return Wrapped(self.mark, model)
+
+
+class Wrapped:
+    def __init__(self, mark, inner, x=None, purpose=None):
+        self.mark, self.inner, self.x, self.purpose = mark, inner, x, purpose
+
+    def eval(self):
+        return self
+
+
+@component
+class TrainAndWrap(Wrap):
+    """A training stage with a filter of its own."""
+
+    name: ClassVar[str] = "train-and-wrap"
+    mark: str = option("own", "what it leaves")
+
+    def fit(self, task, examples, ctx):
+        return Release(Wrapped("trained", None, examples.x.tolist()), facts={"epsilon": 1.0})
+
+    def empty(self, task):
+        return Wrapped("empty", None)
+
+
+def marks(model):
+    return [] if model is None else [model.mark, *marks(model.inner)]
+
+
+def test_output_filters_wrap_what_was_trained_in_their_order():
+    made = chain([Add(much=1), TrainAndWrap(), Wrap(mark="a"), Wrap(mark="b")])
+    release = made.fit("task", EXAMPLES, Context())
+    assert marks(release.model) == ["b", "a", "own", "trained"]
+    assert marks(made.empty("task")) == ["b", "a", "own", "empty"]
+    assert release.facts == {"epsilon": 1.0}
+    assert release.model.x == release.model.inner.x == [[1.0], [1.0]], "a filter sees what the model was trained on"
+    assert release.model.purpose == ("3.wrap filter",)
+    assert made.trainer == TrainAndWrap()
+
+
+def test_a_filter_alone_follows_plain_training_which_goes_without_saying():
+    alone = chain([Wrap()])
+    assert [part.name for part in alone.parts] == ["ce", "wrap"]
+    assert (alone.name, alone.spec_text) == ("wrap", "wrap")
+    data_stage = chain([Add(), Wrap(mark="z")])
+    assert [part.name for part in data_stage.parts] == ["add", "ce", "wrap"]
+    assert data_stage.spec_text == "add+wrap:mark=z"
+
+
+def test_a_filter_cannot_stand_before_the_training():
+    with pytest.raises(BadOption, match=r"'wrap' filters what the released model answers, so it must stand last"):
+        chain([Wrap(), TrainAndWrap()])
+
+
+def test_a_filter_that_cannot_be_loaded_again_is_refused():
+    @component
+    class Lost:
+        name: ClassVar[str] = "lost"
+
+        def filter(self, task, model, examples, ctx):
+            return model
+
+    with pytest.raises(PluginError, match="'lost' has 'filter' but no 'filtered'"):
+        chain([Lost()])
+
+
+def test_progress_of_the_stages_never_goes_back():
+    seen = []
+
+    @component
+    class Report(TrainAndWrap):
+        name: ClassVar[str] = "report"
+
+        def fit(self, task, examples, ctx):
+            ctx.progress(1.0)
+            return super().fit(task, examples, ctx)
+
+        def filter(self, task, model, examples, ctx):
+            ctx.progress(1.0)
+            return super().filter(task, model, examples, ctx)
+
+    chain([Report(), Wrap()]).fit("task", EXAMPLES, Context(report=lambda done, _: seen.append(done)))
+    assert seen == pytest.approx([0.9, 0.95])
