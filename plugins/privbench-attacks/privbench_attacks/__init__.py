@@ -17,5 +17,8 @@ def register_attacks() -> Sequence[type[Attack]]:
     """Return the attacks; importing their modules loads neither torch nor scikit-learn."""
     from privbench_attacks.attack_p import AttackP
     from privbench_attacks.attack_r import AttackR
+    from privbench_attacks.calibrated_loss import CalibratedLoss
+    from privbench_attacks.risk_score import RiskScore
+    from privbench_attacks.rmia import RMIA
 
-    return [AttackP, AttackR]
+    return [AttackP, AttackR, CalibratedLoss, RiskScore, RMIA]

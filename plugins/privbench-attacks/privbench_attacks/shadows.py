@@ -52,5 +52,4 @@ def mean_over(values: Array, chosen: Array) -> Array:
 
     values: (s, n) float64; chosen: (s, n) bool.
     """
-    total: Array = np.sum(values, axis=0, where=chosen)
-    return total / np.maximum(chosen.sum(axis=0), 1)
+    return np.asarray(np.sum(values, axis=0, where=chosen) / np.maximum(chosen.sum(axis=0), 1))

@@ -1,0 +1,77 @@
+"""The privacy risk score: how likely an example is a member, given what shadow models say of others like it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from privbench import signals
+from privbench.api import component, option
+from privbench.errors import CellFailed
+from privbench_attacks.shadows import ShadowOptions, shadow_signals
+
+if TYPE_CHECKING:
+    from privbench.api import Evidence
+
+Array: TypeAlias = npt.NDArray[Any]
+
+SMALLEST = 1e-10
+"""What a smaller value counts as before its logarithm is taken: the authors'."""
+UNKNOWN = 0.5
+
+
+@component
+class RiskScore(ShadowOptions):
+    """P(bin | in) / (P(bin | in) + P(bin | out)): the posterior of membership at even odds, by histograms.
+
+    The histograms are of the modified entropy (or the loss), one of members and one of non-members for each class, over
+    bins of equal width in its logarithm, between the least and the greatest of all the shadows' values. A value beyond
+    them falls into the outermost bin; of an empty bin the nearest one that is not speaks, the lower one first: all as
+    in the authors' code. Where members or non-members of a class are unknown, its examples score 0.5.
+
+    It is made to be read example by example, not to rank: of c classes and b bins it takes at most c b values.
+    """
+
+    name: ClassVar[str] = "risk-score"
+    paper: ClassVar[str] = (
+        "Song, Mittal: Systematic Evaluation of Privacy Risks of Machine Learning Models, "
+        "USENIX Security 2021 (2003.10595)"
+    )
+    threshold: ClassVar[float] = 0.5
+
+    signal: Literal["m-entropy", "loss"] = option("m-entropy", "what is binned: modified entropy, or minus log p_y")
+    bins: int = option(5, "bins of each class", ge=1)
+
+    def score(self, evidence: Evidence) -> Array:
+        """Return (n,) float64 in [0, 1]. Raises CellFailed without shadows, or where no class has both kinds."""
+        function = signals.neg_modified_entropy if self.signal == "m-entropy" else signals.log_confidence
+        shadow, member = shadow_signals(evidence, function)
+        shadow, own = (np.log(np.maximum(-each[..., 0], SMALLEST)) for each in (shadow, evidence.signals(function)))
+        scores = np.full(len(own), np.nan)
+        for label in np.unique(evidence.labels):
+            rows = np.flatnonzero(evidence.labels == label)
+            values, inside = shadow[:, rows].ravel(), member[:, rows].ravel()
+            if inside.any() and not inside.all():
+                scores[rows] = posterior(values, inside, own[rows], self.bins)
+        if np.isnan(scores).all():
+            raise CellFailed("risk-score needs shadows' members and non-members of some class; no class has both.")
+        return np.where(np.isnan(scores), UNKNOWN, scores)
+
+
+def posterior(values: Array, inside: Array, own: Array, bins: int) -> Array:
+    """Return P(bin | in) / (P(bin | in) + P(bin | out)) for the bin of each of `own`, (m,).
+
+    values: (k,) log-values of known membership `inside`, (k,) bool, of both kinds. Bins are closed below.
+    """
+    edges = np.linspace(values.min(), values.max(), bins + 1)
+
+    def place(x: Array) -> Array:
+        return np.clip(np.searchsorted(edges, x, side="right") - 1, 0, bins - 1)
+
+    rates = [np.bincount(place(values[kind]), minlength=bins) / kind.sum() for kind in (inside, ~inside)]
+    filled = np.flatnonzero(rates[0] + rates[1])
+    distance = np.abs(np.arange(bins)[:, None] - filled)
+    nearest = filled[distance.argmin(axis=1)]  # the first of equals: the lower one
+    return np.asarray((rates[0] / np.maximum(rates[0] + rates[1], np.finfo(float).tiny))[nearest][place(own)])
