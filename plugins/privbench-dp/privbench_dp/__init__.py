@@ -15,4 +15,6 @@ if TYPE_CHECKING:
 @hookimpl
 def register_defenses() -> Sequence[type[Defense]]:
     """Return the defenses that come with a proven epsilon."""
-    return []
+    from privbench_dp.pate import Pate
+
+    return [Pate]
