@@ -132,8 +132,8 @@ def shell(command, desk):
     words = words[len(given) :]
     if command in LEFT_OUT:
         return
-    if words == ["pip", "install", "."]:
-        install(desk)
+    if words[:2] == ["pip", "install"] and words[-1].startswith("."):
+        install(desk, desk / words[-1])
     elif words[0] == "privbench" and not set(words) & {"|", ">", "<"}:
         catalogue.cache_clear()
         result = CliRunner().invoke(main, words[1:], env=given)
@@ -145,11 +145,13 @@ def shell(command, desk):
         assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
 
 
-def install(desk):
-    """Do what `pip install .` does to a plugin: give its metadata, entry points above all, a place on sys.path."""
-    if not (desk / "pyproject.toml").exists():
+def install(desk, folder):
+    """Do what `pip install FOLDER` does to a plugin: give it, its entry points above all, a place on sys.path."""
+    if not (folder / "pyproject.toml").exists():
         return  # privbench itself, which is installed
-    project = tomllib.loads((desk / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    for module in folder.glob("*.py") if folder != desk else ():
+        (desk / module.name).symlink_to(module)
+    project = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     info = desk / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
     info.mkdir()
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n")

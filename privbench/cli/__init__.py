@@ -32,6 +32,7 @@ COMMANDS = {
     "audit": Lazy("privbench.cli.audit", "audit", "Measure what is no attack, and audit what you already have."),
     "samples": Lazy("privbench.cli.samples", "samples", "Draw what a defense generated."),
     "gallery": Lazy("privbench.cli.gallery", "gallery", "Draw what a reconstruction attack made, beside real images."),
+    "new": Lazy("privbench.cli.new", "new", "Write a plugin to begin with: an attack, defense, task or audit."),
     "check": Lazy("privbench.cli.check", "check", "Check that a component keeps its contract."),
     "cache": Lazy("privbench.cli.cache", "cache", "List, verify or prune the trained models in the store."),
     "data": Lazy("privbench.cli.data", "data", "List, fetch or import data sets."),
