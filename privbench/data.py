@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 ROLES = ("pool", "reference", "validation", "test")
 IMAGE_DIMENSIONS = 4
+
+
+def _no_rows() -> Array:
+    return np.empty(0, dtype=np.int64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +72,9 @@ def concatenate(*parts: Examples) -> Examples:
 class Dataset:
     """All examples of a task, and for each role the rows that play it.
 
-    pool: members and non-members; reference: the attacker's own; validation: model selection; test: utility.
+    pool: members and non-members; reference: the attacker's own; validation: the defender's own; test: utility.
+    canaries: rows of the pool that stand for the most exposed examples, and are counted by themselves; twins: rows of
+    the pool that some were copied from, and that are counted nowhere (privbench.canaries).
     Raises DataError when two roles share a row, or when the data cannot make a classification task.
     """
 
@@ -78,7 +84,10 @@ class Dataset:
     reference: Array
     validation: Array
     test: Array
-    name: str = "dataset"
+    name: str = field(default="dataset", kw_only=True)
+    canaries: Array = field(default_factory=_no_rows, kw_only=True)
+    canary_kind: str = field(default="", kw_only=True)
+    twins: Array = field(default_factory=_no_rows, kw_only=True)
 
     def __post_init__(self) -> None:
         check_arrays(self.examples, self.classes, self.name)
@@ -90,6 +99,9 @@ class Dataset:
         rows = np.concatenate([self.rows(role) for role in ROLES])
         if len(np.unique(rows)) != len(rows):
             raise DataError(f"{self.name}: the roles {', '.join(ROLES)} share examples; they must be disjoint.")
+        apart = np.concatenate([self.canaries, self.twins])
+        if len(np.unique(apart)) != len(apart) or not np.isin(apart, self.pool).all():
+            raise DataError(f"{self.name}: canaries and their twins must be different rows of the pool.")
 
     def rows(self, role: str) -> Array:
         """Return the row numbers of one role."""
@@ -100,6 +112,16 @@ class Dataset:
         """Return the examples of one role."""
         return self.examples[self.rows(role)]
 
+    @cached_property
+    def is_canary(self) -> Array:
+        """(pool,) bool: which examples of the pool are canaries."""
+        return np.isin(self.pool, self.canaries)
+
+    @cached_property
+    def is_ordinary(self) -> Array:
+        """(pool,) bool: which examples of the pool are neither canaries nor their twins."""
+        return ~self.is_canary & ~np.isin(self.pool, self.twins)
+
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of one input as a model takes it: (channels, height, width) or (features,)."""
@@ -109,7 +131,8 @@ class Dataset:
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 over the content and the roles: data that changed on disk never finds an old model."""
-        return _sha256(self.examples.x, self.examples.y, *(self.rows(role) for role in ROLES))
+        apart = [self.canaries, self.twins] if len(self.canaries) else []
+        return _sha256(self.examples.x, self.examples.y, *(self.rows(role) for role in ROLES), *apart)
 
 
 def check_arrays(examples: Examples, classes: int, name: str) -> None:

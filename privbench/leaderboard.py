@@ -22,25 +22,29 @@ if TYPE_CHECKING:
     from privbench.record import Record
 
 
-def _tpr_at(fpr: float) -> Callable[[Record], Estimate | None]:
+def _tpr_at(fpr: float, *, canaries: bool = False) -> Callable[[Record], Estimate | None]:
     def find(record: Record) -> Estimate | None:
-        points = record.metrics.tpr_at_fpr if record.metrics else []
+        part = record.canaries if canaries else record.metrics
+        points = part.tpr_at_fpr if part else []
         return next((point.tpr for point in points if point.fpr == fpr), None)
 
     return find
 
 
+CANARY = "canary-tpr@1%"
 RANKINGS: dict[str, Callable[[Record], Estimate | None]] = {
     "tpr@1%": _tpr_at(0.01),
     "tpr@0.1%": _tpr_at(0.001),
     "auc": lambda record: record.metrics.auc if record.metrics else None,
     "balanced-accuracy": lambda record: record.metrics.balanced_accuracy if record.metrics else None,
+    CANARY: _tpr_at(0.01, canaries=True),
 }
 """What can rank. Oracle thresholds never do (DESIGN rule 5)."""
 
 NUMBERS: Mapping[str, Callable[[Record], Estimate | None]] = {
     **RANKINGS,
     "oracle-balanced-accuracy": lambda record: record.metrics.oracle_balanced_accuracy if record.metrics else None,
+    "canary-auc": lambda record: record.canaries.auc if record.canaries else None,
     "test-accuracy": lambda record: record.utility.test_accuracy if record.utility else None,
     "train-accuracy": lambda record: record.utility.train_accuracy if record.utility else None,
 }
@@ -54,8 +58,9 @@ def frame(records: Iterable[Record], *, rank_by: str = "tpr@1%") -> pd.DataFrame
     """Return one row per (setting, defense): its strongest attack by `rank_by`, every number with its interval.
 
     A setting is a task with its data, the numbers of models and targets, the seed and the device; ranks count
-    within one, the safest defense first. A defense whose attacks all failed, or whose n supports no number, has no
-    rank and stands last. Raises UsageError for an unknown ranking.
+    within one, the safest defense first. What is said of canaries is what the attack that bites them most finds,
+    `canary-attack`. A defense whose attacks all failed, or whose n supports no number, has no rank and stands last.
+    Raises UsageError for an unknown ranking.
     """
     import pandas as pd
 
@@ -125,7 +130,8 @@ def setting_text(record: Record) -> str:
     copies = f", {record.data.duplicates} duplicated examples" if record.data.duplicates else ""
     members = "half of it members"
     counted = record.utility.train_accuracy.n / record.targets if record.utility else record.data.pool / 2
-    if abs(counted - record.data.pool / 2) > 0.5:  # noqa: PLR2004 - a file's own split; half of an odd pool is whole
+    own_split = abs(counted - record.data.pool / 2) > 0.5  # noqa: PLR2004 - half of an odd pool is a whole number
+    if own_split and record.canaries is None:
         members = f"{counted:g} of them members"
     return (
         f"{record.models} models, {record.targets} targets, pool of {record.data.pool}, {members}{copies}, "
@@ -136,7 +142,8 @@ def setting_text(record: Record) -> str:
 def _columns() -> list[str]:
     spread = [f"{name}{end}" for name in NUMBERS for end in ("", "_low", "_high")]
     head = ["task", "setting", "defense", "attack"]
-    return [*head, *spread, "seconds-per-model", "relative-to-ce", "threat-model", "barely-supported", "note"]
+    tail = ["canary-attack", "epsilon", "delta", "seconds-per-model", "relative-to-ce", "threat-model"]
+    return [*head, *spread, *tail, "barely-supported", "note"]
 
 
 def _setting(record: Record) -> tuple[Any, ...]:
@@ -160,8 +167,11 @@ def _ranked(defenses: Mapping[str, Sequence[Record]], rank_by: str) -> list[dict
         notes += [f"not attacked by {', '.join(missing)}"] if missing else []
         rank = None if value is None else 1 + values.index(value)
         notes += remarks.faults([each for each in records if each.status == "n/a"])
+        canaries = _strongest(records, CANARY)[1]
+        row = {**_row(record, "; ".join(notes)), **_of_canaries(canaries)}
+        row["barely-supported"] = " ".join([*_barely(record), *_barely_canaries(canaries)])
         counts = {"attacks": sum(each.status == "ok" for each in records), "failed": len(failed)}
-        rows.append({"rank": rank, **_row(record, "; ".join(notes)), **counts})
+        rows.append({"rank": rank, **row, **counts})
     return sorted(rows, key=lambda row: (row["rank"] is None, row["rank"] or 0, row["defense"]))
 
 
@@ -181,13 +191,22 @@ def _row(record: Record, note: str) -> dict[str, Any]:
         "setting": setting_text(record),
         "defense": record.defense.spec,
         "attack": record.attack.spec,
+        "epsilon": record.facts.get("epsilon"),
+        "delta": record.facts.get("delta"),
         "seconds-per-model": record.cost.seconds_per_model if record.cost else None,
         "relative-to-ce": record.cost.relative_to_ce if record.cost else None,
         "threat-model": record.threat_model,
-        "barely-supported": " ".join(_barely(record)),
+        "barely-supported": " ".join([*_barely(record), *_barely_canaries(record)]),
         "note": note,
         **_spread({name: find(record) for name, find in NUMBERS.items()}),
+        **_of_canaries(record),
     }
+
+
+def _of_canaries(record: Record) -> dict[str, Any]:
+    """Return the columns about canaries, from one record."""
+    found = _spread({name: NUMBERS[name](record) for name in (CANARY, "canary-auc")})
+    return {**found, "canary-attack": record.attack.spec if record.canaries else None}
 
 
 def _reconstructed(records: Sequence[Record]) -> list[dict[str, Any]]:
@@ -239,8 +258,14 @@ def _spread(numbers: Mapping[str, Estimate | None]) -> dict[str, Any]:
 
 def _barely(record: Record) -> list[str]:
     """Return the rates that stand on fewer than ten false positives."""
-    points = {_tpr_name(point.fpr): point.supported for point in record.metrics.tpr_at_fpr} if record.metrics else {}
-    return [name for name, supported in points.items() if supported == "barely"]
+    points = record.metrics.tpr_at_fpr if record.metrics else []
+    return [_tpr_name(point.fpr) for point in points if point.supported == "barely"]
+
+
+def _barely_canaries(record: Record) -> list[str]:
+    """Return the same of canaries."""
+    points = record.canaries.tpr_at_fpr if record.canaries else []
+    return [f"canary-{_tpr_name(point.fpr)}" for point in points if point.supported == "barely"]
 
 
 def _tpr_name(fpr: float) -> str:

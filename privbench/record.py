@@ -20,6 +20,7 @@ from privbench.errors import UsageError
 from privbench.intervals import Estimate
 from privbench.likeness import Reconstruction
 from privbench.metrics import Metrics
+from privbench.roc import OperatingPoint
 from privbench.store import atomic_write
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ PER_EXAMPLE_LIMIT = 5000
 """Largest pool whose per-example results go into the record; of larger ones they are in the raw scores only."""
 
 NOT_REPRODUCED = {"cost", "environment", "created", "digest", "command"}
-LATER = {"findings", "family", "reconstruction"}
+LATER = {"findings", "family", "reconstruction", "canaries"}
 """Fields that came after the first records: they count in a digest only where they differ from their default."""
 
 
@@ -68,7 +69,7 @@ class Data(_Part):
 
 
 class Utility(_Part):
-    """How good the released models are at their task."""
+    """How good the released models are at their task; canaries and their twins do not count."""
 
     train_accuracy: Estimate = Field(description="on members")
     nonmember_accuracy: Estimate = Field(description="on non-members of the pool")
@@ -83,6 +84,15 @@ class PerExample(_Part):
     member_trials: int | list[int] = Field(description="one number where it is the same for all")
     nonmember_hits: list[int] = Field(description="flagged, over the targets that were not")
     nonmember_trials: int | list[int]
+
+
+class Canaries(_Part):
+    """What an attack finds among the canaries of the pool, their own non-members being the false positives."""
+
+    kind: str = Field(description="clean, mislabelled, ood or duplicate, or what a task calls its own")
+    count: int = Field(description="canaries in the pool")
+    tpr_at_fpr: list[OperatingPoint]
+    auc: Estimate
 
 
 class Cost(_Part):
@@ -112,7 +122,8 @@ class Record(_Part):
     device: str
     status: Literal["ok", "failed", "n/a"] = Field(description="n/a: the attack does not apply to the defense")
     reason: str = ""
-    metrics: Metrics | None = None
+    metrics: Metrics | None = Field(None, description="of the pool without its canaries and their twins")
+    canaries: Canaries | None = Field(None, description="of the canaries by themselves, where the pool has some")
     findings: dict[str, Estimate] = Field(
         default_factory=dict, description="the attack's own numbers, mean over targets with its t interval"
     )

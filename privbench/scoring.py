@@ -7,14 +7,25 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from privbench import intervals, metrics
+from privbench import intervals, metrics, roc
 from privbench.provenance import component, data_of, environment, failure, now
-from privbench.record import PER_EXAMPLE_LIMIT, Cost, PerExample, Record, Utility, images_sha256, scores_sha256, sealed
+from privbench.record import (
+    PER_EXAMPLE_LIMIT,
+    Canaries,
+    Cost,
+    PerExample,
+    Record,
+    Utility,
+    images_sha256,
+    scores_sha256,
+    sealed,
+)
 from privbench.threat import threat_model
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from privbench.data import Dataset
     from privbench.evidence import Evidence
     from privbench.intervals import Estimate
     from privbench.population import Population
@@ -81,14 +92,32 @@ def _membership(cell: Cell) -> tuple[dict[str, Any], dict[str, Array]]:
     member = np.stack([cell.population.members(target) for target in cell.target_indices])
     scores = np.stack([_scores(cell, target) for target in cell.target_indices])
     decisions, threshold = _decide(cell, scores)
+    dataset, seed = cell.population.dataset, cell.population.seed
+    common = dataset.is_ordinary
+    decided = None if decisions is None else decisions[:, common]
     found = {
-        "metrics": metrics.evaluate(scores, member, decisions, seed=cell.population.seed),
+        "metrics": metrics.evaluate(scores[:, common], member[:, common], decided, seed=seed),
+        "canaries": _canaries(dataset, scores, member, seed),
         "findings": _findings(cell, scores, member),
         "threshold": threshold,
         "per_example": per_example(decisions, member),
         "scores_sha256": scores_sha256(scores, member),
     }
     return found, {"scores": scores, "member": member}
+
+
+def _canaries(dataset: Dataset, scores: Array, member: Array, seed: int) -> Canaries | None:
+    """Return what the scores tell of the canaries by themselves; None where the pool has none."""
+    if not len(dataset.canaries):
+        return None
+    scores, member = scores[:, dataset.is_canary], member[:, dataset.is_canary]
+    points = roc.operating_points(roc.Ranking.of(scores, member), metrics.FPRS, metrics.RESAMPLES, (seed, "canaries"))
+    return Canaries(
+        kind=dataset.canary_kind,
+        count=len(dataset.canaries),
+        tpr_at_fpr=points,
+        auc=intervals.auc(scores, member),
+    )
 
 
 def _reconstructed(cell: Cell) -> tuple[dict[str, Any], dict[str, Array]]:
@@ -186,9 +215,10 @@ def _utility(population: Population, queries: int) -> Utility:
 
     member = np.stack([population.members(index) for index in range(population.models)])
     pool, test = correct("pool"), correct("test")
+    common = population.dataset.is_ordinary
     return Utility(
-        train_accuracy=intervals.accuracy(pool, member),
-        nonmember_accuracy=intervals.accuracy(pool, ~member),
+        train_accuracy=intervals.accuracy(pool[:, common], member[:, common]),
+        nonmember_accuracy=intervals.accuracy(pool[:, common], ~member[:, common]),
         test_accuracy=intervals.accuracy(test),
         test_accuracy_sd=float(test.mean(axis=1).std(ddof=1)),
     )

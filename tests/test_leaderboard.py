@@ -12,7 +12,7 @@ from privbench.errors import UsageError
 from privbench.intervals import Estimate, unavailable
 from privbench.likeness import Likeness, Reconstruction
 from privbench.metrics import Metrics
-from privbench.record import Component, Cost, Data, Record, Utility
+from privbench.record import Canaries, Component, Cost, Data, Record, Utility
 from privbench.report.tables import export
 from privbench.roc import OperatingPoint
 
@@ -344,3 +344,46 @@ def test_what_an_attack_found_besides_stands_by_its_row():
     assert row["findings"] == "rate 0.521 [0.500, 0.540], alone 1.000"
     assert "- ce: lira found rate 0.521 [0.500, 0.540], alone 1.000\n" in export(leaderboard.cells([one]), "md")
     assert "found" not in export(leaderboard.frame([one]), "md")
+
+
+def canaries(tpr, supported="yes"):
+    point = {"threshold": 0.0, "false_positives": 1, "members": 9, "nonmembers": 9}
+    points = [OperatingPoint(fpr=0.01, tpr=estimate(tpr), supported=supported, **point)]
+    return Canaries(kind="mislabelled", count=6, tpr_at_fpr=points, auc=estimate(0.8))
+
+
+def test_canaries_are_shown_as_the_attack_that_bites_them_most_finds_them():
+    """The strongest attack on the average may be blind to outliers; then it must not hide what another sees."""
+    table = leaderboard.frame(
+        [
+            record("a", "lira", 0.2, canaries=canaries(0.3)),
+            record("a", "label-only", 0.1, canaries=canaries(0.7, "barely")),
+        ]
+    )
+    row = only(table)
+    assert (row["attack"], row["tpr@1%"]) == ("lira", 0.2)
+    assert (row["canary-attack"], row["canary-tpr@1%"], row["canary-auc"]) == ("label-only", 0.7, 0.8)
+    assert row["barely-supported"] == "canary-tpr@1%"
+
+
+def test_a_defense_that_guards_the_average_and_exposes_outliers_looks_that_way():
+    table = leaderboard.frame(
+        [record("ce", "lira", 0.3, canaries=canaries(0.5)), record("guard", "lira", 0.02, canaries=canaries(0.9))],
+    )
+    assert list(table["defense"]) == ["guard", "ce"]
+    assert list(table["canary-tpr@1%"]) == [0.9, 0.5]
+    by_canaries = leaderboard.frame(
+        [record("ce", "lira", 0.3, canaries=canaries(0.5)), record("guard", "lira", 0.02, canaries=canaries(0.9))],
+        rank_by="canary-tpr@1%",
+    )
+    assert list(by_canaries["defense"]) == ["ce", "guard"]
+
+
+def test_failed_and_whole_cells_with_canaries_share_a_setting():
+    whole, failed = record("a", canaries=canaries(0.3)), record("b", failed="nan")
+    assert len(set(leaderboard.frame([whole, failed])["setting"])) == 1
+
+
+def test_an_epsilon_is_shown_with_its_delta():
+    row = only(leaderboard.frame([record(facts={"epsilon": 8.0, "delta": 1e-5})]))
+    assert (row["epsilon"], row["delta"]) == (8.0, 1e-5)

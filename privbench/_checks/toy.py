@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from privbench.api import Blueprint, component, option
-from privbench.data import ROLES, Dataset, Examples
+from privbench.data import Dataset, Examples
 from privbench.recipe import Recipe
 from privbench.seeds import numpy_generator
 
@@ -41,7 +41,7 @@ class ToyTask:
         centres = rng.uniform(0, 255, (self.classes, SIDE, SIDE, 1))
         x = np.clip(centres[y] + rng.normal(0, self.noise, (n, SIDE, SIDE, 1)), 0, 255).astype(np.uint8)
         rows = np.split(np.arange(n), np.cumsum([*sizes.values()])[:-1])
-        return Dataset(Examples(x, y), self.classes, **dict(zip(ROLES, rows, strict=True)), name="toy")
+        return Dataset(Examples(x, y), self.classes, *rows, name="toy")
 
     def network(self, shape: tuple[int, ...], classes: int) -> nn.Module:
         """Return a fresh model: float32 (batch, *shape) -> logits."""

@@ -62,7 +62,7 @@ LISTS = {"task": "digits", "defense": "ce", "attack": "lira"}
     default="tpr@1%",
     show_default=True,
     metavar="NUMBER",
-    help="What ranks: tpr@1%, tpr@0.1%, auc or balanced-accuracy.",
+    help="What ranks: tpr@1%, tpr@0.1%, auc, balanced-accuracy or canary-tpr@1%.",
 )
 @click.option(
     "--config",

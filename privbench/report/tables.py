@@ -21,14 +21,19 @@ HEADINGS = {
     "tpr@1%": "TPR % at\n1 % FPR",
     "tpr@0.1%": "TPR % at\n0.1 % FPR",
     "auc": "AUC",
+    "canary-tpr@1%": "canaries' TPR\n% at 1 % FPR",
+    "canary-attack": "canaries'\nattack",
     "balanced-accuracy": "balanced\nacc. %",
     "oracle-balanced-accuracy": "oracle\nbal. acc. %",
     "test-accuracy": "test\nacc. %",
     "train-accuracy": "train\nacc. %",
+    "epsilon": "epsilon\n(delta)",
     "cost": "cost of\na model",
     "threat-model": "attacker sees",
 }
 """What a person is shown, in this order, as far as the table has it; a terminal breaks headings at the newline."""
+ONLY_WHERE_ANY = ("canary-tpr@1%", "canary-attack", "epsilon")
+"""Columns that are left out where no row has anything to say there."""
 
 RECONSTRUCTED = {
     "defense": "defense",
@@ -70,7 +75,7 @@ DIGITS = {"auc": (1, 3), "distance-ratio": (1, 3), "feature-distance": (1, 2)}
 DIGITS |= {f"psnr-{to}": (1, 1) for to in ("mean", "member", "nonmember")}
 DIGITS |= {f"ssim-{to}": (1, 2) for to in ("mean", "member", "nonmember")}
 
-RANKED_ONLY = ("rank", "train-accuracy", "test-accuracy", "cost")
+RANKED_ONLY = ("rank", "train-accuracy", "test-accuracy", "cost", "canary-attack", "epsilon")
 CELLS_ONLY = ("oracle-balanced-accuracy",)
 BARELY, BARELY_NOTE = "~", "~: fewer than 10 false positives are allowed here; take the number as a hint."
 NA = "n/a"
@@ -150,6 +155,7 @@ def _headings(table: pd.DataFrame) -> dict[str, str]:
         return RECONSTRUCTED
     ranked = "rank" in table
     left_out = CELLS_ONLY if ranked else RANKED_ONLY
+    left_out = (*left_out, *(name for name in ONLY_WHERE_ANY if name not in table or table[name].isna().all()))
     shown = {name: heading for name, heading in HEADINGS.items() if name not in left_out}
     return {**shown, "attack": "strongest\nattack"} if ranked else shown
 
@@ -175,7 +181,16 @@ def _text(row: Mapping[Any, Any], name: str) -> str:
         return "-" if _absent(row["rank"]) else f"{row['rank']:.0f}"
     if name == "cost":
         return _cost_text(row["seconds-per-model"], row["relative-to-ce"])
-    return str(row[name])
+    if name == "epsilon":
+        return _epsilon_text(row["epsilon"], row["delta"])
+    return "" if _absent(row[name]) else str(row[name])
+
+
+def _epsilon_text(epsilon: float | None, delta: float | None) -> str:
+    """Return "8 (1e-05)"; "-" for a defense that promises none."""
+    if epsilon is None or _absent(epsilon):
+        return "-"
+    return f"{epsilon:.3g}" + ("" if delta is None or _absent(delta) else f" ({delta:g})")
 
 
 def _estimate_text(row: Mapping[Any, Any], name: str) -> str:

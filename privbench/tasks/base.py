@@ -6,14 +6,14 @@ import dataclasses
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass as plain_dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol
 
 import numpy as np
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from privbench import models
-from privbench.data import Dataset, Examples, check_arrays
+from privbench import canaries, models
+from privbench.data import ROLES, Dataset, Examples, check_arrays
 from privbench.errors import BadOption, DataError
 from privbench.models import ModelName
 from privbench.options import option
@@ -69,6 +69,10 @@ class DataTask(Recipe):
         (256,), "sizes of the hidden layers of 'mlp' and 'dae_mlp', such as 1000/300", min_length=1
     )
     limit: int | None = option(None, "train on a class-balanced subset of so many examples (none: on all)", ge=2)
+    canaries: Literal["none", "clean", "mislabelled", "ood", "duplicate"] = option(
+        "none", "examples of the pool that stand for the most exposed, counted by themselves"
+    )
+    canary_count: int = option(100, "how many canaries, where there are any", ge=1)
 
     def __post_init__(self) -> None:
         """Refuse `hidden` where it would be silently without effect."""
@@ -113,7 +117,8 @@ class DataTask(Recipe):
         empty = [role for role, rows in parts.items() if not len(rows)]
         if empty:
             raise DataError(f"{source.name}: {len(chosen)} training examples leave none for {empty[0]}; 20 are enough.")
-        return Dataset(Examples(x, y), source.classes, **parts, name=source.name)
+        dataset = Dataset(Examples(x, y), source.classes, *(parts[role] for role in ROLES), name=source.name)
+        return dataset if self.canaries == "none" else canaries.plant(dataset, self.canaries, self.canary_count)
 
     def _limited(self, source: Source, y: Array) -> Array:
         """Return which of the training examples `limit` leaves."""

@@ -24,6 +24,7 @@ NUMBERS = {
     "test-accuracy": (0.745, 0.708, 0.78),
     "train-accuracy": (0.847, 0.808, 0.881),
 }
+WITH_CANARIES = {**NUMBERS, "canary-tpr@1%": (0.42, 0.35, 0.5)}
 THREAT = "logits, queries augmented as in training, adaptive shadows"
 
 
@@ -36,6 +37,9 @@ def row(rank=1, defense="ce", attack="lira", numbers=NUMBERS, **changes):
         "attack": attack,
         "seconds-per-model": 1.234,
         "relative-to-ce": 1.0,
+        "canary-attack": None,
+        "epsilon": None,
+        "delta": None,
         "threat-model": THREAT,
         "barely-supported": "",
         "note": "",
@@ -216,7 +220,7 @@ def test_at_80_columns_some_columns_are_left_out_and_named():
 @pytest.mark.parametrize("by", leaderboard.RANKINGS)
 @pytest.mark.parametrize("width", [40, 60, 80])
 def test_what_ranks_is_never_left_out(by, width):
-    table = ranked(row(), by=by)
+    table = ranked(row(numbers=WITH_CANARIES), by=by)
     gone = " ".join(drawn(table, width)).partition("Left out")[2]
     assert tables.HEADINGS[by].replace("\n", " ") not in gone
     assert "test acc. %" not in gone
@@ -339,3 +343,23 @@ def test_what_is_noted_of_several_attacks_is_said_once():
     text = tables.export(ranked(*rows), "md")
     assert "- ce: gan-leaks, real-vs-fake do not apply: ce publishes no synthetic examples\n" in text
     assert "- ce: not attacked by lira\n" in text
+
+
+def test_canaries_and_epsilon_have_columns_only_where_some_row_has_them():
+    some = row(numbers=WITH_CANARIES, **{"canary-attack": "label-only", "epsilon": 8.0, "delta": 1e-5})
+    text = tables.export(ranked(row(2), some), "md")
+    assert "canaries' TPR % at 1 % FPR | canaries' attack" in text
+    assert "| 42.0 [35.0, 50.0] | label-only |" in text
+    assert "| 8 (1e-05) |" in text
+    assert "| - |" in text, "a defense that promises no epsilon"
+    without = tables.export(ranked(row()), "md")
+    assert "canar" not in without
+    assert "epsilon" not in without
+    cells = tables.export(unranked(some), "md")
+    assert "canaries' TPR" in cells
+    assert "canaries' attack" not in cells, "a cell has one attack"
+
+
+@pytest.mark.parametrize(("epsilon", "text"), [(float("inf"), "| inf (1e-05) |"), (0.98765, "| 0.988 (1e-05) |")])
+def test_an_epsilon_has_three_digits(epsilon, text):
+    assert text in tables.export(ranked(row(**{"epsilon": epsilon, "delta": 1e-5})), "md")
