@@ -362,4 +362,4 @@ def test_canaries_and_epsilon_have_columns_only_where_some_row_has_them():
 
 @pytest.mark.parametrize(("epsilon", "text"), [(float("inf"), "| inf (1e-05) |"), (0.98765, "| 0.988 (1e-05) |")])
 def test_an_epsilon_has_three_digits(epsilon, text):
-    assert text in tables.export(ranked(row(**{"epsilon": epsilon, "delta": 1e-5})), "md")
+    assert text in tables.export(ranked(row(epsilon=epsilon, delta=1e-5)), "md")
