@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 @hookimpl
 def register_defenses() -> Sequence[type[Defense]]:
     """Return the defenses that come with a proven epsilon."""
+    from privbench_dp.dp_sgd import DPSGD
     from privbench_dp.pate import Pate
 
-    return [Pate]
+    return [DPSGD, Pate]

@@ -2,9 +2,9 @@
 
     net = fit_privately(net, inputs, targets, loss, ctx, noise=1.5, clip=1.0, rate=0.25, steps=200)
 
-Each step draws a Poisson sample of the examples, clips the gradient of each one's total loss to norm `clip`, adds Gaussian
-noise of standard deviation `noise * clip` to their sum, and divides by the expected size of the sample (Abadi et al.
-2016; METHODS D11). Opacus gives the gradients per example. Clipping is done here: Opacus's DPOptimizer draws its noise
+Each step draws a Poisson sample of the examples, clips the gradient of each one's total loss to norm `clip`, adds
+Gaussian noise of standard deviation `noise * clip` to their sum, and divides by the expected size of the sample (Abadi
+et al., CCS 2016). Opacus gives the gradients per example. Clipping is done here: Opacus's DPOptimizer draws its noise
 on the device, cannot average the copies of one example before it clips, and makes NaN of clip=inf.
 
 The noise comes from the context's seeded generator, so that a run can be repeated. Whoever knows the seed can take the
@@ -14,11 +14,12 @@ noise off again: the guarantee is against those who do not.
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -32,8 +33,14 @@ if TYPE_CHECKING:
 Loss: TypeAlias = Callable[[Any, Tensor], Tensor]
 """(what the net returns for b inputs, their targets) -> (b,) losses, each of its own example alone."""
 
-Alter: TypeAlias = Callable[[Tensor, Tensor, torch.Generator], Tensor]
-"""(all inputs, rows (m,), CPU generator) -> (m, ...): `inputs[rows]`, each altered in its own way, say cropped."""
+
+class Alter(Protocol):
+    """Makes other examples of examples: crops them, say."""
+
+    def __call__(self, inputs: Tensor, rows: Tensor, /, *, generator: torch.Generator) -> Tensor:
+        """Return `inputs[rows]`, each altered in its own way, with draws from a CPU generator. rows: (m,) int64."""
+        ...
+
 
 GRADIENTS = 1 << 25
 """Bytes of per-example gradients held at once: what fits a cache is clipped faster, and memory stays small."""
@@ -63,8 +70,8 @@ def fit_privately(
 ) -> nn.Module:
     """Train a net in place, and return it on the context's device in eval mode.
 
-    inputs: (n, ...), uint8 (divided by 255 in a batch) or float32; targets: (n, ...). loss: one number for each example,
-    of which the total gradient is clipped. noise: standard deviation over clip; clip: largest norm of one example's
+    inputs: (n, ...), uint8 (divided by 255 in a batch) or float32; targets: (n, ...). loss: one number per example, of
+    which the total gradient is clipped. noise: standard deviation over clip; clip: largest norm of one example's
     gradient; rate: probability that an example is in a step; steps: logical steps. lr: peak learning rate, which
     `schedule` moves once per logical step. alter, copies: each example is in a step as that many altered copies, whose
     gradients are averaged before they are clipped. ema: decay of an average of the weights, which is returned in place
@@ -80,19 +87,20 @@ def fit_privately(
     parameters = [parameter for parameter in net.parameters() if parameter.requires_grad]
     buffers = [buffer.clone() for buffer in net.buffers()]
     optimiser, average = _optimiser(parameters, optimizer, lr, momentum), _Average(parameters, ema)
-    draws = {name: ctx.generator(name) for name in ("sample", "noise", "alter")}
+    sampling, gaussian, altering = (ctx.generator(name) for name in ("sample", "noise", "alter"))
+    altered = take if alter is None else functools.partial(alter, generator=altering)
     part = max(1, min(MOST, GRADIENTS // (4 * sum(parameter.numel() for parameter in parameters))) // copies)
     total, reported = torch.zeros((), device=device), 0.0
     with ctx.seeded("train"), exact(device), per_example_gradients(net) as wrapped:
         for done in range(steps):
             for group in optimiser.param_groups:
                 group["lr"] = lr * (1 + math.cos(math.pi * done / steps)) / 2 if schedule == "cosine" else lr
-            rows = poisson_sample(n, rate, draws["sample"]).to(device)
+            rows = poisson_sample(n, rate, sampling).to(device)
             total += private_step(
                 wrapped,
                 optimiser,
-                _parts(inputs, targets, rows.repeat_interleave(copies), part * copies, alter, draws["alter"]),
-                draw_noise(parameters, noise * clip if noise else 0.0, draws["noise"]),
+                _parts(inputs, targets, rows.repeat_interleave(copies).split(part * copies), altered),
+                draw_noise(parameters, noise * clip if noise else 0.0, gaussian),
                 loss=loss,
                 clip=clip,
                 expected=rate * n,
@@ -155,8 +163,8 @@ def private_step(
 def clipped_sum(gradients: list[Tensor], clip: float) -> tuple[list[Tensor], Tensor]:
     """Return the sum over examples of their gradients, each scaled down to norm `clip` where it is longer.
 
-    gradients: (b, size) for each parameter. Returns (size,) for each parameter, and the norms (b,) as they were: over all
-    parameters together, for they belong to one example.
+    gradients: (b, size) for each parameter. Returns (size,) for each parameter, and the norms (b,) as they were,
+    over all parameters together, for they belong to one example.
     """
     norms = torch.stack([gradient.norm(dim=1) for gradient in gradients]).norm(dim=0)
     factors = (clip / norms).clamp(max=1)  # a norm of 0 makes inf, which is clamped too
@@ -185,7 +193,7 @@ def per_example_gradients(net: nn.Module) -> Iterator[nn.Module]:
     from opacus import GradSampleModule
 
     with warnings.catch_warnings():
-        # The inputs are data and need no gradients; torch warns that the hooks of the first layer see none, nor need to.
+        # The inputs are data and need no gradients; torch warns that the first layer's hooks see none, nor need to.
         warnings.filterwarnings("ignore", message=HOOK_WARNING, category=UserWarning)
         wrapped = GradSampleModule(net, loss_reduction="sum", strict=False)
         try:
@@ -202,17 +210,17 @@ def _gradients(parameter: nn.Parameter, rows: int, copies: int) -> Tensor:
     if gradients is None or len(gradients) != rows:
         raise BadOption("Opacus finds no gradients per example for a layer of this model.")
     if copies == 1:
-        return gradients.reshape(rows, -1)  # type: ignore[no-any-return]
-    return gradients.reshape(rows // copies, copies, -1).mean(dim=1)  # type: ignore[no-any-return]
+        return gradients.reshape(rows, -1)
+    return gradients.reshape(rows // copies, copies, -1).mean(dim=1)
 
 
 def _parts(
-    inputs: Tensor, targets: Tensor, rows: Tensor, size: int, alter: Alter | None, generator: torch.Generator
+    inputs: Tensor, targets: Tensor, parts: Iterable[Tensor], altered: Callable[[Tensor, Tensor], Tensor]
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield a sample in parts of at most `size` rows; nothing of an empty one."""
-    for part in rows.split(size) if len(rows) else ():
-        batch = take(inputs, part) if alter is None else alter(inputs, part, generator)
-        yield as_float(batch), targets.index_select(0, part)
+    """Yield a sample, in parts, as the net takes it; nothing of an empty one."""
+    for rows in parts:
+        if len(rows):
+            yield as_float(altered(inputs, rows)), targets.index_select(0, rows)
 
 
 class _Average:

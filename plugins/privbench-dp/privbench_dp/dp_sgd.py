@@ -1,0 +1,244 @@
+"""DP-SGD: clipped gradients, Gaussian noise, and an epsilon that is a theorem (METHODS D11)."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from privbench.api import Release, component, option
+from privbench.errors import CellFailed, DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy.typing as npt
+    import torch
+    from torch import nn
+
+    from privbench.api import Blueprint, Context, Examples
+
+    Array = npt.NDArray[Any]
+
+LEAST, MOST = 2.0**-6, 2.0**6
+"""Between which noise is searched: epsilon from thousands to hundredths, for any usual number of steps."""
+EPSILON = 8.0
+IMAGE_DIMENSIONS = 3
+
+
+@component
+class DPSGD:
+    """DP-SGD: each example's gradient clipped, Gaussian noise on their sum, Poisson sampling, and a proven epsilon.
+
+    Say how private with one of: `epsilon`, for which the accountant finds the noise; `noise` itself, which may be 0; or
+    `accuracy`, for the baseline that a defense must beat: the largest noise that still reaches this accuracy on the
+    validation examples, found by bisection.
+
+    Facts: epsilon and delta (one example more or less), noise, clip, sampling_rate and steps, from which anybody can
+    compute epsilon again. What epsilon does not cover: any choice that was made by looking at results on the private
+    examples. So the search of `accuracy` is not accounted for (the fact `searched` is 1), nor is an option that you
+    tuned; and the size of the training set counts as public. The noise comes from a seeded generator, so that a run can
+    be repeated: whoever has the seed can take it off.
+
+    Differs from the paper: the sum is divided by the expected size of a sample, not the size that a step happened to
+    have; BatchNorm, which mixes examples, becomes GroupNorm; inputs are standardised by the validation examples, which
+    are not private, where other defenses take the members; the weights may be averaged over steps (`ema`). With an
+    augmenting recipe a step sees `copies` altered copies of an example and averages their gradients before it clips
+    (De et al. 2022); the recipe's own `copies`, optimiser, learning rate, epochs and batch size are not used.
+    """
+
+    name: ClassVar[str] = "dp-sgd"
+    paper: ClassVar[str] = (
+        "Abadi et al., Deep Learning with Differential Privacy, CCS 2016; De et al., Unlocking High-Accuracy "
+        "Differentially Private Image Classification through Scale, 2022; by Opacus"
+    )
+
+    epsilon: float | None = option(None, f"target epsilon; {EPSILON:g} where neither noise nor accuracy is given", gt=0)
+    noise: float | None = option(None, "in place of epsilon: standard deviation of the noise, in units of clip", ge=0)
+    accuracy: float | None = option(
+        None, "in place of epsilon: search the largest noise with this accuracy on the validation examples", gt=0, le=1
+    )
+    delta: float = option(1e-5, "delta of (epsilon, delta); below one over the number of examples", gt=0, lt=1)
+    clip: float = option(1.0, "largest norm of one example's gradient", gt=0)
+    rate: float = option(0.25, "probability that an example is in a step (Poisson sampling)", gt=0, le=1)
+    epochs: int = option(60, "expected passes over the examples: epochs / rate steps", ge=1)
+    lr: float = option(1.0, "peak learning rate", gt=0)
+    momentum: float = option(0.9, "momentum of SGD", ge=0, lt=1)
+    optimizer: Literal["sgd", "adam"] = option("sgd", "SGD with momentum, or Adam")
+    schedule: Literal["constant", "cosine"] = option("constant", "how the learning rate falls, from step to step")
+    ema: float = option(
+        0.9, "decay of the released average of the weights over steps (0: the last weights)", ge=0, lt=1
+    )
+    copies: int = option(1, "with an augmenting recipe: altered copies of an example in a step", ge=1)
+    accountant: Literal["prv", "rdp"] = option("prv", "Opacus's accountant: prv is tight, rdp is the older bound")
+    search: int = option(
+        7, "with accuracy: trainings that bisect the noise, which each halves the logarithmic range", ge=1
+    )
+
+    def __post_init__(self) -> None:
+        """Refuse two answers to the question how much noise there is."""
+        given = [name for name in ("epsilon", "noise", "accuracy") if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise ValueError(f"options {' and '.join(given)} each decide the noise; give one of them")
+        if math.isinf(self.clip) and self.noise != 0:
+            raise ValueError("option 'clip' = inf needs noise = 0: there is no noise in units of no bound")
+
+    @property
+    def steps(self) -> int:
+        """Logical steps of one training."""
+        return max(1, round(self.epochs / self.rate))
+
+    @property
+    def relative_cost(self) -> float:
+        """Trainings of the task's model that this takes; a gradient for every example costs several times more."""
+        return COST * self.copies * (1 if self.accuracy is None else self.search + 1)
+
+    def empty(self, task: Blueprint) -> nn.Module:
+        """Return the released model before its weights are loaded: the task's, with GroupNorm for BatchNorm."""
+        from privbench.training import classifier
+        from privbench_dp.private_nets import private_net
+
+        model = classifier(task)
+        model.net = private_net(model.net)
+        return model
+
+    def fit(self, task: Blueprint, examples: Examples, ctx: Context) -> Release:
+        """Train with noise for the target epsilon, with the given noise, or with what the accuracy leaves room for.
+
+        Raises Diverged; BadOption for a model that cannot be trained so; DataError where examples outside the pool are
+        needed and there are none; CellFailed where no noise reaches the accuracy.
+        """
+        from privbench_dp.accounting import epsilon
+
+        if self.accuracy is not None:
+            noise, model = self._search(task, examples, ctx)
+        else:
+            noise = self._noise()
+            model = self._train(task, examples, ctx, noise)
+        facts = {
+            "epsilon": epsilon(noise, self.rate, self.steps, self.delta, self.accountant),
+            "delta": self.delta,
+            "noise": noise,
+            "clip": self.clip,
+            "sampling_rate": self.rate,
+            "steps": float(self.steps),
+        }
+        return Release(model, facts=facts if self.accuracy is None else facts | {"searched": 1.0})
+
+    def _noise(self) -> float:
+        """Return the noise that was asked for, or that the target epsilon asks for."""
+        from privbench_dp.accounting import noise_for
+
+        if self.noise is not None:
+            return self.noise
+        return noise_for(self.epsilon or EPSILON, self.rate, self.steps, self.delta, self.accountant)
+
+    def _train(self, task: Blueprint, examples: Examples, ctx: Context, noise: float) -> nn.Module:
+        """Train one model."""
+        import torch
+        from torch.nn import functional
+
+        from privbench.training import to_inputs
+        from privbench_dp.augment import augmenting
+        from privbench_dp.sgd import fit_privately
+
+        with ctx.seeded("init"):
+            model = self.empty(task)
+        _standardise(model, task, ctx)
+        allowed = None if examples.augment is None else torch.from_numpy(examples.augment.copy())
+        alter = augmenting(task.recipe, task.shape, allowed)
+
+        def loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+            return functional.cross_entropy(logits, labels, reduction="none")
+
+        return fit_privately(
+            model,
+            to_inputs(examples.x),
+            torch.tensor(examples.y),
+            loss,
+            ctx,
+            noise=noise,
+            clip=self.clip,
+            rate=self.rate,
+            steps=self.steps,
+            lr=self.lr,
+            optimizer=self.optimizer,
+            momentum=self.momentum,
+            schedule=self.schedule,
+            alter=alter,
+            copies=self.copies if alter else 1,
+            ema=self.ema,
+        )
+
+    def _search(self, task: Blueprint, examples: Examples, ctx: Context) -> tuple[float, nn.Module]:
+        """Return the largest noise that reaches the accuracy, and the model that was trained with it.
+
+        Every training is kept in the store, so that an interrupted search goes on where it was.
+        """
+        import torch
+
+        validation = ctx.validation
+        if validation is None or not len(validation):
+            raise DataError("dp-sgd: accuracy needs validation examples outside the pool, and this task has none.")
+        options = {name: getattr(self, name) for name in KEPT} | {"validation": validation.fingerprint}
+        trainings = self.search + 1
+        done: dict[float, dict[str, Array]] = {}
+
+        def reached(noise: float) -> float:
+            def make(inner: Context) -> dict[str, Array]:
+                return self._measured(task, examples, inner, noise)
+
+            share = (len(done) / trainings, (len(done) + 1) / trainings)
+            done[noise] = ctx.kept("dp-sgd", examples, {**options, "noise": noise}, make, share=share)
+            return float(done[noise][ACCURACY])
+
+        assert self.accuracy is not None
+        noise = largest_noise(reached, self.accuracy, LEAST, MOST, self.search)
+        model = self.empty(task)
+        weights = {name: torch.from_numpy(array) for name, array in done[noise].items() if name != ACCURACY}
+        model.load_state_dict(weights)
+        return noise, model.to(ctx.device).eval()
+
+    def _measured(self, task: Blueprint, examples: Examples, ctx: Context, noise: float) -> dict[str, Array]:
+        """Train one model; return its weights, and its accuracy on the validation examples."""
+        import numpy as np
+
+        from privbench.training import predict
+
+        model, validation = self._train(task, examples, ctx, noise), ctx.validation
+        assert validation is not None
+        right = predict(model, validation.x, device=ctx.device).argmax(axis=1) == validation.y
+        weights = {name: tensor.cpu().numpy() for name, tensor in model.state_dict().items()}
+        return {**weights, ACCURACY: np.asarray(right.mean())}
+
+
+ACCURACY = "validation accuracy"
+KEPT = ("clip", "rate", "epochs", "lr", "momentum", "optimizer", "schedule", "ema", "copies")
+COST = 3.0
+
+
+def largest_noise(reached: Callable[[float], float], accuracy: float, low: float, high: float, tries: int) -> float:
+    """Return the largest noise between two bounds that bisection finds to reach an accuracy; the least one must.
+
+    reached: noise -> accuracy, which falls as noise rises but for the luck of a training. The logarithm is bisected.
+    """
+    best = reached(low)
+    if best < accuracy:
+        raise CellFailed(
+            f"dp-sgd: accuracy={accuracy:g} is out of reach: with noise of no more than {low:g}, clipped training "
+            f"reaches {best:.3f} on the validation examples; ask for less, or tune lr, epochs and clip."
+        )
+    for _ in range(tries):
+        middle = math.sqrt(low * high)
+        low, high = (middle, high) if reached(middle) >= accuracy else (low, middle)
+    return low
+
+
+def _standardise(model: Any, task: Blueprint, ctx: Context) -> None:
+    """Fit the standardisation of the inputs on examples that are not private, or fix it for images."""
+    if ctx.validation is not None and len(ctx.validation):
+        model.fit(ctx.validation.x)
+    elif len(task.shape) == IMAGE_DIMENSIONS:
+        model.mean.fill_(0.5)
+        model.std.fill_(0.25)
+    else:
+        raise DataError("dp-sgd: tables are standardised by validation examples, which are public, and there are none.")
