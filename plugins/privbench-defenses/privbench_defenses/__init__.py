@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 @hookimpl
 def register_defenses() -> Sequence[type[Defense]]:
     """Return the defenses: first what changes the loss, then what changes training, then output filters."""
+    from privbench_defenses.adversarial_regularisation import AdversarialRegularisation
+    from privbench_defenses.hamp import Hamp
     from privbench_defenses.label_smoothing import LabelSmoothing
+    from privbench_defenses.memguard import MemGuard
 
-    return [LabelSmoothing]
+    return [LabelSmoothing, AdversarialRegularisation, Hamp, MemGuard]

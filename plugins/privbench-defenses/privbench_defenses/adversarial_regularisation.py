@@ -1,0 +1,78 @@
+"""Adversarial regularisation: train against an attack that trains at the same time (METHODS D9)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
+
+from privbench.api import Release, component, option
+from privbench.errors import DataError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from privbench.api import Blueprint, Context, Examples
+
+Gain: TypeAlias = Literal["mean", "log"]
+
+
+@component
+class AdversarialRegularisation:
+    """Adversarial regularisation: cross-entropy plus what an attack, trained in turn with the model, gains on members.
+
+    Before each of the model's steps the attack learns to tell members from the defender's validation examples by their
+    confidences and labels; the model then pays `weight` times its gain on the batch. The gain is that of the public
+    codes of SELENA and RelaxLoss, the mean of the attack's h less 1/2 (their attack learns by squared error), or the
+    paper's, the mean of log h (an attack that learns by cross-entropy); the latter has no lower bound.
+
+    Differs from these codes: the attack's layers are a `width` of theirs, 1024/512/64 on confidences among them
+    (`preset=relaxloss`), with inputs' usual initialisation in place of N(0, 0.01), which narrow layers do not get away
+    from; it sees members as they are, not augmented, in batches drawn for it, as many as others; and the few
+    validation examples come again and again, so that it may know them by heart: more of them make it stronger.
+    """
+
+    name: ClassVar[str] = "adversarial-regularisation"
+    paper: ClassVar[str] = (
+        "Nasr, Shokri & Houmansadr, Machine Learning with Membership Privacy using Adversarial Regularization, "
+        "CCS 2018, arXiv 1807.05852; code DingfanChen/RelaxLoss, inspire-group/MIAdefenseSELENA"
+    )
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "relaxloss": {"width": 1.0},
+        "selena_cifar100": {"weight": 6.0, "width": 1.0},
+        "paper": {"gain": "log", "width": 1.0},
+    }
+
+    weight: float = option(1.0, "lambda, the weight of the attack's gain", ge=0)
+    gain: Gain = option("mean", "the attack's gain: mean of h - 1/2 (h by squared error), or of log h (the paper's)")
+    width: float = option(0.125, "the attack's layers, as a share of their widths in the paper", gt=0, le=1)
+    warmup: int = option(3, "first epochs of cross-entropy only, in which the attack gets ahead", ge=0)
+    warmup_steps: int = option(5, "the attack's steps per step of the model in those epochs; one afterwards", ge=1)
+    attack_lr: float = option(1e-3, "learning rate of the attack (Adam)", gt=0)
+
+    def fit(self, task: Blueprint, examples: Examples, ctx: Context) -> Release:
+        """Train the model and the attack in turn.
+
+        Facts: `train_loss`, the final mean cross-entropy; `attack_gain`, the mean of h on members less that on the
+        others, which the attack knew too, after training. Raises Diverged, or DataError without validation examples.
+        """
+        from privbench.training import cross_entropy, mean_loss, train
+        from privbench_defenses.inference_game import Game
+
+        if ctx.validation is None or not len(ctx.validation):
+            raise DataError(
+                "adversarial-regularisation trains an attack on examples outside the pool; this task has no "
+                "validation ones."
+            )
+        game = Game(task, examples, ctx.validation, ctx, width=self.width, lr=self.attack_lr, gain=self.gain)
+
+        def objective(model: nn.Module, inputs: Tensor, labels: Tensor, epoch: int) -> Tensor:
+            warm = epoch < self.warmup
+            for _ in range(self.warmup_steps if warm else 1):
+                game.attack_learns(model)
+            logits = model(inputs).float()
+            loss = cross_entropy(logits, labels)
+            return loss if warm else loss + self.weight * game.gain_on(logits, labels)
+
+        model = train(task, examples, ctx, objective=objective)
+        facts = {"train_loss": mean_loss(model, examples, device=ctx.device), "attack_gain": game.advantage(model)}
+        return Release(model, facts=facts)
