@@ -1,0 +1,100 @@
+"""Knowledge distillation: a student of a teacher that saw the same members (METHODS D10)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
+
+from privbench.api import Release, component, option
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from privbench.api import Blueprint, Context, Examples
+
+Mean: TypeAlias = Literal["example", "element"]
+
+
+@component
+class Distillation:
+    """Distillation: labels, and the tempered answers of a teacher of the same architecture, fitted to the same members.
+
+    As in the paper, with the temperature and weight of the RelaxLoss authors' baseline; preset=relaxloss is that
+    baseline, whose mean runs over the elements of the divergence and so divides it by the number of classes too. The
+    teacher answers for each batch as it is, augmentation included. Only the student is released; but its teacher was
+    fitted to them too, and tells it what it remembers: unlike SELENA and DMP, this has no argument for privacy.
+    """
+
+    name: ClassVar[str] = "distillation"
+    paper: ClassVar[str] = (
+        "Hinton, Vinyals & Dean, Distilling the Knowledge in a Neural Network, 2015, arXiv 1503.02531; "
+        "as a defense in code DingfanChen/RelaxLoss"
+    )
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"relaxloss": {"mean": "element"}}
+
+    temperature: float = option(10.0, "T, by which both models' logits are divided", gt=0)
+    weight: float = option(0.5, "weight of T^2 times the divergence; the rest is that of the labels", ge=0, le=1)
+    mean: Mean = option("example", "mean divergence over examples, or over its elements (a class each)")
+
+    @property
+    def relative_cost(self) -> float:
+        """Two trainings, and the teacher's forward passes in the second, about a third of a step."""
+        return 2.3
+
+    def fit(self, task: Blueprint, examples: Examples, ctx: Context) -> Release:
+        """Train the teacher, then the student.
+
+        Facts: `train_loss` and `teacher_train_loss`, mean cross-entropies with the labels. Raises Diverged.
+        """
+        from privbench.training import mean_loss, train
+
+        split = 1 / self.relative_cost
+        kept = ctx.kept("teacher", examples, {}, lambda inner: teacher(task, examples, inner), share=(0.0, split))
+        wise = loaded(task, kept, ctx)
+
+        def objective(model: nn.Module, inputs: Tensor, labels: Tensor, _epoch: int) -> Tensor:
+            import torch
+
+            with torch.no_grad():
+                answers = wise(inputs).float()
+            return distilled_loss(model(inputs).float(), labels, answers, self.temperature, self.weight, mean=self.mean)
+
+        model = train(task, examples, ctx.stage("student", share=(split, 1.0)), objective=objective)
+        losses = {"train_loss": model, "teacher_train_loss": wise}
+        return Release(model, facts={k: mean_loss(each, examples, device=ctx.device) for k, each in losses.items()})
+
+
+def distilled_loss(
+    logits: Tensor, labels: Tensor, answers: Tensor, temperature: float, weight: float, *, mean: Mean = "example"
+) -> Tensor:
+    """Return (1 - weight) * cross-entropy + weight * T^2 * KL(teacher at T || student at T).
+
+    logits, answers: (b, classes) float32, the student's and the teacher's; labels: (b,) int64. T^2 keeps the gradient
+    of the divergence about as large at every temperature (Hinton et al., section 2).
+    """
+    from torch.nn import functional
+
+    student, wise = (functional.log_softmax(each / temperature, dim=1) for each in (logits, answers))
+    divergence = functional.kl_div(student, wise, reduction="batchmean", log_target=True)
+    if mean == "element":
+        divergence = divergence / logits.shape[1]
+    return (1 - weight) * functional.cross_entropy(logits, labels) + weight * temperature**2 * divergence
+
+
+def teacher(task: Blueprint, examples: Examples, ctx: Context) -> dict[str, Any]:
+    """Train the teacher, as the task trains, and return its weights."""
+    from privbench.training import train
+
+    return {name: tensor.cpu().numpy() for name, tensor in train(task, examples, ctx).state_dict().items()}
+
+
+def loaded(task: Blueprint, weights: Mapping[str, Any], ctx: Context) -> nn.Module:
+    """Return the teacher, from its weights, on the device and in eval mode."""
+    import torch
+
+    from privbench.training import classifier
+
+    with ctx.seeded("teacher"):  # whose initial weights are not used, but drawn
+        model: nn.Module = classifier(task)
+    model.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in weights.items()})
+    return model.to(ctx.device).eval()
