@@ -16,8 +16,23 @@ if TYPE_CHECKING:
 def register_defenses() -> Sequence[type[Defense]]:
     """Return the defenses: first what changes the loss, then what changes training, then output filters."""
     from privbench_defenses.adversarial_regularisation import AdversarialRegularisation
+    from privbench_defenses.confidence_penalty import ConfidencePenalty
+    from privbench_defenses.crl import CRL
+    from privbench_defenses.distillation import Distillation
+    from privbench_defenses.early_stopping import EarlyStopping
     from privbench_defenses.hamp import Hamp
     from privbench_defenses.label_smoothing import LabelSmoothing
     from privbench_defenses.memguard import MemGuard
+    from privbench_defenses.mixup import Mixup
 
-    return [LabelSmoothing, AdversarialRegularisation, Hamp, MemGuard]
+    return [
+        LabelSmoothing,
+        ConfidencePenalty,
+        EarlyStopping,
+        Mixup,
+        Distillation,
+        CRL,
+        AdversarialRegularisation,
+        Hamp,
+        MemGuard,
+    ]
