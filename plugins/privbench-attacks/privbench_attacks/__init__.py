@@ -18,7 +18,8 @@ def register_attacks() -> Sequence[type[Attack]]:
     from privbench_attacks.attack_p import AttackP
     from privbench_attacks.attack_r import AttackR
     from privbench_attacks.calibrated_loss import CalibratedLoss
+    from privbench_attacks.quantile import Quantile
     from privbench_attacks.risk_score import RiskScore
     from privbench_attacks.rmia import RMIA
 
-    return [AttackP, AttackR, CalibratedLoss, RiskScore, RMIA]
+    return [AttackP, AttackR, CalibratedLoss, Quantile, RiskScore, RMIA]
