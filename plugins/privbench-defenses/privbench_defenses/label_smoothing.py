@@ -17,8 +17,9 @@ class LabelSmoothing:
     """Label smoothing: cross-entropy with (1 - amount) of a label on its class and the rest spread over all classes.
 
     As in the paper, whose amount is 0.1; its prior over classes is uniform, and so is ours. It was made for accuracy,
-    not for privacy: it pulls members to one narrow level of confidence, which non-members miss on both sides, so that
-    it can raise leakage at low false-positive rates while the AUC falls. Never judge it by the AUC alone.
+    not for privacy: it pulls members to one narrow level of confidence, which non-members miss on both sides. One
+    threshold for all cannot use that, and shows less leakage at low false-positive rates; LiRA, with a distribution per
+    example, can, and may find far more than without it. Never judge it by a threshold attack, nor by the AUC alone.
     """
 
     name: ClassVar[str] = "label-smoothing"

@@ -84,7 +84,7 @@ def test_facts(toy):
     assert 0 < facts["center_distance"] < 2 / 0.05**2
 
 
-@pytest.mark.parametrize("name", ["mlp", "cnn", "mobilenet_v3_small", "resnet18", "hivit_tiny"])
+@pytest.mark.parametrize("name", ["mlp", "cnn", "resnet18"])
 def test_a_step_stays_on_its_device(name):
     shape, meta = (3, 32, 32), torch.device("meta")
     with meta:
