@@ -12,7 +12,7 @@ from torch.nn import functional
 from privbench.inference import as_float, predict, take, to_inputs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from privbench.api import Blueprint, Context, Examples
     from privbench_defenses.adversarial_regularisation import Gain
@@ -64,8 +64,9 @@ class Game:
         self.device, self.gain, self.sides = torch.device(ctx.device), gain, (members, others)
         with ctx.seeded("attack"):
             self.attack = InferenceAttack(task.classes, width).to(self.device)
+        self._weights = list(self.attack.parameters())
         fused = self.device.type in ("cpu", "cuda")
-        self.optimiser = torch.optim.Adam(self.attack.parameters(), lr=lr, fused=fused)
+        self.optimiser = torch.optim.Adam(self._weights, lr=lr, fused=fused)
         self.inputs = [to_inputs(side.x).to(self.device) for side in self.sides]
         self.labels = [torch.tensor(side.y).to(self.device) for side in self.sides]
         self.half = max(1, task.recipe.batch_size // 2)
@@ -84,7 +85,7 @@ class Game:
     def gain_on(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return what the model pays for its logits (b, classes) on members; no gradient reaches the attack."""
         with torch.autocast(self.device.type, enabled=False):
-            return attack_gain(self.attack, logits, labels, gain=self.gain)
+            return attack_gain(self.attack, logits, labels, gain=self.gain, weights=self._weights)
 
     def advantage(self, model: nn.Module) -> float:
         """Return the mean of h on members less that on the others."""
@@ -132,17 +133,26 @@ def attack_step(
         loss = functional.mse_loss(surety.sigmoid(), truth)
     else:
         loss = functional.binary_cross_entropy_with_logits(surety, truth)
-    for parameter in attack.parameters():
-        parameter.grad = None
+    for group in optimiser.param_groups:  # to walk through the modules takes as long as the step of a small attack
+        for parameter in group["params"]:
+            parameter.grad = None
     loss.backward()
     optimiser.step()
 
 
-def attack_gain(attack: nn.Module, logits: Tensor, labels: Tensor, *, gain: Gain) -> Tensor:
-    """Return the mean over members of h - 1/2, or of log h, as a function of the model's logits only."""
-    attack.requires_grad_(requires_grad=False)
+def attack_gain(
+    attack: nn.Module, logits: Tensor, labels: Tensor, *, gain: Gain, weights: Sequence[Tensor] | None = None
+) -> Tensor:
+    """Return the mean over members of h - 1/2, or of log h, as a function of the model's logits only.
+
+    weights: the attack's parameters, where they are at hand.
+    """
+    weights = list(attack.parameters()) if weights is None else weights
+    for weight in weights:
+        weight.requires_grad_(requires_grad=False)
     surety = attack(functional.softmax(logits, dim=1), labels)
-    attack.requires_grad_(requires_grad=True)
+    for weight in weights:
+        weight.requires_grad_(requires_grad=True)
     return surety.sigmoid().mean() - 0.5 if gain == "mean" else functional.logsigmoid(surety).mean()
 
 

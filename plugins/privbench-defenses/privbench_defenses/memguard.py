@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
-
-from pydantic import Field
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from privbench.api import component, option
 from privbench.errors import DataError
@@ -46,9 +44,14 @@ class MemGuard:
     budget: float = option(1.0, "expected L1 distance that noise may move confidences, in [0, 2]", ge=0, le=2)
     max_steps: int = option(150, "steps of 0.1 in logits that a walk may take", ge=1)
     patience: int = option(20, "steps without coming nearer after which a walk is given up", ge=1)
-    hidden: tuple[Annotated[int, Field(ge=1)], ...] = option((64, 32), "hidden layers of the defender's own attack")
+    hidden: tuple[int, ...] = option((64, 32), "hidden layers of the defender's own attack")
     attack_steps: int = option(1000, "training steps of the defender's own attack", ge=1)
     attack_lr: float = option(1e-3, "its learning rate (Adam)", gt=0)
+
+    def __post_init__(self) -> None:
+        """Refuse layers without units."""
+        if any(width < 1 for width in self.hidden):
+            raise ValueError(f"option 'hidden' = {self.hidden} has a layer without units; give sizes of 1 or more")
 
     def filter(self, task: Blueprint, model: nn.Module, examples: Examples, ctx: Context) -> nn.Module:
         """Train the defender's attack on `examples` and ctx.validation, and return the model behind the filter.

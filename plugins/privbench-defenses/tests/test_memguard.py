@@ -65,6 +65,7 @@ def test_without_examples_outside_the_pool_it_says_what_is_missing():
         MemGuard().filter(blueprint, model, members, Context())
 
 
-def test_what_is_out_of_range_is_refused():
-    with pytest.raises(BadOption, match="budget"):
-        build(MemGuard, {"budget": 2.5})
+@pytest.mark.parametrize("options", [{"budget": 2.5}, {"hidden": (8, 0)}])
+def test_what_is_out_of_range_is_refused(options):
+    with pytest.raises(BadOption, match=next(iter(options))):
+        build(MemGuard, options)
