@@ -18,8 +18,11 @@ def register_attacks() -> Sequence[type[Attack]]:
     from privbench_attacks.attack_p import AttackP
     from privbench_attacks.attack_r import AttackR
     from privbench_attacks.calibrated_loss import CalibratedLoss
+    from privbench_attacks.label_only import LabelOnly
+    from privbench_attacks.loss_trajectory import LossTrajectory
     from privbench_attacks.quantile import Quantile
     from privbench_attacks.risk_score import RiskScore
     from privbench_attacks.rmia import RMIA
+    from privbench_attacks.shadow_nn import ShadowNN
 
-    return [AttackP, AttackR, CalibratedLoss, Quantile, RiskScore, RMIA]
+    return [AttackP, AttackR, CalibratedLoss, Quantile, RiskScore, RMIA, ShadowNN, LabelOnly, LossTrajectory]
