@@ -28,8 +28,6 @@ POSERS = 8
 """Shadows that pose as the target while a is tuned."""
 NEAR = 1e-9
 """Slack of log ratios, far below what models differ by: whether LR is gamma exactly is not left to rounding."""
-DECIMALS = 12
-"""Of the mean log LR, so that what is equal but for rounding, which knows how many shadows were summed, is equal."""
 
 
 @component
@@ -105,7 +103,7 @@ class RMIA(ShadowOptions):
         """Return shares and mean log LRs, (n,) both, and the number of z."""
         own, strangers = self._ratios(evidence, self._chosen_a(evidence))
         lead = own.mean(axis=1) - math.fsum(strangers) / len(strangers)
-        return share_beaten(own, strangers, self.gamma), lead.round(DECIMALS), len(strangers)
+        return share_beaten(own, strangers, self.gamma), lead, len(strangers)
 
     def _ratios(self, evidence: Evidence, a: float) -> tuple[Array, Array]:
         """Return log r of the examples, (n, q), and of z as they are, (m,)."""

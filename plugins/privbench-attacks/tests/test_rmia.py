@@ -172,7 +172,7 @@ def test_an_example_with_shadows_of_one_kind(made):
 def test_counting_shadows_alone_finds_nothing(made, gamma, p):
     """The worst population there is: every example in exactly half of all models, of which the target is one.
 
-    Sums over 7 and over 8 shadows round apart, and the small confidence shows it.
+    That sums are over 7 or over 8 shadows must not show, not even as rounding.
     """
     rng = np.random.default_rng(0)
     member = rng.permuted(np.tile(np.arange(16) < 8, (400, 1)), axis=1).T
