@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 @hookimpl
 def register_defenses() -> Sequence[type[Defense]]:
     """Return the defenses that come with a proven epsilon."""
+    from privbench_dp.dp_augm import DPAuGM
     from privbench_dp.dp_sgd import DPSGD
+    from privbench_dp.dp_vaegm import DPVaeGM
     from privbench_dp.pate import Pate
 
-    return [DPSGD, Pate]
+    return [DPSGD, DPAuGM, DPVaeGM, Pate]
