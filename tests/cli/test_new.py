@@ -124,12 +124,12 @@ def test_each_is_short(made):
 
 
 @pytest.mark.skipif(not shutil.which("ruff"), reason="ruff is not installed")
-def test_their_own_style_is_kept(made):
-    for name in NAMES.values():
+def test_their_own_style_is_kept(made, tmp_path):
+    for kind in KINDS:
+        assert new(kind, f"rather-long-name-of-an-{kind}", "--into", tmp_path).exit_code == 0
+    for folder in (*made.glob("privbench-*"), *tmp_path.iterdir()):
         for line in ("check --no-cache", "format --no-cache --check"):
-            done = subprocess.run(
-                ["ruff", *line.split()], cwd=made / f"privbench-{name}", capture_output=True, text=True, check=False
-            )
+            done = subprocess.run(["ruff", *line.split()], cwd=folder, capture_output=True, text=True, check=False)
             assert done.returncode == 0, done.stdout + done.stderr
 
 
