@@ -8,6 +8,9 @@
 
 `privbench check NAME` runs the same checks. A check that fails raises AssertionError with one line that names the
 fault. Attacks are tried on planted evidence, a leak of known size among random numbers; defenses on a toy task.
+
+`resolve("attack", "my-attack:alpha=2")` and `build(MyAttack, {"alpha": "2"})` make a component of what is typed, with
+the errors that a person would get; `catalogue()` says what is installed, and what of it could not be loaded.
 """
 
 from __future__ import annotations
@@ -35,9 +38,12 @@ if TYPE_CHECKING:
 __all__ = [
     "Check",
     "CountOnly",
+    "build",
+    "catalogue",
     "check_population_membership",
     "checks_for",
     "parametrize_with_checks",
+    "resolve",
     "synthetic_evidence",
     "toy_task",
 ]

@@ -70,7 +70,8 @@ class Progress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._bars.stop()
+        if self._console.is_terminal:  # before 14.3 rich ends even bars that were never drawn with an empty line
+            self._bars.stop()
 
     def planned(self, plan: Plan) -> None:
         """Show how much there is to do."""

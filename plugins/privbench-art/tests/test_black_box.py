@@ -7,8 +7,7 @@ from privbench_art.bridge import lent_generators
 from scipy.special import log_softmax, softmax
 
 from privbench.errors import CellFailed
-from privbench.options import build
-from privbench.testing import parametrize_with_checks, synthetic_evidence
+from privbench.testing import build, parametrize_with_checks, synthetic_evidence
 
 CLASSES = 4
 

@@ -5,7 +5,7 @@ import sys
 
 CODE = """
 import sys
-from privbench.plugins import catalogue
+from privbench.testing import catalogue
 found = catalogue()
 print(*(entry.name for entry in found.components.values() if entry.plugin == "art"))
 print(*(problem for problem in found.problems if problem.plugin == "art"))

@@ -6,8 +6,7 @@ from privbench_defenses.inference_game import Game
 
 from privbench.api import Blueprint, Context, Examples
 from privbench.errors import BadOption, DataError
-from privbench.options import build
-from privbench.testing import parametrize_with_checks, toy_task
+from privbench.testing import build, parametrize_with_checks, toy_task
 from privbench.training import train
 
 NAME = "defense:adversarial-regularisation"

@@ -8,8 +8,7 @@ from scipy.stats import entropy
 
 from privbench.api import Blueprint, Context, Examples, Recipe
 from privbench.errors import BadOption
-from privbench.options import build
-from privbench.testing import parametrize_with_checks, toy_task
+from privbench.testing import build, parametrize_with_checks, toy_task
 from privbench.training import predict
 
 

@@ -4,8 +4,7 @@ from privbench_defenses.memguard import MemGuard
 
 from privbench.api import Blueprint, Context, Examples, Recipe
 from privbench.errors import BadOption, DataError
-from privbench.options import build
-from privbench.testing import parametrize_with_checks, toy_task
+from privbench.testing import build, parametrize_with_checks, toy_task
 from privbench.training import predict, train
 
 

@@ -11,8 +11,7 @@ from scipy import stats
 
 from privbench.api import Blueprint, Context, Examples
 from privbench.errors import BadOption, DataError, Diverged
-from privbench.options import build
-from privbench.testing import parametrize_with_checks, toy_task
+from privbench.testing import build, parametrize_with_checks, toy_task
 
 
 @parametrize_with_checks(["defense:pate:teachers=3", "defense:pate:mechanism=lnmax"])
