@@ -76,6 +76,10 @@ class Context:
         """
         return replace(self, purpose=(*self.purpose, f"{position}.{name}"), share=self._part(share))
 
+    def part(self, share: tuple[float, float]) -> Context:
+        """Return the same context, seeds included, for a part of the work; share: as in `stage`."""
+        return replace(self, share=self._part(share))
+
     def kept(
         self,
         name: str,

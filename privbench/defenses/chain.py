@@ -113,7 +113,10 @@ class Chain:
         return any(hasattr(part, "transform_inputs") for part in self.parts)
 
     def _training_stage(self, ctx: Context) -> Context:
-        return ctx.stage(self.trainer.name, self._trains, (PREPARING, TRAINED if self._filters else 1.0))
+        end = TRAINED if self._filters else 1.0
+        if any(hasattr(part, "prepare") for part in self.parts):
+            return ctx.stage(self.trainer.name, self._trains, (PREPARING, end))
+        return ctx.part((0.0, end))  # seeded as the training alone is: `memguard` stands on the very models of `ce`
 
     def empty(self, task: Blueprint) -> nn.Module:
         """Return the released model before its weights are loaded."""

@@ -254,3 +254,25 @@ def test_progress_of_the_stages_never_goes_back():
 
     chain([Report(), Wrap()]).fit("task", EXAMPLES, Context(report=lambda done, _: seen.append(done)))
     assert seen == pytest.approx([0.9, 0.95])
+
+
+def test_filters_stand_on_the_very_models_of_the_training_alone():
+    class Model:
+        def eval(self):
+            return self
+
+    @component
+    class Drawing(Wrap):
+        name: ClassVar[str] = "drawing"
+
+        def fit(self, task, examples, ctx):
+            drawn.append(ctx.rng("x").random())
+            return Release(Model())
+
+    drawn = []
+    Drawing().fit("task", EXAMPLES, Context(3))
+    chain([Drawing()]).fit("task", EXAMPLES, Context(3))
+    chain([Drawing(), Wrap()]).fit("task", EXAMPLES, Context(3))
+    assert drawn[0] == drawn[1] == drawn[2]
+    chain([Add(), Drawing()]).fit("task", EXAMPLES, Context(3))
+    assert drawn[3] != drawn[0]
