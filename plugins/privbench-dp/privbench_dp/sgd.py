@@ -23,9 +23,11 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from privbench.errors import BadOption, DataError, Diverged
 from privbench.inference import as_float, exact, take
+from privbench_dp.mechanism import clipped_sum, draw_noise, poisson_sample
 
 if TYPE_CHECKING:
     from privbench.api import Context
@@ -160,29 +162,6 @@ def private_step(
     return total
 
 
-def clipped_sum(gradients: list[Tensor], clip: float) -> tuple[list[Tensor], Tensor]:
-    """Return the sum over examples of their gradients, each scaled down to norm `clip` where it is longer.
-
-    gradients: (b, size) for each parameter. Returns (size,) for each parameter, and the norms (b,) as they were,
-    over all parameters together, for they belong to one example.
-    """
-    norms = torch.stack([gradient.norm(dim=1) for gradient in gradients]).norm(dim=0)
-    factors = (clip / norms).clamp(max=1)  # a norm of 0 makes inf, which is clamped too
-    return [factors @ gradient for gradient in gradients], norms
-
-
-def poisson_sample(n: int, rate: float, generator: torch.Generator) -> Tensor:
-    """Return the rows (b,) int64 of a sample in which each of n examples is with probability `rate`, on its own."""
-    return (torch.rand(n, dtype=torch.float64, generator=generator) < rate).nonzero()[:, 0]
-
-
-def draw_noise(parameters: list[nn.Parameter], deviation: float, generator: torch.Generator) -> list[Tensor]:
-    """Return Gaussian noise for each parameter, flat and on its device; drawn on the CPU, alike for all devices."""
-    sizes = [parameter.numel() for parameter in parameters]
-    drawn = torch.randn(sum(sizes), generator=generator).mul_(deviation).to(parameters[0].device)
-    return list(drawn.split_with_sizes(sizes))
-
-
 @contextlib.contextmanager
 def per_example_gradients(net: nn.Module) -> Iterator[nn.Module]:
     """Lend the net wrapped so that `backward` of a sum of losses leaves `grad_sample` (b, ...) at each parameter.
@@ -192,10 +171,15 @@ def per_example_gradients(net: nn.Module) -> Iterator[nn.Module]:
     """
     from opacus import GradSampleModule
 
+    if any(isinstance(module, _BatchNorm) for module in net.modules()):
+        raise BadOption("BatchNorm mixes the examples of a batch, which then have no gradients of their own.")
     with warnings.catch_warnings():
         # The inputs are data and need no gradients; torch warns that the first layer's hooks see none, nor need to.
         warnings.filterwarnings("ignore", message=HOOK_WARNING, category=UserWarning)
-        wrapped = GradSampleModule(net, loss_reduction="sum", strict=False)
+        try:
+            wrapped = GradSampleModule(net, loss_reduction="sum", strict=False)
+        except NotImplementedError as error:
+            raise BadOption(f"A layer of this model cannot be trained privately: {error}") from error
         try:
             yield wrapped
         finally:
