@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     import numpy.typing as npt
+    import pytest
 
     from privbench._checks.toy import ToyTask
     from privbench.api import Needs
@@ -57,7 +58,7 @@ def checks_for(component: Any) -> list[Check]:
     return [*component_checks(component, kind), *_own_checks(component, kind)]
 
 
-def parametrize_with_checks(components: Iterable[Any]) -> Any:
+def parametrize_with_checks(components: Iterable[Any]) -> pytest.MarkDecorator:
     """Return a pytest mark that runs a test with `check` once for each contract check of each component.
 
     components: instances, or names as on the command line, with or without their kind before a colon. Raises
