@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 EPSILON = 8.0
 PEAK, LOUDNESS = 0.5, 1 / 800
 IMAGE_DIMENSIONS = 3
-COST = 1.0
+COST = 3.0
 """What one training costs, in trainings of the task's model, as measured on `digits`."""
 ACCURACY = "validation accuracy"
 KEPT = ("clip", "rate", "epochs", "lr", "momentum", "optimizer", "schedule", "ema", "copies")
