@@ -23,12 +23,13 @@ from privbench.fingerprint import component_key, library_versions, source_hash
 from privbench.store import Store, artifact_key
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import numpy.typing as npt
     from torch import nn
 
     from privbench.api import Dataset, Needs, Task
+    from privbench.context import Make
     from privbench.store import Artifact
 
     Array = npt.NDArray[Any]
@@ -211,7 +212,10 @@ class Population:
 
             return predict(loaded(shadow), x, device=self.device)
 
-        from privbench.releases import Keeper  # which makes populations' releases
+        def keep(name: str, key: Mapping[str, Any], make: Make, inner: Context) -> dict[str, Array]:
+            from privbench.releases import Keeper  # which makes populations' releases
+
+            return Keeper(self)(name, key, make, inner)
 
         attacker = seeds.derive(self.seed, "attacker")
         return Evidence(
@@ -227,7 +231,7 @@ class Population:
             synthetic=self.synthetic(target) if needs.synthetic else None,
             shadow_synthetic=lambda shadow: shadows.synthetic(indices[shadow]),
             task=self.blueprint,
-            ctx=Context(attacker, self.device, keep=Keeper(self)),
+            ctx=Context(attacker, self.device, keep=keep),
             seed=seeds.derive(self.seed, "evidence", target),
         )
 

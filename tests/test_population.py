@@ -158,3 +158,20 @@ def test_a_model_that_is_queried_again_and_again_is_loaded_once(ce, monkeypatch)
     evidence.shadow_query(1, x)
     assert loads == [0, ce.shadow_indices(0)[1]]
     np.testing.assert_array_equal(answers[0], answers[2])
+
+
+def test_an_attacker_s_own_models_are_kept_once_for_all_targets_and_lead_to_no_release(ce):
+    _make_all(ce)
+    needs, examples, made = Needs(answers="labels", training=True), ce.dataset.role("reference"), []
+
+    def make(ctx):
+        made.append(ctx.seed)
+        return {"drawn": ctx.rng("x").random(3)}
+
+    contexts = [ce.evidence(target, needs, 1, ce).ctx for target in (0, 3)]
+    first, second = (ctx.kept("own", examples, {"a": 1}, make)["drawn"] for ctx in contexts)
+    np.testing.assert_array_equal(first, second)
+    assert len(made) == 1
+    assert ce.evidence(0, needs, 1, ce).task == ce.blueprint
+    assert not vars(contexts[0].keep), "a label-only attack must not find the population behind its context"
+    assert contexts[0].reference is contexts[0].validation is None
