@@ -129,7 +129,9 @@ class Record(_Part):
     )
     reconstruction: Reconstruction | None = Field(None, description="of an attack that reconstructs images")
     utility: Utility | None = None
-    facts: dict[str, float] = Field(default_factory=dict, description="the releases' own numbers, averaged")
+    facts: dict[str, float] = Field(
+        default_factory=dict, description="the releases' own numbers, averaged; of epsilon and delta the largest"
+    )
     per_example: PerExample | None = None
     scores_sha256: str = ""
     command: str = ""

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     Array = npt.NDArray[Any]
 
+BOUNDS = ("epsilon", "delta")
 CALIBRATORS = 2
 """Shadow models on which the harness calibrates a threshold: a pair, so that each example is a member of one."""
 
@@ -243,12 +244,12 @@ def _cost(population: Population) -> Cost | None:
 
 
 def _facts(population: Population) -> dict[str, float]:
-    """Return the releases' own numbers, averaged over those that give them."""
+    """Return the releases' own numbers, averaged over those that give them; of bounds the worst, which holds for all."""
     values: dict[str, list[float]] = {}
     for artifact in filter(None, map(population.artifact, range(population.models))):
         for name, value in artifact.json("release")["facts"].items():
             values.setdefault(name, []).append(float(value))
-    return {name: float(np.mean(each)) for name, each in sorted(values.items())}
+    return {name: float(np.max(each) if name in BOUNDS else np.mean(each)) for name, each in sorted(values.items())}
 
 
 def per_example(decisions: Array | None, member: Array) -> PerExample | None:

@@ -8,7 +8,7 @@ from privbench.plugins import resolve
 from privbench.population import Population
 from privbench.record import scores_sha256
 from privbench.releases import make
-from privbench.scoring import Cell, score
+from privbench.scoring import Cell, _facts, score
 
 
 @pytest.fixture(scope="module")
@@ -135,3 +135,20 @@ def test_the_record_says_who_made_it_and_what_it_cost(population):
     assert record.cost.seconds_per_model > 0
     assert {"python", "torch", "numpy", "privbench"} <= set(record.environment)
     assert record.command == "privbench run"
+
+
+def test_facts_are_means_but_of_a_bound_it_is_the_worst_which_holds_for_all():
+    class Made:
+        def __init__(self, **facts):
+            self.facts = facts
+
+        def json(self, _name):
+            return {"facts": {name: str(value) for name, value in self.facts.items()}}
+
+    class Few:
+        models = 3
+
+        def artifact(self, index):
+            return [Made(epsilon=2.0, delta=1e-5, noise=1.0), None, Made(epsilon=27.3, delta=1e-5, noise=4.0)][index]
+
+    assert _facts(Few()) == {"epsilon": 27.3, "delta": 1e-5, "noise": 2.5}
