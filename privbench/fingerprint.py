@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from privbench.options import options_of, spec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 CORE = "privbench"
 LIBRARIES = ("torch", "torchvision", "numpy")
@@ -36,6 +36,7 @@ def component_key(component: Any) -> dict[str, Any]:
         "options": options_of(component, keyed_only=True),
         "version": getattr(component, "version", 1),
         "source": source_hash(type(component).__module__),
+        **({"libraries": used} if (used := plugin_libraries(type(component).__module__)) else {}),
     }
 
 
@@ -43,6 +44,24 @@ def component_key(component: Any) -> dict[str, Any]:
 def library_versions() -> dict[str, str]:
     """Return the versions of the libraries that decide bits."""
     return {name: importlib.metadata.version(name) for name in LIBRARIES}
+
+
+@functools.lru_cache(maxsize=256)
+def plugin_libraries(module: str) -> dict[str, str]:
+    """Return the versions of all other distributions that a third party's package imports; of our own modules none."""
+    top = module.partition(".")[0]
+    if top == CORE:
+        return {}
+    own = {name: path for name, path in source_files(module).items() if name.partition(".")[0] == top}
+    imported = {used.partition(".")[0] for name, path in own.items() for used in _imports(name, path)}
+    names = {name for used in imported - {top, CORE} for name in _distributions().get(used, ())}
+    return {name: importlib.metadata.version(name) for name in sorted(names)}
+
+
+@functools.lru_cache(maxsize=1)
+def _distributions() -> Mapping[str, list[str]]:
+    """Return the distributions of each importable package: all metadata are read for it, which takes a while."""
+    return importlib.metadata.packages_distributions()
 
 
 @functools.lru_cache(maxsize=256)

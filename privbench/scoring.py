@@ -244,7 +244,7 @@ def _cost(population: Population) -> Cost | None:
 
 
 def _facts(population: Population) -> dict[str, float]:
-    """Return the releases' own numbers, averaged over those that give them; of bounds the worst, which holds for all."""
+    """Return the releases' own numbers: means over those that give them, but of a bound the worst, which holds."""
     values: dict[str, list[float]] = {}
     for artifact in filter(None, map(population.artifact, range(population.models))):
         for name, value in artifact.json("release")["facts"].items():

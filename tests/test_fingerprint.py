@@ -1,5 +1,8 @@
+import importlib
+import importlib.metadata
 import sys
 
+import pandas as pd
 import pytest
 
 from privbench import fingerprint
@@ -24,6 +27,7 @@ def package(tmp_path, monkeypatch):
 def _forget():
     fingerprint.source_hash.cache_clear()
     fingerprint._source.cache_clear()
+    fingerprint.plugin_libraries.cache_clear()
 
 
 def test_a_component_is_made_of_what_its_module_imports():
@@ -69,3 +73,24 @@ def test_a_chain_is_keyed_by_all_its_parts():
     ce, relaxed = resolve("defense", "ce"), resolve("defense", "relaxloss")
     key = fingerprint.component_key(Chain((ce, relaxed)))
     assert key["parts"] == [fingerprint.component_key(ce), fingerprint.component_key(relaxed)]
+
+
+def test_the_key_of_a_plugin_holds_the_versions_of_the_libraries_it_imports(package):
+    (package / "helper.py").write_text("def late():\n    import pandas\n    import outsider.attack, json\n")
+    _forget()
+    assert fingerprint.plugin_libraries("outsider.attack") == {"pandas": pd.__version__}
+    assert fingerprint.plugin_libraries("privbench.detection") == {}, "ours are in `library_versions`"
+
+
+def test_a_plugins_library_of_another_version_never_gets_an_old_model(package, monkeypatch):
+    (package / "attack.py").write_text(
+        "import pandas\nfrom privbench.api import component\n\n\n@component\nclass Out:\n    name = 'out'\n"
+    )
+    _forget()
+    made = importlib.import_module("outsider.attack").Out()
+    before = fingerprint.component_key(made)
+    assert before["libraries"] == {"pandas": pd.__version__}
+    monkeypatch.setattr(importlib.metadata, "version", lambda _name: "another")
+    _forget()
+    assert fingerprint.component_key(made) != before
+    assert "libraries" not in fingerprint.component_key(resolve("defense", "ce"))
