@@ -105,6 +105,10 @@ def build(cls: type[C], options: Mapping[str, Any]) -> C:
         return cls(**values)
     except ValidationError as error:
         raise BadOption(_first_problem(name, error)) from None
+    except TypeError as error:  # pydantic's, of a constraint on a union that not all of its types can be held to
+        raise PluginError(
+            f"{name!r}: {error}; of an option of several types, constrain the one meant: Annotated[float, Field(ge=0)]."
+        ) from None
 
 
 def spec(component: object, *, keyed_only: bool = False) -> str:

@@ -159,3 +159,14 @@ def test_a_component_without_a_name_is_refused():
         @component
         class Nameless:
             pass
+
+
+def test_a_constraint_that_not_all_types_of_an_option_can_be_held_to_is_the_plugins_fault():
+    @component
+    class Loose:
+        name: ClassVar[str] = "loose"
+        a: float | Literal["tune"] = option(1.0, "a number, or what finds one", ge=0)
+
+    assert build(Loose, {"a": "2"}).a == 2
+    with pytest.raises(PluginError, match=r"^'loose': .*'ge'.* constrain the one meant: Annotated\[float"):
+        build(Loose, {"a": "tune"})
