@@ -157,7 +157,8 @@ def test_whoever_stops_listening_leaves_no_worker_behind(jobs, tmp_path, end):
 
 
 SCRIPT = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background jobs inherit as ignored
 sys.path.insert(0, {here!r})
 import local_jobs
 from privbench.executors.local import LocalProcesses
