@@ -64,8 +64,9 @@ class LogitStack:
         return len(self._answers)
 
     def __getitem__(self, key: Any) -> Array:
-        parts = _expanded(key if isinstance(key, tuple) else (key,), len(self.shape))
-        if not _model_by_model(parts):
+        key = key if isinstance(key, tuple) else (key,)
+        parts = _expanded(key, len(self.shape))
+        if len(parts) < len(key) or not _model_by_model(parts):  # `...` parts indices even where it stands for no axis
             everything: Array = np.asarray(self)[key]
             return everything
         chosen = np.arange(len(self))[parts[0]]

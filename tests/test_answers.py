@@ -46,6 +46,7 @@ def keys(draw):
 @example((None, 0))
 @example((slice(0, 0),))
 @example((slice(None), 0, 0, 0))
+@example((slice(None), 0, ..., 0, [0]))
 def test_indexing_is_numpys(key):
     try:
         expected = STACKED[key]

@@ -39,9 +39,9 @@ def test_a_step_stays_on_the_device(side, channels, patches):
         adam = [torch.optim.Adam([p for m in pair for p in m.parameters()]) for pair in (modules[:2], modules[2:])]
         game = Game(*modules, *adam, lambda_cycle=10.0, identity=0.5, made_r=Pool(batch), made_s=Pool(batch))
         batches = torch.empty(2, batch, channels, side, side)
-        for _ in range(2):  # the pools filling, and full
-            coins, orders = torch.empty(2, batch, dtype=torch.bool), torch.empty(2, batch, dtype=torch.int64)
-            losses = step(game, batches[0], batches[1], coins, orders)
+        coins, orders = torch.empty(2, batch, dtype=torch.bool), torch.empty(2, batch, dtype=torch.int64)
+    for _ in range(2):  # the pools filling, and full; Adam counts its steps on the CPU
+        losses = step(game, batches[0], batches[1], coins, orders)
     assert all(loss.device.type == "meta" and loss.shape == () for loss in losses)
     assert modules[0](batches[0]).shape == batches[0].shape
     assert modules[2](batches[0]).shape == (batch, *(patches or (1,)))
