@@ -7,7 +7,7 @@ stands beside that of the other examples; each is a member of half of the models
     mislabelled  with a label that is wrong: what a model can only answer by heart
     ood          out of distribution: the example's own values in a random order of its own, and its label
     duplicate    a mislabelled copy of another pool example, its twin, whose membership is a coin of its own: what a
-                 model says of the copy, it learnt from two (that is what undoes SELENA)
+                 model says of the copy, it learnt from two (the paper's choice against SELENA)
 """
 
 from __future__ import annotations

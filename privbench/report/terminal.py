@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console, ConsoleOptions, RenderResult
 
-LEFT = ("defense", "attack", "threat-model")
+LEFT = ("defense", "attack", "canary-attack", "threat-model")
 DISPENSABLE = (
     "train-accuracy",
     "tpr@0.1%",
