@@ -9,8 +9,9 @@ import numpy.typing as npt
 
 from privbench import signals
 from privbench.api import component, option
+from privbench.attacks.shadows import ShadowOptions, shadow_signals
 from privbench.errors import CellFailed
-from privbench_attacks.shadows import ShadowOptions, mean_over, shadow_signals
+from privbench_attacks.shadows import mean_over
 
 if TYPE_CHECKING:
     from privbench.api import Evidence

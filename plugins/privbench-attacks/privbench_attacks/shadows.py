@@ -1,50 +1,13 @@
-"""What the attacks that study shadow models have in common: their options, and their first question."""
+"""What the attacks that study shadow models have in common beside `privbench.attacks.shadows`."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import ConfigDict
-from pydantic.dataclasses import dataclass
-
-from privbench.api import Needs, option
-from privbench.errors import CellFailed
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from privbench.api import Evidence
 
 Array: TypeAlias = npt.NDArray[Any]
-
-
-@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
-class ShadowOptions:
-    """Whose shadows an attack studies, and what it asks them and the target."""
-
-    shadows: Literal["adaptive", "undefended", "released"] = option(
-        "adaptive", "trained by the target's whole defense; by none; on what the target published as synthetic"
-    )
-    inputs: Literal["original", "transformed"] = option(
-        "original", "what is queried: the examples, or what each model's own data stage makes of them"
-    )
-
-    @property
-    def needs(self) -> Needs:
-        """Logits, and shadow models."""
-        return Needs(shadows=self.shadows, inputs=self.inputs)
-
-
-def shadow_signals(evidence: Evidence, signal: Callable[[Array, Array], Array]) -> tuple[Array, Array]:
-    """Return a signal of every shadow, (s, n, q) float64, and its membership, (s, n) bool.
-
-    Raises CellFailed where the target has no shadows.
-    """
-    if len(evidence.shadow_logits) == 0:
-        raise CellFailed("This attack needs shadow models, but there are none: use at least 4 models (--models 4).")
-    return evidence.shadow_signals(signal), evidence.shadow_member
 
 
 def mean_over(values: Array, chosen: Array) -> Array:
