@@ -109,7 +109,7 @@ def test_code(page, desk):
         if block["file"]:
             (desk / block["file"]).write_text(code, encoding="utf-8")
         elif lang == "python":
-            exec(compile(code, str(page), "exec"), namespace)
+            exec(compile(code, str(page), "exec", dont_inherit=True), namespace)
         if lang in {"bash", "console"}:
             for command in commands(code):
                 shell(command, desk)
