@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from privbench.intervals import Estimate
-    from privbench.record import Record
+    from privbench.metrics import Metrics
+    from privbench.record import Canaries, Record
 
 
 def _tpr_at(fpr: float, *, canaries: bool = False) -> Callable[[Record], Estimate | None]:
@@ -49,6 +50,8 @@ NUMBERS: Mapping[str, Callable[[Record], Estimate | None]] = {
     "train-accuracy": lambda record: record.utility.train_accuracy if record.utility else None,
 }
 """The columns that come with an interval, as NAME, NAME_low and NAME_high."""
+
+OF_CANARIES = (CANARY, "canary-auc")
 
 LIKENESS: Mapping[str, str] = {**{name.replace("_", "-"): name for name in Likeness.model_fields}, "test-accuracy": ""}
 """Likewise in the table of reconstructions: the columns, and the numbers' names in a record."""
@@ -167,9 +170,7 @@ def _ranked(defenses: Mapping[str, Sequence[Record]], rank_by: str) -> list[dict
         notes += [f"not attacked by {', '.join(missing)}"] if missing else []
         rank = None if value is None else 1 + values.index(value)
         notes += remarks.faults([each for each in records if each.status == "n/a"])
-        canaries = _strongest(records, CANARY)[1]
-        row = {**_row(record, "; ".join(notes)), **_of_canaries(canaries)}
-        row["barely-supported"] = " ".join([*_barely(record), *_barely_canaries(canaries)])
+        row = _row(record, "; ".join(notes), _strongest(records, CANARY)[1])
         counts = {"attacks": sum(each.status == "ok" for each in records), "failed": len(failed)}
         rows.append({"rank": rank, **row, **counts})
     return sorted(rows, key=lambda row: (row["rank"] is None, row["rank"] or 0, row["defense"]))
@@ -185,7 +186,9 @@ def _strongest(records: Sequence[Record], rank_by: str) -> tuple[float | None, R
     return best
 
 
-def _row(record: Record, note: str) -> dict[str, Any]:
+def _row(record: Record, note: str, canaries: Record | None = None) -> dict[str, Any]:
+    """Return the columns of one record; what is said of canaries may be another's."""
+    canaries = canaries or record
     return {
         "task": title(record),
         "setting": setting_text(record),
@@ -196,17 +199,11 @@ def _row(record: Record, note: str) -> dict[str, Any]:
         "seconds-per-model": record.cost.seconds_per_model if record.cost else None,
         "relative-to-ce": record.cost.relative_to_ce if record.cost else None,
         "threat-model": record.threat_model,
-        "barely-supported": " ".join([*_barely(record), *_barely_canaries(record)]),
+        "canary-attack": canaries.attack.spec if canaries.canaries else None,
+        "barely-supported": " ".join([*_barely(record.metrics), *_barely(canaries.canaries, "canary-")]),
         "note": note,
-        **_spread({name: find(record) for name, find in NUMBERS.items()}),
-        **_of_canaries(record),
+        **_spread({name: find(canaries if name in OF_CANARIES else record) for name, find in NUMBERS.items()}),
     }
-
-
-def _of_canaries(record: Record) -> dict[str, Any]:
-    """Return the columns about canaries, from one record."""
-    found = _spread({name: NUMBERS[name](record) for name in (CANARY, "canary-auc")})
-    return {**found, "canary-attack": record.attack.spec if record.canaries else None}
 
 
 def _reconstructed(records: Sequence[Record]) -> list[dict[str, Any]]:
@@ -256,16 +253,10 @@ def _spread(numbers: Mapping[str, Estimate | None]) -> dict[str, Any]:
     return row
 
 
-def _barely(record: Record) -> list[str]:
+def _barely(found: Metrics | Canaries | None, prefix: str = "") -> list[str]:
     """Return the rates that stand on fewer than ten false positives."""
-    points = record.metrics.tpr_at_fpr if record.metrics else []
-    return [_tpr_name(point.fpr) for point in points if point.supported == "barely"]
-
-
-def _barely_canaries(record: Record) -> list[str]:
-    """Return the same of canaries."""
-    points = record.canaries.tpr_at_fpr if record.canaries else []
-    return [f"canary-{_tpr_name(point.fpr)}" for point in points if point.supported == "barely"]
+    points = found.tpr_at_fpr if found else []
+    return [f"{prefix}{_tpr_name(point.fpr)}" for point in points if point.supported == "barely"]
 
 
 def _tpr_name(fpr: float) -> str:
