@@ -233,7 +233,7 @@ def _about(audit: Any, population: Population, command: str) -> AuditRecord:
         device=population.device,
         status="ok",
         command=command,
-        environment=environment(),
+        environment=environment(population.device),
         created=now(),
     )
 

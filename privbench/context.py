@@ -94,11 +94,13 @@ class Context:
 
         The context that `make` gets is seeded by the release's seed and `name` alone, not by the stage: whoever
         keeps the same thing shares it, as `transform` does the GAN of `fake-data`. The key holds the name, the
-        content of the examples, the options (give all that shape the result), the seed, the device, the source of
-        `make`'s module and, unless `model_free`, the task with its model and recipe; say `model_free` only where
+        content of the examples, the options (give all that shape the result), the seed, the device, the source
+        of `make` and, unless `model_free`, the task with its model and recipe; say `model_free` only where
         `make` uses neither. share: see `stage`.
         """
         inner = replace(self, purpose=(KEPT, name), share=self._part(share))
+        if model_free:  # so that it cannot depend on what the key does not hold
+            inner = replace(inner, reference=None, validation=None)
         key = {
             "inputs": examples.fingerprint,
             "options": {k: plain(v) for k, v in options.items()},

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import os
+import platform
 import sys
 from pathlib import Path
 
@@ -24,6 +27,30 @@ def choose(name: str) -> str:
     if not available[name]:
         raise UsageError(f"Device {name!r} is not available to torch {torch.__version__} here; use --device auto.")
     return name
+
+
+@functools.lru_cache(maxsize=4)
+def processor(device: str) -> str:
+    """Return the kind of processor or card behind a device: of one kind, the same program gives the same bits."""
+    if device.startswith("cuda"):
+        import torch
+
+        if torch.cuda.is_available():
+            major, minor = torch.cuda.get_device_capability(device)
+            return f"{torch.cuda.get_device_name(device)} {major}.{minor}"
+    import numpy as np
+
+    found = np.show_config(mode="dicts")["SIMD Extensions"].get("found", [])
+    forced = os.environ.get("ATEN_CPU_CAPABILITY")  # by which torch is told to do with less
+    return " ".join([platform.machine(), _vendor(), *found, *([f"as {forced}"] if forced else [])])
+
+
+def _vendor() -> str:
+    """Return who made the processor: libraries choose their code by that too."""
+    listing = Path("/proc/cpuinfo")
+    lines = listing.read_text(encoding="utf-8", errors="replace").splitlines() if listing.exists() else []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith(("vendor_id", "CPU implementer")))
+    return next(named, platform.processor() or "unknown")
 
 
 def _may_have_gpu() -> bool:

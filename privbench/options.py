@@ -6,17 +6,23 @@ second place in which they are written down. pydantic checks types and ranges.
 
 from __future__ import annotations
 
+import abc
 import contextlib
 import dataclasses
+import functools
 import math
 from collections.abc import Mapping
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 from typing_extensions import dataclass_transform
 
+from privbench import quoting
 from privbench.errors import BadOption, PluginError, did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 C = TypeVar("C")
 
@@ -111,12 +117,49 @@ def build(cls: type[C], options: Mapping[str, Any]) -> C:
         ) from None
 
 
+def read(text: str) -> tuple[str, dict[str, str]]:
+    """Return the name and the options of a component that a text such as "lira:queries=2" names, as `spec` writes them.
+
+    Raises BadOption for a text that is not written so.
+    """
+    name, _, rest = text.strip().partition(":")
+    found = {}
+    for part in filter(None, quoting.split(rest, ",")):
+        key, equals, value = part.partition("=")
+        if not equals or not key.strip():
+            raise BadOption(
+                f"Cannot read {part!r} in {text!r}: options are written name:option=value,option='a value, quoted'."
+            )
+        found[key.strip().replace("-", "_")] = value.strip()
+    return name, found
+
+
+class Composite(abc.ABC):
+    """What is made of components, and is no component itself, such as a chain of defenses."""
+
+    parts: tuple[Any, ...]
+    """The components that it is made of."""
+
+    @abc.abstractmethod
+    def cache_key(self, key_of: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+        """Return what of it can change a result, given the key of a component (`privbench.fingerprint`)."""
+
+    @abc.abstractmethod
+    def spec(self, *, keyed_only: bool) -> str:
+        """Return the text that builds it again, see `privbench.options.spec`."""
+
+
+def parts_of(component: object) -> tuple[Any, ...]:
+    """Return the components that something is made of: a component of itself alone."""
+    return component.parts if isinstance(component, Composite) else (component,)
+
+
 def spec(component: object, *, keyed_only: bool = False) -> str:
     """Return the shortest text that builds the component again: 'relaxloss:alpha=1.5'."""
-    if hasattr(component, "spec_text"):  # a chain of defenses
-        return str(component.spec_text)
+    if isinstance(component, Composite):
+        return component.spec(keyed_only=keyed_only)
     parts = [
-        f"{info.name}={_text(getattr(component, info.name))}"
+        f"{info.name}={_text(type(component), info.name, getattr(component, info.name))}"
         for info in option_infos(type(component))
         if getattr(component, info.name) != info.default and (info.keyed or not keyed_only)
     ]
@@ -142,33 +185,62 @@ def _coerce(cls: type, key: str, value: Any) -> Any:
     """Return the first reading of a text that the option's type takes, or the text, for the error to show."""
     if not isinstance(value, str):
         return tuple(value) if isinstance(value, list) else value
-    field = _fields(cls)[key]
-    adapter: TypeAdapter[Any] = TypeAdapter(field.annotation)
-    parts = value.split("/") if value else []
-    for reading in (value, _literal(value), tuple(parts), tuple(map(_literal, parts))):
+    adapter = _adapter(cls, key)
+    for reading in _readings(value):
         try:
             adapter.validate_python(reading)
         except ValidationError:
             continue
         return reading
-    return value
+    return quoting.unquoted(value)
 
 
-def _literal(text: str) -> Any:
-    """Read '2', 'none' or '60/120/160' as a number, None or a tuple."""
+@functools.lru_cache(maxsize=1024)
+def _adapter(cls: type, key: str) -> TypeAdapter[Any]:
+    return TypeAdapter(_fields(cls)[key].annotation)
+
+
+def _readings(text: str) -> Iterator[Any]:
+    """Yield what a text may stand for, the likeliest first: 'none', '2', '60/120/160'; what is quoted is a text."""
+    plain, text = not quoting.is_quoted(text), quoting.unquoted(text)
+    if plain and text.lower() == "none":
+        yield None
+    if plain:
+        yield _number(text)
+    yield text
+    parts = quoting.split(text, "/") if text else []
+    yield tuple(map(quoting.unquoted, parts))
+    yield tuple(map(_number, parts))
+
+
+def _number(text: str) -> Any:
+    """Read '2' or '2.0' as a number, 'none' as None."""
     if text.lower() == "none":
         return None
-    if "/" in text:
-        return tuple(_literal(part) for part in text.split("/"))
     with contextlib.suppress(ValueError):
         return float(text) if set(text) & set(".einf") else int(text)
     return text
 
 
-def _text(value: Any) -> str:
+def _text(cls: type, key: str, value: Any) -> str:
+    """Return the text that is read as a value: quoted where it would be read as another."""
+    text = _written(value)
+    if not quoting.is_plain(text):
+        return quoting.quoted(text)
+    try:
+        read = _adapter(cls, key).validate_python(_coerce(cls, key, text))
+    except ValidationError:  # a value that its type does not take, which only code can have given
+        return text
+    return text if read == value and type(read) is type(value) else quoting.quoted(text)
+
+
+def _written(value: Any) -> str:
     if value is None or isinstance(value, bool):
         return str(value).lower()
-    return "/".join(map(_text, value)) if isinstance(value, tuple) else str(value)
+    if isinstance(value, tuple):
+        parts = map(_written, value)
+        return "/".join(part if quoting.is_plain(part) and "/" not in part else quoting.quoted(part) for part in parts)
+    return str(value)
 
 
 def plain(value: Any) -> Any:

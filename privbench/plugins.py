@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pluggy
 
-from privbench import __version__, hookspecs
+from privbench import __version__, hookspecs, quoting
 from privbench.errors import BadOption, PluginError, UnknownName, did_you_mean
-from privbench.options import build, required_options
+from privbench.options import build, read, required_options
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -134,7 +134,7 @@ def resolve(kind: str, text: str, options: Mapping[str, Any] | None = None) -> A
     if kind == "defense":
         from privbench.defenses.chain import chain
 
-        parts = re.split(r"\+(?=[a-z])", text)
+        parts = quoting.split(text, r"\+(?=[a-z])")
         if options and len(parts) > 1:
             raise BadOption(f"{text!r} is a chain: write its options into the text, as in 'a:option=value+b'.")
         return chain([_one(kind, part, options) for part in parts])
@@ -156,16 +156,8 @@ def _complete(kind: str) -> list[str]:
 
 
 def _one(kind: str, text: str, options: Mapping[str, Any] | None) -> Any:
-    name, _, rest = text.strip().partition(":")
-    return build(catalogue().get(kind, name).cls, {**dict(_options(text, rest)), **(options or {})})
-
-
-def _options(text: str, rest: str) -> Iterator[tuple[str, str]]:
-    for part in filter(None, rest.split(",")):
-        key, equals, value = part.partition("=")
-        if not equals or not key.strip():
-            raise BadOption(f"Cannot read {part!r} in {text!r}: options are written name:option=value,option=value.")
-        yield key.strip().replace("-", "_"), value.strip()
+    name, given = read(text)
+    return build(catalogue().get(kind, name).cls, {**given, **(options or {})})
 
 
 def _register(manager: pluggy.PluginManager, entry_point: importlib.metadata.EntryPoint) -> str:

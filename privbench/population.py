@@ -17,10 +17,12 @@ import numpy as np
 from privbench import seeds
 from privbench.api import Blueprint, Examples
 from privbench.context import Context
+from privbench.devices import processor
 from privbench.errors import CorruptArtifact, DataError
 from privbench.evidence import Answered, Answers, Evidence
 from privbench.fingerprint import component_key, library_versions, source_hash
 from privbench.store import Store, artifact_key
+from privbench.syntax import Reference
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -36,6 +38,20 @@ if TYPE_CHECKING:
 
 MODEL, ANSWERS, KEPT = "model", "answers", "kept"
 """Kinds of artifacts in the store: releases, their answers to queries, and inner work that defenses keep."""
+LENT = tuple(
+    Reference("privbench." + at, name)
+    for at, name in (("context", "Context"), ("data", "Examples"), ("api", "Blueprint"))
+)
+"""What a defense is lent, and its inner work too."""
+HARNESS = (
+    *LENT,
+    Reference("privbench.releases", "fit"),
+    Reference("privbench.population", "members"),
+    Reference("privbench.data", "Dataset"),
+)
+"""All code that shapes a release but the task's and the defense's."""
+ASKING = (Reference("privbench.queries", "ask"), Reference("privbench.inference", "classifier"))
+"""The code behind an answer, but that of the release."""
 ASKED_AT_ONCE = 4
 """Models that are kept in memory for an attack that puts queries of its own, one after another."""
 
@@ -137,14 +153,15 @@ class Population:
             "defense": component_key(self.defense),
             "seed": self.seed,
             "device": self.device,
-            "harness": source_hash("privbench.releases"),
+            "processor": processor(self.device),
+            "harness": source_hash(*HARNESS),
             "libraries": library_versions(),
         }
 
     def answers_manifest(self, index: int, queries: int) -> dict[str, Any]:
         """Return the key under which one release's answers are stored."""
         inputs = {} if self.inputs == "original" else {"inputs": self.inputs}
-        return {**self.manifest(index), "queries": queries, **inputs}
+        return {**self.manifest(index), "queries": queries, "asked by": source_hash(*ASKING), **inputs}
 
     def missing(self, queries: Sequence[int]) -> list[Job]:
         """Return the jobs that are left to do until every release is made and has answered the queries."""

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from privbench import __version__
 from privbench.data import ROLES
+from privbench.devices import processor
 from privbench.errors import PrivbenchError
 from privbench.fingerprint import component_key, library_versions
-from privbench.options import spec
+from privbench.options import parts_of, spec
 from privbench.record import Component, Data
 from privbench.tasks.duplicates import duplicates
 
@@ -23,7 +24,7 @@ def component(kind: str, component: Any) -> Component:
     """Return a task, defense, attack or audit as a record names it."""
     from privbench.plugins import catalogue
 
-    parts = getattr(component, "parts", (component,))
+    parts = parts_of(component)
     entries = [catalogue().components.get((kind, part.name)) for part in parts]
     keys = [component_key(part) for part in parts]
     return Component(
@@ -48,13 +49,15 @@ def data_of(dataset: Dataset) -> Data:
     )
 
 
-def environment() -> dict[str, str]:
-    """Return the versions that a run had."""
+def environment(device: str = "cpu") -> dict[str, str]:
+    """Return the versions that a run had, and the processor and card that it ran on."""
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
         "privbench": __version__,
         **library_versions(),
+        "processor": processor("cpu"),
+        **({} if device == "cpu" else {"card": processor(device)}),
     }
 
 

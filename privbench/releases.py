@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import inspect
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from privbench import seeds
 from privbench.context import Context
+from privbench.devices import processor
 from privbench.errors import CellFailed
 from privbench.fingerprint import library_versions, source_hash
-from privbench.population import ANSWERS, KEPT, MODEL, Job, Population
+from privbench.population import ANSWERS, KEPT, LENT, MODEL, Job, Population
 from privbench.queries import ask
 from privbench.store import artifact_key, save_array, save_json, save_tensors
 
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from privbench.api import Release
-    from privbench.context import Make
+    from privbench.context import Keep, Make
     from privbench.store import Store
 
     Array = npt.NDArray[Any]
@@ -41,29 +40,28 @@ def make(job: Job, report: Report) -> None:
     if not population.store.has(MODEL, manifest):
         population.blueprint.model()  # so that the time measured is not that of the first import
         start = time.perf_counter()
-        release, saved = _fit(population, index, report)
-        _save(population.store, manifest, release, time.perf_counter() - start + saved)
+        keeper = Keeper(population)
+        release = fit(population, index, keeper, report)
+        _save(population.store, manifest, release, time.perf_counter() - start + keeper.saved)
     if job.queries:
         _answer(population, index, job.queries, report)
 
 
-def _fit(population: Population, index: int, report: Report) -> tuple[Release, float]:
-    """Train one release on its own half of the pool, and on nothing else; return the seconds saved by kept work too."""
+def fit(population: Population, index: int, keep: Keep, report: Report) -> Release:
+    """Train one release on its own half of the pool, and on nothing else."""
     dataset = population.dataset
     examples = dataset.role("pool")[population.members(index)]
     seed = seeds.derive(population.seed, "release", index)
-
-    keeper = Keeper(population)
     context = Context(
         seed=seed,
         device=population.device,
         reference=dataset.role("reference"),
         validation=dataset.role("validation"),
-        keep=keeper,
+        keep=keep,
         report=report,
     )
     release: Release = population.defense.fit(population.blueprint, examples, context)
-    return release, keeper.saved
+    return release
 
 
 class Keeper:
@@ -75,18 +73,14 @@ class Keeper:
     def __call__(self, name: str, key: Mapping[str, Any], make: Make, inner: Context) -> dict[str, Array]:
         """Return what `make` computes (see `Context.kept`); a stored artifact that is damaged is made again."""
         store, population = self.population.store, self.population
-        if key["model_free"]:  # so that it cannot depend on what its key does not hold
-            inner = replace(inner, reference=None, validation=None)
-            shaped_by = {}
-        else:
-            shaped_by = {"task": population.manifest(0)["task"]}
         manifest = {
-            **shaped_by,
+            **({} if key["model_free"] else {"task": population.manifest(0)["task"]}),
             **key,
             "name": name,
             "seed": inner.seed,
             "device": inner.device,
-            "source": source_hash(inspect.unwrap(make).__module__, "privbench.context"),
+            "processor": processor(inner.device),
+            "source": source_hash(make, *LENT),
             "libraries": library_versions(),
         }
         artifact = store.get(KEPT, manifest)

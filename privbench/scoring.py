@@ -201,7 +201,7 @@ def _about(cell: Cell, command: str) -> Record:
         device=population.device,
         status="ok",
         command=command,
-        environment=environment(),
+        environment=environment(population.device),
         created=now(),
     )
 

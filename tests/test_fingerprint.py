@@ -1,96 +1,343 @@
+import dataclasses
+import functools
 import importlib
 import importlib.metadata
+import subprocess
 import sys
+import textwrap
+from pathlib import Path
 
 import pandas as pd
 import pytest
 
+import privbench
 from privbench import fingerprint
-from privbench.plugins import resolve
+from privbench.context import Context
+from privbench.devices import processor
+from privbench.fingerprint import component_key, core, source_hash
+from privbench.options import parts_of, spec
+from privbench.plugins import catalogue, resolve
+from privbench.population import ASKING, HARNESS, LENT, Population
+from privbench.releases import fit
+from privbench.syntax import Reference
+
+EVERY = [(kind, name) for kind in ("task", "defense", "attack", "audit") for name in catalogue().of(kind)]
+NEEDS_A_PATH = {"npz": "npz:path=x.npz", "faces": "faces:path=x.npz"}
 
 
 @pytest.fixture
 def package(tmp_path, monkeypatch):
-    """A third party's package with a helper that is imported by nobody at module level."""
+    """A third party's package: an attack, a helper that is imported by nobody at module level, and a data file."""
     root = tmp_path / "outsider"
     root.mkdir()
-    (root / "__init__.py").write_text("from outsider import attack\n")
-    (root / "attack.py").write_text("from privbench import signals\nimport json\n")
+    (root / "__init__.py").write_text("")
+    (root / "attack.py").write_text(
+        '"""Docs."""\nfrom privbench import signals\nfrom privbench.api import component\nimport json\n\n\n'
+        "@component\nclass Out:\n    name = 'out'\n\n    def score(self, evidence):\n        return signals.phi\n"
+    )
     (root / "helper.py").write_text("VALUE = 1\n")
+    (root / "table.bin").write_bytes(b"\x00\x01")
     monkeypatch.syspath_prepend(str(tmp_path))
     yield root
     for name in [name for name in sys.modules if name.startswith("outsider")]:
         del sys.modules[name]
-    _forget()
+    fingerprint.forget()
 
 
-def _forget():
-    fingerprint.source_hash.cache_clear()
-    fingerprint._source.cache_clear()
-    fingerprint.plugin_libraries.cache_clear()
+def made(package):
+    fingerprint.forget()
+    importlib.invalidate_caches()
+    sys.modules.pop("outsider.attack", None)
+    return importlib.import_module("outsider.attack").Out()
 
 
-def test_a_component_is_made_of_what_its_module_imports():
-    files = fingerprint.source_files("privbench.defenses.relaxloss")
-    assert {"privbench.defenses.relaxloss", "privbench.training", "privbench.augmentation", "privbench.api"} <= set(
-        files
-    )
-    assert not any(name.startswith(("privbench.cli", "privbench.attacks", "privbench.metrics")) for name in files)
+def edit(file, before, after):
+    source = file.read_text()
+    assert before in source
+    file.write_text(source.replace(before, after))
 
 
-def test_imports_for_type_checkers_do_not_count():
-    assert "privbench.population" not in fingerprint.source_files("privbench.api")
+# Components --------------------------------------------------------------------------------------------------
 
 
-def test_a_package_brings_the_modules_that_it_loads_by_name():
-    assert "privbench.models.resnet" in fingerprint.source_files("privbench.tasks.digits")
+@pytest.mark.parametrize(("kind", "name"), EVERY)
+def test_every_registered_component_has_a_key_of_its_own(kind, name):
+    one = resolve(kind, NEEDS_A_PATH.get(name, name))
+    key = component_key(one)
+    assert key == component_key(resolve(kind, NEEDS_A_PATH.get(name, name)))
+    parts = key.get("parts", [key])
+    assert all(len(part["source"]) == 64 and part["name"] for part in parts)
 
 
-def test_a_third_party_brings_its_whole_package_and_what_it_uses_of_privbench(package):
-    files = fingerprint.source_files("outsider.attack")
-    assert {"outsider", "outsider.attack", "outsider.helper", "privbench.signals"} <= set(files)
-    assert "json" not in files
-
-
-@pytest.mark.parametrize("edited", ["attack.py", "helper.py"])
-def test_editing_any_module_of_a_plugin_changes_its_hash(package, edited):
-    before = fingerprint.source_hash("outsider.attack")
-    with (package / edited).open("a") as file:
-        file.write("CHANGED = True\n")
-    _forget()
-    assert fingerprint.source_hash("outsider.attack") != before
+def test_an_attribute_that_a_component_happens_to_have_changes_nothing():
+    one = resolve("task", "cifar10")
+    assert one.parts[0][0] == "data_batch_1", "it has parts, and is no chain"
+    assert component_key(one)["name"] == "cifar10"
+    assert spec(one) == "cifar10"
 
 
 def test_the_key_holds_options_but_not_where_files_lie():
     one, other = resolve("task", "npz:path=a.npz"), resolve("task", "npz:path=b.npz")
-    assert fingerprint.component_key(one) == fingerprint.component_key(other)
-    assert fingerprint.component_key(one) != fingerprint.component_key(resolve("task", "npz:path=a.npz,lr=0.3"))
+    assert component_key(one) == component_key(other)
+    assert component_key(one) != component_key(resolve("task", "npz:path=a.npz,lr=0.3"))
 
 
-def test_a_chain_is_keyed_by_all_its_parts():
+def test_a_chain_is_keyed_by_all_its_parts_and_by_how_it_chains():
     from privbench.defenses.chain import Chain
 
     ce, relaxed = resolve("defense", "ce"), resolve("defense", "relaxloss")
-    key = fingerprint.component_key(Chain((ce, relaxed)))
-    assert key["parts"] == [fingerprint.component_key(ce), fingerprint.component_key(relaxed)]
+    key = component_key(Chain((ce, relaxed)))
+    assert key["parts"] == [component_key(ce), component_key(relaxed)]
+    assert key["source"] == source_hash(Chain)
 
 
-def test_the_key_of_a_plugin_holds_the_versions_of_the_libraries_it_imports(package):
+# Third parties -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("edited", ["attack.py", "helper.py"])
+def test_editing_any_module_of_a_plugin_changes_its_key(package, edited):
+    before = component_key(made(package))
+    with (package / edited).open("a") as file:
+        file.write("CHANGED = True\n")
+    assert component_key(made(package)) != before
+
+
+def test_a_data_file_of_a_plugin_counts_byte_by_byte(package):
+    before = component_key(made(package))
+    (package / "table.bin").write_bytes(b"\x00\x02")
+    after = component_key(made(package))
+    assert after != before
+    (package / "__pycache__").mkdir(exist_ok=True)
+    (package / "__pycache__" / "x.pyc").write_bytes(b"compiled")
+    assert component_key(made(package)) == after
+
+
+def test_docs_of_a_plugin_do_not_count(package):
+    before = component_key(made(package))
+    edit(package / "attack.py", '"""Docs."""', '"""Other docs."""\n# and a comment')
+    assert component_key(made(package)) == before
+
+
+def test_what_a_plugin_uses_of_privbench_counts(package, monkeypatch):
+    before = component_key(made(package))
+    phi = Reference("privbench.signals", "phi")
+    monkeypatch.setitem(core()._written, phi, dataclasses.replace(core()._write(phi), text="edited"))
+    fingerprint._source_hash.cache_clear()
+    assert component_key(sys.modules["outsider.attack"].Out()) != before
+
+
+def test_the_key_of_a_plugin_holds_the_versions_of_the_libraries_it_imports(package, monkeypatch):
     (package / "helper.py").write_text("def late():\n    import pandas\n    import outsider.attack, json\n")
-    _forget()
-    assert fingerprint.plugin_libraries("outsider.attack") == {"pandas": pd.__version__}
-    assert fingerprint.plugin_libraries("privbench.detection") == {}, "ours are in `library_versions`"
-
-
-def test_a_plugins_library_of_another_version_never_gets_an_old_model(package, monkeypatch):
-    (package / "attack.py").write_text(
-        "import pandas\nfrom privbench.api import component\n\n\n@component\nclass Out:\n    name = 'out'\n"
-    )
-    _forget()
-    made = importlib.import_module("outsider.attack").Out()
-    before = fingerprint.component_key(made)
+    before = component_key(made(package))
     assert before["libraries"] == {"pandas": pd.__version__}
-    monkeypatch.setattr(importlib.metadata, "version", lambda _name: "another")
-    _forget()
-    assert fingerprint.component_key(made) != before
-    assert "libraries" not in fingerprint.component_key(resolve("defense", "ce"))
+    assert "libraries" not in component_key(resolve("defense", "ce")), "ours are in `library_versions`"
+    version = importlib.metadata.version
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: "another" if name == "pandas" else version(name))
+    assert component_key(made(package)) != before
+
+
+def test_code_beside_a_plugin_that_no_distribution_brought_counts_too(package):
+    (package.parent / "outsider_friend.py").write_text("VALUE = 1\n")
+    (package / "helper.py").write_text("def late():\n    import outsider_friend\n")
+    before = component_key(made(package))
+    (package.parent / "outsider_friend.py").write_text("VALUE = 2\n")
+    assert component_key(made(package)) != before
+
+
+SCRIPT = """
+    import sys
+    from privbench.api import component
+    from privbench.fingerprint import component_key
+    from friend import VALUE
+
+    @component
+    class Mine:
+        '''Docs.'''
+        name = "mine"
+
+        def score(self, evidence):
+            return 1
+
+    print(component_key(Mine())["source"])
+"""
+
+
+def run(folder, source, friend="VALUE = 1\n", *, module=False):
+    (folder / "friend.py").write_text(friend)
+    (folder / "script.py").write_text(textwrap.dedent(source))
+    words = ["-m", "script"] if module else ["script.py"]
+    done = subprocess.run([sys.executable, *words], cwd=folder, capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+def test_a_component_of_a_script_is_keyed_by_the_script_and_what_lies_beside_it(tmp_path):
+    before = run(tmp_path, SCRIPT)
+    assert run(tmp_path, SCRIPT, module=True) == before
+    assert run(tmp_path, SCRIPT.replace("'''Docs.'''", "'''Other docs.'''")) == before
+    assert run(tmp_path, SCRIPT.replace("return 1", "return 2")) != before
+    assert run(tmp_path, SCRIPT, friend="VALUE = 2\n") != before
+
+
+NOTEBOOK = """
+    import linecache, sys
+    from privbench.fingerprint import component_key
+
+    def cell(number, source):
+        name = f"<cell {number}>"
+        linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
+        exec(compile(source, name, "exec"), vars(sys.modules["__main__"]))
+
+    del __file__
+    cell(1, "LIMIT = ONE\\n")
+    cell(2, "def helper(x):\\n    return x + TWO\\n")
+    cell(3, '''
+    from privbench.api import component
+    @component
+    class Mine:
+        name = "mine"
+        def score(self, evidence):
+            return helper(LIMIT)
+    ''')
+    cell(4, "UNUSED = THREE\\n")
+    print(component_key(sys.modules["__main__"].Mine())["source"])
+"""
+
+
+def test_a_component_of_a_notebook_is_keyed_by_the_cells_that_it_uses(tmp_path):
+    def hashed(one=1, two=2, three=3):
+        source = textwrap.dedent(NOTEBOOK).replace("ONE", str(one)).replace("TWO", str(two))
+        return run(tmp_path, source.replace("THREE", str(three)))
+
+    before = hashed()
+    assert hashed(three=4) == before
+    assert len({before, hashed(one=2), hashed(two=3)}) == 3
+
+
+def test_a_component_without_any_source_is_refused(tmp_path):
+    source = "from privbench.api import component\n@component\nclass Mine:\n    name = 'mine'\n"
+    tail = "from privbench.fingerprint import component_key\ncomponent_key(Mine())\n"
+    done = subprocess.run([sys.executable, "-"], input=source + tail, capture_output=True, text=True, check=False)
+    assert "The source of 'Mine' cannot be found" in done.stderr
+
+
+# Functions, libraries, machines ------------------------------------------------------------------------------
+
+
+def test_a_function_is_what_is_inside_of_its_wrappers():
+    expected = source_hash(Reference("privbench.signals", "phi"))
+    from privbench import signals
+
+    assert source_hash(signals.phi) == expected
+    assert source_hash(functools.partial(functools.partial(signals.phi), 1)) == expected
+    assert source_hash(Context().rng) == source_hash(Context)
+
+
+def test_libraries_that_decide_bits_are_known():
+    assert {"torch", "torchvision", "numpy", "scikit-learn", "scipy"} == set(fingerprint.library_versions())
+
+
+def test_a_release_is_keyed_by_processor_and_libraries(task, store):
+    manifest = Population(task, task.load(), resolve("defense", "ce"), 2, 0, "cpu", store).manifest(0)
+    assert manifest["processor"] == processor("cpu")
+    assert manifest["libraries"]["scikit-learn"] == importlib.metadata.version("scikit-learn")
+
+
+# All that runs is hashed ---------------------------------------------------------------------------------------
+
+HERE = Path(privbench.__file__).parent
+STORING = (
+    "store",
+    "artifact",
+    "atomic",
+    "errors",
+    "fingerprint",
+    "definitions",
+    "syntax",
+    "population",
+    "releases",
+    "context",
+    "devices",
+)
+"""Modules that keep and describe what is made, and do not shape it (but for what `HARNESS` names of them)."""
+
+
+def ran(work):
+    """Return the top-level definitions of privbench that run during some work."""
+    found = set()
+
+    def note(frame, event, _argument):
+        code = frame.f_code
+        if event == "call" and code.co_filename.startswith(str(HERE)):
+            found.add((code.co_filename, code.co_firstlineno))
+
+    sys.setprofile(note)
+    try:
+        work()
+    finally:
+        sys.setprofile(None)
+    return {defined for file, line in found if (defined := _defined(Path(file), line))}
+
+
+@functools.cache
+def _spans(file):
+    name = ".".join(("privbench", *file.relative_to(HERE).with_suffix("").parts)).removesuffix(".__init__")
+    module = core().module(name)
+    return name, [
+        (min([each.lineno, *(d.lineno for d in getattr(each, "decorator_list", []))]), each.end_lineno, defined)
+        for defined, statements in module.defined.items()
+        for each in statements
+    ]
+
+
+def _defined(file, line):
+    module, spans = _spans(file)
+    names = [name for start, end, name in spans if start <= line <= end and name]
+    return Reference(module, names[0]) if names else None
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, each in catalogue().of("defense").items() if each.plugin == "privbench"]
+)
+def test_every_line_that_makes_a_release_is_in_its_key(name, store):
+    task = resolve("task", "digits:epochs=2,hidden=8,limit=120,warmup=1")
+    quick = {
+        "transform": ":gan_steps=2,cycle_steps=2,valuation_models=2",
+        "fake-data": ":gan_steps=2",
+        "dp-critic": ":gan_steps=2",
+        "selena": ":models=3,held_out=1",
+    }
+    defense = resolve("defense", name + quick.get(name, ""))
+    population = Population(task, task.load(), defense, 2, 0, "cpu", store)
+    inner = []
+
+    def keeping(_name, _key, make, context):
+        outer = sys.getprofile()
+        made = {}
+        executed = ran(lambda: made.update(make(context)))
+        sys.setprofile(outer)
+        inner.append((make, executed))
+        return made
+
+    classes = [type(part) for part in parts_of(defense)]
+    roots = [Reference(cls.__module__, cls.__qualname__) for cls in (type(task), *classes)]
+    reached = core().reached([*roots, *HARNESS, Reference("privbench.defenses.chain", "Chain")])
+    executed = ran(lambda: fit(population, 0, keeping, lambda _done, _stage: None))
+    assert Reference("privbench.training", "train") in executed
+    hidden = {each for each in executed - reached if each.module.removeprefix("privbench.") not in STORING}
+    assert not hidden
+    for make, executed in inner:
+        root = Reference(make.__module__, make.__qualname__.partition(".")[0])
+        reached = core().reached([root, *LENT, *roots[:1]])
+        assert not {each for each in executed - reached if each.module.removeprefix("privbench.") not in STORING}, root
+
+
+def test_every_line_that_answers_a_query_is_in_its_key(store):
+    from privbench.queries import ask
+
+    task = resolve("task", "digits:epochs=1,hidden=8,limit=120")
+    population = Population(task, task.load(), resolve("defense", "ce"), 2, 0, "cpu", store)
+    model = fit(population, 0, None, lambda _done, _stage: None).model
+    x = population.dataset.role("test").x
+    executed = ran(lambda: ask(model, x, 2, device="cpu"))
+    assert Reference("privbench.queries", "_variant") in executed
+    assert executed <= core().reached(ASKING)

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from privbench import options, quoting
 from privbench.errors import BadOption, PluginError
 from privbench.options import build, component, option, option_infos, options_of, spec
 
@@ -29,10 +30,23 @@ class Sample:
     steps: tuple[float, ...] = option((0.5, 0.75), "several")
 
 
+@component
+class Awkward:
+    """Options whose texts could be taken for something else."""
+
+    name: ClassVar[str] = "awkward"
+
+    text: str = option("", "any text")
+    perhaps: str | None = option("x", "a text, or none")
+    either: int | str = option(0, "a number, or a text")
+    texts: tuple[str, ...] = option((), "several texts")
+
+
 def read(text):
-    name, _, rest = text.partition(":")
-    assert name == "sample"
-    return build(Sample, dict(part.split("=", 1) for part in rest.split(",") if part))
+    """Read a component as the command line does."""
+    (whole,) = quoting.split(text, r"\+(?=[a-z])")
+    name, given = options.read(whole)
+    return build({"sample": Sample, "awkward": Awkward}[name], given)
 
 
 values = st.fixed_dictionaries(
@@ -47,6 +61,38 @@ values = st.fixed_dictionaries(
         "steps": st.lists(st.floats(0, 1), max_size=4).map(tuple),
     },
 )
+
+
+texts = st.text(st.sampled_from("ab,=:+'\"/ \\n1.e-\n") | st.characters(codec="utf-8"), max_size=8) | st.sampled_from(
+    ["none", "None", "1", "1.5", "true", "", "a+b", "''", "run 1, epoch=9.npz", r"C:\data\x.npz"]
+)
+
+
+@given(texts, st.none() | texts, st.integers() | texts, st.lists(texts, max_size=3).map(tuple))
+def test_no_text_is_taken_for_anything_else(text, perhaps, either, several):
+    made = Awkward(text=text, perhaps=perhaps, either=either, texts=several)
+    again = read(spec(made))
+    assert again == made
+    assert type(again.either) is type(made.either)
+    assert spec(again) == spec(made)
+
+
+@pytest.mark.parametrize("text", ["a+relaxloss", "a,b=c", "it's", "'", "a''b"])
+def test_a_chain_keeps_the_texts_of_its_parts(text):
+    parts = [Awkward(text=text), Sample(alpha=2.0)]
+    assert [read(part) for part in quoting.split("+".join(map(spec, parts)), r"\+(?=[a-z])")] == parts
+
+
+def test_what_needs_no_quotes_gets_none():
+    assert spec(Awkward(text=r"C:\my data\a=b.npz")) == r"awkward:text=C:\my data\a=b.npz"
+    assert spec(Awkward(text="run 1, epoch=9.npz")) == "awkward:text='run 1, epoch=9.npz'"
+    assert spec(Awkward(perhaps=None)) == "awkward:perhaps=none"
+    assert spec(Awkward(perhaps="none")) == "awkward:perhaps='none'"
+
+
+def test_a_quote_that_does_not_end_is_named():
+    with pytest.raises(BadOption, match="does not end; a quote within quotes is doubled"):
+        read("awkward:text='a,perhaps=b")
 
 
 @given(values)

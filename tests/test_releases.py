@@ -66,7 +66,7 @@ def test_inner_artifacts_are_made_once(ce):
     ce.__dict__["defense"] = type("Spy", (), {"fit": staticmethod(fit), "name": "spy"})()
     ce.__dict__["_shaped_by"] = {"defense": "spy"}
     ce.__dict__["_shaped_by"] |= {"task": "toy"}
-    releases._fit(ce, 0, lambda done, stage="": None)
+    releases.fit(ce, 0, releases.Keeper(ce), lambda done, stage="": None)
     assert calls == [True, True, True, False]  # who says that he needs no model sees no reference either
 
 

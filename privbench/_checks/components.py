@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from privbench._checks.base import Check, require
 from privbench.errors import BadOption
-from privbench.options import build, option_infos, spec
+from privbench.options import build, option_infos, parts_of, read, spec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,7 +20,7 @@ WITH_PAPER = ("attack", "defense", "audit")
 
 def component_checks(component: Any, kind: str) -> list[Check]:
     """Return the checks of a component's outside. A chain's parts are checked one by one."""
-    parts = getattr(component, "parts", (component,))
+    parts = parts_of(component)
 
     def each(function: Any) -> Any:
         return lambda: [function(part) for part in parts]
@@ -58,9 +58,7 @@ def _frozen(component: Any) -> None:
 
 def _options(component: Any) -> None:
     cls, text = type(component), spec(component)
-    written = [part.partition("=") for part in text.partition(":")[2].split(",") if part]
-    given = {name.strip(): value.strip() for name, _, value in written}
-    require(_built(cls, given) == component, f"{text!r} does not build the same component again.")
+    require(_built(cls, read(text)[1]) == component, f"{text!r} does not build the same component again.")
     values = {info.name: getattr(component, info.name) for info in option_infos(cls)}
     require(_built(cls, values) == component, f"{values} do not build the same component again.")
 

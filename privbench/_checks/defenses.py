@@ -16,7 +16,7 @@ from privbench._checks.toy import ToyTask, blueprint
 from privbench.api import Context, Examples, Prepared, Release
 from privbench.data import check_arrays
 from privbench.errors import DataError
-from privbench.options import build
+from privbench.options import build, parts_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -77,7 +77,7 @@ class _Defense:
     def __init__(self, defense: Any) -> None:
         from privbench.defenses.chain import chain
 
-        self.parts = getattr(defense, "parts", (defense,))
+        self.parts = parts_of(defense)
         self.whole = chain(self.parts)
         self.toy = build(ToyTask, {})
         self.dataset = self.toy.load()

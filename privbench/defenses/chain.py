@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from privbench.api import Prepared
 from privbench.errors import BadOption, PluginError
-from privbench.options import spec
+from privbench.options import Composite, spec
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from torch import nn
 
@@ -21,7 +21,7 @@ PREPARING, TRAINED = 0.8, 0.9
 
 
 @dataclass(frozen=True)
-class Chain:
+class Chain(Composite):
     """Data stages, one training stage, output filters (METHODS D17)."""
 
     parts: tuple[Any, ...]
@@ -32,10 +32,13 @@ class Chain:
         """The parts' names, joined as on the command line."""
         return "+".join(part.name for part in self._named)
 
-    @property
-    def spec_text(self) -> str:
-        """The text that builds this chain again."""
-        return "+".join(spec(part) for part in self._named)
+    def spec(self, *, keyed_only: bool) -> str:
+        """Return the text that builds this chain again."""
+        return "+".join(spec(part, keyed_only=keyed_only) for part in self._named)
+
+    def cache_key(self, key_of: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+        """Return the keys of all parts."""
+        return {"parts": [key_of(part) for part in self.parts], "spec": spec(self, keyed_only=True)}
 
     @property
     def _named(self) -> Sequence[Any]:

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from privbench.errors import CellFailed
-from privbench.options import spec
+from privbench.options import Composite, parts_of, spec
 from privbench.store import artifact_key
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import nn
 
     from privbench.api import Blueprint, Context, Examples, Release
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class ReleasedShadows:
+class ReleasedShadows(Composite):
     """A defense whose generator is replaced by the synthetic examples that one release of it published.
 
     He trains no GAN per shadow, but a population of shadows per target. What he sees is biased: the target's synthetic
@@ -37,15 +39,18 @@ class ReleasedShadows:
         return f"{self.population.defense.name} on what model {self.target} published"
 
     @property
-    def spec_text(self) -> str:
-        """The text that builds the imitated defense."""
-        return spec(self.population.defense)
+    def parts(self) -> tuple[Any, ...]:  # type: ignore[override]
+        """Those of the imitated defense."""
+        return parts_of(self.population.defense)
 
-    @property
-    def cache_key(self) -> dict[str, Any]:
-        """What shapes a shadow: the release whose examples it takes, and with that the defense's options and source."""
+    def spec(self, *, keyed_only: bool) -> str:
+        """Return the text that builds the imitated defense."""
+        return spec(self.population.defense, keyed_only=keyed_only)
+
+    def cache_key(self, key_of: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:  # noqa: ARG002 - is in the release's
+        """Return what shapes a shadow: the release whose examples it takes, and with it the defense's key."""
         released = artifact_key("model", self.population.manifest(self.target))
-        return {"released": released, "spec": self.spec_text}
+        return {"released": released, "spec": self.spec(keyed_only=True)}
 
     @property
     def relative_cost(self) -> float:
@@ -68,7 +73,7 @@ class ReleasedShadows:
 
 def why_not(defense: Any) -> str:
     """Return why shadows of a defense cannot be trained on what it publishes; "" where they can."""
-    parts = getattr(defense, "parts", (defense,))
+    parts = parts_of(defense)
     if hasattr(parts[0], "reuse") and getattr(parts[0], "trains_on_members", True):
         return ""
     if getattr(parts[0], "from_members", False):

@@ -214,10 +214,10 @@ def test_output_filters_wrap_what_was_trained_in_their_order():
 def test_a_filter_alone_follows_plain_training_which_goes_without_saying():
     alone = chain([Wrap()])
     assert [part.name for part in alone.parts] == ["ce", "wrap"]
-    assert (alone.name, alone.spec_text) == ("wrap", "wrap")
+    assert (alone.name, spec(alone)) == ("wrap", "wrap")
     data_stage = chain([Add(), Wrap(mark="z")])
     assert [part.name for part in data_stage.parts] == ["add", "ce", "wrap"]
-    assert data_stage.spec_text == "add+wrap:mark=z"
+    assert spec(data_stage) == "add+wrap:mark=z"
 
 
 def test_a_filter_cannot_stand_before_the_training():

@@ -30,9 +30,19 @@ def root(tmp_path, monkeypatch):
 @pytest.fixture
 def mnist(root, monkeypatch):
     """MNIST of 60 + 20 images of 28x28."""
+    return write_mnist(root, "MNIST", monkeypatch)
+
+
+@pytest.fixture
+def fashion_mnist(root, monkeypatch):
+    """Fashion-MNIST of 60 + 20 images of 28x28."""
+    return write_mnist(root, "FashionMNIST", monkeypatch)
+
+
+def write_mnist(root, name, monkeypatch):
     import torchvision.datasets
 
-    raw = root / "MNIST" / "raw"
+    raw = root / name / "raw"
     raw.mkdir(parents=True)
     resources = []
     for part, n in (("train", 60), ("t10k", 20)):
@@ -40,7 +50,7 @@ def mnist(root, monkeypatch):
             path = raw / f"{part}-{kind}-ubyte.gz"
             path.write_bytes(gzip.compress(idx(array), mtime=0))
             resources.append((path.name, md5(path)))
-    monkeypatch.setattr(torchvision.datasets.MNIST, "resources", resources)
+    monkeypatch.setattr(getattr(torchvision.datasets, name), "resources", resources)
     return raw
 
 
@@ -61,15 +71,15 @@ def svhn(root, monkeypatch):
     return root
 
 
-def write_cifar(folder, names, key, content=None):
-    """Write batches of 20 images whose planes are 0, 1 and 2, and return their checksums."""
+def write_cifar(folder, names, key, content=None, *, n=20, classes=10):
+    """Write batches of n images whose planes are 0, 1 and 2, and return their checksums."""
     folder.mkdir(parents=True, exist_ok=True)
     plane = np.repeat(np.arange(3, dtype=np.uint8), 1024)
     known = []
     for i, name in enumerate(names):
-        x = np.tile(plane, (20, 1))
+        x = np.tile(plane, (n, 1))
         x[:, 0] = i
-        made = {"data": x, key: (np.arange(20) % 10).tolist(), "filenames": ["a.png"] * 20, "batch_label": b"batch"}
+        made = {"data": x, key: (np.arange(n) % classes).tolist(), "filenames": ["a.png"] * n, "batch_label": b"batch"}
         (folder / name).write_bytes(pickle.dumps(made, protocol=2) if content is None else content)
         known.append([name, md5(folder / name)])
     return known
@@ -84,6 +94,21 @@ def cifar(root, monkeypatch):
     names = [f"data_batch_{i}" for i in range(1, 6)]
     monkeypatch.setattr(CIFAR10, "train_list", write_cifar(folder, names, "labels"))
     monkeypatch.setattr(CIFAR10, "test_list", write_cifar(folder, ["test_batch"], "labels"))
+    return folder
+
+
+@pytest.fixture
+def cifar100(root, monkeypatch):
+    """CIFAR-100 of 400 + 100 images."""
+    from torchvision.datasets import CIFAR100
+
+    folder = root / "cifar-100-python"
+    made = {
+        name: write_cifar(folder, [name], "fine_labels", n=n, classes=100)
+        for name, n in (("train", 400), ("test", 100))
+    }
+    monkeypatch.setattr(CIFAR100, "train_list", made["train"])
+    monkeypatch.setattr(CIFAR100, "test_list", made["test"])
     return folder
 
 

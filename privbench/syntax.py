@@ -1,0 +1,277 @@
+"""Canonical text of Python code: what a piece of code does, without how it is written down or where it lies.
+
+Left out are comments, docstrings, annotations, line breaks, and the paths of imports within a package; names that stand
+for the package's own definitions become references to them. The text is the same on every Python from 3.10 on.
+"""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, TypeGuard
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+SKIPPED = {"ctx", "kind", "type_comment", "type_params", "annotation", "returns", "lineno", "col_offset"}
+MARKED = ("ClassVar", "InitVar", "KW_ONLY")
+"""Annotations of a class that change which fields a dataclass has."""
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What an import binds a name to: a module, or a name in one."""
+
+    module: str
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A use of something that is defined elsewhere: a name of a module, or with no name the module as a whole."""
+
+    module: str
+    name: str = ""
+
+
+Binding: TypeAlias = "Imported | None"
+"""Of a name in a function: what it imports, or None for a variable."""
+Text: TypeAlias = "list[str | Reference]"
+Resolve: TypeAlias = "Callable[[str, Sequence[str], Binding], tuple[str | Reference, int] | None]"
+"""(name, the attributes that follow it, its import within the function) -> what it stands for, and how many of the
+attributes that takes up; None for a name that is no definition's and no import's, such as a built-in's."""
+
+
+@dataclass
+class _Scope:
+    names: dict[str, Binding]
+    is_class: bool = False
+
+
+@dataclass
+class Writer:
+    """Writes statements as canonical text; `package` is that of the module, for relative imports."""
+
+    resolve: Resolve
+    package: str
+    own: Callable[[str], bool]
+    """Whether a module belongs to the package, so that its path is left out."""
+    text: Text = field(default_factory=list)
+    imported: list[str] = field(default_factory=list)
+    """Modules of the package that are imported within."""
+    _scopes: list[_Scope] = field(default_factory=list)
+
+    def write(self, node: ast.AST | None) -> None:
+        """Append the text of one node."""
+        if node is None or _does_nothing(node):
+            return
+        for kinds, write in self._writers.items():
+            if isinstance(node, kinds):
+                write(self, node)
+                return
+        self._plain(node)
+
+    def _plain(self, node: ast.AST, skipped: frozenset[str] = frozenset()) -> None:
+        self.text.append(f"({type(node).__name__}")
+        for name, value in ast.iter_fields(node):
+            if name in SKIPPED or name in skipped or value is None or value == []:
+                continue
+            self.text.append(f" {name}=")
+            self._value(value)
+        self.text.append(")")
+
+    def _value(self, value: object) -> None:
+        if isinstance(value, ast.AST):
+            self.write(value)
+        elif isinstance(value, list):
+            self.text.append("[")
+            for item in value:
+                if item is None:
+                    self.text.append("None")
+                elif isinstance(item, ast.AST) and _does_nothing(item):
+                    continue
+                else:
+                    self._value(item)
+                self.text.append(",")
+            self.text.append("]")
+        else:
+            self.text.append(repr(value))
+
+    def _constant(self, node: ast.Constant) -> None:
+        self.text.append(f"{type(node.value).__name__}:{node.value!r}")
+
+    def _if(self, node: ast.If) -> None:
+        if for_type_checkers(node):
+            for statement in node.orelse:
+                self.write(statement)
+        else:
+            self._plain(node)
+
+    def _import(self, node: ast.Import | ast.ImportFrom) -> None:
+        for alias, target in imports(node, self.package):
+            if self.own(target.module):
+                self.imported.append(target.module)
+            else:
+                self.text.append(f"(import {target.module} {target.name} as {alias})")
+
+    def _name(self, node: ast.Name | ast.Attribute) -> None:
+        root, attributes = _chain(node)
+        if root is None or not isinstance(root.ctx, ast.Load):
+            self._plain(node)
+            return
+        local, binding = self._local(root.id)
+        found = None if local and binding is None else self.resolve(root.id, attributes, binding)
+        if found is None:
+            self._plain(node)
+            return
+        meant, taken = found
+        self.text += ["(use ", meant, *(f".{name}" for name in attributes[taken:]), ")"]
+
+    def _local(self, name: str) -> tuple[bool, Binding]:
+        """Return whether a name is bound within the function, and the import that binds it."""
+        for depth, scope in enumerate(reversed(self._scopes)):
+            if name in scope.names and (depth == 0 or not scope.is_class):
+                return True, scope.names[name]
+        return False, None
+
+    def _joined(self, node: ast.JoinedStr) -> None:
+        """Write an f-string; Pythons differ in how they cut its constant parts."""
+        self.text.append("(f ")
+        constant = ""
+        for part in node.values:
+            if isinstance(part, ast.Constant):
+                constant += str(part.value)
+                continue
+            assert isinstance(part, ast.FormattedValue)
+            self.text.append(f"{constant!r} {{{part.conversion} ")
+            constant = ""
+            self.write(part.value)
+            if isinstance(part.format_spec, ast.JoinedStr) and part.format_spec.values:
+                self._joined(part.format_spec)
+            self.text.append("}")
+        self.text.append(f"{constant!r})")
+
+    def _annotated(self, node: ast.AnnAssign) -> None:
+        mark = next((mark for mark in MARKED if mark in ast.unparse(node.annotation)), "")
+        self.text.append(f"(AnnAssign {mark} ")
+        self.write(node.target)
+        self.write(node.value)
+        self.text.append(")")
+
+    def _function(self, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) -> None:
+        arguments, body = node.args, node.body if isinstance(node.body, list) else [node.body]
+        for outer in [*getattr(node, "decorator_list", []), *arguments.defaults, *arguments.kw_defaults]:
+            self.write(outer)  # these are evaluated outside
+            self.text.append(";")
+        bound: dict[str, Binding] = dict.fromkeys(each.arg for each in _arguments(arguments))
+        bound |= bindings(body, self.package)
+        self._scopes.append(_Scope(bound))
+        self.text.append(f"({type(node).__name__} {getattr(node, 'name', '')} ")
+        self._plain(arguments, frozenset({"defaults", "kw_defaults"}))
+        self.text.append(f"/{len(arguments.defaults)}/{[default is not None for default in arguments.kw_defaults]}")
+        for statement in body:
+            self.write(statement)
+        self.text.append(")")
+        self._scopes.pop()
+
+    def _class(self, node: ast.ClassDef) -> None:
+        for outer in [*node.decorator_list, *node.bases, *(each.value for each in node.keywords)]:
+            self.write(outer)
+            self.text.append(";")
+        self._scopes.append(_Scope(bindings(node.body, self.package), is_class=True))
+        self.text.append(f"(ClassDef {node.name} {len(node.bases)} {[each.arg for each in node.keywords]} ")
+        for statement in node.body:
+            self.write(statement)
+        self.text.append(")")
+        self._scopes.pop()
+
+    def _comprehension(self, node: ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp) -> None:
+        names = [each.id for part in node.generators for each in ast.walk(part.target) if isinstance(each, ast.Name)]
+        self._scopes.append(_Scope(dict.fromkeys(names)))
+        self._plain(node)
+        self._scopes.pop()
+
+    _writers: ClassVar[Mapping[Any, Callable[[Any, Any], None]]] = {
+        (ast.Import, ast.ImportFrom): _import,
+        (ast.Name, ast.Attribute): _name,
+        ast.Constant: _constant,
+        ast.If: _if,
+        ast.JoinedStr: _joined,
+        ast.AnnAssign: _annotated,
+        (*FUNCTIONS, ast.Lambda): _function,
+        ast.ClassDef: _class,
+        COMPREHENSIONS: _comprehension,
+    }
+
+
+def bindings(statements: Iterable[ast.AST], package: str) -> dict[str, Binding]:
+    """Return the names that statements bind in their own scope, at any depth, with the import where it is one."""
+    found: dict[str, Binding] = {}
+    declared: set[str] = set()
+    waiting: list[ast.AST] = [*statements]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            found |= dict(imports(node, package))
+        elif isinstance(node, ast.Global):
+            declared |= set(node.names)
+        elif isinstance(node, (*FUNCTIONS, ast.ClassDef)):
+            found[node.name] = None
+            continue  # what is inside has a scope of its own
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            found[node.id] = None
+        elif isinstance(node, ast.ExceptHandler | ast.MatchAs | ast.MatchStar) and node.name:
+            found[node.name] = None
+        elif isinstance(node, ast.MatchMapping) and node.rest:
+            found[node.rest] = None
+        elif isinstance(node, (ast.Lambda, *COMPREHENSIONS)):
+            continue
+        waiting += node.orelse if for_type_checkers(node) else ast.iter_child_nodes(node)
+    return {name: binding for name, binding in found.items() if name not in declared}
+
+
+def imports(node: ast.Import | ast.ImportFrom, package: str) -> Iterator[tuple[str, Imported]]:
+    """Yield the names that an import statement binds; `*` for those of `from module import *`."""
+    if isinstance(node, ast.Import):
+        for alias in node.names:
+            top = alias.name.partition(".")[0]
+            yield (alias.asname, Imported(alias.name)) if alias.asname else (top, Imported(top))
+        return
+    base = node.module or ""
+    if node.level:
+        parents = package.split(".")
+        kept = parents[: len(parents) - node.level + 1]
+        base = ".".join([*kept, base] if base else kept)
+    for alias in node.names:
+        yield alias.asname or alias.name, Imported(base, alias.name)
+
+
+def is_docstring(node: ast.AST) -> bool:
+    """Return whether a statement is nothing but a constant, as docstrings are."""
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+
+
+def _does_nothing(node: ast.AST) -> bool:
+    return is_docstring(node) or isinstance(node, ast.Pass)
+
+
+def for_type_checkers(node: ast.AST) -> TypeGuard[ast.If]:
+    """Return whether a statement is `if TYPE_CHECKING:`."""
+    return isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")
+
+
+def _chain(node: ast.Name | ast.Attribute) -> tuple[ast.Name | None, list[str]]:
+    """Return the name that a chain such as `a.b.c` begins with, and its attributes."""
+    attributes: list[str] = []
+    inner: ast.expr = node
+    while isinstance(inner, ast.Attribute):
+        attributes.append(inner.attr)
+        inner = inner.value
+    return (inner if isinstance(inner, ast.Name) else None), attributes[::-1]
+
+
+def _arguments(arguments: ast.arguments) -> list[ast.arg]:
+    lone = [each for each in (arguments.vararg, arguments.kwarg) if each]
+    return [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, *lone]
