@@ -9,6 +9,7 @@ name cannot be found, counts as a whole. What is left out: docs, annotations, an
 from __future__ import annotations
 
 import ast
+import builtins
 import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -25,6 +26,8 @@ WHOLE, EFFECTS = "*", ""
 """Names of all that a module holds, and of what it does on import besides defining things."""
 DEFINING = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Assign, ast.AnnAssign)
 NOT_CODE = {"__all__"}
+LOADING, LOOKING_UP = {"import_module", "__import__"}, {"globals", "eval", "exec"}
+"""Functions that find modules, and definitions of their own module, by names that only a run knows."""
 
 
 @dataclass
@@ -190,8 +193,9 @@ class Definitions:
         others = [Reference(each, EFFECTS) for each in dict.fromkeys([*packages, *ran, *writer.imported])]
         both = module.imported.get(name)  # such as a name that is imported, and then wrapped
         others += [each for each in [both and self._follow(both, ())[0]] if isinstance(each, Reference)]
-        if any(_loads_by_name(statement) for statement in statements) and self.owns(module.package):
-            others.append(Reference(module.package, WHOLE))
+        called = {call for statement in statements for call in _calls(statement)} if self.owns(module.name) else set()
+        others += [Reference(module.package, WHOLE)] if called & LOADING else []
+        others += [Reference(module.name, WHOLE)] if called & LOOKING_UP else []
         return Written(_sha256(name, "".join(parts)), references, tuple(others))
 
     def _resolve(
@@ -208,7 +212,8 @@ class Definitions:
             found = self.module(starred)
             if found and (name in found.defined or name in found.imported):
                 return self._follow(Imported(starred, name), attributes)
-        return None
+        strangers = sorted(starred for starred in module.starred if not self.owns(starred))
+        return ("|".join((*strangers, name)), 0) if strangers and not hasattr(builtins, name) else None
 
     def _follow(self, target: Imported, attributes: Sequence[str]) -> tuple[str | Reference, int]:
         """Return what an import stands for, and how many of the attributes after it that takes up."""
@@ -234,9 +239,10 @@ class Definitions:
         return ".".join(filter(None, (target.module, target.name))), taken
 
 
-def _loads_by_name(statement: ast.stmt) -> bool:
+def _calls(statement: ast.stmt) -> set[str]:
+    """Return the names of the functions that a statement calls."""
     calls = (node.func for node in ast.walk(statement) if isinstance(node, ast.Call))
-    return any(ast.unparse(call).endswith(("import_module", "__import__")) for call in calls)
+    return {ast.unparse(call).rpartition(".")[2] for call in calls if isinstance(call, ast.Name | ast.Attribute)}
 
 
 def _sha256(*parts: str) -> str:

@@ -259,7 +259,8 @@ def _does_nothing(node: ast.AST) -> bool:
 
 def for_type_checkers(node: ast.AST) -> TypeGuard[ast.If]:
     """Return whether a statement is `if TYPE_CHECKING:`."""
-    return isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")
+    test = node.test if isinstance(node, ast.If) else None
+    return isinstance(test, ast.Name | ast.Attribute) and ast.unparse(test).rpartition(".")[2] == "TYPE_CHECKING"
 
 
 def _chain(node: ast.Name | ast.Attribute) -> tuple[ast.Name | None, list[str]]:

@@ -134,6 +134,16 @@ def test_modules_that_are_loaded_by_name_bring_their_package(tree):
     )
 
 
+def test_definitions_that_are_looked_up_by_name_bring_their_module(tree):
+    found = tree(a="def f(name):\n    return globals()[name]\n\ndef g(): pass\n").reached([ROOT])
+    assert Reference("pkg.a", "g") in found
+
+
+def test_names_of_a_stranger_of_whom_everything_is_imported_count(tree):
+    source = "from {} import *\n\ndef f():\n    return len(array(1))\n"
+    assert tree(a=source.format("numpy")).digest([ROOT]) != tree(a=source.format("torch")).digest([ROOT])
+
+
 def test_modules_that_import_a_name_from_each_other_end(tree):
     assert tree(
         a="from pkg.b import g\n\ndef f():\n    return g\n", b="from pkg.c import g\n", c="from pkg.b import g\n"

@@ -107,6 +107,12 @@ def test_a_variable_is_no_reference_and_a_class_attribute_hides_nothing_from_met
     assert Reference("pkg.helper", "helper") in text("def f():\n    global helper\n    helper = helper + 1")
 
 
+def test_only_what_type_checkers_alone_see_is_left_out():
+    assert text("if not TYPE_CHECKING:\n    x = 1") != []
+    assert text("if typing.TYPE_CHECKING:\n    x = 1") == []
+    assert text("if TYPE_CHECKING:\n    x = 1\nelse:\n    x = 2") == text("x = 2")
+
+
 def test_names_of_other_packages_are_written_by_their_path():
     assert "numpy.linalg" in "".join(map(str, text("def f():\n    from numpy import linalg as l\n    return l.norm")))
 
