@@ -26,7 +26,7 @@ WHOLE, EFFECTS = "*", ""
 """Names of all that a module holds, and of what it does on import besides defining things."""
 DEFINING = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Assign, ast.AnnAssign)
 NOT_CODE = {"__all__"}
-LOADING, LOOKING_UP = {"import_module", "__import__"}, {"globals", "eval", "exec"}
+LOADING, LOOKING_UP = {"importlib.import_module", "import_module", "__import__"}, {"globals", "eval", "exec"}
 """Functions that find modules, and definitions of their own module, by names that only a run knows."""
 
 
@@ -240,9 +240,9 @@ class Definitions:
 
 
 def _calls(statement: ast.stmt) -> set[str]:
-    """Return the names of the functions that a statement calls."""
+    """Return the names of the functions that a statement calls, as they are written."""
     calls = (node.func for node in ast.walk(statement) if isinstance(node, ast.Call))
-    return {ast.unparse(call).rpartition(".")[2] for call in calls if isinstance(call, ast.Name | ast.Attribute)}
+    return {ast.unparse(call) for call in calls if isinstance(call, ast.Name | ast.Attribute)}
 
 
 def _sha256(*parts: str) -> str:
