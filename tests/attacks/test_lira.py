@@ -27,16 +27,11 @@ def naive(phi, shadow, member, attack):
     n, queries = phi.shape
     scores = np.zeros(n)
     for a in range(queries):
-        variance, pooled, raw = {}, {}, {}
-        for side in (True, False):
-            sides = [shadow[member[:, i] == side, i, a] for i in range(n)]
-            variance[side] = np.array([np.var(x, ddof=1) for x in sides])
-            freedom = np.array([len(x) - 1 for x in sides])
-            pooled[side] = (variance[side] * freedom).sum() / freedom.sum()
-            raw[side] = np.var(np.concatenate(sides), ddof=1)
+        variance, pooled, raw = naive_variances(shadow[:, :, a], member)
         if attack.variance == "global":
-            scale = (pooled[True] + pooled[False]) / (raw[True] + raw[False]) if attack.mode == "online" else 1
-            variance = {side: np.full(n, raw[side] * scale) for side in raw}
+            each = [naive_variances(shadow[:, :, b], member)[1:] for b in range(queries)]
+            scale = sum(sum(p.values()) for p, _ in each) / sum(sum(r.values()) for _, r in each)
+            variance = {side: np.full(n, raw[side] * (scale if attack.mode == "online" else 1)) for side in raw}
         if attack.variance == "pooled":
             variance = {side: np.full(n, pooled[side]) for side in pooled}
         sd = {side: np.sqrt(each) for side, each in variance.items()}
@@ -48,6 +43,18 @@ def naive(phi, shadow, member, attack):
                 scores[i] += norm.logpdf(phi[i, a], inside, sd[True][i])
                 scores[i] -= norm.logpdf(phi[i, a], outside, sd[False][i])
     return scores
+
+
+def naive_variances(shadow, member):
+    """Return, by side, each example's variance; that about the examples' means; and that of all raw scores."""
+    own, pooled, raw = {}, {}, {}
+    for side in (True, False):
+        sides = [shadow[member[:, i] == side, i] for i in range(shadow.shape[1])]
+        own[side] = np.array([np.var(x, ddof=1) for x in sides])
+        freedom = np.array([len(x) - 1 for x in sides])
+        pooled[side] = (own[side] * freedom).sum() / freedom.sum()
+        raw[side] = np.var(np.concatenate(sides), ddof=1)
+    return own, pooled, raw
 
 
 def draws(seed, n=60, shadows=10, queries=3, examples_differ=3.0):
@@ -163,13 +170,16 @@ def test_its_own_threshold_is_near_the_best_in_hindsight(attack, setting, helper
 
 
 @pytest.mark.parametrize("variance", ["global", "auto"])
-def test_scaling_a_global_variance_leaves_the_order_of_scores(variance, helpers):
+@pytest.mark.parametrize("queries", [1, 3])
+def test_scaling_a_global_variance_leaves_the_order_of_scores(variance, queries, helpers):
     """The threshold was off by a constant; what ranks is as it was."""
-    phi, shadow, member, _ = hard_and_easy(1, n=500)
+    phi, shadow, member, _ = hard_and_easy(1, n=500, queries=queries)
+    phi, shadow = (each * np.arange(1, queries + 1) for each in (phi, shadow))
     scores = helpers.Answering.with_phi(phi, shadow, member).score(LiRA(variance=variance))
-    raw = {side: np.var(shadow[member == side], ddof=1) for side in (True, False)}
-    mean = {side: np.ma.array(shadow[:, :, 0], mask=member != side).mean(axis=0).data for side in raw}
-    plain = sum((1 if side else -1) * norm.logpdf(phi[:, 0], mean[side], raw[side] ** 0.5) for side in raw)
+    plain = np.zeros(len(phi))
+    for side, sign in ((True, 1), (False, -1)):
+        mean = np.ma.array(shadow, mask=np.broadcast_to((member != side)[:, :, None], shadow.shape)).mean(axis=0).data
+        plain += sign * norm.logpdf(phi, mean, shadow[member == side].std(axis=0, ddof=1)).sum(axis=1)
     np.testing.assert_array_equal(np.argsort(scores), np.argsort(plain))
 
 
