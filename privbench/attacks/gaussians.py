@@ -1,10 +1,11 @@
-"""Gaussians of the scores that shadows give an example, trained with it (IN) or without (OUT): what LiRA compares."""
+"""Per-example Gaussians of shadow models' scores, trained with the example (IN) or without (OUT), for LiRA."""
 
 from __future__ import annotations
 
 import itertools
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -21,7 +22,7 @@ BLOCK = 2**17
 
 @dataclass(frozen=True, eq=False)
 class Gaussians:
-    """One Gaussian per example and query, as far as the shadows on one side (IN or OUT) tell.
+    """One Gaussian per example and query, fitted to the scores of the shadows on one side, IN or OUT.
 
     count: (n, 1) shadows on this side; mean, center, squares: (n, q), squares being summed about the mean.
     """
@@ -36,31 +37,35 @@ class Gaussians:
 
         An example with fewer than two shadows takes the pooled one; where every example is so, the global one.
         """
-        if kind == "global" or not self.tells:
+        if kind == "global" or not self.has_spread:
             return self._raw
         return self.own(self.pooled) if kind == "example" else self.pooled
 
     @property
-    def tells(self) -> bool:
-        """Whether any example has two shadows on this side."""
+    def has_spread(self) -> bool:
+        """Whether any example has two shadows on this side, so that there is a variance about its mean."""
         return bool((self.count > 1).any())
 
     @property
     def _raw(self) -> Array:
-        """(1, q): of all scores about their common mean, which is between examples for the most part."""
+        """Variance of all scores about their common mean, (1, q); most of it is between examples."""
         # Sums over examples are exact (fsum): the order of the examples must not change a single bit of a score.
         counted = max(1, int(self.count.sum()))
         grand = _sum(self.count * self.mean) / counted
         between = _sum(self.count * (self.mean - grand) ** 2)
-        return _floored((_sum(self.squares) + between) / max(1, counted - 1))
+        return _floored((self._within + between) / max(1, counted - 1))
 
     @property
     def pooled(self) -> Array:
-        """(1, q): of scores about the mean of their own example."""
-        return _floored(_sum(self.squares) / int(np.maximum(self.count - 1, 0).sum()))
+        """Variance of scores about the mean of their own example, pooled over examples, (1, q)."""
+        return _floored(self._within / int(np.maximum(self.count - 1, 0).sum()))
+
+    @cached_property
+    def _within(self) -> Array:
+        return _sum(self.squares)
 
     def own(self, fallback: Array) -> Array:
-        """(n, q): each example's; the fallback where fewer than two shadows tell it."""
+        """Return each example's own variance, (n, q), or the fallback where it has fewer than two shadows."""
         freedom = self.count - 1
         return _floored(np.where(freedom > 0, self.squares / np.maximum(freedom, 1), fallback))
 
@@ -73,17 +78,17 @@ def log_ratio(x: Array, inside: Gaussians, outside: Gaussians, kind: Variance) -
 
 
 def variances(inside: Gaussians, outside: Gaussians, kind: Variance) -> tuple[Array, Array]:
-    """Return the variances of both sides, (n, q) or (1, q), of one size: that of scores about their example's centre.
+    """Return the variances of IN and OUT, (n, q) or (1, q), both on the scale of scores about their example's centre.
 
-    A side of which no example has two shadows takes the other's; where neither has one, both take half the mean squared
-    distance of an example's two scores.
+    A side on which no example has two shadows takes the other side's variance. Where neither side has one, both take
+    half the mean squared difference between an example's IN and OUT score.
     """
-    telling = [side for side in (inside, outside) if side.tells]
-    if not telling:
+    measured = [side for side in (inside, outside) if side.has_spread]
+    if not measured:
         known = (inside.count > 0) & (outside.count > 0)
         apart = _sum(np.where(known, (inside.mean - outside.mean) ** 2, 0.0)) / (2 * max(1, int(known.sum())))
         return _floored(apart), _floored(apart)
-    pooled = [side.pooled for side in telling]
+    pooled = [side.pooled for side in measured]
     if kind == "global":
         # All raw scores vary 3 to 13 times as much as those of one example, so that half the log of the ratio of IN to
         # OUT, equal for every example, would outweigh the likelihood ratio at threshold 0. Scaled to what an example's
@@ -101,7 +106,7 @@ def variances(inside: Gaussians, outside: Gaussians, kind: Variance) -> tuple[Ar
         #
         # within 1.3 (calibrated: by the harness, on two shadows of another pair). One variance for both sides ranks
         # worse, too, where IN scores vary less than OUT scores: the AUC of fake-data is then 0.576, not 0.590.
-        raw = [side.variance("global") for side in telling]
+        raw = [side.variance("global") for side in measured]
         scale = np.sum(pooled) / np.sum(raw)
         return _floored(inside.variance("global") * scale), _floored(outside.variance("global") * scale)
     v_in, v_out = pooled[0], pooled[-1]

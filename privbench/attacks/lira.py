@@ -38,8 +38,8 @@ class LiRA(ShadowOptions):
 
     over aligned queries a, each with its own mean and variance. Offline the paper's Phi of the z-score is left out:
     it has the same ranking, but saturates at 8 sd and makes ties. An example that no shadow was trained on, or every
-    one, scores 0. Online 0 and above means member; so that this is the likelihood's own line, `global` variances, which
-    are of all raw scores, are scaled to what an example's own scores vary.
+    one, scores 0. Online, 0 and above means member. For that decision `global` variances, which are of all raw scores,
+    are scaled to the variance of one example's scores.
 
     The authors' code differs: a fixed standard deviation is that of the IN scores for both sides, offline is two-sided,
     and scores beyond the fewest that an example has are dropped. `preset=official` computes what it does, and
