@@ -41,9 +41,11 @@ def register_attacks() -> Sequence[type[Attack]]:
     from privbench.attacks.lira import LiRA
     from privbench.attacks.nearest_neighbour import NearestNeighbour
     from privbench.attacks.real_vs_fake import RealVsFake
+    from privbench.attacks.rmia import RMIA
     from privbench.attacks.threshold import Confidence, Correctness, Entropy, ModifiedEntropy
 
-    return [Correctness, Confidence, Entropy, ModifiedEntropy, LiRA, Inversion, GanLeaks, NearestNeighbour, RealVsFake]
+    on_answers = [Correctness, Confidence, Entropy, ModifiedEntropy, LiRA, RMIA, Inversion]
+    return [*on_answers, GanLeaks, NearestNeighbour, RealVsFake]
 
 
 @hookimpl

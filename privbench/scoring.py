@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -193,7 +193,7 @@ def _about(cell: Cell, command: str) -> Record:
         data=data_of(population.dataset),
         defense=component("defense", population.defense),
         attack=component("attack", cell.attack),
-        threat_model=threat_model(needs),
+        threat_model=threat_model(replace(needs, queries=cell.queries)),
         models=population.models,
         targets=len(cell.target_indices),
         shadows=population.models - 2 if needs.shadows != "none" else 0,
@@ -233,8 +233,6 @@ def _seconds(population: Population) -> float | None:
 
 
 def _cost(population: Population) -> Cost | None:
-    from dataclasses import replace
-
     from privbench.plugins import resolve
 
     seconds, undefended = _seconds(population), _seconds(replace(population, defense=resolve("defense", "ce")))

@@ -11,11 +11,12 @@ if TYPE_CHECKING:
 def threat_model(needs: Needs) -> str:
     """Return what an attacker is given, in words: "logits, 2 queries each, adaptive shadows".
 
-    One query per example as it is, and no shadows, are the least that there is and go without saying.
+    One query per example as it is, and no shadows, are the least that there is and go without saying. For a record
+    `needs.queries` is the number that was asked; "task", of an attack by itself, leaves it to the task.
     """
     parts = {"labels": ["labels only"], "logits": ["logits"], "none": []}[needs.answers]
     if needs.queries == "task":
-        parts.append("queries augmented as in training")
+        parts.append("1 query each, or 2 where training mirrors images")
     elif needs.queries != 1:
         parts.append(f"{needs.queries} queries each")
     if needs.shadows == "released":

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -70,6 +72,16 @@ def test_an_overfit_model_leaks_to_lira(population):
     assert record.status == "ok"
     assert record.shadows == 4
     assert record.metrics.auc.low > 0.5
+
+
+@pytest.mark.parametrize(
+    ("queries", "words"), [(1, "logits, adaptive shadows"), (2, "logits, 2 queries each, adaptive shadows")]
+)
+def test_a_threat_model_says_what_was_asked_in_this_task(population, queries, words):
+    """What an attack leaves to the task is one query where training augments nothing."""
+    cell = replace(_cell(population, "lira"), queries=queries, inapplicable="a record without results will do")
+    record, _ = score(cell)
+    assert record.threat_model == words
 
 
 def test_a_record_is_reproduced_to_the_bit(population):

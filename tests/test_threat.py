@@ -14,7 +14,10 @@ from privbench.threat import threat_model
         (Needs(), "logits"),
         (Needs(answers="labels", queries=18), "labels only, 18 queries each"),
         (Needs(queries=2, shadows="adaptive"), "logits, 2 queries each, adaptive shadows"),
-        (Needs(queries="task", shadows="undefended"), "logits, queries augmented as in training, undefended shadows"),
+        (
+            Needs(queries="task", shadows="undefended"),
+            "logits, 1 query each, or 2 where training mirrors images, undefended shadows",
+        ),
         (
             Needs(examples=True, reference=True, query=True, model=True, synthetic=True),
             "logits, the examples themselves, reference examples, chosen queries, white box, synthetic data",

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-import math
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
@@ -12,19 +10,17 @@ import numpy.typing as npt
 
 from privbench import signals
 from privbench.api import Needs, component, option
+from privbench.attacks import lira_official
+from privbench.attacks.gaussians import fit, log_ratio
 from privbench.attacks.shadows import ShadowOptions, shadow_signals
 from privbench.errors import CellFailed
 
 if TYPE_CHECKING:
+    from privbench.attacks.gaussians import Variance
     from privbench.evidence import Evidence
 
 Array: TypeAlias = npt.NDArray[Any]
-Variance: TypeAlias = Literal["example", "global", "pooled"]
-Center: TypeAlias = Literal["mean", "median"]
 
-SD_FLOOR = 1e-6
-BLOCK = 2**17
-"""Shadow scores worked on at a time: a megabyte stays in the cache and bounds memory."""
 ENOUGH_FOR_EXAMPLE = 60
 """Shadows from which `auto` trusts an example's own variance: 64 models, less the target's pair and the pair on which
 a threshold may be calibrated, so that both kinds of scores are made alike. Online, on MLPs for digits, Location-30 and
@@ -41,9 +37,13 @@ class LiRA(ShadowOptions):
     offline (eq. 4):        mean_a (phi_a - mu_out,a) / sd_out,a
 
     over aligned queries a, each with its own mean and variance. Offline the paper's Phi of the z-score is left out:
-    it has the same ranking, but saturates at 8 sd and makes ties. The authors' code differs where we think it
-    errs: with a fixed variance it takes sd_out from the IN scores, and offline it is two-sided. An example that no
-    shadow was trained on, or every one, scores 0.
+    it has the same ranking, but saturates at 8 sd and makes ties. An example that no shadow was trained on, or every
+    one, scores 0. Online, 0 and above means member. For that decision `global` variances, which are of all raw scores,
+    are scaled to the variance of one example's scores.
+
+    The authors' code differs: a fixed standard deviation is that of the IN scores for both sides, offline is two-sided,
+    and scores beyond the fewest that an example has are dropped. `preset=official` computes what it does, and
+    `preset=official-fixed` what it does with `fix_variance`; both are online or offline, as `mode` says.
     """
 
     name: ClassVar[str] = "lira"
@@ -51,14 +51,25 @@ class LiRA(ShadowOptions):
         "Carlini, Chien, Nasr, Song, Terzis, Tramer: Membership Inference Attacks From First Principles, "
         "IEEE S&P 2022 (2112.03570)"
     )
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "official": {"formulas": "official", "variance": "example", "center": "median"},
+        "official-fixed": {"formulas": "official", "variance": "global", "center": "median"},
+    }
 
     mode: Literal["online", "offline"] = option("online", "compare IN with OUT shadows, or use OUT shadows only")
     variance: Literal["auto", "example", "global", "pooled"] = option(
-        "auto",
-        "of each example's scores; of all raw scores (the authors' fixed variance); within examples, averaged over all",
+        "auto", "of each example's scores; one for all examples, of raw scores; or of scores about their example's mean"
     )
     queries: Literal["task", 1, 2, 18, 162] = option("task", "aligned queries per example; task: as it augments")
     center: Literal["mean", "median"] = option("mean", "centre of the Gaussians (the authors' code: median)")
+    formulas: Literal["paper", "official"] = option(
+        "paper", "official: what the authors' code computes; see its presets"
+    )
+
+    def __post_init__(self) -> None:
+        """Refuse what the authors' code has no formula for."""
+        if self.formulas == "official" and self.variance == "pooled":
+            raise ValueError("option 'variance' is 'example' or 'global' with formulas=official, which has no 'pooled'")
 
     @property
     def needs(self) -> Needs:
@@ -67,97 +78,41 @@ class LiRA(ShadowOptions):
 
     @property
     def threshold(self) -> float | None:
-        """A log-likelihood ratio of 0 online; offline there is no natural point."""
-        return 0.0 if self.mode == "online" else None
+        """A log-likelihood ratio of 0 online; offline there is none, nor with variances that divide by n."""
+        return 0.0 if self.mode == "online" and self.formulas == "paper" else None
 
     def score(self, evidence: Evidence) -> Array:
         """Return (n,) float64. Raises CellFailed without shadows, or with shadows of one kind only."""
         target = evidence.signals(signals.phi)
         shadow, member = shadow_signals(evidence, signals.phi)
-        variance = self.variance
-        if variance == "auto":
-            variance = "example" if len(shadow) >= ENOUGH_FOR_EXAMPLE else "global"
+        known = self._known(member)
+        if self.formulas == "official":
+            of = lira_official.online if self.mode == "online" else lira_official.offline
+            scores = np.zeros(len(target))
+            fixed = self._variance(len(shadow)) == "global"
+            scores[known] = of(target[known], shadow[:, known], member[:, known], fixed=fixed, center=self.center)
+            return scores
         outside = fit(shadow, ~member, self.center)
         if self.mode == "offline":
-            known = outside.count > 0
-            scores = (target - outside.center) / np.sqrt(outside.variance(variance))
+            scores = (target - outside.center) / np.sqrt(outside.variance(self._variance(len(shadow))))
         else:
-            inside = fit(shadow, member, self.center)
-            known = (inside.count > 0) & (outside.count > 0)
-            scores = inside.log_density(target, variance) - outside.log_density(target, variance)
-        if not known.any():
-            kind = "without" if self.mode == "offline" else "both with and without"
-            raise CellFailed(f"lira ({self.mode}) needs shadows trained {kind} an example; here no example has them.")
-        total = np.where(known, scores, 0.0).sum(axis=1)
+            scores = log_ratio(target, fit(shadow, member, self.center), outside, self._variance(len(shadow)))
+        total = np.where(known[:, None], scores, 0.0).sum(axis=1)
         return np.asarray(total / target.shape[1] if self.mode == "offline" else total)
 
+    def _variance(self, shadows: int) -> Variance:
+        if self.variance == "auto":
+            return "example" if shadows >= ENOUGH_FOR_EXAMPLE else "global"
+        return self.variance
 
-@dataclass(frozen=True, eq=False)
-class Gaussians:
-    """One Gaussian per example and query, as far as the shadows on one side (IN or OUT) tell.
-
-    count: (n, 1) shadows on this side; mean, center, squares: (n, q), squares being summed about the mean.
-    """
-
-    count: Array
-    mean: Array
-    center: Array
-    squares: Array
-
-    def variance(self, kind: Variance) -> Array:
-        """Return unbiased variances, (n, q) or (1, q), at least SD_FLOOR squared.
-
-        An example with fewer than two shadows takes the pooled one; where every example is so, the global one.
-        """
-        freedom = np.maximum(self.count - 1, 0)
-        # Sums over examples are exact (fsum): the order of the examples must not change a single bit of a score.
-        if kind == "global" or not freedom.any():
-            counted = max(1, int(self.count.sum()))
-            grand = _sum(self.count * self.mean) / counted
-            between = _sum(self.count * (self.mean - grand) ** 2)
-            found = (_sum(self.squares) + between) / max(1, counted - 1)
-        else:
-            found = _sum(self.squares) / int(freedom.sum())
-            if kind == "example":
-                found = np.where(freedom > 0, self.squares / np.maximum(freedom, 1), found)
-        return np.maximum(found, SD_FLOOR**2)
-
-    def log_density(self, x: Array, kind: Variance) -> Array:
-        """Return log N(x; center, variance) + log(2 pi) / 2, (n, q); the constant cancels in a ratio."""
-        variance = self.variance(kind)
-        return np.asarray(-0.5 * ((x - self.center) ** 2 / variance + np.log(variance)))
-
-
-def fit(shadow: Array, chosen: Array, center: Center = "mean") -> Gaussians:
-    """Fit Gaussians to the chosen shadows of each example.
-
-    shadow: (s, n, q) float64 scores; chosen: (s, n) bool. Memory beyond the results is one block's.
-    """
-    s, n, q = shadow.shape
-    count = chosen.sum(axis=0)[:, None]
-    mean, middle, squares = np.empty((n, q)), np.empty((n, q)), np.empty((n, q))
-    blocks = -(-s * n * q // BLOCK)
-    edges = np.linspace(0, n, max(1, min(n, blocks)) + 1).astype(int)
-    for start, stop in itertools.pairwise(edges):
-        x, weight = shadow[:, start:stop], chosen[:, start:stop, None].astype(np.float64)
-        rows = slice(start, stop)
-        mean[rows] = (x * weight).sum(axis=0) / np.maximum(count[rows], 1)
-        deviation = x - mean[rows]
-        deviation *= deviation
-        deviation *= weight
-        squares[rows] = deviation.sum(axis=0)
-        middle[rows] = mean[rows] if center == "mean" else _median(x, weight > 0, count[rows])
-    return Gaussians(count, mean, middle, squares)
-
-
-def _median(x: Array, chosen: Array, count: Array) -> Array:
-    """Return the median over the chosen shadows, (m, q); 0 where none is."""
-    order = np.sort(np.where(chosen, x, np.inf), axis=0)
-    halves = [np.maximum(at, 0)[None] for at in ((count - 1) // 2, count // 2)]
-    low, high = (np.take_along_axis(order, np.broadcast_to(at, (1, *x.shape[1:])), axis=0)[0] for at in halves)
-    return np.where(count > 0, (low + high) / 2, 0.0)
-
-
-def _sum(values: Array) -> Array:
-    """Return (1, q) exact sums over examples."""
-    return np.array([[math.fsum(column) for column in values.T]])
+    def _known(self, member: Array) -> Array:
+        """Return which examples have the shadows that it takes, (n,) bool. Raises CellFailed where none has."""
+        outside = ~member.all(axis=0)
+        known = outside & member.any(axis=0) if self.mode == "online" else outside
+        if not known.any():
+            kind = "both with and without" if self.mode == "online" else "without"
+            offline = "; mode=offline takes those without it alone" if outside.any() else ""
+            raise CellFailed(
+                f"lira ({self.mode}) needs shadows trained {kind} an example; here no example has them{offline}."
+            )
+        return np.asarray(known)

@@ -37,6 +37,10 @@ SIGNALS: dict[str, Callable[[Array, Array], Array]] = {
 }
 """What the threshold attacks compare with their thresholds: without shadows, all that there is of them."""
 NO_SHADOWS = "without shadow models there is nothing to draw a threshold on; the score is the signal itself"
+ONE_KIND = (
+    "shadow models of which none was trained on any example, or each on all, leave nothing to draw a threshold on; "
+    "the score is the signal itself"
+)
 
 
 def audit_predictions(
@@ -82,7 +86,7 @@ def audit_predictions(
 
 @dataclass(frozen=True)
 class RawSignal:
-    """A threshold attack without shadows: the signal, which ranks examples but decides nothing."""
+    """A threshold attack without shadows of both kinds: the signal, which ranks examples but decides nothing."""
 
     signal: Callable[[Array, Array], Array]
     needs: ClassVar[Needs] = Needs()
@@ -127,7 +131,8 @@ class Given:
     def judged(self, attack: Any, command: str) -> tuple[Record, Array | None]:
         """Return an attack's record, and its scores where it did not fail."""
         shadows, acting = len(self.arrays.shadow_logits), attack
-        if not shadows and attack.needs.shadows != "none":
+        known = self.arrays.shadow_member
+        if attack.name in SIGNALS and (known.all() or not known.any()):  # no shadows, or shadows of one kind
             acting = RawSignal(SIGNALS[attack.name])
         needs = replace(acting.needs, queries=1 if acting.needs.queries == 1 else self.queries)
         base = about("predictions", self.data, attack, needs, shadows=shadows, seed=self.seed, command=command)
@@ -174,7 +179,7 @@ class Given:
         member = self.arrays.shadow_member
         posing = list(range(CALIBRATORS))
         if isinstance(attack, RawSignal):
-            return NO_SHADOWS
+            return ONE_KIND if len(member) else NO_SHADOWS
         if len(member) < CALIBRATORS:
             return "calibrating one takes 2 shadow models or more"
         complements = (member[:, None] != member[None, posing]).all(axis=2).any(axis=1)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.stats import norm
 
 from privbench.api import Needs
-from privbench.attacks import lira
+from privbench.attacks import gaussians
 from privbench.attacks.lira import LiRA
 from privbench.errors import BadOption, CellFailed, UndeclaredEvidence
 from privbench.options import build
@@ -27,16 +27,14 @@ def naive(phi, shadow, member, attack):
     n, queries = phi.shape
     scores = np.zeros(n)
     for a in range(queries):
-        sd = {}
-        for side in (True, False):
-            sides = [shadow[member[:, i] == side, i, a] for i in range(n)]
-            own = [np.var(x, ddof=1) for x in sides]
-            if attack.variance == "global":
-                own = [np.var(np.concatenate(sides), ddof=1)] * n
-            if attack.variance == "pooled":
-                own = [sum(v * (len(x) - 1) for v, x in zip(own, sides, strict=True))] * n
-                own = [v / sum(len(x) - 1 for x in sides) for v in own]
-            sd[side] = np.sqrt(own)
+        variance, pooled, raw = naive_variances(shadow[:, :, a], member)
+        if attack.variance == "global":
+            each = [naive_variances(shadow[:, :, b], member)[1:] for b in range(queries)]
+            scale = sum(sum(p.values()) for p, _ in each) / sum(sum(r.values()) for _, r in each)
+            variance = {side: np.full(n, raw[side] * (scale if attack.mode == "online" else 1)) for side in raw}
+        if attack.variance == "pooled":
+            variance = {side: np.full(n, pooled[side]) for side in pooled}
+        sd = {side: np.sqrt(each) for side, each in variance.items()}
         for i in range(n):
             inside, outside = (center(shadow[member[:, i] == side, i, a]) for side in (True, False))
             if attack.mode == "offline":
@@ -45,6 +43,18 @@ def naive(phi, shadow, member, attack):
                 scores[i] += norm.logpdf(phi[i, a], inside, sd[True][i])
                 scores[i] -= norm.logpdf(phi[i, a], outside, sd[False][i])
     return scores
+
+
+def naive_variances(shadow, member):
+    """Return, by side, each example's variance; that about the examples' means; and that of all raw scores."""
+    own, pooled, raw = {}, {}, {}
+    for side in (True, False):
+        sides = [shadow[member[:, i] == side, i] for i in range(shadow.shape[1])]
+        own[side] = np.array([np.var(x, ddof=1) for x in sides])
+        freedom = np.array([len(x) - 1 for x in sides])
+        pooled[side] = (own[side] * freedom).sum() / freedom.sum()
+        raw[side] = np.var(np.concatenate(sides), ddof=1)
+    return own, pooled, raw
 
 
 def draws(seed, n=60, shadows=10, queries=3, examples_differ=3.0):
@@ -60,7 +70,7 @@ def draws(seed, n=60, shadows=10, queries=3, examples_differ=3.0):
 @pytest.mark.parametrize("attack", [v for v in VARIANTS if v.variance != "auto"], ids=repr)
 @pytest.mark.parametrize("queries", [1, 3])
 def test_equals_a_naive_loop(attack, queries, helpers, monkeypatch):
-    monkeypatch.setattr(lira, "BLOCK", 100)  # several blocks
+    monkeypatch.setattr(gaussians, "BLOCK", 100)  # several blocks
     phi, shadow, member, _ = draws(0, queries=queries)
     got = helpers.Answering.with_phi(phi, shadow, member).score(attack)
     np.testing.assert_allclose(got, naive(phi.astype(float), shadow.astype(float), member, attack), rtol=1e-9)
@@ -115,6 +125,64 @@ def test_gaussians_give_the_closed_form(mu, auc, tprs, accuracy, *, mode, helper
         assert ((called[truth].mean() + 1 - called[~truth].mean()) / 2) == within(accuracy)
 
 
+def hard_and_easy(seed, *, n=3000, shadows=14, inside=0.5, queries=1, compress=False):
+    """Return a target's evidence and membership: OUT scores spread wider between examples, IN or OUT is rare."""
+    rng = np.random.default_rng(seed)
+    member = rng.random((shadows + 1, n)) < inside
+    member[1] &= member.sum(axis=0) < shadows  # no example with shadows of one kind only
+    member[0] = rng.permutation(n) < n // 2
+    hard = rng.normal(5, 3, (n, 1))
+    gain = 0.3 * (9 - hard) if compress else np.where(hard < 3, 1.5, 0.5)
+    phi = hard + gain * member[:, :, None] + rng.normal(size=(shadows + 1, n, queries))
+    kinds = member[1:].any(axis=0) & ~member[1:].all(axis=0)
+    return phi[0, kinds], phi[1:, kinds], member[1:, kinds], member[0, kinds]
+
+
+SETTINGS = {
+    "halves": {},
+    "compressed": {"compress": True},
+    "few": {"shadows": 6},
+    "many": {"shadows": 62},
+    "queries": {"queries": 3},
+    "few of one example IN": {"inside": 0.15},
+    "few of one example OUT": {"inside": 0.85},
+    "hardly any IN": {"inside": 0.03, "shadows": 30},
+    "two": {"shadows": 2},
+}
+
+
+def balanced_accuracy(called, member):
+    return (called[member].mean() + 1 - called[~member].mean()) / 2
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+@pytest.mark.parametrize(
+    "attack",
+    [v for v in VARIANTS if v.mode == "online"],
+    ids=lambda a: f"{a.variance}-{a.center}",
+)
+def test_its_own_threshold_is_near_the_best_in_hindsight(attack, setting, helpers):
+    """Equal variances within examples, so that 0 is the true likelihood ratio's own line; 3 points are for the fit."""
+    *given, member = hard_and_easy(0, **SETTINGS[setting])
+    scores = helpers.Answering.with_phi(*given).score(attack)
+    best = max(balanced_accuracy(scores >= at, member) for at in np.quantile(scores, np.linspace(0, 1, 200)))
+    assert balanced_accuracy(scores >= attack.threshold, member) > best - 0.03
+
+
+@pytest.mark.parametrize("variance", ["global", "auto"])
+@pytest.mark.parametrize("queries", [1, 3])
+def test_scaling_a_global_variance_leaves_the_order_of_scores(variance, queries, helpers):
+    """The threshold was off by a constant; what ranks is as it was."""
+    phi, shadow, member, _ = hard_and_easy(1, n=500, queries=queries)
+    phi, shadow = (each * np.arange(1, queries + 1) for each in (phi, shadow))
+    scores = helpers.Answering.with_phi(phi, shadow, member).score(LiRA(variance=variance))
+    plain = np.zeros(len(phi))
+    for side, sign in ((True, 1), (False, -1)):
+        mean = np.ma.array(shadow, mask=np.broadcast_to((member != side)[:, :, None], shadow.shape)).mean(axis=0).data
+        plain += sign * norm.logpdf(phi, mean, shadow[member == side].std(axis=0, ddof=1)).sum(axis=1)
+    np.testing.assert_array_equal(np.argsort(scores), np.argsort(plain))
+
+
 @each_variant
 def test_without_leakage_it_finds_nothing(attack, helpers):
     n = 4_000
@@ -130,7 +198,7 @@ def test_finds_a_leak(attack, helpers):
 
 @each_variant
 def test_order_of_examples_and_shadows(attack, helpers, monkeypatch):
-    monkeypatch.setattr(lira, "BLOCK", 1000)
+    monkeypatch.setattr(gaussians, "BLOCK", 1000)
     answers, _ = helpers.population(5, queries=2, models=8)
     rng = np.random.default_rng(0)
     scores, order = answers.score(attack), rng.permutation(300)
@@ -194,6 +262,24 @@ def test_needs_and_threshold_follow_the_options():
     assert (LiRA().threshold, LiRA(mode="offline").threshold) == (0.0, None)
     with pytest.raises(BadOption, match="'queries'"):
         build(LiRA, {"queries": "3"})
+
+
+@pytest.mark.parametrize(
+    ("mode", "member", "way_out"),
+    [
+        ("online", 0, "; mode=offline takes those without it alone."),
+        ("online", 1, "has them."),
+        ("offline", 1, "them."),
+    ],
+)
+def test_shadows_of_one_kind_are_a_reason_and_name_the_way_out(mode, member, way_out, helpers):
+    phi, shadow, kinds, _ = draws(12)
+    answers = helpers.Answering.with_phi(phi, shadow, np.full_like(kinds, member))
+    with pytest.raises(CellFailed) as raised:
+        answers.score(LiRA(mode=mode))
+    assert str(raised.value).endswith(way_out)
+    if "offline" in way_out:
+        assert np.isfinite(answers.score(LiRA(mode="offline"))).all()
 
 
 def test_no_shadows_is_a_reason(helpers):

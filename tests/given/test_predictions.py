@@ -104,6 +104,37 @@ def test_without_shadows_signals_rank_and_decide_nothing(population):
     assert names["correctness"].metrics.balanced_accuracy.value is not None
 
 
+@pytest.mark.parametrize("inside", [False, True], ids=["OUT only", "IN only"])
+def test_shadows_of_one_kind_take_no_result_away(population, inside):
+    """Evidence that a threshold cannot use must not fail what runs without it."""
+    arrays = _exported(population)
+    arrays["shadow_membership"] = np.full_like(arrays["shadow_membership"], inside)
+    attacks = ["confidence", "entropy", "m-entropy:thresholds=global", "m-entropy", "lira", "lira:mode=offline"]
+    audited = audit_predictions(arrays, attack=attacks)
+    without = audit_predictions(_exported(population, shadows=False), attack=attacks[:4])
+    for one, other in zip(audited[:4], without, strict=True):
+        assert audited.scores[one.attack.spec].tobytes() == without.scores[other.attack.spec].tobytes()
+        assert one.metrics == other.metrics
+        assert one.metrics.balanced_accuracy.value is None
+        assert one.threshold.startswith("none: shadow models of which none was trained on any example")
+        assert (one.threat_model, one.shadows) == ("logits", 0)
+    online, offline = audited[4:]
+    assert online.status == "failed"
+    assert ("mode=offline" in online.reason) is not inside
+    assert offline.status == ("failed" if inside else "ok")
+    if not inside:
+        assert offline.metrics.balanced_accuracy.value is None
+
+
+def test_shadows_that_cover_a_part_of_the_examples_serve_for_all(population):
+    arrays = _exported(population)
+    arrays["shadow_membership"][:, ::2] = False
+    audited = audit_predictions(arrays, attack=["confidence", "m-entropy", "lira", "lira:mode=offline"])
+    assert [one.status for one in audited] == ["ok"] * 4
+    assert all(one.metrics.balanced_accuracy.value is not None for one in audited)
+    assert (audited.scores["lira"][::2] == 0).all()
+
+
 def test_what_is_exposed(population):
     arrays = _exported(population)
     audited = audit_predictions(arrays)

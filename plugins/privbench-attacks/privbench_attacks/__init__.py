@@ -22,7 +22,6 @@ def register_attacks() -> Sequence[type[Attack]]:
     from privbench_attacks.loss_trajectory import LossTrajectory
     from privbench_attacks.quantile import Quantile
     from privbench_attacks.risk_score import RiskScore
-    from privbench_attacks.rmia import RMIA
     from privbench_attacks.shadow_nn import ShadowNN
 
-    return [AttackP, AttackR, CalibratedLoss, Quantile, RiskScore, RMIA, ShadowNN, LabelOnly, LossTrajectory]
+    return [AttackP, AttackR, CalibratedLoss, Quantile, RiskScore, ShadowNN, LabelOnly, LossTrajectory]

@@ -5,12 +5,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from privbench_attacks.rmia import RMIA, log_mean, offline, share_beaten
 from scipy.stats import trim_mean
 from sklearn.metrics import roc_auc_score
 
 from privbench import intervals
 from privbench.api import Needs
+from privbench.attacks.confidences import log_confidence, taylor
+from privbench.attacks.rmia import RMIA, log_mean, offline, share_beaten
 from privbench.errors import CellFailed
 from privbench.testing import parametrize_with_checks, synthetic_evidence
 
@@ -24,16 +25,38 @@ def test_contract(check):
     check()
 
 
-def evidence_of(made, p, shadow, member, *z):
+class Answered:
+    """Examples on which the signals of the target and of shadows are whatever a test says, under any function."""
+
+    def __init__(self, own, shadow):
+        self.own, self.shadow_logits = np.asarray(own, dtype=float), np.asarray(shadow, dtype=float)
+        self.labels = np.zeros(len(self.own), dtype=np.int64)
+
+    def signals(self, _function):
+        return self.own.reshape(len(self.own), -1)
+
+    def shadow_signals(self, _function):
+        return self.shadow_logits if self.shadow_logits.ndim == 3 else self.shadow_logits[:, :, None]
+
+
+class Evidence(Answered):
+    """What RMIA asks of evidence."""
+
+    def __init__(self, own, shadow, member, reference):
+        super().__init__(own, shadow)
+        self.shadow_member, self.reference = np.asarray(member, dtype=bool), reference
+
+
+def evidence_of(p, shadow, member, *z):
     """Return evidence with confidences p (n, q), shadow (s, n, q), and of z the target's (m, q), shadows' (s, m, q)."""
     logs = [np.log(np.asarray(each, dtype=float)) for each in (p, shadow, *z)]
-    return made.Evidence(logs[0], logs[1], member, reference=made.Answered(logs[2], logs[3]))
+    return Evidence(logs[0], logs[1], member, Answered(logs[2], logs[3]))
 
 
 @pytest.mark.parametrize(("gamma", "expected"), [(1.0, [1.0, 0.25]), (2.0, [0.25, 0.25])])
-def test_by_hand(made, gamma, expected):
-    """METHODS A8: Pr = (.675, .61) and r = (1.3333, .6557) against r(z) = (.8108, .3279, 1.3115, .7407)."""
-    evidence = evidence_of(made, [0.9, 0.4], [[0.5, 0.4]], [[0, 0]], [0.6, 0.2, 0.8, 0.5], [[0.6, 0.4, 0.4, 0.5]])
+def test_by_hand(gamma, expected):
+    """Pr = (.675, .61) and r = (1.3333, .6557) against r(z) = (.8108, .3279, 1.3115, .7407)."""
+    evidence = evidence_of([0.9, 0.4], [[0.5, 0.4]], [[0, 0]], [0.6, 0.2, 0.8, 0.5], [[0.6, 0.4, 0.4, 0.5]])
     attack = RMIA(mode="offline", a=0.3, gamma=gamma, ties="keep")
     assert attack.score(evidence).tolist() == expected
     broken = RMIA(mode="offline", a=0.3, gamma=gamma).score(evidence)
@@ -77,7 +100,7 @@ def exact(p, shadow, member, *, z, z_shadow, online, a, gamma):
     a=st.sampled_from([Fraction(0), Fraction(3, 10), Fraction(1)]),
     gamma=st.sampled_from([Fraction(1, 2), Fraction(1), Fraction(2)]),
 )
-def test_equals_a_slow_n_by_m_version(made, seed, sizes, *, online, a, gamma):
+def test_equals_a_slow_n_by_m_version(seed, sizes, *, online, a, gamma):
     """Few distinct confidences, so that many ratios are gamma exactly; the slow version is in rational numbers."""
     n, m, shadows, queries = sizes
     rng = np.random.default_rng(seed)
@@ -88,7 +111,7 @@ def test_equals_a_slow_n_by_m_version(made, seed, sizes, *, online, a, gamma):
     p, shadow, z, z_shadow = draw(n, queries), draw(shadows, n, queries), draw(m, queries), draw(shadows, m, queries)
     member = rng.random((shadows, n)) < 0.5
     member[0, 0] = False
-    evidence = evidence_of(made, p / 4, shadow / 4, member, z / 4, z_shadow / 4)
+    evidence = evidence_of(p / 4, shadow / 4, member, z / 4, z_shadow / 4)
     attack = RMIA(mode="online" if online else "offline", a=float(a), gamma=float(gamma), ties="keep")
     fractions = [[[Fraction(int(v), 4) for v in row] for row in each] for each in (p, z)]
     deep = [[[[Fraction(int(v), 4) for v in row] for row in block] for block in each] for each in (shadow, z_shadow)]
@@ -107,8 +130,8 @@ def draws(seed=0, n=300, m=80, shadows=8, queries=1):
 
 
 @pytest.mark.parametrize("queries", [1, 2, 5])
-def test_breaking_ties_leaves_the_order_of_shares(made, queries):
-    evidence = evidence_of(made, *draws(queries=queries))
+def test_breaking_ties_leaves_the_order_of_shares(queries):
+    evidence = evidence_of(*draws(queries=queries))
     share, broken = RMIA(ties="keep").score(evidence), RMIA().score(evidence)
     step = broken - share
     assert ((step > 0) & (step < 1 / 80)).all()
@@ -116,10 +139,10 @@ def test_breaking_ties_leaves_the_order_of_shares(made, queries):
 
 
 @pytest.mark.parametrize("gamma", [0.5, 1.0, 2.0])
-def test_with_one_query_the_order_is_that_of_the_ratio(made, gamma):
+def test_with_one_query_the_order_is_that_of_the_ratio(gamma):
     """What the docstring warns of: at low false-positive rates the population has no say."""
     p, shadow, member, z, z_shadow = draws()
-    evidence = evidence_of(made, p, shadow, member, z, z_shadow)
+    evidence = evidence_of(p, shadow, member, z, z_shadow)
     member[0], member[1] = True, False
     outs, ins = (np.ma.array(shadow, mask=~kind[:, :, None]).mean(axis=0).data for kind in (~member, member))
     ratio = p / ((outs + ins) / 2)
@@ -127,17 +150,17 @@ def test_with_one_query_the_order_is_that_of_the_ratio(made, gamma):
     assert (np.argsort(got) == np.argsort(ratio[:, 0])).all()
 
 
-def test_works_where_confidences_underflow(made):
+def test_works_where_confidences_underflow():
     """Confidences of e^-2000 and less: their ratio is e^5, and no step leaves the logarithm."""
     own, shadow = [-2000.0, -2010.0], [[-2005.0, -2005.0]]
-    reference = made.Answered([-3000.0, -3000.0], [[-3000.0, -3000.0]])
-    evidence = made.Evidence(own, shadow, [[0, 0]], reference=reference)
+    reference = Answered([-3000.0, -3000.0], [[-3000.0, -3000.0]])
+    evidence = Evidence(own, shadow, [[0, 0]], reference)
     attack = RMIA(mode="offline", a=1.0, ties="keep", gamma=math.e)
     assert attack.score(evidence).tolist() == [1.0, 0.0]
     assert np.isfinite(RMIA(mode="offline", a=0.3).score(evidence)).all()
 
 
-def test_out_models_are_those_of_the_membership_matrix(made):
+def test_out_models_are_those_of_the_membership_matrix():
     """The authors' tool keeps the largest of masked confidences: it would average (.9, .1) here, or (.9, 0)."""
     values, chosen = np.log([[[0.9]], [[0.1]], [[0.2]]]), np.array([[True], [True], [True]])
     assert np.exp(log_mean(values, chosen))[0, 0] == pytest.approx(0.4)
@@ -157,11 +180,11 @@ def test_the_trimmed_mean_is_that_of_the_chosen_shadows(seed, shadows, trim):
         np.testing.assert_allclose(got[i], expected, rtol=1e-12)
 
 
-def test_an_example_with_shadows_of_one_kind(made):
+def test_an_example_with_shadows_of_one_kind():
     """OUT only: the offline Pr, online too. IN only: no more than was expected."""
     shadow, member = [[0.5, 0.5], [0.5, 0.5]], [[0, 1], [0, 1]]
     z = [0.9, 1.1], [[1.0, 1.0], [1.0, 1.0]]
-    evidence = evidence_of(made, [0.675, 0.99], shadow, member, *z)
+    evidence = evidence_of([0.675, 0.99], shadow, member, *z)
     np.testing.assert_array_equal(RMIA(ties="keep").score(evidence), [0.5, 0.5])
     within = RMIA().score(evidence)
     assert within[0] == pytest.approx(within[1]), "r = 1 both"
@@ -169,7 +192,7 @@ def test_an_example_with_shadows_of_one_kind(made):
 
 @pytest.mark.parametrize("p", [0.3, 1e-5])
 @pytest.mark.parametrize("gamma", [0.5, 1.0, 2.0])
-def test_counting_shadows_alone_finds_nothing(made, gamma, p):
+def test_counting_shadows_alone_finds_nothing(gamma, p):
     """The worst population there is: every example in exactly half of all models, of which the target is one.
 
     That sums are over 7 or over 8 shadows must not show, not even as rounding.
@@ -178,7 +201,7 @@ def test_counting_shadows_alone_finds_nothing(made, gamma, p):
     member = rng.permuted(np.tile(np.arange(16) < 8, (400, 1)), axis=1).T
     target, member = member[0], member[1:]
     assert intervals.delong(-member.sum(axis=0), target)[0] == 1.0, "counting would find everything"
-    evidence = evidence_of(made, np.full((400, 1), p), np.full((15, 400, 1), p), member, [[p]], [[[p]]] * 15)
+    evidence = evidence_of(np.full((400, 1), p), np.full((15, 400, 1), p), member, [[p]], [[[p]]] * 15)
     for mode in ("online", "offline"):
         assert intervals.delong(RMIA(gamma=gamma, mode=mode, a=1.0).score(evidence), target)[0] == 0.5
 
@@ -213,8 +236,6 @@ def taylor_softmax(z, y, margin, order=4):
 
 
 def test_the_taylor_softmax():
-    from privbench_attacks.confidences import log_confidence, taylor
-
     rng = np.random.default_rng(0)
     logits, labels = rng.normal(0, 4, (30, 2, 5)).astype(np.float32), rng.integers(0, 5, 30)
     got = np.exp(log_confidence("taylor", 2.0, 4, 0.6)(logits, labels))
@@ -244,11 +265,11 @@ def paired(seed, level, inside, pairs=4, n=400):
     return p, member
 
 
-def test_tuning_finds_how_in_goes_with_out(made):
+def test_tuning_finds_how_in_goes_with_out():
     """Where members always have confidence 1, a is 0; it is what a poser's own AUC says, its partner left out."""
     level = np.random.default_rng(1).uniform(0.1, 0.9, 400)
     p, member = paired(0, level, np.maximum(level, 0.97))
-    evidence = evidence_of(made, p[0], p[2:], member[2:], [0.5, 0.6], np.full((6, 2), 0.5))
+    evidence = evidence_of(p[0], p[2:], member[2:], [0.5, 0.6], np.full((6, 2), 0.5))
     attack = RMIA(mode="offline", a="tune")
     aucs = np.zeros(11)
     for poser in range(2, 8):
@@ -260,22 +281,22 @@ def test_tuning_finds_how_in_goes_with_out(made):
     chosen = attack.findings(evidence, None, member[0])["a"]
     assert chosen == pytest.approx(aucs.round(9).argmax() / 10)
     assert chosen < 0.3
-    few = evidence_of(made, p[0], p[2:4], member[2:4], [0.5, 0.6], np.full((2, 2), 0.5))
+    few = evidence_of(p[0], p[2:4], member[2:4], [0.5, 0.6], np.full((2, 2), 0.5))
     assert attack.findings(few, None, member[0])["a"] == 0.3, "one pair of shadows has nobody to pose for"
 
 
-def test_findings_say_what_the_share_is_worth(made):
+def test_findings_say_what_the_share_is_worth():
     p, member = paired(0, 0.3, 0.8)
-    evidence = evidence_of(made, p[0], p[2:], member[2:], [0.5, 0.6], np.full((6, 2), 0.5))
+    evidence = evidence_of(p[0], p[2:], member[2:], [0.5, 0.6], np.full((6, 2), 0.5))
     share = RMIA(ties="keep").score(evidence)
     found = RMIA().findings(evidence, RMIA().score(evidence), member[0])
     assert found == {"auc_of_share": pytest.approx(roc_auc_score(member[0], share)), "z": 2.0}
 
 
-def test_says_what_it_needs(made):
+def test_says_what_it_needs():
     z = [[0.5]], [[[0.5]]]
     with pytest.raises(CellFailed, match="trained without an example"):
-        RMIA().score(evidence_of(made, [[0.5]], [[[0.5]]], [[1]], *z))
+        RMIA().score(evidence_of([[0.5]], [[[0.5]]], [[1]], *z))
     with pytest.raises(CellFailed, match="reference examples"):
-        RMIA().score(evidence_of(made, [[0.5]], [[[0.5]]], [[0]], np.empty((0, 1)), np.empty((1, 0, 1))))
+        RMIA().score(evidence_of([[0.5]], [[[0.5]]], [[0]], np.empty((0, 1)), np.empty((1, 0, 1))))
     assert RMIA(**PAPER).needs == Needs(queries=18, shadows="adaptive", reference=True)

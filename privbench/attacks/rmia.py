@@ -12,9 +12,9 @@ from pydantic import Field
 
 from privbench import intervals
 from privbench.api import Needs, component, option
+from privbench.attacks.confidences import log_confidence
 from privbench.attacks.shadows import ShadowOptions, shadow_signals
 from privbench.errors import CellFailed
-from privbench_attacks.confidences import log_confidence
 
 if TYPE_CHECKING:
     from privbench.api import Evidence

@@ -1,6 +1,6 @@
 """Time RMIA's counting (10,000 examples, 5,000 z) by sorting, beside the n by m matrix that the authors' tool makes.
 
-    python plugins/privbench-attacks/benchmarks/rmia_scoring.py
+    python benchmarks/rmia_scoring.py
 
 Both sides get the same ratios r(x) and r(z), ready in float64, and do the rest in one process, taking turns: one makes
 every LR(x, z) and counts those from gamma, the other is `share_beaten`. The shares must be equal. Memory is the most
@@ -18,7 +18,8 @@ import tracemalloc
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from privbench_attacks.rmia import share_beaten
+
+from privbench.attacks.rmia import share_beaten
 
 if TYPE_CHECKING:
     from collections.abc import Callable
