@@ -66,6 +66,9 @@ def test_labels_stay_as_they_are_written(tmp_path):
     labels = read_table(tmp_path / "t.csv", _labels).columns["label"]
     assert labels.tolist() == classes(labels).tolist() == ["01", "1"]
     assert classes(np.array(["1", "-1", "10"])).tolist() == [1, -1, 10]
+    assert classes(np.array(["0.000e+00", "2.000e+00"])).tolist() == [0, 2]
+    assert classes(np.array(["1.0", "2.5"])).tolist() == ["1.0", "2.5"]
+    assert classes(np.array(["nan", "inf", "1"])).tolist() == ["nan", "inf", "1"]
     assert classes(np.array(["1", "1.0"])).tolist() == ["1", "1.0"]
     assert classes(np.array(["1", str(2**70)])).tolist() == ["1", str(2**70)]
 
