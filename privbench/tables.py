@@ -32,7 +32,8 @@ SAMPLE = 50
 class Table:
     """The columns of a table file by name, in order.
 
-    columns: (n,) numbers, NaN where a cell is empty; or booleans; or texts, "" where a cell is empty
+    columns: (n,) numbers, NaN where a cell is empty; or booleans; or texts, "" where a cell is empty; of lists in a
+        .parquet file (n, length)
     empty: how many cells are empty, of columns that have such
     notes: what was found out about the file, a sentence each: separator, index, missing header
     """
@@ -76,6 +77,8 @@ def classes(texts: Array) -> Array:
 def _column(column: pd.Series[Any], name: str, as_text: bool) -> Array:
     if as_text or column.dtype.kind not in "biuf":
         whole = as_array(column.dropna(), name) if column.notna().any() else np.empty(0, dtype=np.str_)
+        if whole.ndim > 1 and len(whole) == len(column):  # a list in each cell
+            return whole
         texts = np.full(len(column), "", dtype=whole.astype(np.str_).dtype if len(whole) else np.str_)
         texts[column.notna().to_numpy()] = whole
         return texts

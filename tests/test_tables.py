@@ -149,6 +149,12 @@ def test_parquet(tmp_path, monkeypatch):
     assert found.empty == {"0": 1}
 
 
+def test_parquet_with_a_list_in_each_cell(tmp_path, monkeypatch):
+    (tmp_path / "t.parquet").touch()
+    _parquet(monkeypatch, pd.DataFrame({"p": [np.array([0.5, 0.5]), np.array([0.25, 0.75])], "y": [0, 1]}))
+    assert read_table(tmp_path / "t.parquet").columns["p"].tolist() == [[0.5, 0.5], [0.25, 0.75]]
+
+
 @pytest.mark.parametrize(
     ("error", "said"),
     [

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from privbench.conversion import as_array
+from privbench.conversion import as_array, columns_of
 from privbench.errors import DataError
 from privbench.given import files
 from privbench.given.files import ALIASES
@@ -48,13 +48,12 @@ def arrays_of(source: str | Path | Mapping[str, Any]) -> tuple[Mapping[str, Any]
         return read(path) if path.suffix.lower() in SUFFIXES else (files.read(path), ())
     if isinstance(source, Mapping):
         return source, ()
-    try:
-        by_name = {str(key): source[key] for key in source}
-    except (TypeError, IndexError, KeyError, ValueError):
+    by_name = {str(key): source[key] for key in columns_of(source)}
+    if not by_name:
         raise DataError(
             f"predictions: a {type(source).__name__} is no file, data frame or mapping of arrays; give logits=..., "
             f"labels=... and membership=... as keywords."
-        ) from None
+        )
     arrays, notes = of(by_name, "predictions")
     return arrays, tuple(notes)
 
@@ -82,12 +81,12 @@ def of(columns: Mapping[str, Any], name: str) -> tuple[dict[str, Any], list[str]
     for key, column in columns.items():
         wanted, where = (numbered, (key,)) if numbered and key.isdecimal() else _parsed(key)
         if not where:
-            arrays[key] = column
+            arrays[key] = column  # a whole array, or none of ours
         elif where in parts.setdefault(wanted, {}):
             raise DataError(f"{name}: column {key!r} is there twice, under two names; leave one out.")
         else:
             parts[wanted][where] = column
-    if not any(each in parts for each in PER_CLASS):
+    if not any(each in PER_CLASS for each in (*parts, *(_parsed(key)[0] for key in arrays))):
         raise DataError(
             f"{name}: no columns of answers; call them logits_0, logits_1, ... or probabilities_0, ..., one per class, "
             f"beside label and membership. Found: {', '.join(columns)}."
@@ -125,7 +124,7 @@ def _parsed(name: str) -> tuple[str, tuple[str, ...]]:
     if wanted in ("labels", "membership"):
         return ("", ()) if rest else (wanted, ())
     if wanted == "shadow_membership" or wanted in PER_CLASS:
-        return (wanted, (rest,)) if rest else ("", ())
+        return wanted, (rest,) if rest else ()
     shadow, _, of = rest.partition("_")
     return (wanted, (shadow, of)) if shadow and of else ("", ())
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-import sys
 import zipfile
 import zlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from privbench.conversion import as_array
+from privbench.conversion import as_array, columns_of
 from privbench.errors import DataError
 
 if TYPE_CHECKING:
@@ -103,10 +102,7 @@ class Found:
 
 def _columns(value: Any) -> list[str]:
     """Return the names of a data frame's columns, unless they number the columns; none of other objects."""
-    pandas = sys.modules.get("pandas")
-    if pandas is None or not isinstance(value, pandas.DataFrame):
-        return []
-    names = [str(column) for column in value.columns]
+    names = [str(column) for column in columns_of(value)]
     return [] if names == [str(i) for i in range(len(names))] or len(set(names)) < len(names) else names
 
 

@@ -81,6 +81,11 @@ def test_columns_that_are_numbered(arrays, tmp_path):
     assert found.notes[0] == "columns 0 to 2 are taken for logits."
 
 
+def test_a_column_of_rows(arrays):
+    frame = _frame(arrays)[["label", "membership"]].assign(proba=arrays["probabilities"].tolist())
+    _same(frame, arrays)
+
+
 def test_membership_in_words(arrays, tmp_path):
     words = np.where(arrays["membership"], "train", "test")
     _frame(arrays).assign(membership=words).to_csv(tmp_path / "mine.csv", index=False)
