@@ -20,12 +20,17 @@ if TYPE_CHECKING:
 EPILOG = """\b
 Examples:
   privbench audit predictions answers.npz
+  privbench audit predictions answers.csv
   privbench audit predictions answers.npz --attack lira --attack lira:mode=offline --top 20
 \b
 FILE is what numpy.savez writes, of n examples and c classes:
   logits or probabilities (n, c), labels (n,), membership (n,): True for what the model was trained on
   and perhaps shadow_logits (s, n, c) and shadow_membership (s, n), of models trained alike
 With q aligned queries per example answers are (n, q, c) and (s, n, q, c).
+\b
+Or a .csv, .tsv or .parquet table with the columns
+  label, membership, and one per class, logits_0, logits_1, ... or probabilities_cat, ...
+  and perhaps shadow_logits_0_cat (shadow 0), ... and shadow_membership_0, ...
 """
 
 
@@ -109,3 +114,15 @@ def _show_exposed(
     console.print()
     console.print(f"The {top} most exposed members, as {attack} scores them:")
     console.print(shown)
+    console.print(_ties(audited, top), end="")
+
+
+def _ties(audited: Audited, top: int) -> str:
+    """Return a line about equal scores, whose order tells nothing: of all that are shown, or where the list is cut."""
+    scores = audited.exposed["score"]
+    last = scores == scores.iloc[top - 1]
+    shown, hidden = int(last.head(top).sum()), int(last.iloc[top:].sum())
+    if not hidden:
+        return f"All {top} score the same.\n" if shown == top > 1 else ""
+    which = "All" if shown == top else "The last"
+    return f"{which} {shown} score the same as {hidden} members not shown: none of them stands out.\n"

@@ -10,8 +10,7 @@ import numpy as np
 
 from privbench import intervals
 from privbench.errors import DataError
-from privbench.given import files
-from privbench.tasks import arrays
+from privbench.given import files, logits, probabilities, truth
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,11 +19,11 @@ if TYPE_CHECKING:
 
     Array = npt.NDArray[Any]
 
-SUM_TOLERANCE = {2: 2e-2, 4: 1e-3, 8: 1e-3}
-"""How far a row of probabilities may be from 1, by bytes of its type: what rounding to three digits does."""
 SURE = 3.3
 """Standard errors at which a count of shadow memberships is said to predict the target's: one file in a thousand."""
+SUM_SLACK = probabilities.SUM_TOLERANCE
 ONE_QUERY, ALIGNED = 2, 3
+SHADOWS = ("shadow_logits", "shadow_probabilities", "shadow_membership")
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +31,7 @@ class Predictions:
     """One model's answers, and perhaps its shadows'.
 
     logits: (n, q, c) float32; labels: (n,) int64; member: (n,) bool; shadow_logits: (s, n, q, c) float32, s perhaps 0;
-    shadow_member: (s, n) bool; warnings: sentences for whoever made the arrays.
+    shadow_member: (s, n) bool; warnings: what is doubtful about the arrays; notes: what was done with them.
     """
 
     logits: Array
@@ -41,6 +40,7 @@ class Predictions:
     shadow_logits: Array
     shadow_member: Array
     warnings: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
     @cached_property
     def fingerprint(self) -> str:
@@ -51,18 +51,20 @@ class Predictions:
 
 def predictions(found: Mapping[str, Any], name: str) -> Predictions:
     """Check arrays by the names of `files.ALIASES`. Raises DataError, saying what is wrong and what would be right."""
-    source, warnings = files.Found(found, name), []
+    source = files.Found(found, name)
     kind, key, answers = source.get("logits", "probabilities")
+    target = _queries(answers, f"{name}: {key}")
+    shadow_kind, shadow_key, shadows = _shadows(source, target.shape, key, answers.shape)
+    converted, warnings, notes = _logits(
+        [(kind, f"{name}: {key}", target), (shadow_kind, f"{name}: {shadow_key}", shadows)]
+    )
     if kind == "logits" and "probabilities" in source:
-        warnings.append("both logits and probabilities are given; the logits are used.")
-    logits = _queries(answers, f"{name}: {key}")
-    logits, said = _logits(logits, kind, f"{name}: {key}")
-    warnings += said
-    labels = _labels(source, key, answers.shape, logits.shape[-1])
+        warnings.insert(0, "both logits and probabilities are given; the logits are used.")
     member = _membership(source, key, answers.shape)
-    shadows, shadow_member, said = _shadows(source, logits, key, answers.shape)
-    warnings += [*said, *_split(member, shadow_member, logits, shadows), *source.unused()]
-    return Predictions(logits, labels, member, shadows, shadow_member, tuple(warnings))
+    shadow_member = _shadow_membership(source, shadows.shape)
+    labels = _labels(source, key, answers.shape)
+    warnings += [*_split(member, shadow_member, *converted), *source.unused()]
+    return Predictions(converted[0], labels, member, converted[1], shadow_member, tuple(warnings), tuple(notes))
 
 
 def _queries(array: Array, where: str) -> Array:
@@ -80,86 +82,69 @@ def _queries(array: Array, where: str) -> Array:
     return array[:, None] if len(shape) == ONE_QUERY else array
 
 
-def _logits(array: Array, kind: str, where: str) -> tuple[Array, list[str]]:
-    """Return logits or probabilities (..., q, c) as float32 logits, and warnings. Raises DataError where it cannot."""
-    bad = ~np.isfinite(array)
-    if bad.any():
-        first = tuple(int(i) for i in np.argwhere(bad)[0])
-        raise DataError(
-            f"{where} has {int(bad.sum())} numbers that are NaN or infinite, the first at {first}; "
-            f"leave those examples out, or repair them."
-        )
-    if kind.endswith("probabilities"):
-        return _log(array, where)
-    with np.errstate(over="ignore"):
-        logits = np.ascontiguousarray(array, dtype=np.float32)
-    if not np.isfinite(logits).all():
-        raise DataError(f"{where} has numbers of up to {np.abs(array).max():.3g}, more than float32 holds; scale them.")
-    # Zeros and ones that sum to 1 in every row are what softmax gives; what a last layer gives is not.
-    if logits.min() >= 0 and np.abs(logits.sum(axis=-1) - 1).max() < SUM_TOLERANCE[4]:
-        return logits, [f"{where}: all rows sum to 1: if these are probabilities, save them as {_renamed(kind)!r}."]
-    return logits, []
+def _logits(given: list[tuple[str, str, Array]]) -> tuple[list[Array], list[str], list[str]]:
+    """Return the target's and the shadows' answers as float32 logits, warnings, and notes.
+
+    given: (canonical name, name in messages, array). Raises DataError where answers cannot be what they are called.
+    """
+    given = [_of_logs(*each) for each in given]
+    out = [np.empty(array.shape, dtype=np.float32) for _, _, array in given]
+    warnings, notes = [], []
+    are_probabilities = [kind.endswith("probabilities") for kind, _, _ in given]
+    for wanted in (True, False):
+        rows = [i for i, each in enumerate(are_probabilities) if each == wanted and given[i][2].size]
+        some = [given[i][1:] for i in rows]
+        for where, array in some:
+            logits.finite(array, where)
+        if some and wanted:
+            converted, said, noted = probabilities.as_logits(some)
+            notes += noted
+        elif some:
+            converted, said = logits.as_float32(some)
+            said += [text for i in rows for text in _misnamed(*given[i])]
+        if some:
+            warnings += said
+            for i, array in zip(rows, converted, strict=True):
+                out[i] = array
+    return out, warnings, notes
 
 
-def _renamed(kind: str) -> str:
-    return kind.replace("logits", "probabilities")
+def _of_logs(kind: str, where: str, array: Array) -> tuple[str, str, Array]:
+    """Return log-probabilities that were clipped, or hold log(0), as the probabilities; anything else as it is."""
+    if kind.endswith("probabilities") or not array.size or not array.max() <= SUM_SLACK:
+        return kind, where, array
+    p = np.exp(array.astype(np.float64))
+    sums_to_one = (np.abs(p.sum(axis=-1) - 1) <= SUM_SLACK).all()
+    if sums_to_one and any(probabilities.grain(model).is_coarse for model in p.reshape(-1, *p.shape[-3:])):
+        return kind.replace("logits", "probabilities"), where, p
+    return kind, where, array
 
 
-def _log(p: Array, where: str) -> tuple[Array, list[str]]:
-    """Return log p as float32: every signal of it is that of the logits, as far as p itself still tells them apart."""
-    if (p < 0).any():
-        rows = (p < 0).any(axis=-1)
-        first = tuple(int(i) for i in np.argwhere(p < 0)[0])
-        raise DataError(
-            f"{where} has negative numbers in {int(rows.sum())} of {rows.size} rows, the first at {first}: "
-            f"these are no probabilities. If they are logits, save them as 'logits'."
-        )
-    kept = p if p.dtype.kind == "f" else p.astype(np.float64)
-    sums = kept.sum(axis=-1, dtype=np.float64)
-    off = np.abs(sums - 1) > SUM_TOLERANCE.get(kept.dtype.itemsize, SUM_TOLERANCE[8])
-    if off.any():
-        row = np.argwhere(off)[0]
-        at = int(row[0]) if off.ndim == ONE_QUERY and off.shape[-1] == 1 else tuple(int(i) for i in row)
-        raise DataError(
-            f"{where}: {int(off.sum())} of {off.size} rows do not sum to 1; row {at} is the first, its sum is "
-            f"{sums[tuple(row)]:.6g}. Give the softmax of all classes, or the logits as 'logits'."
-        )
-    zeros = kept == 0
-    least = np.finfo(kept.dtype).smallest_subnormal
-    logits = np.log(np.where(zeros, least, kept), dtype=np.float64).astype(np.float32)
-    said = []
-    if zeros.any():
-        rows = zeros.any(axis=-1)
-        said.append(
-            f"{where}: {int(rows.sum())} of {rows.size} rows hold a probability of exactly 0, taken as {least:.1g}: "
-            f"rounding has made examples alike that attacks, LiRA above all, tell apart. Give logits if you can."
-        )
-    elif kept.dtype.itemsize < 4:  # noqa: PLR2004 - bytes of float32
-        said.append(f"{where} is {kept.dtype}: too coarse for what LiRA looks at. Give logits, in float32, if you can.")
-    return logits, said
+def _misnamed(kind: str, where: str, array: Array) -> list[str]:
+    """Return a warning about probabilities that are called logits."""
+    # Numbers from 0 that sum to 1 in every row are what softmax gives; what a last layer gives is not.
+    if array.min() < 0 or np.abs(array.sum(axis=-1, dtype=np.float64) - 1).max() > SUM_SLACK:
+        return []
+    right = kind.replace("logits", "probabilities")
+    return [f"{where}: all rows sum to 1: if these are probabilities, save them as {right!r}."]
 
 
-def _labels(source: files.Found, key: str, shape: tuple[int, ...], classes: int) -> Array:
+def _labels(source: files.Found, key: str, shape: tuple[int, ...]) -> Array:
     _, label_key, raw = source.get("labels")
-    labels = arrays.labels(raw, source.name, label_key)
-    if len(labels) != shape[0]:
+    if len(raw) != shape[0]:
         raise DataError(f"{source.name}: {label_key} has shape {raw.shape}, but {key} has shape {shape}; both need n.")
-    if labels.min() < 0 or labels.max() >= classes:
-        raise DataError(
-            f"{source.name}: {label_key} runs from {labels.min()} to {labels.max()}, but {key} of shape {shape} has "
-            f"{classes} classes; number them 0 to {classes - 1}."
-        )
-    return labels
+    return truth.labels(raw, shape[-1], source.classes, f"{source.name}: {label_key}")
 
 
 def _membership(source: files.Found, key: str, shape: tuple[int, ...]) -> Array:
     _, member_key, raw = source.get("membership")
+    raw = raw[:, 0] if raw.shape == (shape[0], 1) else raw
     if raw.shape != shape[:1]:
         raise DataError(
             f"{source.name}: {member_key} has shape {raw.shape}, but {key} has shape {shape}; "
             f"expected {shape[:1]}, True for what the model was trained on."
         )
-    member = _bits(raw, f"{source.name}: {member_key}")
+    member = truth.membership(raw, f"{source.name}: {member_key}")
     if member.all() or not member.any():
         only, other = ("members", "was not") if member.all() else ("non-members", "was")
         raise DataError(
@@ -169,35 +154,34 @@ def _membership(source: files.Found, key: str, shape: tuple[int, ...]) -> Array:
     return member
 
 
-def _bits(raw: Array, where: str) -> Array:
-    """Return an array of booleans, zeros and ones as bool."""
-    if raw.dtype.kind not in "buif" or not np.isin(raw, (0, 1)).all():
-        strange = "" if raw.dtype.kind not in "uif" else f", for example {raw[~np.isin(raw, (0, 1))][0]}"
-        raise DataError(f"{where} is {raw.dtype} and holds other things than 0 and 1{strange}; 1 means member.")
-    return raw.astype(bool)
+def _shadows(source: files.Found, target: tuple[int, ...], key: str, shape: tuple[int, ...]) -> tuple[str, str, Array]:
+    """Return the canonical name of the shadows' answers, their own, and (s, n, q, c) numbers, s = 0 without any.
 
-
-def _shadows(source: files.Found, logits: Array, key: str, shape: tuple[int, ...]) -> tuple[Array, Array, list[str]]:
-    """Return the shadows' logits and membership, and warnings; none of either where none are given."""
-    wanted = ("shadow_logits", "shadow_probabilities", "shadow_membership")
-    if not any(each in source for each in wanted):
-        return np.empty((0, *logits.shape), dtype=np.float32), np.empty((0, len(logits)), dtype=bool), []
-    kind, shadow_key, answers = source.get(*wanted[:2])
-    where = f"{source.name}: {shadow_key}"
+    target, shape: those of the target's answers with queries, and as they were given
+    """
+    if not any(each in source for each in SHADOWS):
+        return "logits", "", np.empty((0, *target), dtype=np.float32)
+    kind, shadow_key, answers = source.get(*SHADOWS[:2])
     found = answers[:, :, None] if answers.ndim == ALIGNED else answers
-    if found.dtype.kind not in "fiu" or found.shape[1:] != logits.shape or not len(found):
+    if found.dtype.kind not in "fiu" or found.shape[1:] != target or not len(found):
         raise DataError(
-            f"{where} is {answers.dtype} of shape {answers.shape}, but {key} has shape {shape}; "
+            f"{source.name}: {shadow_key} is {answers.dtype} of shape {answers.shape}, but {key} has shape {shape}; "
             f"expected numbers of shape {('shadows', *shape)}."
         )
-    _, member_key, raw = source.get(wanted[2])
-    if raw.shape != found.shape[:2]:
+    return kind, shadow_key, found
+
+
+def _shadow_membership(source: files.Found, shape: tuple[int, ...]) -> Array:
+    if not shape[0]:
+        return np.empty(shape[:2], dtype=bool)
+    _, shadow_key, answers = source.get(*SHADOWS[:2])
+    _, member_key, raw = source.get(SHADOWS[2])
+    if raw.shape != shape[:2]:
         raise DataError(
             f"{source.name}: {member_key} has shape {raw.shape}, but {shadow_key} has shape {answers.shape}; "
-            f"expected {found.shape[:2]}: which examples each shadow was trained on."
+            f"expected {shape[:2]}: which examples each shadow was trained on."
         )
-    converted, warnings = _logits(found, kind, where)
-    return converted, _bits(raw, f"{source.name}: {member_key}"), warnings
+    return truth.membership(raw, f"{source.name}: {member_key}")
 
 
 def _split(member: Array, shadow_member: Array, logits: Array, shadows: Array) -> list[str]:

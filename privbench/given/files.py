@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from privbench.conversion import as_array, columns_of
 from privbench.errors import DataError
 
 if TYPE_CHECKING:
@@ -54,12 +55,16 @@ def read(path: Path) -> dict[str, Array]:
 
 
 class Found:
-    """The arrays of one source under their canonical names, each with the name that it had there."""
+    """The arrays of one source under their canonical names, each with the name that it had there.
+
+    unread: names of arrays that are none of these; classes: names of the classes, where a data frame's columns have any
+    """
 
     def __init__(self, arrays: Mapping[str, Any], name: str) -> None:
         self.name = name
         self._arrays: dict[str, tuple[str, Array]] = {}
         self.unread: list[str] = []
+        self.classes: list[str] = []
         canonical = {alias: wanted for wanted, aliases in ALIASES.items() for alias in (wanted, *aliases)}
         for key, value in arrays.items():
             wanted = canonical.get(key.lower().replace("-", "_"))
@@ -68,7 +73,9 @@ class Found:
                 continue
             if wanted in self._arrays:
                 raise DataError(f"{name}: {self._arrays[wanted][0]} and {key} are both {wanted}; leave one out.")
-            self._arrays[wanted] = key, np.asarray(value)
+            self._arrays[wanted] = key, as_array(value, f"{name}: {key}")
+            if wanted in {"logits", "probabilities"}:
+                self.classes = self.classes or _columns(value)
 
     def __contains__(self, wanted: str) -> bool:
         return wanted in self._arrays
@@ -91,6 +98,12 @@ class Found:
             near = [each for each in ALIASES if alike(key, each)]
             said.append(f"array {key!r} is not read" + (f"; did you mean {near[0]!r}?" if near else "."))
         return said
+
+
+def _columns(value: Any) -> list[str]:
+    """Return the names of a data frame's columns, unless they number the columns; none of other objects."""
+    names = [str(column) for column in columns_of(value)]
+    return [] if names == [str(i) for i in range(len(names))] or len(set(names)) < len(names) else names
 
 
 def alike(key: str, wanted: str) -> bool:

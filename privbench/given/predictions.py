@@ -14,7 +14,7 @@ from privbench.answers import Answers
 from privbench.api import Needs
 from privbench.errors import UsageError
 from privbench.evidence import Evidence
-from privbench.given import files
+from privbench.given import columns
 from privbench.given.answers import Predictions, predictions
 from privbench.given.result import Audited, about, above, attacks, exposure, judge, strongest
 from privbench.record import Data, Utility
@@ -41,6 +41,11 @@ ONE_KIND = (
     "shadow models of which none was trained on any example, or each on all, leave nothing to draw a threshold on; "
     "the score is the signal itself"
 )
+SHADOWLESS = (
+    "Without shadow models no attack can tell an example that the model memorised from one that is easy: attacks that "
+    "compare each example with its shadows, such as LiRA, may find leaks where these find none. Read an AUC near 0.5 "
+    "as not tested; shadow_logits and shadow_membership test it."
+)
 
 
 def audit_predictions(
@@ -55,11 +60,12 @@ def audit_predictions(
 ) -> Audited:
     """Run every attack that a model's answers support, and return its records, scores and most exposed members.
 
-    source: a .npz file, or a mapping of arrays; or the arrays themselves as keywords.
+    source: a .npz file, a mapping of arrays, or the arrays themselves as keywords: NumPy's, lists, data frames,
+        tensors; or a table with a column per class: a .csv, .tsv or .parquet file, or a data frame.
 
         logits, or probabilities            (n, c), or (n, q, c) for q aligned queries, of which the first is the
                                             example as it is
-        labels                              (n,) integers, 0 to c - 1
+        labels                              (n,) integers, 0 to c - 1, or names of the answers' columns
         membership                          (n,) booleans, or 0 and 1: what the model was trained on
         shadow_logits, or shadow_probabilities, and shadow_membership        (s, n, c) or (s, n, q, c); (s, n)
 
@@ -68,11 +74,9 @@ def audit_predictions(
     """
     if source is not None and arrays:
         raise UsageError("Give a file, or a mapping, or arrays as keywords; not several of these.")
-    if isinstance(source, (str, Path)):
-        found, name = files.read(Path(source).expanduser()), name or Path(source).stem
-    else:
-        found = dict(source) if source is not None else arrays
-    given = Given(predictions(found, name or "predictions"), name or "predictions", seed)
+    found, notes = columns.arrays_of(source if source is not None else arrays)
+    name = name or (Path(source).stem if isinstance(source, (str, Path)) else "predictions")
+    given = Given(predictions(found, name), name, seed)
     chosen, left_out = attacks(attack, given.lacks)
     records, scores = [], {}
     for each in chosen:
@@ -81,7 +85,8 @@ def audit_predictions(
         if found_scores is not None:
             scores[record.attack.spec] = found_scores
     exposed = given.exposed(strongest(records), scores)
-    return Audited(records, given.arrays.member, scores, exposed, left_out, given.arrays.warnings)
+    notes = (*notes, *given.arrays.notes, *given.notes)
+    return Audited(records, given.arrays.member, scores, exposed, left_out, given.arrays.warnings, notes)
 
 
 @dataclass(frozen=True)
@@ -208,14 +213,25 @@ class Given:
 
     @cached_property
     def utility(self) -> Utility:
-        """Accuracy on members and on non-members, which is what is known of test accuracy too."""
+        """Accuracy on members and on non-members; these are test examples too: the model was not trained on them."""
         member = self.arrays.member
         return Utility(
             train_accuracy=intervals.accuracy(self.correct[None], member[None]),
             nonmember_accuracy=intervals.accuracy(self.correct[None], ~member[None]),
-            test_accuracy=intervals.unavailable("no test examples are given"),
+            test_accuracy=intervals.accuracy(self.correct[None], ~member[None]),
             test_accuracy_sd=None,
         )
+
+    @cached_property
+    def notes(self) -> tuple[str, ...]:
+        """How right the model is, and what an audit without shadows cannot see."""
+        member = self.arrays.member
+        said = f"The model is right on {self._share(member)} members and on {self._share(~member)} non-members."
+        return (said,) if len(self.arrays.shadow_logits) else (said, SHADOWLESS)
+
+    def _share(self, rows: Array) -> str:
+        right, count = int(self.correct[rows].sum()), int(rows.sum())
+        return f"{right} of {count} ({100 * right / count:.1f} %)"
 
     def exposed(self, record: Record | None, scores: Mapping[str, Array]) -> pd.DataFrame:
         """Return all members by one attack's scores, with the share of non-members that score at least as high."""
@@ -228,6 +244,6 @@ class Given:
         found = scores[record.attack.spec]
         order, as_high = exposure(found, self.arrays.member)
         share = as_high / int((~self.arrays.member).sum())
-        columns = (order, self.arrays.labels[order], self.correct[order], found[order], as_high, share)
-        table: pd.DataFrame = pd.DataFrame(dict(zip(names, columns, strict=True)))
+        values = (order, self.arrays.labels[order], self.correct[order], found[order], as_high, share)
+        table: pd.DataFrame = pd.DataFrame(dict(zip(names, values, strict=True)))
         return table

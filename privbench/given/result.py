@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
@@ -19,7 +19,7 @@ from privbench.store import atomic_write
 from privbench.threat import threat_model
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     import numpy.typing as npt
     import pandas as pd
@@ -180,19 +180,23 @@ def exposure(scores: Array, member: Array) -> tuple[Array, Array]:
     return order, len(others) - np.searchsorted(others, scores[order], "left")
 
 
-def attacks(texts: Iterable[Any] | str, supports: Callable[[Any], str]) -> tuple[list[Any], dict[str, str]]:
-    """Return the attacks, named or built, that the evidence supports, and what the others need.
+def attacks(texts: Any, supports: Callable[[Any], str]) -> tuple[list[Any], dict[str, str]]:
+    """Return the attacks, named or built, one or several, that the evidence supports, and what the others need.
 
     supports: attack -> what the evidence lacks, or nothing. Raises UsageError where none is left.
     """
-    from privbench.options import spec
+    from privbench.options import build, spec
     from privbench.plugins import resolve_all
 
-    given = [texts] if isinstance(texts, str) else list(texts)
+    given = list(texts) if isinstance(texts, Iterable) and not isinstance(texts, str) else [texts]
     chosen: dict[Any, None] = {}
     for each in given:
-        chosen.update(dict.fromkeys(resolve_all("attack", [each]) if isinstance(each, str) else [each]))
-    lacking = {attack: supports(attack) for attack in chosen}
+        built = build(each, {}) if isinstance(each, type) else each
+        chosen.update(dict.fromkeys(resolve_all("attack", [built]) if isinstance(built, str) else [built]))
+    try:
+        lacking = {attack: supports(attack) for attack in chosen}
+    except AttributeError as error:
+        raise UsageError(f"attack: {error}; give names of attacks, or objects with name, needs and score.") from None
     left_out = {spec(attack): reason for attack, reason in lacking.items() if reason}
     kept = [attack for attack, reason in lacking.items() if not reason]
     if not kept:

@@ -120,3 +120,25 @@ def test_help_comes_without_torch():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "membership (n,)" in done.stdout
+
+
+def test_equal_scores_are_not_the_most_exposed(here):
+    rng = np.random.default_rng(0)
+    labels, member = rng.integers(0, 3, 60), rng.permutation(60) < 30
+    np.savez("classes.npz", probabilities=np.eye(3)[labels], labels=labels, membership=member)
+    result = _invoke("classes.npz", "--top", 4)
+    assert result.exit_code == 0, result.output
+    assert "All 4 score the same as 26 members not shown: none of them stands out." in result.stdout
+    assert "Without shadow models no attack can tell" in " ".join(result.stdout.split())
+    assert "All 30 score the same." in _invoke("classes.npz", "--top", 30).stdout
+
+
+def test_a_table(file, here):
+    arrays = np.load(here / "plain.npz")
+    rows = np.column_stack([arrays["labels"], arrays["membership"], arrays["logits"]])
+    np.savetxt("mine.csv", rows, delimiter=",", header="label,member,logit_0,logit_1,logit_2", comments="")
+    result = _invoke("mine.csv", "-a", "confidence", "--out", "table")
+    assert result.exit_code == 0, result.output
+    assert _invoke("plain.npz", "-a", "confidence", "--out", "arrays").exit_code == 0
+    (one,), (two,) = (record.load([here / name]) for name in ("table", "arrays"))
+    assert one.scores_sha256 == two.scores_sha256

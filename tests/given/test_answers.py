@@ -87,10 +87,13 @@ BAD = {
     "four axes": ({"logits": np.zeros((N, 1, 1, C))}, "(40, 1, 1, 4); expected (n, classes)"),
     "nothing": ({"logits": np.zeros((0, C))}, "shape (0, 4)"),
     "NaN": ({"logits": np.where(np.arange(N)[:, None] == 7, np.nan, np.ones((N, C)))}, "first at (7, 0, 0)"),
-    "too large": ({"logits": np.full((N, C), 1e39)}, "more than float32 holds"),
+    "too large": ({"logits": np.full((N, C), 1e39) * np.arange(C)}, "more than float32 holds"),
     "too few labels": ({"labels": np.zeros(N - 1, int)}, "(39,), but logits has shape (40, 4)"),
-    "labels from 1": ({"labels": np.arange(N) % C + 1}, "runs from 1 to 4"),
-    "negative labels": ({"labels": np.arange(N) % C - 1}, "runs from -1 to 2"),
+    "labels from 1": (
+        {"labels": np.arange(N) % C + 1},
+        "class numbers run from 1 to 4, but the answers have 4 columns; number them 0 to 3",
+    ),
+    "negative labels": ({"labels": np.arange(N) % C - 1}, "class numbers run from -1 to 2"),
     "halves": ({"labels": np.full(N, 0.5)}, "no whole numbers"),
     "membership of another size": ({"membership": np.zeros(N + 1, bool)}, "(41,), but logits has shape (40, 4)"),
     "membership of twos": ({"membership": np.arange(N) % 3}, "for example 2"),
@@ -134,7 +137,7 @@ def test_a_probability_of_zero_is_the_least_there_is(soft):
     p = np.eye(C)[soft["labels"]]
     found = predictions({**soft, "probabilities": p}, "mine")
     assert found.logits.min() == pytest.approx(np.log(5e-324))
-    assert "40 of 40 rows hold a probability of exactly 0" in found.warnings[0]
+    assert "all are 0 or 1" in found.warnings[0]
     p = _softmax(np.float32([[200, 0, 0, 0]] * N))
     assert predictions({**soft, "probabilities": p}, "m").logits.min() == pytest.approx(np.log(1.4e-45), rel=1e-3)
 
