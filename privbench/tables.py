@@ -1,0 +1,209 @@
+"""Tables of users, as .csv, .tsv or .parquet files: columns of numbers and of texts, with nothing guessed silently."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from privbench.conversion import as_array
+from privbench.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    import numpy.typing as npt
+    import pandas as pd
+
+    Array = npt.NDArray[Any]
+
+SUFFIXES = (".csv", ".tsv", ".txt", ".parquet")
+SEPARATORS = {"\t": "tabs", ";": "semicolons", "|": "vertical bars", ",": "commas", " ": "blanks"}
+"""Separators in the order in which they are tried: a comma may also be a decimal point, a blank stands in texts."""
+SAMPLE = 50
+"""Rows looked at to find the separator and the header."""
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """The columns of a table file by name, in order.
+
+    columns: (n,) numbers, NaN where a cell is empty; or booleans; or texts, "" where a cell is empty
+    empty: how many cells are empty, of columns that have such
+    notes: what was found out about the file, a sentence each: separator, index, missing header
+    """
+
+    columns: dict[str, Array]
+    empty: dict[str, int]
+    notes: tuple[str, ...]
+
+
+def read_table(path: Path, as_text: Callable[[str], bool] = lambda name: False) -> Table:  # noqa: ARG005 - none is
+    """Read a table. Only empty cells are missing: "NA", "None" and "nan" are texts.
+
+    as_text: column name -> whether its cells stay texts as they are written, so that 01 and 1 differ; for labels
+
+    Raises DataError, saying what is wrong and what would be right.
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: no such file.")
+    frame, notes = _parquet(path) if path.suffix.lower() == ".parquet" else _text(path, as_text)
+    frame, said = _without_index(frame)
+    if not len(frame):
+        raise DataError(f"{path.name} has no rows.")
+    missing = {name: int(count) for name, count in frame.isna().sum().items() if count}
+    columns = {name: _column(frame[name], f"{path.name}: column {name!r}", as_text(name)) for name in frame.columns}
+    return Table(columns, missing, (*notes, *said))
+
+
+def classes(texts: Array) -> Array:
+    """Return labels that are all written as plain integers (7, not 07 or 7.0) as int64, and others as they are."""
+    try:
+        whole = texts.astype(np.int64)
+    except (ValueError, OverflowError):
+        return texts
+    return whole if (whole.astype(np.str_) == texts).all() else texts
+
+
+def _column(column: pd.Series[Any], name: str, as_text: bool) -> Array:
+    if as_text or column.dtype.kind not in "biuf":
+        whole = as_array(column.dropna(), name)
+        texts = np.full(len(column), "", dtype=whole.astype(np.str_).dtype if len(whole) else np.str_)
+        texts[column.notna().to_numpy()] = whole
+        return texts
+    if column.dtype.kind != "f" and column.isna().any():
+        return np.asarray(column.to_numpy(dtype=np.float64, na_value=np.nan))
+    return as_array(column, name)
+
+
+def _without_index(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Drop what numbers the rows and has no name, as pandas and R write it, and empty columns without a name."""
+    notes = []
+    unnamed = [name for name in frame.columns if name.startswith("Unnamed: ")]
+    for name in unnamed:
+        if frame[name].isna().all():
+            frame = frame.drop(columns=name)
+        elif name == "Unnamed: 0" and frame[name].is_unique and frame[name].dtype.kind != "f":
+            frame = frame.drop(columns=name)
+            notes.append("the first column has no name and numbers the rows: taken for an index, and left out.")
+        else:
+            notes.append(f"column {name!r} has no name in the file, and is kept.")
+    return frame, notes
+
+
+def _parquet(path: Path) -> tuple[pd.DataFrame, list[str]]:
+    import pandas as pd
+
+    try:
+        frame = pd.read_parquet(path)
+    except ImportError:
+        raise DataError(
+            f"Reading {path.name} takes pyarrow: pip install 'privbench[parquet]', or save the table as .csv."
+        ) from None
+    except Exception as error:  # noqa: BLE001 - each engine has errors of its own for damaged files
+        raise DataError(f"{path} is no readable .parquet file: {_line(error)}") from None
+    frame.columns = pd.Index([str(name) for name in frame.columns])
+    if not frame.columns.is_unique:
+        raise DataError(f"{path.name} has several columns of one name; give each its own.")
+    return frame.reset_index(drop=True), []
+
+
+def _text(path: Path, as_text: Callable[[str], bool]) -> tuple[pd.DataFrame, list[str]]:
+    import pandas as pd
+
+    sample, encoding = _sample(path)
+    separator, rows = _separator(sample)
+    header = _has_header(rows)
+    names = rows[0] if header else [str(i) for i in range(len(rows[0]))]
+    decimal = "," if separator in ";\t" and _decimal_commas(rows[1:]) else "."
+    try:
+        frame = pd.read_csv(
+            path,
+            sep=r"\s+" if separator == " " else separator,
+            header=0 if header else None,
+            decimal=decimal,
+            dtype={name: str for name in names if as_text(name)} if header else None,
+            na_values=[""],
+            keep_default_na=False,
+            skipinitialspace=True,
+            low_memory=False,
+            encoding=encoding,
+        )
+    except (OSError, ValueError, OverflowError) as error:  # pandas' own errors are ValueErrors
+        raise DataError(f"{path} is no readable table: {_line(error)}") from None
+    notes = [] if separator == "," else [f"columns are separated by {SEPARATORS[separator]}."]
+    notes += ["numbers have decimal commas."] if decimal == "," else []
+    notes += [] if header else ["the first row holds numbers only: there is no header, columns are called 0, 1, ..."]
+    if header and len(rows) > 1 and len(rows[1]) == len(names) + 1:
+        notes.append("rows have one cell more than the header: the first is taken for an index, and left out.")
+        frame = frame.reset_index(drop=True)
+    frame.columns = pd.Index([str(name).strip() for name in frame.columns])
+    return frame, notes
+
+
+def _sample(path: Path) -> tuple[list[str], str]:
+    """Return the first lines of a text file, and its encoding: UTF-8, or UTF-16 where it says so."""
+    try:
+        with path.open("rb") as file:
+            encoding = "utf-16" if file.read(2) in {b"\xff\xfe", b"\xfe\xff"} else "utf-8-sig"
+        with path.open(encoding=encoding, newline="") as file:
+            lines = list(itertools.islice(file, SAMPLE))
+    except UnicodeError:
+        raise DataError(f"{path} is no text in UTF-8; save it as CSV in UTF-8.") from None
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}.") from None
+    if "\0" in "".join(lines):
+        raise DataError(f"{path} is no text, and no table: it has zero bytes in it.")
+    if not "".join(lines).strip():
+        raise DataError(f"{path} is empty.")
+    return [line for line in lines if line.strip()], encoding
+
+
+def _separator(lines: list[str]) -> tuple[str, list[list[str]]]:
+    """Return the separator that gives all rows alike, more than one cell each, and the rows by it; else commas.
+
+    The header may have one cell less than the rows, where R or pandas left the index without a name.
+    """
+    for separator in SEPARATORS:
+        rows = _rows(lines, separator)
+        widths = {len(row) for row in rows[1:-1] or rows[1:] or rows}  # the last row may be cut off in the middle
+        if len(widths) == 1 and max(widths) > 1 and len(rows[0]) in {max(widths), max(widths) - 1}:
+            return separator, rows
+    return ",", _rows(lines, ",")
+
+
+def _rows(lines: list[str], separator: str) -> list[list[str]]:
+    lines = [" ".join(line.split()) + "\n" for line in lines] if separator == " " else lines
+    cells = csv.reader(lines, delimiter=separator, skipinitialspace=True)
+    return [[cell.strip() for cell in row] for row in cells if row]
+
+
+def _has_header(rows: list[list[str]]) -> bool:
+    """Return whether the first row names the columns: it has texts, or counts from 0 as pandas' own names do."""
+    first = [cell for cell in rows[0] if cell]
+    if not all(_is_number(cell) for cell in first):
+        return True
+    others = {cell for row in rows[1:] for cell in row}
+    return len(first) > 1 and first == [str(i) for i in range(len(first))] and not others <= {"0", "1"}
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell.replace(",", "."))
+    except ValueError:
+        return False
+    return True
+
+
+def _decimal_commas(rows: list[list[str]]) -> bool:
+    """Return whether numbers have commas and none has a point."""
+    cells = [cell for row in rows for cell in row if _is_number(cell)]
+    return any("," in cell for cell in cells) and not any("." in cell for cell in cells)
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
