@@ -128,7 +128,7 @@ def _examples(given: Given, name: str) -> tuple[Array, Array | None]:
         if path.is_dir():
             from privbench.given.pictures import folder
 
-            return folder(path, name), None
+            return folder(path, name)[0], None
         given = {"x": _single(path)} if path.suffix == ".npy" else files.read(path)
     if isinstance(given, np.ndarray):
         given = {"x": given}

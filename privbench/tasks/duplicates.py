@@ -16,6 +16,35 @@ if TYPE_CHECKING:
     Array = npt.NDArray[Any]
 
 WORD = 8
+EXACT = 2**53
+"""Below it float64 holds every integer, and no other integer is rounded to one there."""
+
+
+def exactly(x: Array) -> Array:
+    """Return rows (n, ...) of numbers as rows that are equal only where all numbers are: float64, or bytes as they are.
+
+    Integers that float64 rounds have their remainders in columns of their own, so that none is taken for another.
+    Whole arrays of one width are comparable, whatever their types, where all of them have such columns or none.
+    """
+    rows = np.ascontiguousarray(x).reshape(len(x), -1)
+    if rows.dtype == np.uint8 or rows.dtype.kind not in "iu":
+        return rows if rows.dtype == np.uint8 else rows.astype(np.float64)
+    rounded = rows.astype(np.float64)
+    large = np.abs(rounded) >= EXACT
+    if not large.any():
+        return rounded
+    rest = np.zeros_like(rounded)
+    rest[large] = [whole - int(near) for whole, near in zip(rows[large].tolist(), rounded[large].tolist(), strict=True)]
+    return np.concatenate([rounded, rest], axis=1)
+
+
+def alike(*sets: Array) -> list[Array]:
+    """Return `exactly` of several sets of one width, made comparable with one another."""
+    found = [exactly(each) for each in sets]
+    if len({each.dtype for each in found}) > 1:
+        found = [each.astype(np.float64) for each in found]
+    width = max(each.shape[1] for each in found)
+    return [np.pad(each, ((0, 0), (0, width - each.shape[1]))) for each in found]
 
 
 def duplicates(dataset: Dataset) -> int:
