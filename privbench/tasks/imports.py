@@ -11,6 +11,7 @@ import numpy as np
 from privbench.atomic import atomic_write
 from privbench.errors import BadOption, DataError
 from privbench.options import build
+from privbench.tables import SUFFIXES as TABLES
 from privbench.tasks.arrays import inputs, raw, same_kind
 from privbench.tasks.base import Part, Source
 from privbench.tasks.columns import doubtful_classes, features_and_classes
@@ -31,9 +32,6 @@ if TYPE_CHECKING:
     Array = npt.NDArray[Any]
 
 __all__ = ["SUFFIXES", "Imported", "import_data"]
-
-
-TABLES = (".csv", ".tsv", ".parquet")
 
 
 @dataclass(frozen=True)
@@ -73,8 +71,8 @@ def import_data(
     path = path.expanduser()
     chosen = name or re.sub(r"[^A-Za-z0-9_-]+", "-", path.resolve().stem).strip("-_")
     if not NAME.fullmatch(chosen):
-        how = "" if name else f" of {path.name!r}; give another with --name"
-        raise BadOption(f"--name {chosen!r}{how}: use letters, digits, '-' and '_'.")
+        wrong = f"--name {name!r}" if name else f"{path.name!r} makes no name; give --name NAME"
+        raise BadOption(f"{wrong}: use letters, digits, '-' and '_'.")
     read = _read(path, label, size)
     arrays, classes = numbered(read.parts, path)
     same_kind([x for x, _ in arrays.values()], path.name)

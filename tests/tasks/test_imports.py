@@ -73,6 +73,18 @@ def test_a_folder_with_train_and_test_and_a_size(root, tmp_path):
     assert made.spec == str(tmp_path / "else" / "imported" / "small.npz")
 
 
+def test_a_path_that_makes_no_name_takes_one(root, tmp_path):
+    table = write_table(tmp_path / "日本.csv")
+    with pytest.raises(BadOption, match=r"'日本\.csv' makes no name; give --name NAME: use letters, digits"):
+        import_data(table, label="outcome")
+    assert import_data(table, label="outcome", name="japan").spec == "japan"
+
+
+def test_names_of_bytes_that_are_no_text(root, tmp_path):
+    table = write_table(tmp_path / "caf\udce9, v2.csv")
+    assert import_data(table, label="outcome").spec == "caf-v2"
+
+
 def test_duplicates_are_counted(root, tmp_path):
     np.savez(tmp_path / "d.npz", x=np.arange(40)[:, None] // 2, y=np.arange(40) % 2)
     assert import_data(tmp_path / "d.npz").duplicates == 40
@@ -151,7 +163,7 @@ def test_what_cannot_be_imported_is_refused(root, tmp_path, make, error, message
 
 def test_a_label_is_for_tables_and_labels_are_one_per_example(root, tmp_path):
     np.savez(tmp_path / "a.npz", x=np.zeros((9, 2)), y=np.zeros((9, 3)))
-    with pytest.raises(BadOption, match=r"--label is for tables \(\.csv, \.tsv, \.parquet\), but"):
+    with pytest.raises(BadOption, match=r"--label is for tables \(\.csv, \.tsv, \.txt, \.parquet\), but"):
         import_data(tmp_path / "a.npz", label="y")
     with pytest.raises(DataError, match=r"train labels are float64 of shape \(9, 3\)"):
         import_data(tmp_path / "a.npz")
