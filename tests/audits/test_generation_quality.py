@@ -109,5 +109,5 @@ def test_copies_in_a_table_are_found_whatever_the_units_of_its_columns():
     given.dataset, given.members = SimpleNamespace(role=lambda role: pool), lambda index: member
     reference = Context(reference=table(rng.normal(size=(80, 6))))
     found = resolve("audit", "generation-quality", {}).measure(given, reference).values
-    assert found["nearest_member"].value < 0.8
+    assert found["nearest_member"].value < 0.85
     assert found["nearest_member_reference"].value > 0.9
