@@ -38,12 +38,16 @@ class FeatureOptions:
     @property
     def needs(self) -> Needs:
         """The candidates, the synthetic examples and, for components and scales, reference examples; no answers."""
-        reference = self.features != "pixels" or self.scale == "columns"
-        return Needs(answers="none", examples=True, synthetic=True, reference=reference)
+        return Needs(answers="none", examples=True, synthetic=True, reference=not self.encodes_raw)
+
+    @property
+    def encodes_raw(self) -> bool:
+        """Whether rows of tables are compared as they are."""
+        return self.features == "pixels" and self.scale == "none"
 
     def encoder(self, evidence: Evidence) -> Encoder:
         """Return the map from examples to the space."""
-        if self.features == "pixels" and self.scale == "none":
+        if self.encodes_raw:
             return Encoder("pixels", pixels)
         reference = Examples(evidence.reference.x, evidence.reference.labels)
         return fit_encoder(self.features, reference, published=published(evidence.synthetic).x)

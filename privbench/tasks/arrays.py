@@ -26,8 +26,6 @@ CHANNELS = (1, 3)
 TABLE, GREY = 2, 3
 WIDE = 4
 """Bytes from which on a type may hold numbers that float32 does not."""
-EXACT = 2**24
-"""Up to here float32 holds every integer."""
 ROUNDING, SHARE = 2.0**-24, 1e-3
 """Float32's relative rounding error, and the share of a column's range that it may amount to."""
 
@@ -124,9 +122,10 @@ def lossy(x: Array) -> Array:
     vary, low, high = low != high, low.astype(np.float64), high.astype(np.float64)
     with np.errstate(invalid="ignore", over="ignore"):  # NaN and infinity are for others to report
         size = np.maximum(np.abs(low), np.abs(high))
-        rounded = vary & (size > (EXACT if x.dtype.kind in "iu" else 0)) & (size * ROUNDING > SHARE * (high - low))
-    too_large = np.isfinite(size) & (size > np.finfo(np.float32).max)
-    return np.flatnonzero(rounded & np.isfinite(size) | too_large)
+        suspects = np.flatnonzero(vary & np.isfinite(size) & (size * ROUNDING > SHARE * (high - low)))
+        rounded = [j for j in suspects.tolist() if not (x[:, j].astype(np.float32).astype(x.dtype) == x[:, j]).all()]
+    too_large = np.flatnonzero(np.isfinite(size) & (size > np.finfo(np.float32).max))
+    return np.union1d(rounded, too_large).astype(np.int64)
 
 
 def labels(y: Array, name: str, key: str = "y") -> Array:

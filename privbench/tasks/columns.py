@@ -9,10 +9,10 @@ import numpy as np
 from privbench.errors import BadOption, DataError, did_you_mean
 from privbench.tables import classes, read_table
 from privbench.tasks.arrays import narrow
-from privbench.tasks.duplicates import exactly
+from privbench.tasks.duplicates import side_by_side
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     import numpy.typing as npt
@@ -48,21 +48,21 @@ def features_and_classes(path: Path, label: str | None) -> Columns:
     found = read_table(path, lambda name: name == label)
     names = list(found.columns)
     if label is None:
-        raise BadOption(f"Which column holds the classes? Give --label COLUMN. Columns: {_listing(names)}.")
+        raise BadOption(f"Which column holds the classes? Give --label COLUMN. Columns: {listing(names)}.")
     if label not in names:
-        raise BadOption(f"{path.name} has no column {label!r}.{did_you_mean(label, names)} Columns: {_listing(names)}.")
+        raise BadOption(f"{path.name} has no column {label!r}.{did_you_mean(label, names)} Columns: {listing(names)}.")
     features = {name: column for name, column in found.columns.items() if name != label}
     notes, warnings = [f"{path.name}: {note}" for note in found.notes], []
-    for name in [name for name, column in features.items() if _numbers_the_rows(column)]:
+    for name in [name for name, column in features.items() if numbers_the_rows(column)]:
         del features[name]
         notes.append(f"{path.name}: column {name!r} numbers the rows, and is left out.")
     if not features:
         raise DataError(f"{path.name}: {label!r} is the only column; there is nothing to learn from.")
-    _check_numbers(features, path.name)
+    check_numbers(features, path.name)
     if found.empty:
         have = "has" if len(found.empty) == 1 else "have"
         raise DataError(
-            f"{path.name}: {_listing(list(found.empty))} {have} empty cells; fill them, or leave those rows out."
+            f"{path.name}: {listing(list(found.empty))} {have} empty cells; fill them, or leave those rows out."
         )
     warnings += [
         f"{path.name}: column {name!r} holds a different whole number in each row, as an identifier does; "
@@ -73,8 +73,7 @@ def features_and_classes(path: Path, label: str | None) -> Columns:
     y = classes(found.columns[label])
     warnings += _spellings(y, path.name)
     x = np.stack([narrow(column, f"{path.name}: column {name!r}") for name, column in features.items()], axis=1)
-    exact = np.concatenate([exactly(column[:, None]) for column in features.values()], axis=1)
-    return Columns(x, y, exact, notes, warnings)
+    return Columns(x, y, side_by_side(list(features.values())), notes, warnings)
 
 
 def doubtful_classes(y: Array, name: str) -> list[str]:
@@ -107,21 +106,22 @@ def _as_numbers(values: Array) -> Array | None:
     return numbers if np.isfinite(numbers).all() else None
 
 
-def _numbers_the_rows(column: Array) -> bool:
+def numbers_the_rows(column: Array) -> bool:
     """Return whether a column counts the rows, from 0 or from 1."""
     if column.dtype.kind not in "iuf" or not len(column) or column[0] not in (0, 1):
         return False
     return bool((column == np.arange(len(column)) + column[0]).all())
 
 
-def _check_numbers(features: dict[str, Array], name: str) -> None:
+def check_numbers(features: Mapping[str, Array], name: str) -> None:
+    """Raise DataError, naming them and a cell, where some columns hold texts."""
     words = {column: values for column, values in features.items() if values.dtype.kind not in "biuf"}
     if not words:
         return
     examples = [next((text for text in values.tolist() if not _is_number(text)), "") for values in words.values()]
     holds = "holds" if len(words) == 1 else "hold"
     raise DataError(
-        f"{name}: {_listing(list(words))} {holds} texts, such as {_listing(list(dict.fromkeys(examples)), 3)}; "
+        f"{name}: {listing(list(words))} {holds} texts, such as {listing(list(dict.fromkeys(examples)), 3)}; "
         f"repair them, or encode them, for example as one column of 0 and 1 per value."
     )
 
@@ -141,19 +141,20 @@ def _spellings(y: Array, name: str) -> list[str]:
     values, said = np.unique(y).tolist(), []
     absent = [value for value in values if value.strip().lower() in MISSING]
     if absent:
-        listing = f"{_listing(absent)} {'is a class' if len(absent) == 1 else 'are classes'} like any other"
-        said.append(f"{name}: {listing}; leave those rows out if their label is missing.")
+        absentees = f"{listing(absent)} {'is a class' if len(absent) == 1 else 'are classes'} like any other"
+        said.append(f"{name}: {absentees}; leave those rows out if their label is missing.")
     plain: dict[str, list[str]] = {}
     for value in values:
         plain.setdefault(value.strip().casefold(), []).append(value)
     said += [
-        f"{name}: {_listing(spelt)} are different classes, though they differ only in case or blanks."
+        f"{name}: {listing(spelt)} are different classes, though they differ only in case or blanks."
         for spelt in plain.values()
         if len(spelt) > 1
     ]
     return said
 
 
-def _listing(names: Sequence[str], most: int = 10) -> str:
+def listing(names: Sequence[str], most: int = 10) -> str:
+    """Return names in quotes for a message, and how many more there are."""
     shown = ", ".join(repr(str(name)) for name in names[:most])
     return shown + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -16,7 +16,7 @@ from privbench.tasks.arrays import inputs, raw, same_kind
 from privbench.tasks.base import Part, Source
 from privbench.tasks.columns import doubtful_classes, features_and_classes
 from privbench.tasks.downloads import data_root
-from privbench.tasks.duplicates import alike, duplicated
+from privbench.tasks.duplicates import alike, duplicated, exactly
 from privbench.tasks.folders import SUFFIXES, folder, numbered
 from privbench.tasks.images import npz_bytes
 from privbench.tasks.npz import IMPORTED, NAME, Npz
@@ -83,7 +83,7 @@ def import_data(
     target.parent.mkdir(parents=True, exist_ok=True)
     atomic_write(target, npz_bytes(flat))
     spec = chosen if data_root(root) == data_root() else str(target)
-    again = int(duplicated(np.concatenate(alike(*read.exact))).sum())
+    again = int(duplicated(np.concatenate(alike(*map(exactly, read.exact)))).sum())
     labels = tuple(map(str, np.unique(read.parts["train"][1]).tolist()))
     return Imported(target, spec, dataset, again, labels, tuple(read.notes), tuple(read.warnings))
 
