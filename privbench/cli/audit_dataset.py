@@ -70,11 +70,11 @@ def dataset(
     audited = audit_dataset(
         real, synthetic, holdout, attack=attack, label=label, seed=seed, name=synthetic.stem, command=words
     )
-    columns: dict[str, Callable[[dict[str, object]], str]] = {"real example": lambda row: str(row["index"])}
+    columns: dict[str, Callable[[dict[str, object]], str]] = {"real": lambda row: str(row["index"])}
     if audited.exposed["label"].notna().any():
         columns["label"] = lambda row: str(row["label"])
-    columns["nearest synthetic"] = lambda row: str(row["nearest"])
-    columns["distance"] = lambda row: f"{row['distance']:.3g}"
+    columns["nearest"] = lambda row: str(row["nearest"])
+    columns["distance"] = lambda row: f"{row['distance']:.2g}"
     show(audited, out, top, columns)
     console = stdout()
     for each in audited.audits:
