@@ -1,10 +1,11 @@
 """Fixed maps from examples to feature vectors, in which distances between examples are measured; nothing is downloaded.
 
-pixels   an image's pixels in [-1, 1], flattened (the space of GAN-Leaks); a table's row as it is
-pca      the first principal components of those, of tables those of standardised columns
+pixels   an image's pixels in [-1, 1], flattened (the space of GAN-Leaks); a table's row, its columns standardised
+pca      the first principal components of those
 encoder  the first principal components of an untrained convolutional net's activations; of tables the same as pca
 
-The principal components are those of examples that the caller may look at: never of members.
+The principal components, and the scale of a table's columns, are those of examples that the caller may look at: never
+of members. Unscaled, distances between rows are those of the column with the largest numbers.
 
 The papers use Inception-v3, whose weights are a download of 100 MB and were fitted to photographs. An untrained net
 knows no dataset, so that nobody's data is closer to it than another's; but it sees texture rather than meaning. A
@@ -63,28 +64,59 @@ class Encoder:
         return out
 
 
-def fit_encoder(name: Space, reference: Examples, dimensions: int = DIMENSIONS, device: str = "cpu") -> Encoder:
+def fit_encoder(
+    name: Space,
+    reference: Examples,
+    dimensions: int = DIMENSIONS,
+    device: str = "cpu",
+    *,
+    published: Array | None = None,
+) -> Encoder:
     """Return a space's map.
 
-    reference: examples that the principal components may be fitted on, which must not be private; `pixels` looks at
-    none of them. dimensions: at most so many components; fewer where the examples cannot tell so many. The same
-    examples give the same map. device: where the net of `encoder` runs.
+    reference: examples that principal components and scales may be fitted on, which must not be private; of images
+    `pixels` looks at none of them. dimensions: at most so many components; fewer where the examples cannot tell so
+    many. The same examples give the same map. device: where the net of `encoder` runs. published: synthetic inputs,
+    which scale the columns of a table that are constant in the reference.
     """
-    if name == "pixels":
-        return Encoder(name, pixels)
     raw: Callable[[Array], Array] = pixels
-    if name == "encoder" and reference.is_image:
+    if not reference.is_image:
+        raw = standardised(reference.x, published)
+    elif name == "encoder":
         raw = RandomNet(reference.x.shape[-1], device)
+    if name == "pixels":
+        return Encoder(name, raw)
     step = np.linspace(0, len(reference) - 1, min(FITTED_ON, len(reference))).round().astype(int)
     rows = raw(reference.x[step]).astype(np.float64)
     mean = rows.mean(axis=0)
-    rows -= mean
-    scale = np.ones_like(mean)
-    if not reference.is_image:  # columns of a table have units of their own
-        scale = rows.std(axis=0)
-        scale[scale == 0] = 1.0
-        rows /= scale
-    return Encoder(name, raw, mean, _axes(rows, dimensions) / scale)
+    return Encoder(name, raw, mean, _axes(rows - mean, dimensions))
+
+
+def standardised(reference: Array, published: Array | None = None) -> Callable[[Array], Array]:
+    """Return a map from rows of a table to float32 rows whose columns have mean 0 and deviation 1 in the reference.
+
+    A column that is constant there has its scale from the published rows as well; one that is constant in both stays
+    as wide as it is. Means and deviations are computed in float64.
+    """
+    rows = reference.astype(np.float64)
+    mean, scale = rows.mean(axis=0), rows.std(axis=0)
+    constant = _negligible(scale, mean)
+    if published is not None and constant.any():
+        scale[constant] = np.concatenate([rows, published])[:, constant].astype(np.float64).std(axis=0)
+        constant = _negligible(scale, mean)
+    scale[constant] = 1.0
+
+    def encode(x: Array) -> Array:
+        rows: Array = ((x.astype(np.float64) - mean) / scale).astype(np.float32)
+        return rows
+
+    return encode
+
+
+def _negligible(scale: Array, mean: Array) -> Array:
+    """Return which deviations are nothing but the rounding of the mean."""
+    flat: Array = scale <= 1e-12 * np.abs(mean)
+    return flat
 
 
 def pixels(x: Array) -> Array:

@@ -211,3 +211,18 @@ def _with_interval(value: float, error: float, member: Array, *, tied: bool) -> 
 
 def _one_sided(member: Array) -> str:
     return "no members" if not member.any() else "no non-members"
+
+
+class Estimated(float):
+    """A number of one target that brings its own interval, for where it is the only target."""
+
+    estimate: Estimate
+
+    @classmethod
+    def of(cls, estimate: Estimate) -> Estimated:
+        """Return the number of an estimate that has one. Raises ValueError for one that is n/a."""
+        if estimate.value is None:
+            raise ValueError(f"n/a is no number: {estimate.note}")
+        self = cls(estimate.value)
+        self.estimate = estimate
+        return self

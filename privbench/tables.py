@@ -126,6 +126,9 @@ def _text(path: Path, as_text: Callable[[str], bool]) -> tuple[pd.DataFrame, lis
     separator, rows = _separator(sample)
     header = _has_header(rows)
     names = rows[0] if header else [str(i) for i in range(len(rows[0]))]
+    twice = next((name for name in names if name and names.count(name) > 1), None)
+    if twice is not None:
+        raise DataError(f"{path.name} has several columns called {twice!r}; give each its own name.")
     decimal = "," if separator in ";\t" and _decimal_commas(rows[1:]) else "."
     try:
         frame = pd.read_csv(

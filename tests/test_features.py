@@ -3,7 +3,7 @@ import pytest
 
 from privbench import features
 from privbench.data import Examples
-from privbench.features import RandomNet, fit_encoder, pixels
+from privbench.features import RandomNet, fit_encoder, pixels, standardised
 
 RNG = np.random.default_rng(0)
 
@@ -30,9 +30,22 @@ def test_an_image_has_the_same_pixels_in_either_type_bit_for_bit():
     np.testing.assert_array_equal(pixels(x), pixels(x.astype(np.float32) / np.float32(255)))
 
 
-def test_pixels_of_a_table_are_its_rows():
-    rows = table()
-    np.testing.assert_array_equal(fit_encoder("pixels", rows)(rows.x), rows.x)
+def test_columns_of_a_table_are_standardised_by_the_reference():
+    rows = Examples(table().x * np.array([1, 1e6, 1, 1e-6, 1], np.float32) + 3, table().y)
+    wide = rows.x.astype(np.float64)
+    right = (wide - wide[:50].mean(axis=0)) / wide[:50].std(axis=0)
+    encode = fit_encoder("pixels", rows[:50])
+    np.testing.assert_allclose(encode(rows.x), right, rtol=1e-3, atol=1e-3)  # 3 + 1e-6 has few digits in float32
+    assert encode(rows.x).dtype == np.float32
+
+
+def test_a_column_that_is_constant_in_the_reference_has_its_scale_from_what_is_published():
+    reference = np.array([[0.1, 0, 5], [0.1, 1, 5], [0.1, 2, 5]], np.float32)
+    made = np.array([[0.1, 0, 5], [99999.1, 1, 5], [0.1, 2, 5]], np.float32)
+    found = standardised(reference, made)(np.array([[99999.1, 1, 7]], np.float32))
+    assert found[0, 0] == pytest.approx(99999 / np.concatenate([reference, made])[:, 0].std(), rel=1e-5)
+    assert found[0, 1:].tolist() == [0, 2]
+    assert standardised(reference)(np.array([[99999.1, 1, 7]], np.float32))[0, 0] == pytest.approx(99999)
 
 
 @pytest.mark.parametrize("examples", [images(), images(40, 5, 3), table()], ids=["grey", "few-colour", "table"])

@@ -269,3 +269,11 @@ def test_clustered_intervals_cover_where_those_for_independent_scores_do_not():
     share, slack = covered / repeats, 3 * math.sqrt(0.95 * 0.05 / repeats)
     assert share[:4] == pytest.approx(0.95, abs=slack)
     assert share[4] < 0.75
+
+
+def test_a_number_may_bring_its_own_interval():
+    found = intervals.Estimated.of(intervals.estimate(0.5, 0.25, 0.75, 9))
+    assert found == 0.5
+    assert (found.estimate.low, found.estimate.high, found.estimate.n) == (0.25, 0.75, 9)
+    with pytest.raises(ValueError, match="n/a is no number: none"):
+        intervals.Estimated.of(intervals.unavailable("none"))

@@ -111,6 +111,7 @@ UNREADABLE = {
     "rows of different lengths": (b"a,b\n1,2\n1,2,3,4\n", "no readable table"),
     "Latin-1": ("a,b\né,2\n".encode("latin-1"), "no text in UTF-8"),
     "Latin-1, far down": (b"a,b\n" + b"1,2\n" * 100_000 + b"\xe9,2\n", "no readable table"),
+    "two columns of one name": (b"a,b,a\n1,2,3\n", "has several columns called 'a'; give each its own name"),
     "zero bytes": (b"a,b\n\0,1\n", "zero bytes"),
     "integers beyond 64 bits": (b"a,b\n99999999999999999999999,1\n", "column 'a'"),
 }

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from privbench import intervals
 from privbench.api import component
 from privbench.attacks.published import FeatureOptions, distance_to, published
+from privbench.intervals import Estimated
 from privbench.neighbours import nearest
 
 if TYPE_CHECKING:
@@ -32,9 +34,12 @@ class NearestNeighbour(FeatureOptions):
     The paper shows the nearest training images beside generated ones for people to look at; votes are our reading of
     that as an attack. What it reports besides, with the truth:
 
-    memorisation_rate     how often a synthetic example's nearest member is nearer than its nearest non-member, of
-                          equally many of both; ties count half; 0.5 where nothing is memorised
-    distance_ratio        median of (distance to the nearest member) / (to the nearest non-member); 1 likewise
+    memorisation_rate     how often a distinct synthetic example's nearest member is nearer than its nearest non-member;
+                          ties count half; 0.5 where nothing is memorised. All members and non-members are searched:
+                          where these are not equally many, the rate that chance gives is laid to 0.5, so that 1/2 + c/2
+                          stands for a share c of copies whatever the numbers
+    distance_ratio        median of (distance to the nearest member) / (to the nearest non-member), of as many of both,
+                          drawn from the more numerous; 1 where nothing is memorised
     distance_ratio_low    its 5th and 95th percentiles, one being the inverse of the other where nothing is memorised:
     distance_ratio_high   a few copies among many fresh examples show in the first before they move the median
     """
@@ -56,30 +61,49 @@ class NearestNeighbour(FeatureOptions):
 
     def findings(self, evidence: Evidence, scores: Array, member: Array) -> Mapping[str, float]:  # noqa: ARG002
         """Return the memorisation rate and quantiles of distances; what has no finite value is left out."""
-        encode = self.encoder(evidence)
-        candidates, generated = encode(evidence.x), encode(published(evidence.synthetic).x)
-        sides = [np.flatnonzero(member), np.flatnonzero(~member)]
-        equal = min(map(len, sides))
-        if equal == 0:
+        if member.all() or not member.any():
             return {}
-        rng = evidence.rng("equal sizes")
-        sides = [rows if len(rows) == equal else rng.choice(rows, equal, replace=False) for rows in sides]
-        inside, outside = (distance_to(generated, candidates[rows]) for rows in sides)
-        return memorisation(inside, outside)
+        encode = self.encoder(evidence)
+        candidates = encode(evidence.x)
+        generated = np.unique(encode(published(evidence.synthetic).x), axis=0)
+        found = [nearest(generated, candidates[rows]) for rows in (member, ~member)]
+        (inside, first), (outside, second) = ((distances[:, 0], rows[:, 0]) for distances, rows in found)
+        count = int(member.sum())
+        rate = memorisation(inside, outside, np.where(inside <= outside, first, count + second), count / len(member))
+        equal, rng = min(count, len(member) - count), evidence.rng("equal sizes")
+        ends = []
+        for rows, distances in ((np.flatnonzero(member), inside), (np.flatnonzero(~member), outside)):
+            drawn = rows if len(rows) == equal else rng.choice(rows, equal, replace=False)
+            ends.append(distances if len(rows) == equal else distance_to(generated, candidates[drawn]))
+        return {"memorisation_rate": rate, **ratios(*ends)}
 
 
-def memorisation(inside: Array, outside: Array) -> dict[str, float]:
-    """Return the rate at which the first distances are the smaller ones, and quantiles of their ratio.
+def memorisation(inside: Array, outside: Array, which: Array, chance: float) -> Estimated:
+    """Return how often the first distances are the smaller ones, with `chance` laid to 0.5, and its interval.
 
-    inside, outside: (m,) distances of synthetic examples to the nearest of equally many members and non-members.
+    inside, outside: (m,) distances of distinct synthetic examples to the nearest member and to the nearest non-member.
+    which: (m,) numbers of their nearest candidates. chance: share of members among the candidates, in which case the
+    nearest is a member where nothing is memorised.
+
+    Synthetic examples near one candidate hang together: m of them count as m^2 / sum of squares of each candidate's
+    (Kish's effective sample size), which is 1 where all are near one.
     """
-    rate = float(np.mean((inside < outside) + 0.5 * (inside == outside)))
+    m = len(inside)
+    share = float(np.mean(np.where(inside == outside, chance, inside < outside)))
+    effective = m**2 / float(np.square(np.unique(which, return_counts=True)[1]).sum())
+    low, high = intervals.clopper_pearson(share * effective, effective)
+    value, low, high = (max(0.5 + (each - chance) / (2 * (1 - chance)), 0.0) for each in (share, low, high))
+    return Estimated.of(intervals.estimate(value, low, high, m))
+
+
+def ratios(inside: Array, outside: Array) -> dict[str, float]:
+    """Return quantiles of the ratio of the first to the second distances, (m,) each; infinite ones are left out."""
     ratio = np.ones(len(inside))  # 0 / 0: copied from both sides, nearer to neither
     np.divide(inside, outside, out=ratio, where=outside > 0)
     ratio[(outside == 0) & (inside > 0)] = np.inf
-    found = {"memorisation_rate": rate, "distance_ratio": _percentile(ratio, 50)}
-    found |= {"distance_ratio_low": _percentile(ratio, LOW), "distance_ratio_high": _percentile(ratio, HIGH)}
-    return {name: value for name, value in found.items() if np.isfinite(value)}
+    found = {"distance_ratio": 50, "distance_ratio_low": LOW, "distance_ratio_high": HIGH}
+    values = {name: _percentile(ratio, percent) for name, percent in found.items()}
+    return {name: value for name, value in values.items() if np.isfinite(value)}
 
 
 def _percentile(values: Array, percent: int) -> float:

@@ -11,12 +11,11 @@ from pydantic.dataclasses import dataclass
 
 from privbench.api import Examples, Needs, option
 from privbench.errors import CellFailed
-from privbench.features import fit_encoder
+from privbench.features import Encoder, fit_encoder, pixels
 from privbench.neighbours import nearest
 
 if TYPE_CHECKING:
     from privbench.evidence import Evidence
-    from privbench.features import Encoder
 
 Array: TypeAlias = npt.NDArray[Any]
 
@@ -27,20 +26,31 @@ class FeatureOptions:
 
     features: Literal["pixels", "pca", "encoder"] = option(
         "pixels",
-        "space of distances: pixels in [-1, 1]; 64 principal components of them, or of an untrained net's activations, "
-        "fitted on the attacker's reference examples",
+        "space of distances: pixels in [-1, 1], or columns; 64 principal components of them, or of an untrained net's "
+        "activations, fitted on the attacker's reference examples",
+    )
+    scale: Literal["columns", "none"] = option(
+        "columns",
+        "of tables, without effect on images: divide each column by its standard deviation among the attacker's "
+        "reference examples; none: compare rows as they are, features=pixels only",
     )
 
     @property
     def needs(self) -> Needs:
-        """The candidates and the synthetic examples; for other spaces than pixels, reference examples; no answers."""
-        return Needs(answers="none", examples=True, synthetic=True, reference=self.features != "pixels")
+        """The candidates, the synthetic examples and, for components and scales, reference examples; no answers."""
+        return Needs(answers="none", examples=True, synthetic=True, reference=not self.encodes_raw)
+
+    @property
+    def encodes_raw(self) -> bool:
+        """Whether rows of tables are compared as they are."""
+        return self.features == "pixels" and self.scale == "none"
 
     def encoder(self, evidence: Evidence) -> Encoder:
         """Return the map from examples to the space."""
-        if self.features == "pixels":
-            return fit_encoder("pixels", Examples(evidence.x[:0], evidence.labels[:0]))
-        return fit_encoder(self.features, Examples(evidence.reference.x, evidence.reference.labels))
+        if self.encodes_raw:
+            return Encoder("pixels", pixels)
+        reference = Examples(evidence.reference.x, evidence.reference.labels)
+        return fit_encoder(self.features, reference, published=published(evidence.synthetic).x)
 
 
 def published(examples: Examples | None) -> Examples:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from privbench import metrics
-from privbench.api import Needs, component, option
+from privbench.api import component, option
 from privbench.attacks.published import FeatureOptions, distance_to, published
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from privbench.api import Needs
     from privbench.evidence import Evidence
 
 Array: TypeAlias = npt.NDArray[Any]
@@ -64,9 +66,8 @@ class RealVsFake(FeatureOptions):
 
     @property
     def needs(self) -> Needs:
-        """The candidates, the synthetic examples and, but for noise and pixels, reference examples; no answers."""
-        reference = self.mode == "reference" or self.features != "pixels"
-        return Needs(answers="none", examples=True, synthetic=True, reference=reference)
+        """The candidates, the synthetic examples and reference examples, but for noise and raw pixels; no answers."""
+        return replace(super().needs, reference=self.mode == "reference" or super().needs.reference)
 
     @property
     def threshold(self) -> float | None:

@@ -66,9 +66,10 @@ class ExpectedPrivacyLoss:
         """
         found = []
         assert ctx.reference is not None, "audits are lent reference examples"
-        if population.synthetic(0) is None:
+        first = population.synthetic(0)
+        if first is None:
             raise CellFailed(f"{population.defense.name} publishes no synthetic examples to look at.")
-        encode = fit_encoder(self.features, ctx.reference, device=ctx.device)
+        encode = fit_encoder(self.features, ctx.reference, device=ctx.device, published=first.x)
         pool = encode(population.dataset.role("pool").x)
         for index in range(population.models):
             synthetic = population.synthetic(index)

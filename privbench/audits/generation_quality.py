@@ -16,7 +16,7 @@ from privbench.generative.quality import quality
 from privbench.intervals import rounded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     import numpy.typing as npt
 
@@ -44,7 +44,8 @@ class GenerationQuality:
 
     fid_enc: Frechet distance to the members, in the features of an untrained encoder (principal components fitted on
     reference examples); by class too. Precision and recall as Kynkaanniemi et al. 2019 define them, k = 3. Diversity
-    and copies as generators report them with each release.
+    and copies as generators report them with each release: copies are looked for among all members, and the columns of
+    tables standardised by the reference examples.
     """
 
     name: ClassVar[str] = "generation-quality"
@@ -58,9 +59,11 @@ class GenerationQuality:
     def measure(self, population: Population, ctx: Context) -> Measurement:
         """Return numbers averaged over releases, and a table by class. Raises CellFailed without synthetic data."""
         assert ctx.reference is not None, "audits are lent reference examples"
-        if population.synthetic(0) is None:
+        first = population.synthetic(0)
+        if first is None:
             raise CellFailed(f"{population.defense.name} publishes no synthetic examples to look at.")
-        encode = fit_encoder(self.features, ctx.reference, device=ctx.device)
+        encode = fit_encoder(self.features, ctx.reference, device=ctx.device, published=first.x)
+        scale = fit_encoder("pixels", ctx.reference, published=first.x)
         pool = population.dataset.role("pool")
         values: dict[str, list[float]] = {}
         classes: dict[int, list[dict[str, float]]] = {}
@@ -70,7 +73,8 @@ class GenerationQuality:
                 raise CellFailed(f"{population.defense.name} model {index} publishes no synthetic examples.")
             member = population.members(index)
             parts = self._equal(pool[member], pool[~member], synthetic, index)
-            for name, value in _compared(*parts, encode).items():
+            whole = (pool[member], _thinned(pool[~member], self.examples), _thinned(synthetic, self.examples))
+            for name, value in _compared(*parts, encode, [_scaled(part, scale) for part in whole]).items():
                 values.setdefault(name, []).append(value)
             rows = _by_class(*parts, encode)
             for label, row in rows.items():
@@ -94,12 +98,17 @@ class GenerationQuality:
 
 
 def _compared(
-    members: Examples, heldout: Examples, synthetic: Examples, encode: Callable[[Array], Array]
+    members: Examples,
+    heldout: Examples,
+    synthetic: Examples,
+    encode: Callable[[Array], Array],
+    whole: Sequence[Examples],
 ) -> dict[str, float]:
+    """Return numbers of as many members, held-out and synthetic examples, and facts of the whole sets."""
     inside, outside, made = (encode(part.x) for part in (members, heldout, synthetic))
     precision, recall = precision_recall(inside, made)
     precision_reference, recall_reference = precision_recall(inside, outside)
-    facts, reference = quality(members, synthetic), quality(members, heldout)
+    facts, reference = quality(whole[0], whole[2]), quality(whole[0], whole[1])
     return {
         "fid_enc": frechet(inside, made),
         "fid_enc_heldout": frechet(outside, made),
@@ -137,6 +146,11 @@ def _by_class(
 
 def _mean_row(rows: list[dict[str, float]]) -> dict[str, float]:
     return {name: rounded(float(np.mean([row[name] for row in rows])), DIGITS) for name in rows[0]}
+
+
+def _scaled(examples: Examples, scale: Callable[[Array], Array]) -> Examples:
+    """Return images as they are, and tables with standardised columns."""
+    return examples if examples.is_image else Examples(scale(examples.x), examples.y)
 
 
 def _thinned(examples: Examples, most: int) -> Examples:

@@ -18,11 +18,12 @@ if TYPE_CHECKING:
 EPILOG = """\b
 Examples:
   privbench audit dataset real.npz synthetic.npz --holdout holdout.npz
+  privbench audit dataset real.csv synthetic.csv --holdout holdout.csv --label outcome
   privbench audit dataset photos/ generated/ --holdout other-photos/ --attack gan-leaks:features=encoder
 \b
 REAL is what the generator was trained on, SYNTHETIC what it made, HOLDOUT real examples that it never saw.
 Each is a .npz file with x (n, height, width[, channels]) or (n, features) and perhaps y (n,), a .npy file
-of x alone, or a folder of images.
+of x alone, a table (.csv, .tsv, .parquet), whose columns are matched by name, or a folder of images.
 """
 
 
@@ -36,6 +37,7 @@ of x alone, or a folder of images.
     metavar="HOLDOUT",
     help="Real examples that the generator never saw: half are non-members, half the attacker's own.",
 )
+@click.option("--label", metavar="COLUMN", help="With tables: the column of labels, which is no feature.")
 @shared.components(
     "attack", "Attack, with options. Repeatable.  [default: all that a published set supports]", ("all",)
 )
@@ -49,6 +51,7 @@ def dataset(
     synthetic: Path,
     *,
     holdout: Path,
+    label: str | None,
     attack: Sequence[str],
     out: Path,
     seed: int,
@@ -62,13 +65,16 @@ def dataset(
     from privbench.report.audits import render
 
     warn_problems()
-    words = command("dataset", [real, synthetic, "--holdout", holdout], attack, seed)
-    audited = audit_dataset(real, synthetic, holdout, attack=attack, seed=seed, name=synthetic.stem, command=words)
-    columns: dict[str, Callable[[dict[str, object]], str]] = {"real example": lambda row: str(row["index"])}
+    places = [real, synthetic, "--holdout", holdout, *([] if label is None else ["--label", label])]
+    words = command("dataset", places, attack, seed)
+    audited = audit_dataset(
+        real, synthetic, holdout, attack=attack, label=label, seed=seed, name=synthetic.stem, command=words
+    )
+    columns: dict[str, Callable[[dict[str, object]], str]] = {"real": lambda row: str(row["index"])}
     if audited.exposed["label"].notna().any():
         columns["label"] = lambda row: str(row["label"])
-    columns["nearest synthetic"] = lambda row: str(row["nearest"])
-    columns["distance"] = lambda row: f"{row['distance']:.3g}"
+    columns["nearest"] = lambda row: str(row["nearest"])
+    columns["distance"] = lambda row: f"{row['distance']:.2g}"
     show(audited, out, top, columns)
     console = stdout()
     for each in audited.audits:

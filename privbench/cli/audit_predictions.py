@@ -105,7 +105,7 @@ def _show_exposed(
 ) -> None:
     console = stdout()
     right = ("example", "score", "non-members as high", "empirical FPR")
-    shown = table(console, *columns, *right[1:], right=right)
+    shown = table(console, *columns, *right[1:], right=right, wrap=right[2:])
     others = int((~audited.member).sum())
     for row in audited.exposed.head(top).to_dict("records"):
         texts = [text(row) for text in columns.values()]

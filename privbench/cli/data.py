@@ -22,6 +22,9 @@ Examples:
   privbench data import patients.csv --label outcome --name patients
 """
 
+SHOWN = 10
+"""Classes named after an import."""
+
 root_option = click.option(
     "--root",
     type=click.Path(path_type=Path, file_okay=False),
@@ -93,14 +96,14 @@ def fetch(names: tuple[str, ...], root: Path | None) -> None:
 @data.command("import")
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("--name", help="What to call it (default: the name of the file or folder).")
-@click.option("--label", help="With a .csv: the column that holds the classes.")
+@click.option("--label", help="With a table: the column that holds the classes.")
 @click.option("--size", type=click.IntRange(min=4), help="With a folder: resize images to SIZE x SIZE pixels.")
 @root_option
 def import_(path: Path, name: str | None, label: str | None, size: int | None, root: Path | None) -> None:
     """Check your data, number their classes, and keep them as a .npz file.
 
-    PATH is a .npz file, a .csv file with a label column, or a folder of images with one subfolder per class
-    (or train/ and test/, with such subfolders in each).
+    PATH is a .npz file, a table (.csv, .tsv or .parquet) with a column of classes, or a folder of images with one
+    subfolder per class (or train/ and test/, with such subfolders in each).
     """
     from privbench.tasks.imports import import_data
 
@@ -108,7 +111,13 @@ def import_(path: Path, name: str | None, label: str | None, size: int | None, r
     dataset = made.dataset
     counts = ", ".join(f"{role} {len(dataset.rows(role)):,}" for role in ("pool", "reference", "validation", "test"))
     click.echo(f"{made.path}: {len(dataset.examples):,} examples of shape {dataset.shape}, {dataset.classes} classes")
+    shown = ", ".join(made.labels[:SHOWN]) + (f" and {len(made.labels) - SHOWN} more" if made.labels[SHOWN:] else "")
+    click.echo(f"classes, from 0: {shown}")
     click.echo(f"roles: {counts}")
+    for note in made.notes:
+        click.echo(f"Note: {note}")
+    for warning in made.warnings:
+        click.echo(f"Warning: {warning}", err=True)
     if made.duplicates:
         click.echo(f"Warning: {made.duplicates:,} examples have an exact duplicate, which blurs membership.", err=True)
     click.echo(f"Use it with: --task npz:path={made.spec}")

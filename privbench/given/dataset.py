@@ -14,8 +14,10 @@ from privbench.answers import Answers
 from privbench.data import Examples
 from privbench.errors import UndeclaredEvidence
 from privbench.evidence import Answered, Evidence
-from privbench.given.measures import MEASURES, OneRelease, measured
+from privbench.given.measures import OneRelease, measured
+from privbench.given.measures import chosen as measurements_of
 from privbench.given.result import Audited, about, above, attacks, exposure, judge, strongest
+from privbench.given.scale import dominated, encoder
 from privbench.given.sets import Sets, sets
 from privbench.record import Data
 from privbench.tasks.duplicates import duplicated
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 
     from privbench.api import Needs
     from privbench.audit import AuditRecord
-    from privbench.given.sets import Given
+    from privbench.given.reading import Given
     from privbench.record import Record
 
     Array = npt.NDArray[Any]
@@ -68,7 +70,8 @@ def audit_dataset(
     holdout: Given,
     *,
     attack: Iterable[Any] | str = "all",
-    audit: Iterable[Any] = MEASURES,
+    audit: Iterable[Any] | str = "all",
+    label: str | None = None,
     seed: int = 0,
     name: str = "",
     command: str = "",
@@ -76,16 +79,19 @@ def audit_dataset(
     """Run every attack on published examples, and return records, scores and the most exposed real examples.
 
     real: what the generator was trained on; synthetic: what it made; holdout: real examples that it never saw. Each
-    is a .npz file with x and perhaps y, a .npy file, a folder of images, an array, or a mapping. Half of the held-out
-    examples, at most as many as there are real ones, are the non-members, and as many real ones the members; the
-    other half is what an attacker may know.
+    is a .npz file with x and perhaps y, a .npy, .csv, .tsv or .parquet file, a folder of images, an array, a data
+    frame, a tensor, a list, a pair (x, y), or a mapping. Columns with names are matched by them. All real examples are
+    members. Half of the held-out examples, at most as many as there are real ones, are the non-members; the other half
+    is what an attacker may know.
 
-    attack: one or several, as texts or built. audit: measurements of the sets beside the attacks, likewise. name: of
-    the data in the records. Raises DataError for sets that do not fit each other, UsageError where no attack can
-    be run.
+    attack: one or several, as texts or built. audit: measurements of the sets beside the attacks, likewise; all: those
+    in MEASURES. label: column of labels, which is no feature, in tables with named columns. name: of the data in the
+    records. Raises DataError for sets that do not fit each other, UsageError where no attack can be run, UnknownName
+    for a name that nothing has.
     """
-    given = Published(sets(real, synthetic, holdout, seed), name or "dataset", seed)
     chosen, left_out = attacks(attack, lacks)
+    audits = measurements_of(audit)
+    given = Published(sets(real, synthetic, holdout, seed, label), name or "dataset", seed)
     records, scores = [], {}
     for each in chosen:
         record, its_scores = given.judged(each, command)
@@ -94,14 +100,14 @@ def audit_dataset(
             scores[record.attack.spec] = its_scores
     best = strongest(records)
     exposed = given.exposed(None if best is None else scores[best.attack.spec])
-    measurements = measured(audit, given.release, given.data, command)
+    measurements = measured(audits, given.release, given.data, command)
     return AuditedDataset(
         records,
         given.member,
         scores,
         exposed,
         left_out,
-        given.sets.warnings,
+        (*given.sets.warnings, *dominated(given.sets, chosen)),
         given.sets.notes,
         tuple(measurement for measurement, _ in measurements),
         tuple(arrays for _, arrays in measurements),
@@ -133,24 +139,25 @@ class Published:
     @cached_property
     def _order(self) -> Array:
         """The candidates in an order that says nothing of who is a member."""
-        return seeds.numpy_generator(self.seed, "given", "order").permutation(2 * len(self.sets.members))
+        total = len(self.sets.real) + len(self.sets.outside)
+        return seeds.numpy_generator(self.seed, "given", "order").permutation(total)
 
     @cached_property
     def member(self) -> Array:
         """(n,) bool."""
-        return np.asarray(self._order < len(self.sets.members))
+        return np.asarray(self._order < len(self.sets.real))
 
     @cached_property
     def candidates(self) -> Examples:
         """Members and non-members, mixed."""
-        inside, outside = self.sets.real[self.sets.members], self.sets.holdout[self.sets.outside]
+        inside, outside = self.sets.real, self.sets.holdout[self.sets.outside]
         x, y = np.concatenate([inside.x, outside.x]), np.concatenate([inside.y, outside.y])
         return Examples(x[self._order], y[self._order])
 
     @cached_property
     def rows(self) -> Array:
         """(n,) row of each candidate in the set that it comes from."""
-        rows: Array = np.concatenate([self.sets.members, self.sets.outside])[self._order]
+        rows: Array = np.concatenate([np.arange(len(self.sets.real)), self.sets.outside])[self._order]
         return rows
 
     def evidence(self, needs: Needs) -> Evidence:
@@ -191,6 +198,7 @@ class Published:
     def data(self) -> Data:
         """The sets as a record names them."""
         given = self.sets
+        real, holdout = given.exact
         classes = 1 + max(int(each.y.max()) for each in (given.real, given.synthetic, given.holdout))
         return Data(
             name=self.name,
@@ -200,16 +208,16 @@ class Published:
             reference=len(given.reference),
             validation=0,
             test=0,
-            duplicates=int(duplicated(self.candidates.x).sum()),
+            duplicates=int(duplicated(np.concatenate([real, holdout[given.outside]])).sum()),
         )
 
     @cached_property
     def _nearest(self) -> tuple[Array, Array]:
         """(n,) distance of each candidate to its nearest synthetic example, and the row of that."""
-        from privbench.features import pixels
         from privbench.neighbours import nearest
 
-        distances, rows = nearest(pixels(self.candidates.x), pixels(self.sets.synthetic.x))
+        encode = encoder(self.sets)
+        distances, rows = nearest(encode(self.candidates.x), encode(self.sets.synthetic.x))
         return distances[:, 0], rows[:, 0]
 
     def exposed(self, scores: Array | None) -> pd.DataFrame:

@@ -62,19 +62,21 @@ class OneRelease:
         return self.published
 
 
+def chosen(audits: Iterable[Any] | str) -> list[Any]:
+    """Return measurements, named or built; all: those of MEASURES that are installed. Raises UnknownName, BadOption."""
+    from privbench.plugins import catalogue, resolve
+
+    if isinstance(audits, str) and audits == "all":
+        audits = [name for name in MEASURES if name in catalogue().of("audit")]
+    given = [audits] if isinstance(audits, str) else audits
+    return [resolve("audit", each) if isinstance(each, str) else each for each in given]
+
+
 def measured(
     audits: Iterable[Any], release: OneRelease, data: Data, command: str
 ) -> tuple[tuple[AuditRecord, dict[str, Array]], ...]:
-    """Return a record of each audit, named or built, with its arrays; one that fails says why.
-
-    A name that is not installed is left out.
-    """
-    from privbench.plugins import catalogue, resolve
-
-    known = catalogue().of("audit")
-    chosen = [each for each in audits if not isinstance(each, str) or each.partition(":")[0] in known]
-    built = [resolve("audit", each) if isinstance(each, str) else each for each in chosen]
-    return tuple(_one(each, release, data, command) for each in built)
+    """Return a record of each audit with its arrays; one that fails says why."""
+    return tuple(_one(each, release, data, command) for each in audits)
 
 
 def _one(audit: Any, release: OneRelease, data: Data, command: str) -> tuple[AuditRecord, dict[str, Array]]:

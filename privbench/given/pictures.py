@@ -21,17 +21,22 @@ PAIRS, ACROSS = 32, 8
 BYTE = 255
 
 
-def folder(path: Path, name: str) -> Array:
-    """Return the images below a folder, (n, height, width, 1 or 3) uint8, in sorted order. Raises DataError."""
+def folder(path: Path, name: str) -> tuple[Array, list[str]]:
+    """Return the images below a folder, (n, height, width, 1 or 3) uint8, in sorted order, and notes on their pixels.
+
+    Raises DataError.
+    """
+    from privbench.tasks.depth import header, scaled
     from privbench.tasks.folders import SUFFIXES
     from privbench.tasks.images import ImageFiles
 
     found = sorted(each for each in path.rglob("*") if each.suffix.lower() in SUFFIXES and each.name[0] != ".")
     if not found:
         raise DataError(f"{name}: {path} holds no images; give a folder of them, or a .npz file with an array x.")
+    headers = [header(each, name) for each in found]
     x = ImageFiles(found, name)[np.arange(len(found))]
     grey = (x == x[..., :1]).all()
-    return x[..., :1] if grey else x
+    return x[..., :1] if grey else x, scaled(x, headers, name)
 
 
 def pairs(sides: dict[str, tuple[Array, Array, Array]]) -> Image:

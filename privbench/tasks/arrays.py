@@ -24,6 +24,10 @@ TEST = (("x_test", "y_test"), ("X_test", "y_test"), ("test_images", "test_labels
 WHOLE = (("x", "y"), ("X", "y"), ("data", "labels"), ("images", "labels"))
 CHANNELS = (1, 3)
 TABLE, GREY = 2, 3
+WIDE = 4
+"""Bytes from which on a type may hold numbers that float32 does not."""
+ROUNDING, SHARE = 2.0**-24, 1e-3
+"""Float32's relative rounding error, and the share of a column's range that it may amount to."""
 
 
 class Raw(NamedTuple):
@@ -79,8 +83,7 @@ def inputs(x: Array, name: str, key: str = "x") -> Array:
     if x.dtype.kind not in "buif":
         raise DataError(f"{name}: {key} is {x.dtype}; inputs must be numbers.")
     if x.ndim == TABLE:
-        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, which Dataset reports
-            return x.astype(np.float32)
+        return narrow(x, f"{name}: {key}")
     if x.ndim == GREY:
         x = x[..., np.newaxis]
     if x.ndim != IMAGE_DIMENSIONS or x.shape[-1] not in CHANNELS:
@@ -92,6 +95,37 @@ def inputs(x: Array, name: str, key: str = "x") -> Array:
             f"or (n, features).{hint}"
         )
     return _pixels(x, name, key)
+
+
+def narrow(x: Array, where: str) -> Array:
+    """Return a column (n,) or a table (n, features) as float32. Raises DataError where its values do not survive that.
+
+    where: what it is called in messages. NaN and infinity pass: Dataset reports them.
+    """
+    rows = x[:, np.newaxis] if x.ndim == 1 else x
+    lost = lossy(rows)
+    if len(lost):
+        column = rows[:, lost[0]]
+        place = f", column {lost[0]}," if x.ndim == TABLE else ""
+        raise DataError(
+            f"{where}{place} runs from {column.min()} to {column.max()}, numbers that float32 does not hold or tell "
+            f"apart; subtract the least one, scale them, or leave the column out."
+        )
+    return x.astype(np.float32)
+
+
+def lossy(x: Array) -> Array:
+    """Return the columns of (n, features) whose values vary by hardly more than float32 rounds them, or exceed it."""
+    if not x.size or x.dtype == np.float32 or x.dtype.itemsize < WIDE:
+        return np.empty(0, dtype=np.int64)
+    low, high = x.min(axis=0), x.max(axis=0)
+    vary, low, high = low != high, low.astype(np.float64), high.astype(np.float64)
+    with np.errstate(invalid="ignore", over="ignore"):  # NaN and infinity are for others to report
+        size = np.maximum(np.abs(low), np.abs(high))
+        suspects = np.flatnonzero(vary & np.isfinite(size) & (size * ROUNDING > SHARE * (high - low)))
+        rounded = [j for j in suspects.tolist() if not (x[:, j].astype(np.float32).astype(x.dtype) == x[:, j]).all()]
+    too_large = np.flatnonzero(np.isfinite(size) & (size > np.finfo(np.float32).max))
+    return np.union1d(rounded, too_large).astype(np.int64)
 
 
 def labels(y: Array, name: str, key: str = "y") -> Array:

@@ -58,7 +58,8 @@ class Faces(Npz):
         return Part(x if self.size is None else _squares(x, self.size), part.y)
 
     def _from_folder(self, path: Path) -> Source:
-        arrays, classes = numbered(folder(path, self.size, "size=64"), path)
+        found, _ = folder(path, self.size, "size=64")
+        arrays, classes = numbered(found, path)
         same_kind([x for x, _ in arrays.values()], path.name)
         parts = {role: Part(x, y) for role, (x, y) in arrays.items()}
         return Source(parts["train"], parts.get("test"), classes, path.resolve().name)

@@ -8,6 +8,7 @@ import numpy as np
 
 from privbench.errors import DataError
 from privbench.tasks.arrays import inputs
+from privbench.tasks.depth import header, scaled
 from privbench.tasks.images import ImageFiles
 
 if TYPE_CHECKING:
@@ -40,11 +41,12 @@ def numbered(parts: Parts, path: Path) -> tuple[Parts, int]:
     return found, max(len(known), 2)
 
 
-def folder(path: Path, size: int | None, how: str = "--size 32") -> Parts:
-    """Return the images of PATH/CLASS, or of PATH/train/CLASS and PATH/test/CLASS, and their classes' names.
+def folder(path: Path, size: int | None, how: str = "--size 32") -> tuple[Parts, list[str]]:
+    """Return the images of PATH/CLASS, or of PATH/train/CLASS and PATH/test/CLASS, their classes' names, and notes.
 
     size: side of the square to which they are resized; `how` it is given, for the error that asks for it. They are
-    grey where all files are. Raises DataError where there are none, or one is none, or their sizes differ.
+    grey where all files are. Notes say what was done with their pixels. Raises DataError where there are none, or one
+    is none, or their sizes differ, or their pixels do not fit in 8 bits.
     """
     split = (path / "train").is_dir()
     homes = {role: path / role if split else path for role in (("train", "test") if split else ("train",))}
@@ -54,8 +56,10 @@ def folder(path: Path, size: int | None, how: str = "--size 32") -> Parts:
         raise DataError(
             f"{path} holds no images in subfolders; expected CLASS/image.png, or train/CLASS and test/CLASS."
         )
-    grey = all(_is_grey(file, path.name) for file in files)  # then one channel holds them
+    headers = {file: header(file, path.name) for file in files}
+    grey = all(each.is_grey for each in headers.values())  # then one channel holds them
     parts: Parts = {}
+    notes = []
     for role, pairs in found.items():
         reader = ImageFiles([file for file, _ in pairs], path.name, size=size, grey=grey)
         try:
@@ -63,8 +67,11 @@ def folder(path: Path, size: int | None, how: str = "--size 32") -> Parts:
         except DataError as error:
             hint = f"; give {how}, for example" if size is None and "resize" in str(error) else ""
             raise DataError(str(error).rstrip(".") + hint + ".") from None
+        notes += scaled(
+            x, [headers[file] for file, _ in pairs], path.name if len(found) == 1 else f"{path.name}/{role}"
+        )
         parts[role] = inputs(x, path.name), np.array([label for _, label in pairs], dtype=np.str_)
-    return parts
+    return parts, notes
 
 
 def _images(home: Path) -> list[tuple[Path, str]]:
@@ -76,13 +83,3 @@ def _images(home: Path) -> list[tuple[Path, str]]:
         for file in sorted(folder.rglob("*"))
         if file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
     ]
-
-
-def _is_grey(file: Path, name: str) -> bool:
-    from PIL import Image
-
-    try:
-        with Image.open(file) as image:
-            return image.mode in {"1", "L", "LA"}
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        raise DataError(f"{name}: {file} is no readable image; repair it, or remove it.") from None

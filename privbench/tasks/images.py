@@ -13,6 +13,7 @@ import numpy as np
 
 from privbench.atomic import atomic_write
 from privbench.errors import DataError
+from privbench.tasks.depth import eight_bit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -79,12 +80,15 @@ class ImageFiles:
 
 
 def decode(path: Path, name: str, *, crop: int | None = None, size: int | None = None, grey: bool = False) -> Array:
-    """Return one image, uint8 (height, width, 1 or 3). Raises DataError where the file is no readable image."""
+    """Return one image, uint8 (height, width, 1 or 3), scaled by its bit depth.
+
+    Raises DataError where the file is no readable image, or one that 8 bits a channel cannot hold.
+    """
     from PIL import Image
 
     try:
         with Image.open(path) as file:
-            image = file.convert("L" if grey else "RGB")
+            image = eight_bit(file, f"{name}: {path}", grey=grey)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         what = "is no readable image" if path.exists() else "is missing"
         raise DataError(f"{name}: {path} {what}; put it there again, or remove it from the data set.") from None

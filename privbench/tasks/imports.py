@@ -1,20 +1,22 @@
-"""Turn a .npz file, a .csv table or a folder of images into a checked data set that `npz:path=NAME` finds."""
+"""Turn a .npz file, a table or a folder of images into a checked data set that `npz:path=NAME` finds."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from privbench.atomic import atomic_write
-from privbench.errors import BadOption, DataError, did_you_mean
+from privbench.errors import BadOption, DataError
 from privbench.options import build
+from privbench.tables import SUFFIXES as TABLES
 from privbench.tasks.arrays import inputs, raw, same_kind
 from privbench.tasks.base import Part, Source
+from privbench.tasks.columns import doubtful_classes, features_and_classes
 from privbench.tasks.downloads import data_root
-from privbench.tasks.duplicates import duplicates
+from privbench.tasks.duplicates import alike, duplicated, exactly
 from privbench.tasks.folders import SUFFIXES, folder, numbered
 from privbench.tasks.images import npz_bytes
 from privbench.tasks.npz import IMPORTED, NAME, Npz
@@ -41,7 +43,21 @@ class Imported:
     """What to write after `npz:path=`."""
     dataset: Dataset
     duplicates: int
-    """Examples whose input occurs more than once."""
+    """Examples whose input occurs more than once, compared in the type that they were given in."""
+    labels: tuple[str, ...]
+    """What each class is called in the source, in the order of their numbers."""
+    notes: tuple[str, ...]
+    """What was done with the data, a sentence each."""
+    warnings: tuple[str, ...]
+    """What is doubtful about them, a sentence each."""
+
+
+class _Read(NamedTuple):
+    parts: Parts
+    exact: list[Array]
+    """The inputs of each part in the type that they were given in, (n, ...)."""
+    notes: list[str]
+    warnings: list[str]
 
 
 def import_data(
@@ -55,8 +71,10 @@ def import_data(
     path = path.expanduser()
     chosen = name or re.sub(r"[^A-Za-z0-9_-]+", "-", path.resolve().stem).strip("-_")
     if not NAME.fullmatch(chosen):
-        raise BadOption(f"--name {chosen!r}: use letters, digits, '-' and '_'.")
-    arrays, classes = numbered(_read(path, label, size), path)
+        wrong = f"--name {name!r}" if name else f"{path.name!r} makes no name; give --name NAME"
+        raise BadOption(f"{wrong}: use letters, digits, '-' and '_'.")
+    read = _read(path, label, size)
+    arrays, classes = numbered(read.parts, path)
     same_kind([x for x, _ in arrays.values()], path.name)
     parts = {role: Part(x, y) for role, (x, y) in arrays.items()}
     target = data_root(root) / IMPORTED / f"{chosen}.npz"
@@ -65,58 +83,28 @@ def import_data(
     target.parent.mkdir(parents=True, exist_ok=True)
     atomic_write(target, npz_bytes(flat))
     spec = chosen if data_root(root) == data_root() else str(target)
-    return Imported(target, spec, dataset, duplicates(dataset))
+    again = int(duplicated(np.concatenate(alike(*map(exactly, read.exact)))).sum())
+    labels = tuple(map(str, np.unique(read.parts["train"][1]).tolist()))
+    return Imported(target, spec, dataset, again, labels, tuple(read.notes), tuple(read.warnings))
 
 
-def _read(path: Path, label: str | None, size: int | None) -> Parts:
+def _read(path: Path, label: str | None, size: int | None) -> _Read:
     kind = "folder" if path.is_dir() else path.suffix.lower()
     if not path.exists():
-        raise DataError(f"There is no {path}; import a .npz file, a .csv file or a folder of images.")
-    if label is not None and kind != ".csv":
-        raise BadOption(f"--label is for .csv files, but {path} is none.")
+        raise DataError(f"There is no {path}; import a .npz file, a table or a folder of images.")
+    if label is not None and kind not in TABLES:
+        raise BadOption(f"--label is for tables ({', '.join(TABLES)}), but {path} is none.")
     if size is not None and kind != "folder":
         raise BadOption(f"--size is for folders of images, but {path} is none.")
     if kind == "folder":
-        return folder(path, size)
-    if kind == ".csv":
-        return _table(path, label)
+        parts, notes = folder(path, size)
+        return _Read(parts, [x for x, _ in parts.values()], notes, [])
+    if kind in TABLES:
+        table = features_and_classes(path, label)
+        doubts = doubtful_classes(table.y, path.name)
+        return _Read({"train": (table.x, table.y)}, [table.exact], table.notes, [*table.warnings, *doubts])
     if kind == ".npz":
-        return {role: (inputs(part.x, path.name, part.x_key), part.y) for role, part in raw(path).items()}
-    raise DataError(f"Cannot import {path}: expected a .npz file, a .csv file or a folder of images.")
-
-
-def _table(path: Path, label: str | None) -> Parts:
-    import pandas as pd
-
-    try:
-        frame = pd.read_csv(path)
-    except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors
-        raise DataError(f"{path} is no readable .csv file: {' '.join(str(error).split())}") from None
-    columns = [str(column) for column in frame.columns]
-    frame.columns = pd.Index(columns)
-    if label is None:
-        raise BadOption(f"Which column holds the classes? Give --label COLUMN. Columns: {_listing(columns)}.")
-    if label not in columns:
-        raise BadOption(
-            f"{path.name} has no column {label!r}.{did_you_mean(label, columns)} Columns: {_listing(columns)}."
-        )
-    y, table = frame[label], frame.drop(columns=label)
-    words = [column for column in table if not pd.api.types.is_numeric_dtype(table[column])]
-    if words:
-        raise DataError(
-            f"{path.name}: {_listing(words)} hold no numbers; encode them, for example one column per value."
-        )
-    empty = [column for column in frame if frame[column].isna().any()]
-    if empty:
-        raise DataError(f"{path.name}: {_listing(empty)} have empty cells; fill them, or leave those rows out.")
-    if not len(table.columns):
-        raise DataError(f"{path.name}: {label!r} is the only column; there is nothing to learn from.")
-    labels = y.to_numpy()
-    if labels.dtype.kind not in "biuf":
-        labels = y.astype(str).to_numpy(dtype=np.str_)
-    return {"train": (inputs(table.to_numpy(dtype=np.float64), path.name), labels)}
-
-
-def _listing(names: list[Any]) -> str:
-    shown = ", ".join(repr(str(name)) for name in names[:10])
-    return shown + (f" and {len(names) - 10} more" if len(names) > 10 else "")  # noqa: PLR2004 - enough to recognise
+        found = raw(path)
+        parts = {role: (inputs(part.x, path.name, part.x_key), part.y) for role, part in found.items()}
+        return _Read(parts, [part.x for part in found.values()], [], doubtful_classes(parts["train"][1], path.name))
+    raise DataError(f"Cannot import {path}: expected a .npz file, a table ({', '.join(TABLES)}) or a folder of images.")

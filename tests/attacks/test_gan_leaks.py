@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -25,16 +27,16 @@ def test_calibrated_it_is_less_by_the_mean_distance_of_shadows_trained_without_t
     member = np.array([[0, 0, 1], [0, 1, 1], [1, 0, 1]], bool)
     target = helpers.Published(x, np.array([[2.0]], np.float32), shadows=shadows, shadow_member=member)
     # distances to the target's: 2, 8, 18; to the shadows without: (1 + 4) / 2, (9 + 8) / 2, of none
-    np.testing.assert_allclose(target.score(GanLeaks(calibrated=True)), [2.5 - 2, 8.5 - 8, 0], rtol=1e-12)
-    np.testing.assert_allclose(target.score(GanLeaks()), [-2, -8, -18], rtol=1e-12)
+    np.testing.assert_allclose(target.score(GanLeaks(calibrated=True, scale="none")), [2.5 - 2, 8.5 - 8, 0], rtol=1e-12)
+    np.testing.assert_allclose(target.score(GanLeaks(scale="none")), [-2, -8, -18], rtol=1e-12)
 
 
 def test_by_class_only_the_own_label_counts_where_there_is_any(helpers):
     x = np.array([[0.0], [0.0], [0.0]], np.float32)
     synthetic = np.array([[1.0], [5.0]], np.float32)
     target = helpers.Published(x, synthetic, y=[0, 1, 2], synthetic_y=[0, 1])
-    np.testing.assert_allclose(target.score(GanLeaks(by_class=True)), [-1, -5, -1])
-    np.testing.assert_allclose(target.score(GanLeaks()), [-1, -1, -1])
+    np.testing.assert_allclose(target.score(GanLeaks(by_class=True, scale="none")), [-1, -5, -1])
+    np.testing.assert_allclose(target.score(GanLeaks(scale="none")), [-1, -1, -1])
 
 
 def test_calibration_helps_where_examples_differ_in_how_typical_they_are(helpers):
@@ -68,7 +70,9 @@ def test_calibrated_it_finds_copies_and_nothing_in_fresh_examples(copies, helper
 
 
 def test_calibrated_it_needs_shadows_that_publish(helpers):
-    assert GanLeaks(calibrated=True).needs == Needs(answers="none", shadows="adaptive", examples=True, synthetic=True)
+    needs = Needs(answers="none", shadows="adaptive", examples=True, synthetic=True)
+    assert GanLeaks(calibrated=True, scale="none").needs == needs
+    assert GanLeaks(calibrated=True).needs == replace(needs, reference=True)
     target, _ = helpers.published(0, copies=True)
     with pytest.raises(CellFailed, match="needs shadow models"):
         target.score(GanLeaks(calibrated=True))

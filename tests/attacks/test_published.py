@@ -17,6 +17,7 @@ SPACES = [
     GanLeaks(by_class=True),
     GanLeaks(features="encoder"),
     RealVsFake(mode="slide-literal"),
+    GanLeaks(scale="none"),
 ]
 each = pytest.mark.parametrize("attack", SPACES, ids=repr)
 
@@ -55,6 +56,26 @@ def test_tables_are_attacked_too(attack, helpers):
     assert helpers.auc(helpers.Published(x, copies, reference=reference).score(attack), member) > 0.99
 
 
+@pytest.mark.parametrize("cls", [GanLeaks, NearestNeighbour, RealVsFake])
+def test_columns_are_scaled_so_that_a_serial_number_does_not_hide_copies(cls, helpers):
+    rng = np.random.default_rng(2)
+    body = rng.normal(size=(240, 20))
+    made, member = body[:120], np.arange(240) < 120
+
+    def numbered(rows):
+        return np.column_stack([rng.permutation(len(rows)) * 1000.0, rows]).astype(np.float32)
+
+    target = helpers.Published(numbered(body), numbered(made), reference=numbered(rng.normal(size=(120, 20))))
+    assert helpers.auc(target.score(cls()), member) > 0.9
+    assert helpers.auc(target.score(cls(scale="none")), member) < 0.65
+
+
+def test_images_are_compared_as_they_are(helpers):
+    target, _ = helpers.published(6, copies=True)
+    for cls in (GanLeaks, NearestNeighbour, RealVsFake):
+        np.testing.assert_array_equal(target.score(cls()), target.score(cls(scale="none")))
+
+
 @each
 def test_without_synthetic_examples_it_says_why(attack, helpers):
     target, _ = helpers.published(3, copies=True)
@@ -66,7 +87,8 @@ def test_without_synthetic_examples_it_says_why(attack, helpers):
 @each
 def test_it_asks_no_model_and_for_no_more_than_it_uses(attack, helpers):
     assert attack.needs.answers == "none"
-    assert attack.needs.reference == (attack.features != "pixels" or getattr(attack, "mode", "") == "reference")
+    uses = attack.features != "pixels" or attack.scale == "columns" or getattr(attack, "mode", "") == "reference"
+    assert attack.needs.reference == uses
     target, _ = helpers.published(4, copies=True)
     for needs in (Needs(examples=True), Needs(synthetic=True)):
         with pytest.raises(UndeclaredEvidence):

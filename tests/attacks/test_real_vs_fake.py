@@ -93,7 +93,7 @@ def test_thresholds_follow_the_mode():
     assert RealVsFake().threshold is None
     assert RealVsFake(mode="slide-literal").threshold == 0
     assert RealVsFake().needs.reference
-    assert not RealVsFake(mode="slide-literal").needs.reference
+    assert not RealVsFake(mode="slide-literal", scale="none").needs.reference
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])

@@ -83,3 +83,31 @@ def test_what_publishes_nothing_or_too_little_fails_in_one_line(ctx):
         measured(lambda members, index: None, ctx)
     with pytest.raises(CellFailed, match="release 0: 3 examples"):
         measured(lambda members, index: members[:3], ctx)
+
+
+def test_copies_are_looked_for_among_all_members(ctx):
+    """Ten times as many members as others: thinned to as many, nine of ten copies would not be found."""
+    pool, member = draws(660, 0), np.arange(660) < 600
+    given = population(lambda members, index: members, models=1)
+    given.dataset, given.members = SimpleNamespace(role=lambda role: pool), lambda index: member
+    found = resolve("audit", "generation-quality", {}).measure(given, ctx).values
+    assert found["copies"].value == 1
+    assert found["nearest_member"].value == 0
+    assert found["copies_reference"].value < 0.1
+
+
+def test_copies_in_a_table_are_found_whatever_the_units_of_its_columns():
+    rng = np.random.default_rng(0)
+
+    def table(body):
+        serial = rng.permutation(len(body)) * 1000.0
+        return Examples(np.column_stack([serial, body]).astype(np.float32), np.zeros(len(body), int))
+
+    body = rng.normal(size=(160, 6))
+    given = population(lambda members, index: table(body[:80]), models=1)
+    pool, member = table(body), np.arange(160) < 80
+    given.dataset, given.members = SimpleNamespace(role=lambda role: pool), lambda index: member
+    reference = Context(reference=table(rng.normal(size=(80, 6))))
+    found = resolve("audit", "generation-quality", {}).measure(given, reference).values
+    assert found["nearest_member"].value < 0.85
+    assert found["nearest_member_reference"].value > 0.9

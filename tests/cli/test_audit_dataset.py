@@ -1,7 +1,9 @@
+import shlex
 import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 from click.testing import CliRunner
 
@@ -37,7 +39,7 @@ def test_records_tables_findings_and_pictures(here):
     assert "nearest-neighbour found memorisation_rate" in result.stdout
     assert "need a model's answers (privbench audit predictions)" in result.stdout
     shown = result.stdout.partition("The 2 most exposed members, as ")[2].splitlines()
-    assert shown[1].split()[:3] == ["real", "example", "label"]
+    assert shown[1].split()[:4] == ["real", "label", "nearest", "distance"]
     assert list(here.rglob("*.pairs.png"))
     assert "Warning" not in result.stderr
 
@@ -54,6 +56,37 @@ def test_the_command_of_a_record_runs_it_again(here):
 def test_the_same_examples_held_out_are_warned_of(here):
     result = _invoke("real.npz", "made.npz", "--holdout", "real.npz", "-a", "gan-leaks", "--top", 0)
     assert "Warning: 60 of 60 held-out examples are among the real ones" in result.stderr
+
+
+def test_tables_with_labels(here):
+    rng = np.random.default_rng(0)
+
+    def write(name, n, order):
+        x = pd.DataFrame(rng.normal(size=(n, 3)), columns=["age, years", "dose", "mass"])
+        x.assign(sick=rng.choice(["no", "yes"], n))[order].to_csv(name, index=False)
+
+    columns = ["age, years", "dose", "mass", "sick"]
+    write("real, v1.csv", 60, columns)
+    write("made.csv", 60, columns[::-1])
+    write("held.csv", 90, columns)
+    words = ("real, v1.csv", "made.csv", "--holdout", "held.csv", "--label", "sick", "-a", "gan-leaks", "--top", 2)
+    result = _invoke(*words, "--out", "one")
+    assert result.exit_code == 0, result.output
+    assert "60 members, 45 non-members" in result.stdout
+    (one,) = record.load([here / "one"])
+    assert _invoke(*shlex.split(one.command)[3:], "--out", "two").exit_code == 0
+    (two,) = record.load([here / "two"])
+    assert one.digest == two.digest
+    wrong = _invoke(*words[:5], "sik")
+    assert "real (real, v1.csv) has no column 'sik'. Did you mean 'sick'?" in str(wrong.exception)
+
+
+def test_the_list_of_the_exposed_fits_eighty_columns(here, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    result = _invoke("real.npz", "made.npz", "--holdout", "held.npz", "-a", "gan-leaks", "--top", 3)
+    shown = result.stdout.partition("The 3 most exposed")[2].splitlines()[:7]
+    assert max(map(len, shown)) <= 80
+    assert not any("…" in line for line in shown)
 
 
 def test_mistakes(here):

@@ -1,10 +1,12 @@
 import numpy as np
+import pandas as pd
 import pytest
 
 from privbench import record
 from privbench.api import Needs
-from privbench.errors import UndeclaredEvidence, UsageError
+from privbench.errors import UndeclaredEvidence, UnknownName, UsageError
 from privbench.given import audit_dataset
+from privbench.given.sets import sets
 from privbench.options import component
 
 PUBLISHED = Needs(answers="none", examples=True, synthetic=True)
@@ -86,17 +88,15 @@ def test_the_most_exposed_and_their_nearest_synthetic_examples():
     synthetic = np.concatenate([_points(5, 20) + 30, real[[7, 9]]])
     audited = audit_dataset({"x": real, "y": np.arange(50) % 3}, synthetic, holdout, attack=[Nearness()], seed=1)
     members = set(audited.exposed["index"])
-    assert len(members) == 30
-    assert members <= set(range(50))
+    assert members == set(range(50))
     for index, row in ((7, 20), (9, 21)):
-        if index in members:
-            (found,) = audited.exposed[audited.exposed["index"] == index].to_dict("records")
-            assert (found["nearest"], found["distance"], found["fpr"]) == (row, 0.0, 0.0)
-            assert found["label"] == index % 3
-    assert {7, 9} & members
+        (found,) = audited.exposed[audited.exposed["index"] == index].to_dict("records")
+        assert (found["nearest"], found["distance"], found["fpr"]) == (row, 0.0, 0.0)
+        assert found["label"] == index % 3
+    scale = holdout[sets(real, synthetic, holdout, 1).reference].std(axis=0)
     for _, row in audited.exposed.iterrows():
-        expected = np.linalg.norm(real[int(row["index"])] - synthetic, axis=1).min()
-        assert row["distance"] == pytest.approx(expected, rel=1e-5, abs=1e-6)
+        expected = np.linalg.norm((real[int(row["index"])] - synthetic) / scale, axis=1).min()
+        assert row["distance"] == pytest.approx(expected, rel=1e-5, abs=1e-5)
     assert audited.page is None  # of a table there are no pictures
 
 
@@ -187,3 +187,109 @@ def test_the_built_in_attacks_find_noisy_copies_of_images():
     by_name = {each.attack.name: each for each in audited}
     assert all(by_name[name].metrics.auc.value > 0.95 for name in ("gan-leaks", "nearest-neighbour", "real-vs-fake"))
     assert by_name["nearest-neighbour"].findings["memorisation_rate"].value > 0.95
+
+
+def _blobs(seed, n, width=8):
+    return np.random.default_rng(seed).normal(size=(n, width))
+
+
+def test_copies_of_a_large_real_set_are_all_found():
+    """Five times as many real examples as are held out: the usual split, in which sampling hides most copies."""
+    real, holdout = _blobs(0, 1000), _blobs(1, 200)
+    audited = audit_dataset(real, real + 1e-3 * _blobs(2, 1000), holdout, attack="nearest-neighbour")
+    quality = next(each for each in audited.audits if each.audit.name == "generation-quality")
+    assert audited[0].findings["memorisation_rate"].value == 1
+    assert audited[0].findings["memorisation_rate"].low > 0.97
+    assert quality.values["copies"].value == 1
+    assert len(audited.exposed) == audited.member.sum() == 1000
+    assert len(audited.member) == 1100
+    fresh = audit_dataset(real, _blobs(3, 1000), holdout, attack=["gan-leaks", "nearest-neighbour", "real-vs-fake"])
+    for one in fresh:
+        assert one.metrics.auc.low < 0.5 < one.metrics.auc.high
+    rate = fresh[1].findings["memorisation_rate"]
+    assert rate.low < 0.5 < rate.high
+
+
+def test_the_one_leaked_outlier_among_many_is_listed_first():
+    real, holdout = _blobs(0, 500), _blobs(1, 100)
+    real[321] = 9.0
+    synthetic = np.concatenate([_blobs(3, 200), real[321:322] + 1e-3])
+    audited = audit_dataset(real, synthetic, holdout, attack="nearest-neighbour", audit=[])
+    assert 321 in audited.exposed["index"].tolist()
+    (row,) = audited.exposed[audited.exposed["index"] == 321].to_dict("records")
+    assert (row["nearest"], row["distance"] < 0.01) == (200, True)
+
+
+def test_one_synthetic_example_three_hundred_times_is_no_certainty():
+    real, holdout = _blobs(0, 300), _blobs(1, 300)
+    audited = audit_dataset(real, np.repeat(real[:1], 300, axis=0), holdout, attack="nearest-neighbour", audit=[])
+    rate = audited[0].findings["memorisation_rate"]
+    assert (rate.value, rate.n) == (1, 1)
+    assert rate.low < 0.1
+    assert any("1 distinct examples among 300" in warning for warning in audited.warnings)
+
+
+def test_a_serial_number_does_not_hide_copies():
+    rng = np.random.default_rng(0)
+
+    def table(rows):
+        return np.column_stack([rng.permutation(len(rows)) * 1000.0, rows])
+
+    body, other = _blobs(0, 300, 20), _blobs(1, 300, 20)
+    given = table(body), table(body), table(other)
+    scaled = audit_dataset(*given, attack=["gan-leaks", "nearest-neighbour", "real-vs-fake"], audit=[])
+    assert all(one.metrics.auc.value > 0.9 for one in scaled)
+    assert scaled.warnings == ()
+    raw = audit_dataset(*given, attack="gan-leaks:scale=none", audit=[])
+    assert raw[0].metrics.auc.value < 0.65
+    (warning,) = raw.warnings
+    assert warning.startswith("column '0' makes 100.0% of the squared distances between real examples where scale=none")
+
+
+def test_a_column_that_dominates_standardised_ones_is_warned_of():
+    real, holdout = _blobs(0, 300), _blobs(1, 300)
+    real[:, 2] *= np.exp(4 * np.abs(real[:, 3]))
+    (warning,) = audit_dataset(real, _blobs(2, 300), holdout, attack="gan-leaks", audit=[]).warnings
+    assert warning.startswith("column '2' makes 100.0% of the squared distances between real examples: attacks")
+
+
+def test_large_integers_are_told_apart():
+    order = np.random.default_rng(0).permutation(900)
+    real, synthetic, holdout = (1_700_000_000 + 7 * order[part, None] for part in np.split(np.arange(900), 3))
+    audited = audit_dataset(real, synthetic, holdout, attack="gan-leaks", audit=[])
+    assert audited.warnings == ()
+    assert len(audited.notes) == 1
+    assert audited[0].data.duplicates == 0
+
+
+def test_labels_in_a_column_are_no_feature():
+    def frame(seed, n):
+        x = pd.DataFrame(_blobs(seed, n, 3), columns=["a", "b", "c"])
+        return x.assign(sick=np.where(np.arange(n) % 2, "yes", "no"))
+
+    audited = audit_dataset(frame(0, 60), frame(1, 50), frame(2, 80), attack="gan-leaks", audit=[], label="sick")
+    assert set(audited.exposed["label"]) == {"yes", "no"}
+    assert audited[0].data.classes == 2
+
+
+@pytest.mark.parametrize(
+    ("audit", "names"),
+    [
+        ("generation-quality", ["generation-quality"]),
+        (["generation-quality:features=pca"], ["generation-quality"]),
+        ("all", ["expected-privacy-loss", "generation-quality"]),
+        ([], []),
+    ],
+)
+def test_measurements_are_named_as_attacks_are(audit, names):
+    audited = audit_dataset(*(_blobs(seed, 80, 4) for seed in range(3)), attack="gan-leaks", audit=audit)
+    assert [each.audit.name for each in audited.audits] == names
+
+
+@pytest.mark.parametrize("audit", ["generation-qualty", ["generation-qualty"], ["generation-qualty:features=pca"]])
+def test_a_measurement_that_does_not_exist_is_an_error(audit):
+    given = [_blobs(seed, 80, 4) for seed in range(3)]
+    with pytest.raises(UnknownName, match=r"generation-qualty.*generation-quality"):
+        audit_dataset(*given, attack="gan-leaks", audit=audit)
+    with pytest.raises(UnknownName, match=r"gan-leeks.*gan-leaks"):
+        audit_dataset(*given, attack="gan-leeks")

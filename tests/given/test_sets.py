@@ -4,7 +4,7 @@ from PIL import Image
 
 from privbench.data import Examples
 from privbench.errors import DataError
-from privbench.given.sets import exact, sets
+from privbench.given.sets import sets
 
 
 @pytest.fixture
@@ -19,21 +19,19 @@ def images():
 
 def test_who_plays_which_part(images):
     found = sets(images(10), images(7), images(31), 0)
-    assert len(found.members) == len(found.outside) == 10
+    assert len(found.outside) == 10
     assert len(found.reference) == 21
     assert sorted([*found.outside, *found.reference]) == list(range(31))
-    assert found.members.tolist() == list(range(10))
     assert "Members are all 10 real examples, non-members 10 of 31 held-out ones; the other 21" in found.notes[-1]
     assert found.warnings == ()
 
 
-def test_of_many_real_examples_as_many_are_members_as_there_are_others(images):
+def test_of_many_real_examples_all_are_members(images):
     real, synthetic, holdout = images(50), images(7), images(11)
     found = sets(real, synthetic, holdout, 0)
-    assert len(found.members) == len(found.outside) == 5
-    assert len(set(found.members)) == 5
-    assert "Members are 5 of 50" in found.notes[-1]
-    assert sets(real, synthetic, holdout, 1).members.tolist() != found.members.tolist()
+    assert (len(found.real), len(found.outside), len(found.reference)) == (50, 5, 6)
+    assert "Members are all 50 real examples, non-members 5 of 11" in found.notes[-1]
+    assert sets(real, synthetic, holdout, 1).outside.tolist() != found.outside.tolist()
     assert sets(real, synthetic, holdout, 1).fingerprint != found.fingerprint
     assert sets(real, synthetic, holdout, 0).fingerprint == found.fingerprint
 
@@ -105,13 +103,6 @@ def test_exact_copies_are_said(images):
     assert "(of 12 held-out examples 1 are)" in note
 
 
-def test_exact():
-    x = np.array([[0.0, 1], [2, 3], [4, 5]], dtype=np.float32)
-    among = np.array([[4, 5], [-0.0, 1], [4, 5], [2, 4]], dtype=np.float32)
-    assert exact(x, among).tolist() == [True, False, True]
-    assert exact(among, among).all()
-
-
 def _table(n=8, width=3):
     return np.random.default_rng(n).normal(size=(n, width)).astype(np.float32)
 
@@ -126,10 +117,15 @@ BAD = {
     ),
     "name": ({"z": _table()}, _table(), _table(), "real: no array 'x'"),
     "text": ({"x": np.full((4, 4), "a")}, _table(), _table(), "real: x is <U1; inputs must be numbers"),
-    "channels": (np.zeros((4, 3, 9, 9), np.uint8), _table(), _table(), "Channels come last"),
+    "channels": (*[np.zeros((4, 3, 9, 9), np.uint8)] * 3, "Channels come last"),
     "empty": (_table(), _table()[:0], _table(), "synthetic: x has shape (0, 3)"),
     "NaN": (_table(), np.full((4, 3), np.nan), _table(), "4 of 4 inputs hold NaN"),
-    "labels": ({"x": _table(), "y": [1, 2]}, _table(), _table(), "x has shape (8, 3), y (2,)"),
+    "labels": (
+        {"x": _table(), "y": [1, 2]},
+        _table(),
+        _table(),
+        "real: 8 examples, y (2,); give one class from 0 per example",
+    ),
     "few": (_table(), _table(), _table(3), "8 real and 3 held-out examples"),
     "no file": ("nowhere.npz", _table(), _table(), "nowhere.npz: no such file"),
     "no array": ("nowhere.npy", _table(), _table(), "nowhere.npy: no such file"),

@@ -24,7 +24,7 @@ def write_folder(home, sizes=((8, 8),), mode="RGB", classes=("cat", "dog"), n=24
 
 
 def write_table(path, labels=("yes", "no"), column="1.5"):
-    rows = [f"{i},{column},{labels[i % len(labels)]}" for i in range(40)]
+    rows = [f"{i % 39 + 18},{column},{labels[i % len(labels)]}" for i in range(40)]
     path.write_text("age,dose,outcome\n" + "\n".join(rows) + "\n")
     return path
 
@@ -50,9 +50,11 @@ def test_the_same_data_make_the_same_bytes(root, tmp_path):
 def test_a_table_has_its_label_column_taken_out(root, tmp_path):
     made = import_data(write_table(tmp_path / "t.csv"), label="outcome")
     with np.load(made.path) as found:
-        assert found["x_train"][:2].tolist() == [[0, 1.5], [1, 1.5]]
+        assert found["x_train"][:2].tolist() == [[18, 1.5], [19, 1.5]]
         assert found["y_train"][:2].tolist() == [1, 0]  # no, yes: in sorted order
-    assert made.duplicates == 0
+    assert made.duplicates == 2
+    assert made.labels == ("no", "yes")
+    assert made.notes == made.warnings == ()
 
 
 @pytest.mark.parametrize(("mode", "channels"), [("RGB", 3), ("L", 1)])
@@ -69,6 +71,18 @@ def test_a_folder_with_train_and_test_and_a_size(root, tmp_path):
     made = import_data(tmp_path / "pets", size=6, name="small", root=tmp_path / "else")
     assert (made.dataset.shape, len(made.dataset.rows("test"))) == ((3, 6, 6), 6)
     assert made.spec == str(tmp_path / "else" / "imported" / "small.npz")
+
+
+def test_a_path_that_makes_no_name_takes_one(root, tmp_path):
+    table = write_table(tmp_path / "日本.csv")
+    with pytest.raises(BadOption, match=r"'日本\.csv' makes no name; give --name NAME: use letters, digits"):
+        import_data(table, label="outcome")
+    assert import_data(table, label="outcome", name="japan").spec == "japan"
+
+
+def test_names_of_bytes_that_are_no_text(root, tmp_path):
+    table = write_table(tmp_path / "caf\udce9, v2.csv")
+    assert import_data(table, label="outcome").spec == "caf-v2"
 
 
 def test_duplicates_are_counted(root, tmp_path):
@@ -94,10 +108,10 @@ def test_options_that_do_not_fit_a_table_are_refused(root, tmp_path, given, mess
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ({"column": "high"}, "'dose' hold no numbers; encode them"),
-        ({"column": ""}, "'dose' have empty cells; fill them, or leave those rows out"),
+        ({"column": "high"}, "'dose' holds texts, such as 'high'; repair them, or encode them"),
+        ({"column": ""}, "'dose' has empty cells; fill them, or leave those rows out"),
         ({"column": "inf"}, "40 of 40 inputs hold NaN or infinity"),
-        ({"labels": ("yes", "")}, "'outcome' have empty cells"),
+        ({"labels": ("yes", "")}, "'outcome' has empty cells"),
         ({"labels": ("yes",)}, "all 40 labels are the same class"),
     ],
 )
@@ -107,9 +121,7 @@ def test_unfit_tables_are_refused_and_nothing_is_written(root, tmp_path, table, 
     assert not (root / "imported").exists()
 
 
-@pytest.mark.parametrize(
-    ("content", "message"), [("", "is no readable .csv file"), ("a\n1\n2\n", "'a' is the only column")]
-)
+@pytest.mark.parametrize(("content", "message"), [("", "t.csv is empty"), ("a\n1\n2\n", "'a' is the only column")])
 def test_tables_of_nothing_are_refused(root, tmp_path, content, message):
     (tmp_path / "t.csv").write_text(content)
     with pytest.raises(DataError, match=message):
@@ -139,7 +151,7 @@ def test_a_class_that_only_the_test_part_has_is_refused(root, tmp_path):
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [
-        (lambda path: path / "absent.npz", DataError, "There is no .*absent.npz; import a .npz file"),
+        (lambda path: path / "absent.npz", DataError, "There is no .*absent.npz; import a .npz file, a table"),
         (lambda path: path, DataError, "holds no images in subfolders; expected CLASS/image.png"),
         (lambda _path: Path(__file__), DataError, "Cannot import .*test_imports.py: expected a .npz file"),
     ],
@@ -151,7 +163,7 @@ def test_what_cannot_be_imported_is_refused(root, tmp_path, make, error, message
 
 def test_a_label_is_for_tables_and_labels_are_one_per_example(root, tmp_path):
     np.savez(tmp_path / "a.npz", x=np.zeros((9, 2)), y=np.zeros((9, 3)))
-    with pytest.raises(BadOption, match=r"--label is for .csv files"):
+    with pytest.raises(BadOption, match=r"--label is for tables \(\.csv, \.tsv, \.txt, \.parquet\), but"):
         import_data(tmp_path / "a.npz", label="y")
     with pytest.raises(DataError, match=r"train labels are float64 of shape \(9, 3\)"):
         import_data(tmp_path / "a.npz")

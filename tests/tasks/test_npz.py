@@ -88,7 +88,12 @@ def test_a_file_without_a_test_part_has_one_cut_off(load, names):
         ({"x": TABLE.astype(str), "y": Y}, "x is <U32; inputs must be numbers"),
         ({"x": TABLE.astype(complex), "y": Y}, "x is complex128; inputs must be numbers"),
         ({"x": np.where(IMAGES.max() == IMAGES, np.nan, 0.5), "y": Y}, "inputs hold NaN or infinity; remove or repair"),
-        ({"x": TABLE * 1e300, "y": Y}, "40 of 40 inputs hold NaN or infinity"),
+        ({"x": np.where(TABLE > 1, np.inf, TABLE), "y": Y}, "inputs hold NaN or infinity"),
+        ({"x": TABLE * 1e300, "y": Y}, r"x, column 0, runs from .*e\+300, numbers that float32 does not hold or tell"),
+        (
+            {"x": 1_700_000_000 + np.arange(40)[:, None], "y": Y},
+            r"x, column 0, runs from 1700000000 to 1700000039, numbers that float32 .*; subtract the least one",
+        ),
         ({"x": TABLE, "y": Y + 0.5}, "y is float64 and no whole numbers; number the classes 0 to classes - 1"),
         ({"x": TABLE, "y": np.where(Y, Y, np.nan)}, "no whole numbers"),
         ({"x": TABLE, "y": Y.astype(str)}, "y is <U.* and no whole numbers"),

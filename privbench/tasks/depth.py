@@ -1,0 +1,115 @@
+"""Bit depth of image files: whatever Pillow opens as 8-bit grey or RGB, scaled by its depth and never clipped.
+
+Pillow's own conversion clips: of 16-bit files all but the darkest 1/256 of the range becomes white, and of floats in
+[0, 1] everything black.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from privbench.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    import numpy.typing as npt
+    from PIL.Image import Image
+    from PIL.ImageFile import ImageFile
+
+    Array = npt.NDArray[Any]
+
+GREY = {"1", "L", "LA", "La", "F"}
+SIXTEEN_BIT = {"PNG", "PPM"}
+"""Formats of which Pillow's mode I means 16 bits, the full range being 0 to 65535."""
+SINGLE = {"GIF", "PNG", "TIFF", "WEBP"}
+"""Formats whose further frames are pictures of their own rather than thumbnails."""
+BITS_PER_SAMPLE = 258
+BYTE = 255
+LEVELS = 64
+"""Fewest of 256 levels that the brightest pixel of 16-bit files must reach: below lie 8 to 14 bits saved as 16."""
+
+
+class Header(NamedTuple):
+    """What the head of an image file says of its pixels."""
+
+    is_grey: bool
+    is_deep: bool
+    """Whether a channel has more than 8 bits."""
+
+
+def header(path: Path, name: str) -> Header:
+    """Read the head of an image file. Raises DataError where it is no image."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            return Header(image.mode in GREY or image.mode.startswith("I"), _is_deep(image))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        raise DataError(f"{name}: {path} is no readable image; repair it, or remove it.") from None
+
+
+def eight_bit(image: Image, where: str, *, grey: bool) -> Image:
+    """Return an image as L or RGB with 8 bits a channel. Raises DataError for what they cannot hold.
+
+    where: the data set and the file, for messages. Integers are scaled by the bits that the file has, floats from
+    [0, 1]. Refused: other floats, 32-bit integers, transparency, several frames.
+    """
+    if image.format in SINGLE and (frames := getattr(image, "n_frames", 1)) > 1:
+        raise DataError(f"{where} holds {frames} frames; save each as a file of its own.")
+    if image.has_transparency_data and image.convert("RGBA").getchannel("A").getextrema()[0] != BYTE:
+        raise DataError(f"{where} has transparent pixels (mode {image.mode}); flatten it onto a background.")
+    if image.mode == "F":
+        image = _from_floats(image, where)
+    elif image.mode.startswith("I"):
+        image = _from_integers(image, where)
+    try:
+        return image.convert("L" if grey else "RGB")
+    except ValueError:
+        raise DataError(f"{where} has mode {image.mode}, which cannot be converted; save it as RGB.") from None
+
+
+def scaled(x: Array, headers: Sequence[Header], name: str) -> list[str]:
+    """Return a note where some of (n, h, w, c) images had more than 8 bits. Raises DataError where too few levels stay.
+
+    headers: of the files, in the order of the images.
+    """
+    deep = np.array([each.is_deep for each in headers], dtype=bool)
+    if not deep.any():
+        return []
+    brightest = int(x[deep].max())
+    if brightest < LEVELS:
+        raise DataError(
+            f"{name}: the brightest pixel of {int(deep.sum())} images of more than 8 bits has {brightest / BYTE:.1%} "
+            f"of the full range, as where fewer bits are saved as 16; scale them to the full range, or save 8 bits."
+        )
+    return [f"{name}: {int(deep.sum())} of {len(deep)} images have more than 8 bits a channel; they were scaled to 8."]
+
+
+def _is_deep(image: ImageFile) -> bool:
+    mode = image.tile[0][3] if image.tile else ""
+    raw = mode[0] if isinstance(mode, tuple) and mode else mode
+    return image.mode == "F" or image.mode.startswith("I") or ";16" in str(raw)
+
+
+def _from_floats(image: Image, where: str) -> Image:
+    from PIL import Image as Images
+
+    pixels = np.asarray(image)
+    low, high = pixels.min(), pixels.max()
+    if not (low >= 0 and high <= 1):
+        raise DataError(f"{where} holds floats from {low:g} to {high:g} (mode F); scale them to [0, 1].")
+    return Images.fromarray(np.rint(pixels * np.float32(BYTE)).astype(np.uint8))
+
+
+def _from_integers(image: Image, where: str) -> Image:
+    from PIL import Image as Images
+    from PIL.TiffImagePlugin import TiffImageFile
+
+    if image.mode == "I" and image.format not in SIXTEEN_BIT:
+        raise DataError(f"{where} holds 32-bit or signed integers (mode I) of no known range; save 8 or 16 bits.")
+    bits = image.tag_v2.get(BITS_PER_SAMPLE, (16,))[0] if isinstance(image, TiffImageFile) else 16
+    return Images.fromarray(np.rint(np.asarray(image) * (BYTE / (2**bits - 1))).astype(np.uint8))
