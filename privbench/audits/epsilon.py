@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -10,6 +9,8 @@ import numpy as np
 from privbench import auditing, intervals
 from privbench.api import Measurement, component, option
 from privbench.audits.attacked import further
+from privbench.audits.claimed import judged
+from privbench.claims import Claim, stated
 from privbench.errors import CellFailed
 from privbench.intervals import rounded
 from privbench.plugins import resolve
@@ -24,23 +25,17 @@ if TYPE_CHECKING:
     from privbench.population import Population
 
     Array = npt.NDArray[Any]
+    Claimed = Claim | float | None
 
 DIGITS = 6
 LOWER = (
     "epsilon_lower_bound holds at 95 % for neighbouring data sets that differ by replacing one example: members are a "
     "random half of the pool, and given a random matching of members with non-members each pair is a fair coin. Under "
-    "adding or removing one example, replacing is two steps: halve it."
+    "adding or removing one example, replacing is two steps: halve it, at delta / (1 + e^half)."
 )
 IMPLIED = (
     "attack_implied_epsilon takes decisions on all examples of a model for independent ones, which they are not: it "
     "describes the attack, and proves nothing."
-)
-BROKEN = (
-    "What was found contradicts the epsilon that the defense claims: replacing one example breaks even twice of it."
-)
-NOT_BROKEN = (
-    "What was found does not contradict the epsilon that the defense claims, taken for adding or removing one example; "
-    "where it is for replacing one, compare the two numbers as they are."
 )
 NOT_RANDOMISED = "Membership was not randomised, so that no lower bound follows; what the attack implies is reported."
 UPWARDS = "A lower bound near 0 is no sign of privacy: a better attack may find more."
@@ -87,15 +82,20 @@ class Epsilon:
             rows.append(_scores(cell, target))
             ctx.progress((target + 1) / population.models, f"target {target}")
         scores, member = np.stack(rows), np.stack([population.members(target) for target in cell.target_indices])
-        found = self.bounds(scores, member, ctx.rng("matching"), _claimed(population))
+        claims = [Claim.of(facts or {}) for facts in stated(population)]
+        found = self.bounds(scores, member, ctx.rng("matching"), claims)
         return Measurement(found.values, found.tables, {"scores": scores, "member": member}, [*found.notes, UPWARDS])
 
     def bounds(
-        self, scores: Array, member: Array, rng: np.random.Generator, claimed: float | None = None
+        self, scores: Array, member: Array, rng: np.random.Generator, claimed: Claimed | Sequence[Claimed] = None
     ) -> Measurement:
-        """Return what (targets, examples) scores and memberships, pairs of models in turn, say of epsilon."""
+        """Return what (targets, examples) scores and memberships, pairs of models in turn, say of epsilon.
+
+        claimed: what each target's release claims, or one claim for all; a number is an epsilon without a delta.
+        """
         values: dict[str, Any] = {"delta": self.delta, **self._implied(scores, member)}
-        notes, tables = [IMPLIED], {}
+        notes, tables = [IMPLIED], dict[str, list[dict[str, Any]]]()
+        guesses: list[auditing.Matched] = []
         if self.randomised:
             guesses = [auditing.matched(*each, rng) for each in zip(scores, member, strict=True)]
             level = auditing.level_of_each(len(guesses))
@@ -114,15 +114,16 @@ class Epsilon:
                 for target, (each, run) in enumerate(zip(guesses, runs, strict=True))
             ]
             notes.insert(0, LOWER)
-            if claimed is not None:
-                # Group privacy: who adds or removes one protects replacing one with (2 eps, (1 + e^eps) delta).
-                delta = min(self.delta * (1 + math.exp(min(claimed, auditing.LARGEST))), 1.0)
-                broken = _of_many(guesses, delta, level) > 2 * claimed
-                values |= {"epsilon_claimed": claimed, "claim_violated": "yes" if broken else "no"}
-                notes.append(BROKEN if broken else NOT_BROKEN)
         else:
             values |= {"epsilon_lower_bound": None}
             notes.append(NOT_RANDOMISED)
+        claims = _each(claimed, len(scores))
+        if any(claims):
+            found = judged(claims, guesses)
+            values |= found.values
+            notes += found.notes
+            for row, more in zip(tables.get("By target", []), found.tables.get("By target", []), strict=True):
+                row.update(more)
         return Measurement(values, tables, notes=notes)
 
     def _implied(self, scores: Array, member: Array) -> dict[str, Any]:
@@ -152,12 +153,7 @@ def _of_many(guesses: Sequence[auditing.Matched], delta: float, level: float) ->
     return rounded(auditing.of_many(bounds), DIGITS)
 
 
-def _claimed(population: Population) -> float | None:
-    """Return the largest finite epsilon that releases claim; None where they claim none."""
-    found = []
-    for index in range(population.models):
-        artifact = population.artifact(index)
-        facts = artifact.json("release")["facts"] if artifact else {}
-        if math.isfinite(claim := float(facts.get("epsilon", math.inf))):
-            found.append(claim)
-    return max(found, default=None)
+def _each(claimed: Claimed | Sequence[Claimed], targets: int) -> list[Claim | None]:
+    """Return a claim for each target."""
+    listed = [claimed] * targets if claimed is None or isinstance(claimed, (int, float, Claim)) else list(claimed)
+    return [Claim(float(each), None) if isinstance(each, (int, float)) else each for each in listed]
