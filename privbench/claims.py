@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from privbench.population import Population
+    from privbench.record import Claims
 
 EPSILON, DELTA, REPLACE_ONE = "epsilon", "delta", "replace_one"
 """Names of facts. replace_one = 1: for data sets that differ by replacing one example; else by adding or removing."""
@@ -64,6 +68,31 @@ def stated(population: Population) -> list[dict[str, float] | None]:
     ]
 
 
+def of_record(releases: Sequence[Mapping[str, float] | None]) -> tuple[dict[str, float], Claims | None]:
+    """Return the facts of releases as a record has them, and what they claim; None where none states an epsilon.
+
+    With claims all facts are those of the one release that promises least: numbers of different releases say nothing
+    together. Without any they are means over the releases that give them. releases: as `stated` returns them.
+    """
+    from privbench.record import Claims
+
+    made = [(index, facts) for index, facts in enumerate(releases) if facts is not None]
+    place = weakest([facts for _, facts in made])
+    if place is None:
+        names = sorted({name for _, facts in made for name in facts})
+        return {name: float(np.mean([facts[name] for _, facts in made if name in facts])) for name in names}, None
+    epsilons = [_number(facts[EPSILON]) for _, facts in made if EPSILON in facts]
+    index, facts = made[place]
+    claims = Claims(
+        release=index,
+        releases=len(epsilons),
+        epsilon_smallest=min(epsilons),
+        epsilon_median=statistics.median(epsilons),
+        epsilon_largest=max(epsilons),
+    )
+    return dict(sorted(facts.items())), claims
+
+
 def weakest(releases: Sequence[Mapping[str, float]]) -> int | None:
     """Return the first release that promises least: largest epsilon, then largest delta; None where none names epsilon.
 
@@ -73,7 +102,10 @@ def weakest(releases: Sequence[Mapping[str, float]]) -> int | None:
         return None
 
     def promise(facts: Mapping[str, float]) -> tuple[float, float]:
-        epsilon = facts.get(EPSILON, math.inf)
-        return math.inf if math.isnan(epsilon) else epsilon, facts.get(DELTA, 1.0)
+        return _number(facts.get(EPSILON, math.inf)), facts.get(DELTA, 1.0)
 
     return max(range(len(releases)), key=lambda index: promise(releases[index]))
+
+
+def _number(epsilon: float) -> float:
+    return math.inf if math.isnan(epsilon) else epsilon

@@ -165,7 +165,7 @@ def _ranked(defenses: Mapping[str, Sequence[Record]], rank_by: str) -> list[dict
         notes = remarks.faults(failed)
         if value is None and any(each.status == "ok" for each in records):
             notes.append(f"no rank: the examples are too few to support {rank_by}")
-        notes += [remarks.collapse(record)] if remarks.collapse(record) else []
+        notes += filter(None, (remarks.collapse(record), remarks.claims(record)))
         missing = sorted(attacks - {each.attack.spec for each in records})
         notes += [f"not attacked by {', '.join(missing)}"] if missing else []
         rank = None if value is None else 1 + values.index(value)

@@ -36,7 +36,7 @@ PER_EXAMPLE_LIMIT = 5000
 """Largest pool whose per-example results go into the record; of larger ones they are in the raw scores only."""
 
 NOT_REPRODUCED = {"cost", "environment", "created", "digest", "command"}
-LATER = {"findings", "family", "reconstruction", "canaries"}
+LATER = {"findings", "family", "reconstruction", "canaries", "claims"}
 """Fields that came after the first records: they count in a digest only where they differ from their default."""
 
 
@@ -95,6 +95,16 @@ class Canaries(_Part):
     auc: Estimate
 
 
+class Claims(_Part):
+    """The epsilons that the releases claim. One that depends on the data, as a searched noise does, is no promise."""
+
+    release: int = Field(description="the one with the weakest claim, whose facts the record has")
+    releases: int = Field(description="that state an epsilon")
+    epsilon_smallest: float
+    epsilon_median: float
+    epsilon_largest: float
+
+
 class Cost(_Part):
     """What the defense cost, measured while each release was made; not reproducible."""
 
@@ -130,8 +140,12 @@ class Record(_Part):
     reconstruction: Reconstruction | None = Field(None, description="of an attack that reconstructs images")
     utility: Utility | None = None
     facts: dict[str, float] = Field(
-        default_factory=dict, description="the releases' own numbers, averaged; of epsilon and delta the largest"
+        default_factory=dict,
+        description="the releases' own numbers: with `claims`, all of the one release whose privacy claim is weakest "
+        "(largest epsilon, then largest delta); without, the mean of each. Records from before `claims`: the mean of "
+        "each, but of epsilon and delta the largest, which may be another release's",
     )
+    claims: Claims | None = Field(None, description="where releases state an epsilon among their facts")
     per_example: PerExample | None = None
     scores_sha256: str = ""
     command: str = ""

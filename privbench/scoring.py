@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from privbench import intervals, metrics, roc
+from privbench.claims import of_record as claims_of_record
+from privbench.claims import stated
 from privbench.provenance import component, data_of, environment, failure, now
 from privbench.record import (
     PER_EXAMPLE_LIMIT,
@@ -32,7 +34,6 @@ if TYPE_CHECKING:
 
     Array = npt.NDArray[Any]
 
-BOUNDS = ("epsilon", "delta")
 CALIBRATORS = 2
 """Shadow models on which the harness calibrates a threshold: a pair, so that each example is a member of one."""
 
@@ -78,8 +79,9 @@ def score(cell: Cell, *, reason: Exception | None = None, command: str = "") -> 
     if base.family == "reconstruction" and not population.dataset.examples.is_image:
         none = f"{population.task.name} holds tables: there is no image to reconstruct"
         return sealed(base, status="n/a", reason=none), {}
-    utility, cost, facts = _utility(population, cell.queries), _cost(population), _facts(population)
-    base = base.model_copy(update={"utility": utility, "cost": cost, "facts": facts})
+    utility, cost = _utility(population, cell.queries), _cost(population)
+    facts, claims = claims_of_record(stated(population))
+    base = base.model_copy(update={"utility": utility, "cost": cost, "facts": facts, "claims": claims})
     measure = _reconstructed if base.family == "reconstruction" else _membership
     try:
         found, raw = measure(cell)
@@ -241,15 +243,6 @@ def _cost(population: Population) -> Cost | None:
     if seconds is None:
         return None
     return Cost(seconds_per_model=seconds, relative_to_ce=seconds / undefended if undefended else None)
-
-
-def _facts(population: Population) -> dict[str, float]:
-    """Return the releases' own numbers: means over those that give them, but of a bound the worst, which holds."""
-    values: dict[str, list[float]] = {}
-    for artifact in filter(None, map(population.artifact, range(population.models))):
-        for name, value in artifact.json("release")["facts"].items():
-            values.setdefault(name, []).append(float(value))
-    return {name: float(np.max(each) if name in BOUNDS else np.mean(each)) for name, each in sorted(values.items())}
 
 
 def per_example(decisions: Array | None, member: Array) -> PerExample | None:

@@ -2,14 +2,15 @@ import math
 
 import pytest
 
-from privbench.claims import Claim, stated, weakest
+from privbench.claims import Claim, of_record, stated, weakest
 
 
 def test_a_claim_is_an_epsilon_that_is_finite():
     assert Claim.of({"epsilon": 1.0, "delta": 1e-5}) == Claim(1.0, 1e-5)
     assert Claim.of({"epsilon": 1.0}) == Claim(1.0, None)
     assert Claim.of({"epsilon": 1.0, "delta": 0.0, "replace_one": 1.0}) == Claim(1.0, 0.0, replace_one=True)
-    assert Claim.of({"epsilon": 1.0, "delta": math.nan}) == Claim.of({"epsilon": 1.0, "delta": -1.0}) == Claim(1.0, None)
+    for delta in (math.nan, -1.0):
+        assert Claim.of({"epsilon": 1.0, "delta": delta}) == Claim(1.0, None)
     for facts in ({}, {"train_loss": 0.1}, {"epsilon": math.inf}, {"epsilon": math.nan}):
         assert Claim.of(facts) is None
 
@@ -60,3 +61,29 @@ def test_facts_are_read_release_by_release():
             return [None, Made()][index]
 
     assert stated(Few()) == [None, {"epsilon": math.inf, "noise": 0.5}]
+
+
+def test_facts_of_a_record_are_those_of_the_release_that_promises_least():
+    releases = [
+        {"epsilon": 2.0, "delta": 1e-5, "noise": 5.0},
+        None,
+        {"epsilon": 455.7, "delta": 1e-5, "noise": 0.3},
+        {"epsilon": 4.0, "delta": 1e-5, "noise": 3.0},
+    ]
+    facts, claims = of_record(releases)
+    assert facts == releases[2]
+    assert (claims.release, claims.releases) == (2, 3)
+    assert (claims.epsilon_smallest, claims.epsilon_median, claims.epsilon_largest) == (2.0, 4.0, 455.7)
+
+
+def test_a_release_without_a_claim_promises_least():
+    facts, claims = of_record([{"epsilon": 2.0, "noise": 5.0}, {"train_loss": 0.1}])
+    assert facts == {"train_loss": 0.1}
+    assert (claims.release, claims.releases, claims.epsilon_largest) == (1, 1, 2.0)
+    facts, claims = of_record([{"epsilon": math.inf}, {"epsilon": math.nan}])
+    assert (claims.release, claims.epsilon_smallest, claims.epsilon_median) == (0, math.inf, math.inf)
+
+
+def test_facts_without_claims_are_means_of_the_releases_that_give_them():
+    assert of_record([{"loss": 1.0, "a": 3.0}, None, {"loss": 2.0}]) == ({"a": 3.0, "loss": 1.5}, None)
+    assert of_record([]) == of_record([None]) == ({}, None)

@@ -8,7 +8,7 @@ from privbench.plugins import resolve
 from privbench.population import Population
 from privbench.record import scores_sha256
 from privbench.releases import make
-from privbench.scoring import Cell, _facts, score
+from privbench.scoring import Cell, score
 
 
 @pytest.fixture(scope="module")
@@ -137,18 +137,13 @@ def test_the_record_says_who_made_it_and_what_it_cost(population):
     assert record.command == "privbench run"
 
 
-def test_facts_are_means_but_of_a_bound_it_is_the_worst_which_holds_for_all():
-    class Made:
-        def __init__(self, **facts):
-            self.facts = facts
-
-        def json(self, _name):
-            return {"facts": {name: str(value) for name, value in self.facts.items()}}
-
-    class Few:
-        models = 3
-
-        def artifact(self, index):
-            return [Made(epsilon=2.0, delta=1e-5, noise=1.0), None, Made(epsilon=27.3, delta=1e-5, noise=4.0)][index]
-
-    assert _facts(Few()) == {"epsilon": 27.3, "delta": 1e-5, "noise": 2.5}
+def test_the_facts_of_releases_are_in_the_record(population, monkeypatch):
+    record, _ = score(_cell(population, "confidence"))
+    assert record.claims is None
+    losses = [population.artifact(index).json("release")["facts"]["train_loss"] for index in range(6)]
+    assert record.facts == {"train_loss": np.mean(np.array(losses, dtype=float))}
+    claimed = [{"epsilon": 1.0 + index % 4, "delta": 1e-5, "noise": float(index)} for index in range(6)]
+    monkeypatch.setattr("privbench.scoring.stated", lambda _: claimed)
+    record, _ = score(_cell(population, "confidence"))
+    assert record.facts == {"epsilon": 4.0, "delta": 1e-5, "noise": 3.0}
+    assert (record.claims.release, record.claims.epsilon_smallest, record.claims.epsilon_largest) == (3, 1.0, 4.0)

@@ -27,9 +27,8 @@ def gaussian(member, rng, sigma=2.0):
 
 def gaussian_delta(epsilon, sigma=2.0):
     """Delta of the Gaussian mechanism of sensitivity 1, exactly (Balle & Wang 2018)."""
-    return norm.cdf(1 / (2 * sigma) - epsilon * sigma) - math.exp(epsilon) * norm.cdf(
-        -1 / (2 * sigma) - epsilon * sigma
-    )
+    half, far = 1 / (2 * sigma), epsilon * sigma
+    return norm.cdf(half - far) - math.exp(epsilon) * norm.cdf(-half - far)
 
 
 def laplace(member, rng, scale=2.0):
