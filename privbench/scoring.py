@@ -147,15 +147,15 @@ def _evidence(cell: Cell, target: int, calibrating_for: int | None = None) -> Ev
 
 
 def _findings(cell: Cell, scores: Array, member: Array) -> dict[str, Estimate]:
-    """Return the attack's own numbers: the mean over targets, and what another target would change (Student's t)."""
+    """Return the attack's own numbers: the mean over targets, and what another target would change."""
     find = getattr(cell.attack, "findings", None)
     if find is None:
         return {}
     found: dict[str, list[float]] = {}
     for row, target in enumerate(cell.target_indices):
         for name, value in find(_evidence(cell, target), scores[row], member[row]).items():
-            found.setdefault(name, []).append(float(value))
-    return {name: intervals.mean(np.array(values)) for name, values in found.items()}
+            found.setdefault(name, []).append(value)
+    return {name: intervals.mean_of(values) for name, values in found.items()}
 
 
 def _decide(cell: Cell, scores: Array) -> tuple[Array | None, str]:

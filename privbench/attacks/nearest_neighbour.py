@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from privbench.api import component
 from privbench.attacks.published import FeatureOptions, distance_to, published
+from privbench.intervals import Bounded
 from privbench.neighbours import nearest
 
 if TYPE_CHECKING:
@@ -73,12 +74,13 @@ def memorisation(inside: Array, outside: Array) -> dict[str, float]:
 
     inside, outside: (m,) distances of synthetic examples to the nearest of equally many members and non-members.
     """
-    rate = float(np.mean((inside < outside) + 0.5 * (inside == outside)))
+    rate = Bounded(np.mean((inside < outside) + 0.5 * (inside == outside)), of=len(inside))
     ratio = np.ones(len(inside))  # 0 / 0: copied from both sides, nearer to neither
     np.divide(inside, outside, out=ratio, where=outside > 0)
     ratio[(outside == 0) & (inside > 0)] = np.inf
-    found = {"memorisation_rate": rate, "distance_ratio": _percentile(ratio, 50)}
-    found |= {"distance_ratio_low": _percentile(ratio, LOW), "distance_ratio_high": _percentile(ratio, HIGH)}
+    percentiles = {"distance_ratio": 50, "distance_ratio_low": LOW, "distance_ratio_high": HIGH}
+    found = {"memorisation_rate": rate}
+    found |= {name: Bounded(_percentile(ratio, at), most=np.inf) for name, at in percentiles.items()}
     return {name: value for name, value in found.items() if np.isfinite(value)}
 
 

@@ -101,8 +101,9 @@ class Epsilon:
             level = auditing.level_of_each(len(guesses))
             runs = [auditing.audited(each.right, self.delta) for each in guesses]
             values["epsilon_lower_bound"] = _of_many(guesses, self.delta, level)
-            values["epsilon_one_run"] = intervals.mean(np.array([run.epsilon for run in runs]))
-            values["pairs_told_apart"] = intervals.mean(np.array([each.right.mean() for each in guesses]))
+            values["epsilon_one_run"] = intervals.mean(np.array([run.epsilon for run in runs]), least=0.0)
+            told_apart, pairs = np.array([each.right.mean() for each in guesses]), len(guesses[0].right)
+            values["pairs_told_apart"] = intervals.share(told_apart, of=pairs)
             tables["By target"] = [
                 {
                     "target": target,

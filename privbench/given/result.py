@@ -149,7 +149,7 @@ def judge(
         return sealed(base, **failure(error)), None
     found = {
         "metrics": measured,
-        "findings": {name: intervals.mean(np.array([float(value)])) for name, value in findings.items()},
+        "findings": {name: intervals.mean_of([value]) for name, value in findings.items()},
         "threshold": threshold,
         "per_example": per_example(flagged, both[1]),
         "scores_sha256": scores_sha256(*both),
