@@ -110,8 +110,10 @@ class Cost(_Part):
 
     seconds_per_model: float = Field(description="median")
     relative_to_ce: float | None = Field(
-        None, description="of the same task, seed and device, where it is in the store"
+        None, description="ratio to the median of the same task, seed and device, where that is in the store"
     )
+    relative_low: float | None = Field(None, description="lower end of where it lies, as wall-clock time varies")
+    relative_high: float | None = Field(None, description="upper end; a ratio whose interval holds 1 is noise")
 
 
 class Record(_Part):
@@ -135,7 +137,7 @@ class Record(_Part):
     metrics: Metrics | None = Field(None, description="of the pool without its canaries and their twins")
     canaries: Canaries | None = Field(None, description="of the canaries by themselves, where the pool has some")
     findings: dict[str, Estimate] = Field(
-        default_factory=dict, description="the attack's own numbers, mean over targets with its t interval"
+        default_factory=dict, description="the attack's own numbers, mean over targets with its interval"
     )
     reconstruction: Reconstruction | None = Field(None, description="of an attack that reconstructs images")
     utility: Utility | None = None

@@ -10,11 +10,11 @@ import numpy as np
 from privbench import intervals, metrics, roc
 from privbench.claims import of_record as claims_of_record
 from privbench.claims import stated
+from privbench.costs import cost
 from privbench.provenance import component, data_of, environment, failure, now
 from privbench.record import (
     PER_EXAMPLE_LIMIT,
     Canaries,
-    Cost,
     PerExample,
     Record,
     Utility,
@@ -79,9 +79,9 @@ def score(cell: Cell, *, reason: Exception | None = None, command: str = "") -> 
     if base.family == "reconstruction" and not population.dataset.examples.is_image:
         none = f"{population.task.name} holds tables: there is no image to reconstruct"
         return sealed(base, status="n/a", reason=none), {}
-    utility, cost = _utility(population, cell.queries), _cost(population)
+    utility, spent = _utility(population, cell.queries), cost(population)
     facts, claims = claims_of_record(stated(population))
-    base = base.model_copy(update={"utility": utility, "cost": cost, "facts": facts, "claims": claims})
+    base = base.model_copy(update={"utility": utility, "cost": spent, "facts": facts, "claims": claims})
     measure = _reconstructed if base.family == "reconstruction" else _membership
     try:
         found, raw = measure(cell)
@@ -225,24 +225,6 @@ def _utility(population: Population, queries: int) -> Utility:
         test_accuracy=intervals.accuracy(test),
         test_accuracy_sd=float(test.mean(axis=1).std(ddof=1)),
     )
-
-
-def _seconds(population: Population) -> float | None:
-    """Return the median time that a release took to make, of those that are in the store."""
-    artifacts = filter(None, map(population.artifact, range(population.models)))
-    seconds = [float(artifact.json("timing")["seconds"]) for artifact in artifacts]
-    return float(np.median(seconds)) if seconds else None
-
-
-def _cost(population: Population) -> Cost | None:
-    from dataclasses import replace
-
-    from privbench.plugins import resolve
-
-    seconds, undefended = _seconds(population), _seconds(replace(population, defense=resolve("defense", "ce")))
-    if seconds is None:
-        return None
-    return Cost(seconds_per_model=seconds, relative_to_ce=seconds / undefended if undefended else None)
 
 
 def per_example(decisions: Array | None, member: Array) -> PerExample | None:

@@ -58,7 +58,9 @@ def record(defense="ce", attack="lira", tpr=0.1, *, auc=0.6, failed="", **change
         "reason": failed,
         "metrics": None if failed else metrics,
         "utility": None if failed else utility,
-        "cost": None if failed else Cost(seconds_per_model=2.0, relative_to_ce=1.5),
+        "cost": None
+        if failed
+        else Cost(seconds_per_model=2.0, relative_to_ce=1.5, relative_low=0.7, relative_high=3.0),
     }
     return Record.model_construct(**{**about, **changes})
 
@@ -173,6 +175,7 @@ def test_every_number_comes_with_its_interval():
     assert [row["tpr@1%"], row["tpr@1%_low"], row["tpr@1%_high"]] == [0.2, 0.1, 0.2]
     assert pd.isna(row["tpr@0.1%"])
     assert (row["seconds-per-model"], row["relative-to-ce"]) == (2.0, 1.5)
+    assert (row["relative-to-ce_low"], row["relative-to-ce_high"]) == (0.7, 3.0)
 
 
 def test_cells_are_all_records_as_they_come():

@@ -132,6 +132,8 @@ def test_the_record_says_who_made_it_and_what_it_cost(population):
     record, _ = score(_cell(population, "lira"), command="privbench run")
     assert record.attack.plugin == "privbench"
     assert record.cost.relative_to_ce == 1.0
+    assert record.cost.relative_low <= 0.5
+    assert record.cost.relative_high >= 2.0
     assert record.cost.seconds_per_model > 0
     assert {"python", "torch", "numpy", "privbench"} <= set(record.environment)
     assert record.command == "privbench run"
