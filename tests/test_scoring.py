@@ -3,6 +3,7 @@ import pytest
 
 from privbench import metrics
 from privbench.api import Needs
+from privbench.intervals import Bounded
 from privbench.options import component
 from privbench.plugins import resolve
 from privbench.population import Population
@@ -56,6 +57,25 @@ class Loss:
         from privbench.signals import log_confidence
 
         return evidence.signals(log_confidence)[:, 0]
+
+
+@component
+class Telling(Loss):
+    """The loss, with findings that have bounds, and one that has none."""
+
+    name = "telling"
+
+    def findings(self, evidence, scores, member):
+        high = Bounded(1 - 0.1 * (member[0] and member[1]), of=100)
+        return {"share": high, "distance": Bounded(0.1 * member[0], most=np.inf), "plain": float(member[0])}
+
+
+def test_findings_with_bounds_have_intervals_within_them(population):
+    record, _ = score(_cell(population, Telling()))
+    found = record.findings
+    assert 0.8 < found["share"].low < found["share"].value < found["share"].high <= 1
+    assert found["distance"].low == 0
+    assert found["plain"].low < 0  # nobody said that it is a share
 
 
 def test_correctness_is_half_the_accuracy_gap_plus_one_half(population):

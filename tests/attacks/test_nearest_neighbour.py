@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from privbench.attacks.nearest_neighbour import NearestNeighbour, memorisation
+from privbench.intervals import Bounded
 from privbench.testing import parametrize_with_checks
 
 
@@ -51,6 +52,7 @@ def test_what_is_infinite_is_left_out():
 def test_copies_of_members_are_memorised(helpers):
     target, member = helpers.published(0, copies=True)
     found = target.findings(NearestNeighbour(), member)
+    assert all(isinstance(each, Bounded) for each in found.values())
     assert found["memorisation_rate"] > 0.99
     assert found["distance_ratio"] < 0.3
 
