@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from privbench.population import Population
 
     Array = npt.NDArray[Any]
-    Claimed = Claim | float | None
 
 DIGITS = 6
 LOWER = (
@@ -87,11 +86,16 @@ class Epsilon:
         return Measurement(found.values, found.tables, {"scores": scores, "member": member}, [*found.notes, UPWARDS])
 
     def bounds(
-        self, scores: Array, member: Array, rng: np.random.Generator, claimed: Claimed | Sequence[Claimed] = None
+        self,
+        scores: Array,
+        member: Array,
+        rng: np.random.Generator,
+        claimed: float | Claim | Sequence[Claim | None] | None = None,
+        claimed_delta: float | None = None,
     ) -> Measurement:
         """Return what (targets, examples) scores and memberships, pairs of models in turn, say of epsilon.
 
-        claimed: what each target's release claims, or one claim for all; a number is an epsilon without a delta.
+        claimed: what each target's release claims, or one claim for all; a number is an epsilon at `claimed_delta`.
         """
         values: dict[str, Any] = {"delta": self.delta, **self._implied(scores, member)}
         notes, tables = [IMPLIED], dict[str, list[dict[str, Any]]]()
@@ -118,7 +122,9 @@ class Epsilon:
         else:
             values |= {"epsilon_lower_bound": None}
             notes.append(NOT_RANDOMISED)
-        claims = _each(claimed, len(scores))
+        if isinstance(claimed, (int, float)):
+            claimed = Claim.of({"epsilon": claimed} | ({} if claimed_delta is None else {"delta": claimed_delta}))
+        claims = [claimed] * len(scores) if claimed is None or isinstance(claimed, Claim) else list(claimed)
         if any(claims):
             found = judged(claims, guesses)
             values |= found.values
@@ -152,9 +158,3 @@ class Epsilon:
 def _of_many(guesses: Sequence[auditing.Matched], delta: float, level: float) -> float:
     bounds = [auditing.audited(each.right, delta, level).epsilon for each in guesses]
     return rounded(auditing.of_many(bounds), DIGITS)
-
-
-def _each(claimed: Claimed | Sequence[Claimed], targets: int) -> list[Claim | None]:
-    """Return a claim for each target."""
-    listed = [claimed] * targets if claimed is None or isinstance(claimed, (int, float, Claim)) else list(claimed)
-    return [Claim(float(each), None) if isinstance(each, (int, float)) else each for each in listed]

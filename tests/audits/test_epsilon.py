@@ -87,6 +87,9 @@ def test_an_epsilon_alone_is_no_claim_that_can_be_judged():
     found = bounds(4.0, claimed=0.5).values
     assert (found["epsilon_claimed"], found["delta_claimed"]) == (0.5, None)
     assert found["claim_violated"] == "n/a: the claim has no delta"
+    assert "claim_violated" not in bounds(4.0, claimed=np.inf).values
+    rng = np.random.default_rng(0)
+    assert Epsilon().bounds(*planted(4.0), rng, 0.5, 1e-5).values["claim_violated"] == "yes"
 
 
 def test_the_claim_is_judged_at_its_own_delta_and_not_at_the_audits():
