@@ -198,7 +198,8 @@ class MembershipAttack(Protocol):
     #
     #   def findings(self, evidence, scores, member) -> Mapping[str, float]
     #
-    # of one target, given its (examples,) scores and membership; the record has each number's mean over targets.
+    # of one target, given its (examples,) scores and membership; the record has each number's mean over targets, with
+    # an interval. A number that is a share, or has other bounds, is a `privbench.intervals.Bounded`.
 
 
 class ReconstructionAttack(Protocol):

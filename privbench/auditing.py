@@ -162,6 +162,28 @@ def of_many(bounds: Sequence[float]) -> float:
     return float(sorted(bounds, reverse=True)[math.ceil(len(bounds) / 2) - 1])
 
 
+def claim_p(right: Array, epsilon: float, delta: float, shares: Sequence[float] = SHARES) -> float:
+    """Return the p-value of one run under (epsilon, delta)-DP for replacing one example.
+
+    The best over some numbers of guesses, times how many there are (Bonferroni). right: (pairs,) bool, surest first.
+    """
+    pairs = len(right)
+    counts = {max(1, round(share * pairs)) for share in shares} if pairs else {0}
+    each = [one_run_p(epsilon, pairs, guesses, int(right[:guesses].sum()), delta) for guesses in counts]
+    return min(1.0, len(shares) * min(each))
+
+
+def p_of_many(values: Sequence[float]) -> float:
+    """Return a p-value for several hypotheses together, however their tests hang together, given that of each.
+
+    The smaller of T p_(1), which sees a single false one (Bonferroni), and of T / k p_(k) with k half of them, which
+    sees that many are a little false (Rueger 1978); times two, for there are two.
+    """
+    ordered, runs = sorted(values), len(values)
+    ranks = {1, math.ceil(runs / 2)}
+    return min(1.0, len(ranks) * min(ordered[rank - 1] * runs / rank for rank in ranks))
+
+
 def level_of_each(runs: int, alpha: float = ALPHA) -> float:
     """Return the level at which each of several runs must be bounded for `of_many` to hold at alpha."""
     return alpha * math.ceil(runs / 2) / runs

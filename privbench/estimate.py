@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from privbench import costs
 from privbench.options import spec
 from privbench.population import ANSWERS, MODEL
 
@@ -73,9 +74,8 @@ def describe(population: Population) -> str:
 
 
 def _measured(population: Population, made: Sequence[int]) -> tuple[float, str]:
-    artifacts = filter(None, map(population.artifact, made))
-    seconds = [float(artifact.json("timing")["seconds"]) for artifact in artifacts]
-    return (float(np.median(seconds)) if seconds else 0.0), f"{len(seconds)} models in the store"
+    taken = costs.seconds(population, made)
+    return (float(np.median(taken)) if len(taken) else 0.0), f"{len(taken)} models in the store"
 
 
 def _probe(population: Population, executor: Executor) -> float:

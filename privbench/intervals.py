@@ -17,6 +17,10 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from typing_extensions import Self
+
     Array = npt.NDArray[Any]
 
 LEVEL = 0.95
@@ -54,15 +58,75 @@ def estimate(value: float, low: float, high: float, n: int, note: str = "") -> E
     return Estimate(value=value, low=low, high=high, n=int(n), note=note)
 
 
-def mean(values: Array) -> Estimate:
-    """Return the mean of (n,) independent numbers with Student's t interval; of a single one, the number alone."""
+class Bounded(float):
+    """A number that cannot lie outside [least, most]: by default a share, such as a rate or an AUC.
+
+    The mean of several gets an interval that does not leave the bounds either. `of`: observations that each is of, at
+    least; they count where several shares do not differ. `alone`: its own interval, for where there is no other number.
+    """
+
+    least: float
+    most: float
+    of: int
+    alone: Estimate | None
+
+    def __new__(
+        cls, value: float, least: float = 0.0, most: float = 1.0, of: int = 1, alone: Estimate | None = None
+    ) -> Self:
+        """Return the number. Raises ValueError where it lies outside."""
+        if value < least or value > most:
+            raise ValueError(f"{value:g} lies outside [{least:g}, {most:g}], where it should be.")
+        self = super().__new__(cls, value)
+        self.least, self.most, self.of, self.alone = least, most, of, alone
+        return self
+
+
+def mean(values: Array, least: float = -math.inf, most: float = math.inf, of: int = 1) -> Estimate:
+    """Return the mean of (n,) independent numbers in [least, most] with its interval; of a single one, it alone.
+
+    Without two bounds it is Student's t interval, which ends at the bound. Between two it is Wilson's score interval
+    with Student's quantile and the effective number of trials that the spread implies (Franco et al., Comparative Study
+    of Confidence Intervals for Proportions in Complex Sample Surveys, 2019): near a bound it is skewed, as the numbers
+    are. Where these do not differ, as at a bound, it is Clopper-Pearson for n * of trials, `of` being the observations
+    behind each number.
+    """
     from scipy.special import stdtrit
 
     n, value = len(values), float(values.mean())
     if n < 2:  # noqa: PLR2004 - a spread takes two
         return Estimate(value=rounded(value, 9), low=None, high=None, n=n, note="one observation: no interval")
     half = float(stdtrit(n - 1, (1 + LEVEL) / 2) * values.std(ddof=1) / math.sqrt(n))
-    return estimate(value, value - half, value + half, n)
+    if not math.isfinite(most - least):
+        return estimate(value, max(value - half, least), min(value + half, most), n)
+    width = most - least
+    low, high = _wilson(min(max((value - least) / width, 0.0), 1.0), half / width, n, of)
+    return estimate(value, least + width * low, least + width * high, n)
+
+
+def share(values: Array, of: int = 1) -> Estimate:
+    """Return the mean of (n,) independent shares, each of so many observations, with an interval within [0, 1]."""
+    return mean(values, 0.0, 1.0, of)
+
+
+def mean_of(values: Sequence[float]) -> Estimate:
+    """Return the mean of independent numbers, within the bounds that they declare if all are `Bounded` alike."""
+    if len(values) == 1 and isinstance(values[0], Bounded) and values[0].alone is not None:
+        return values[0].alone
+    array, bounded = np.array([float(each) for each in values]), [each for each in values if isinstance(each, Bounded)]
+    bounds = {(each.least, each.most) for each in bounded}
+    if len(bounded) < len(values) or len(bounds) != 1:
+        return mean(array)
+    return mean(array, *bounds.pop(), of=min(each.of for each in bounded))
+
+
+def _wilson(value: float, half: float, n: int, of: int) -> tuple[float, float]:
+    """Return the score interval of a mean of n shares whose Student's t interval reaches `half` to either side."""
+    variance = value * (1 - value)
+    if variance == 0 or (half == 0 and of > 1):
+        return clopper_pearson(value * n * of, n * of)
+    inverse = half**2 / variance  # square of the quantile over the effective number of trials
+    middle, reach = value + inverse / 2, math.sqrt(half**2 + inverse**2 / 4)
+    return (middle - reach) / (1 + inverse), (middle + reach) / (1 + inverse)
 
 
 def rounded(number: float, digits: int) -> float:
@@ -211,18 +275,3 @@ def _with_interval(value: float, error: float, member: Array, *, tied: bool) -> 
 
 def _one_sided(member: Array) -> str:
     return "no members" if not member.any() else "no non-members"
-
-
-class Estimated(float):
-    """A number of one target that brings its own interval, for where it is the only target."""
-
-    estimate: Estimate
-
-    @classmethod
-    def of(cls, estimate: Estimate) -> Estimated:
-        """Return the number of an estimate that has one. Raises ValueError for one that is n/a."""
-        if estimate.value is None:
-            raise ValueError(f"n/a is no number: {estimate.note}")
-        self = cls(estimate.value)
-        self.estimate = estimate
-        return self

@@ -51,6 +51,13 @@ NUMBERS: Mapping[str, Callable[[Record], Estimate | None]] = {
 }
 """The columns that come with an interval, as NAME, NAME_low and NAME_high."""
 
+COSTS = {
+    "relative-to-ce": "relative_to_ce",
+    "relative-to-ce_low": "relative_low",
+    "relative-to-ce_high": "relative_high",
+}
+"""Columns of the cost beside undefended training, and the fields of a record's cost."""
+
 OF_CANARIES = (CANARY, "canary-auc")
 
 LIKENESS: Mapping[str, str] = {**{name.replace("_", "-"): name for name in Likeness.model_fields}, "test-accuracy": ""}
@@ -145,7 +152,7 @@ def setting_text(record: Record) -> str:
 def _columns() -> list[str]:
     spread = [f"{name}{end}" for name in NUMBERS for end in ("", "_low", "_high")]
     head = ["task", "setting", "defense", "attack"]
-    tail = ["canary-attack", "epsilon", "delta", "seconds-per-model", "relative-to-ce", "threat-model"]
+    tail = ["canary-attack", "epsilon", "delta", "seconds-per-model", *COSTS, "threat-model"]
     return [*head, *spread, *tail, "barely-supported", "note"]
 
 
@@ -165,7 +172,7 @@ def _ranked(defenses: Mapping[str, Sequence[Record]], rank_by: str) -> list[dict
         notes = remarks.faults(failed)
         if value is None and any(each.status == "ok" for each in records):
             notes.append(f"no rank: the examples are too few to support {rank_by}")
-        notes += [remarks.collapse(record)] if remarks.collapse(record) else []
+        notes += filter(None, (remarks.collapse(record), remarks.claims(record)))
         missing = sorted(attacks - {each.attack.spec for each in records})
         notes += [f"not attacked by {', '.join(missing)}"] if missing else []
         rank = None if value is None else 1 + values.index(value)
@@ -197,7 +204,7 @@ def _row(record: Record, note: str, canaries: Record | None = None) -> dict[str,
         "epsilon": record.facts.get("epsilon"),
         "delta": record.facts.get("delta"),
         "seconds-per-model": record.cost.seconds_per_model if record.cost else None,
-        "relative-to-ce": record.cost.relative_to_ce if record.cost else None,
+        **{name: getattr(record.cost, field) if record.cost else None for name, field in COSTS.items()},
         "threat-model": record.threat_model,
         "canary-attack": canaries.attack.spec if canaries.canaries else None,
         "barely-supported": " ".join([*_barely(record.metrics), *_barely(canaries.canaries, "canary-")]),

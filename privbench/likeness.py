@@ -2,8 +2,8 @@
 
 Images are (targets, classes, height, width, channels) in [0, 1]: one of each class, from every target. Numbers of
 single images are (targets, classes), NaN where there is nothing to compare with. Intervals take the *classes* as the
-sample: the images of a class, one from each target, hang together. Means are of class means, with Student's t; shares
-have the Clopper-Pearson interval with the effective n. Which numbers: METHODS A14.
+sample: the images of a class, one from each target, hang together. Means are of class means, with the interval of
+`intervals.mean`; shares have the Clopper-Pearson interval with the effective n. Which numbers: METHODS A14.
 """
 
 from __future__ import annotations
@@ -189,7 +189,7 @@ def summarise(values: Mapping[str, Array]) -> Likeness:
         elif name.startswith("psnr"):
             copies = int(np.isposinf(each).sum() + (each[np.isfinite(each)] > PSNR_CAP).sum())
             note = f"{copies} of {each.size} are copies; a copy counts as {PSNR_CAP:.1f} dB" if copies else ""
-            found[name] = average(np.minimum(each, PSNR_CAP), note=note)
+            found[name] = average(np.minimum(each, PSNR_CAP), 0.0, PSNR_CAP, note)
         elif name == "distance_ratio":
             found[name] = _exponential(average(each))
         else:
@@ -199,16 +199,14 @@ def summarise(values: Mapping[str, Array]) -> Likeness:
 
 
 def average(values: Array, low: float = -math.inf, high: float = math.inf, note: str = "") -> Estimate:
-    """Return the mean of class means of (targets, classes), with a t interval over classes, cut to [low, high]."""
+    """Return the mean of class means of (targets, classes), with its interval over classes, within [low, high]."""
     known = ~np.isnan(values)
     counts = known.sum(axis=0)
     if not counts.any():
         return intervals.unavailable("no class has what it takes to compare with")
     means = np.nansum(values, axis=0)[counts > 0] / counts[counts > 0]
-    found, n = intervals.mean(means), int(counts.sum())
-    if found.value is None or found.low is None or found.high is None:
-        return found.model_copy(update={"n": n, "note": note or "one class only: no interval"})
-    return intervals.estimate(found.value, max(found.low, low), min(found.high, high), n, note)
+    found, n = intervals.mean(means, low, high), int(counts.sum())
+    return found.model_copy(update={"n": n, "note": note or ("" if len(means) > 1 else "one class only: no interval")})
 
 
 def _exponential(found: Estimate) -> Estimate:

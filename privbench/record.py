@@ -36,7 +36,7 @@ PER_EXAMPLE_LIMIT = 5000
 """Largest pool whose per-example results go into the record; of larger ones they are in the raw scores only."""
 
 NOT_REPRODUCED = {"cost", "environment", "created", "digest", "command"}
-LATER = {"findings", "family", "reconstruction", "canaries"}
+LATER = {"findings", "family", "reconstruction", "canaries", "claims"}
 """Fields that came after the first records: they count in a digest only where they differ from their default."""
 
 
@@ -95,13 +95,25 @@ class Canaries(_Part):
     auc: Estimate
 
 
+class Claims(_Part):
+    """The epsilons that the releases claim. One that depends on the data, as a searched noise does, is no promise."""
+
+    release: int = Field(description="the one with the weakest claim, whose facts the record has")
+    releases: int = Field(description="that state an epsilon")
+    epsilon_smallest: float
+    epsilon_median: float
+    epsilon_largest: float
+
+
 class Cost(_Part):
     """What the defense cost, measured while each release was made; not reproducible."""
 
     seconds_per_model: float = Field(description="median")
     relative_to_ce: float | None = Field(
-        None, description="of the same task, seed and device, where it is in the store"
+        None, description="ratio to the median of the same task, seed and device, where that is in the store"
     )
+    relative_low: float | None = Field(None, description="lower end of where it lies, as wall-clock time varies")
+    relative_high: float | None = Field(None, description="upper end; a ratio whose interval holds 1 is noise")
 
 
 class Record(_Part):
@@ -125,13 +137,17 @@ class Record(_Part):
     metrics: Metrics | None = Field(None, description="of the pool without its canaries and their twins")
     canaries: Canaries | None = Field(None, description="of the canaries by themselves, where the pool has some")
     findings: dict[str, Estimate] = Field(
-        default_factory=dict, description="the attack's own numbers, mean over targets with its t interval"
+        default_factory=dict, description="the attack's own numbers, mean over targets with its interval"
     )
     reconstruction: Reconstruction | None = Field(None, description="of an attack that reconstructs images")
     utility: Utility | None = None
     facts: dict[str, float] = Field(
-        default_factory=dict, description="the releases' own numbers, averaged; of epsilon and delta the largest"
+        default_factory=dict,
+        description="the releases' own numbers: with `claims`, all of the one release whose privacy claim is weakest "
+        "(largest epsilon, then largest delta); without, the mean of each. Records from before `claims`: the mean of "
+        "each, but of epsilon and delta the largest, which may be another release's",
     )
+    claims: Claims | None = Field(None, description="where releases state an epsilon among their facts")
     per_example: PerExample | None = None
     scores_sha256: str = ""
     command: str = ""

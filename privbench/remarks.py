@@ -13,8 +13,20 @@ if TYPE_CHECKING:
 def collapse(record: Record) -> str:
     """Return a warning where the generators of a defense lost the diversity of some classes; else ""."""
     collapsed = record.facts.get("collapsed_classes", 0.0)
+    averaged = " on average" if record.claims is None else ""
     return (
-        f"its generators collapsed on {collapsed:.1f} of {record.data.classes} classes on average" if collapsed else ""
+        f"its generators collapsed on {collapsed:.1f} of {record.data.classes} classes{averaged}" if collapsed else ""
+    )
+
+
+def claims(record: Record) -> str:
+    """Return a warning where the releases of a defense claim different epsilons; else ""."""
+    found = record.claims
+    if found is None or found.epsilon_smallest == found.epsilon_largest:
+        return ""
+    return (
+        f"its models claim epsilon {found.epsilon_smallest:.3g} to {found.epsilon_largest:.3g}, median "
+        f"{found.epsilon_median:.3g}; the table has the largest, and an epsilon that depends on the data is no promise"
     )
 
 

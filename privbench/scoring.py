@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from privbench import intervals, metrics, roc
+from privbench.claims import of_record as claims_of_record
+from privbench.claims import stated
+from privbench.costs import cost
 from privbench.provenance import component, data_of, environment, failure, now
 from privbench.record import (
     PER_EXAMPLE_LIMIT,
     Canaries,
-    Cost,
     PerExample,
     Record,
     Utility,
@@ -32,7 +34,6 @@ if TYPE_CHECKING:
 
     Array = npt.NDArray[Any]
 
-BOUNDS = ("epsilon", "delta")
 CALIBRATORS = 2
 """Shadow models on which the harness calibrates a threshold: a pair, so that each example is a member of one."""
 
@@ -78,8 +79,9 @@ def score(cell: Cell, *, reason: Exception | None = None, command: str = "") -> 
     if base.family == "reconstruction" and not population.dataset.examples.is_image:
         none = f"{population.task.name} holds tables: there is no image to reconstruct"
         return sealed(base, status="n/a", reason=none), {}
-    utility, cost, facts = _utility(population, cell.queries), _cost(population), _facts(population)
-    base = base.model_copy(update={"utility": utility, "cost": cost, "facts": facts})
+    utility, spent = _utility(population, cell.queries), cost(population)
+    facts, claims = claims_of_record(stated(population))
+    base = base.model_copy(update={"utility": utility, "cost": spent, "facts": facts, "claims": claims})
     measure = _reconstructed if base.family == "reconstruction" else _membership
     try:
         found, raw = measure(cell)
@@ -145,15 +147,15 @@ def _evidence(cell: Cell, target: int, calibrating_for: int | None = None) -> Ev
 
 
 def _findings(cell: Cell, scores: Array, member: Array) -> dict[str, Estimate]:
-    """Return the attack's own numbers: the mean over targets, and what another target would change (Student's t)."""
+    """Return the attack's own numbers: the mean over targets, and what another target would change."""
     find = getattr(cell.attack, "findings", None)
     if find is None:
         return {}
     found: dict[str, list[float]] = {}
     for row, target in enumerate(cell.target_indices):
         for name, value in find(_evidence(cell, target), scores[row], member[row]).items():
-            found.setdefault(name, []).append(float(value))
-    return {name: intervals.mean(np.array(values)) for name, values in found.items()}
+            found.setdefault(name, []).append(value)
+    return {name: intervals.mean_of(values) for name, values in found.items()}
 
 
 def _decide(cell: Cell, scores: Array) -> tuple[Array | None, str]:
@@ -223,31 +225,6 @@ def _utility(population: Population, queries: int) -> Utility:
         test_accuracy=intervals.accuracy(test),
         test_accuracy_sd=float(test.mean(axis=1).std(ddof=1)),
     )
-
-
-def _seconds(population: Population) -> float | None:
-    """Return the median time that a release took to make, of those that are in the store."""
-    artifacts = filter(None, map(population.artifact, range(population.models)))
-    seconds = [float(artifact.json("timing")["seconds"]) for artifact in artifacts]
-    return float(np.median(seconds)) if seconds else None
-
-
-def _cost(population: Population) -> Cost | None:
-    from privbench.plugins import resolve
-
-    seconds, undefended = _seconds(population), _seconds(replace(population, defense=resolve("defense", "ce")))
-    if seconds is None:
-        return None
-    return Cost(seconds_per_model=seconds, relative_to_ce=seconds / undefended if undefended else None)
-
-
-def _facts(population: Population) -> dict[str, float]:
-    """Return the releases' own numbers: means over those that give them, but of a bound the worst, which holds."""
-    values: dict[str, list[float]] = {}
-    for artifact in filter(None, map(population.artifact, range(population.models))):
-        for name, value in artifact.json("release")["facts"].items():
-            values.setdefault(name, []).append(float(value))
-    return {name: float(np.max(each) if name in BOUNDS else np.mean(each)) for name, each in sorted(values.items())}
 
 
 def per_example(decisions: Array | None, member: Array) -> PerExample | None:

@@ -122,3 +122,27 @@ def test_half_of_the_runs_decide_whatever_ties_them():
     assert auditing.of_many([4.0]) == 4.0
     assert [auditing.level_of_each(n) for n in (1, 2, 4)] == [0.05, 0.025, 0.025]
     assert auditing.level_of_each(3) == pytest.approx(0.1 / 3)
+
+
+def test_p_of_one_run_is_bonferronis():
+    right = np.repeat([True, False], [90, 10])
+    assert auditing.claim_p(right, 1.0, 0.0, shares=(1.0,)) == auditing.one_run_p(1.0, 100, 100, 90)
+    assert auditing.claim_p(right, 3.0, 0.0, shares=(0.5, 1.0)) == 2 * auditing.one_run_p(3.0, 100, 50, 50)
+    assert auditing.claim_p(right, 50.0, 0.0) == 1
+    assert auditing.claim_p(right, 0.0, 1.0) == 1
+    assert auditing.claim_p(np.zeros(0, dtype=bool), 0.0, 0.0) == 1
+    assert auditing.claim_p(right, 0.0, 1e-4) > auditing.claim_p(right, 0.0, 0.0)
+
+
+def test_one_run_contradicts_what_lies_below_its_bound():
+    right = np.repeat([True, False], [80, 20])
+    bound = auditing.audited(right, 1e-4).epsilon
+    assert auditing.claim_p(right, bound - 1e-6, 1e-4) <= 0.05 < auditing.claim_p(right, bound + 1e-6, 1e-4)
+
+
+def test_p_of_many_sees_one_that_is_false_and_many_that_are_a_little():
+    assert auditing.p_of_many([0.03]) == 0.03
+    assert auditing.p_of_many([0.01, 0.9]) == pytest.approx(0.02)
+    assert auditing.p_of_many([0.001] + [0.9] * 7) == pytest.approx(2 * 8 * 0.001)
+    assert auditing.p_of_many([0.01] * 8) == pytest.approx(2 * 2 * 0.01)
+    assert auditing.p_of_many([1.0] * 8) == 1

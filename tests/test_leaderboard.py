@@ -12,7 +12,7 @@ from privbench.errors import UsageError
 from privbench.intervals import Estimate, unavailable
 from privbench.likeness import Likeness, Reconstruction
 from privbench.metrics import Metrics
-from privbench.record import Canaries, Component, Cost, Data, Record, Utility
+from privbench.record import Canaries, Claims, Component, Cost, Data, Record, Utility
 from privbench.report.tables import export
 from privbench.roc import OperatingPoint
 
@@ -58,7 +58,9 @@ def record(defense="ce", attack="lira", tpr=0.1, *, auc=0.6, failed="", **change
         "reason": failed,
         "metrics": None if failed else metrics,
         "utility": None if failed else utility,
-        "cost": None if failed else Cost(seconds_per_model=2.0, relative_to_ce=1.5),
+        "cost": None
+        if failed
+        else Cost(seconds_per_model=2.0, relative_to_ce=1.5, relative_low=0.7, relative_high=3.0),
     }
     return Record.model_construct(**{**about, **changes})
 
@@ -173,6 +175,7 @@ def test_every_number_comes_with_its_interval():
     assert [row["tpr@1%"], row["tpr@1%_low"], row["tpr@1%_high"]] == [0.2, 0.1, 0.2]
     assert pd.isna(row["tpr@0.1%"])
     assert (row["seconds-per-model"], row["relative-to-ce"]) == (2.0, 1.5)
+    assert (row["relative-to-ce_low"], row["relative-to-ce_high"]) == (0.7, 3.0)
 
 
 def test_cells_are_all_records_as_they_come():
@@ -235,6 +238,19 @@ def test_a_generator_that_collapsed_is_said():
     assert only(leaderboard.frame([record(facts={"collapsed_classes": 0.0})]))["note"] == ""
     note = only(leaderboard.frame([record(facts={"collapsed_classes": 1.25})]))["note"]
     assert note == "its generators collapsed on 1.2 of 2 classes on average"
+
+
+def test_releases_that_claim_different_epsilons_are_named():
+    def note(*epsilons):
+        names = ("epsilon_smallest", "epsilon_median", "epsilon_largest")
+        claims = Claims(release=0, releases=8, **dict(zip(names, epsilons, strict=True)))
+        return only(leaderboard.frame([record(claims=claims)]))["note"]
+
+    assert note(8.0, 8.0, 8.0) == ""
+    assert note(2.0, 4.71, 455.7).startswith(
+        "its models claim epsilon 2 to 456, median 4.71; the table has the largest"
+    )
+    assert "1 to inf" in note(1.0, 2.0, float("inf"))
 
 
 def test_an_attack_that_does_not_apply_is_no_failure():

@@ -165,8 +165,11 @@ def test_means_weigh_classes_alike_and_intervals_are_over_classes():
     assert found.n == 3
     half = 12.7062 * math.sqrt(0.02) / math.sqrt(2)
     assert (found.low, found.high) == pytest.approx((0.3 - half, 0.3 + half), rel=1e-5)
-    cut = likeness.average(values, 0.0, 1.0)
-    assert (cut.low, cut.high) == (0.0, 1.0)
+    assert likeness.average(values, low=0.0).low == 0
+    bent = likeness.average(values, 0.0, 1.0)
+    assert 0 < bent.low < 0.02
+    assert 0.9 < bent.high < 1
+    assert likeness.average(values[:, :1], 0.0, 1.0).note == "one class only: no interval"
 
 
 def test_shares_are_clustered_by_class():

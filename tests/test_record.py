@@ -62,4 +62,8 @@ def test_a_field_that_came_later_counts_in_a_digest_only_where_it_says_something
     first = hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
     assert one.compute_digest() == first
     assert one.model_copy(update={"family": "reconstruction"}).compute_digest() != first
-    assert {"findings", "family", "reconstruction"} <= records.LATER
+    epsilons = {f"epsilon_{name}": float("inf") for name in ("smallest", "median", "largest")}
+    claimed = one.model_copy(update={"claims": records.Claims(release=0, releases=2, **epsilons)})
+    assert claimed.compute_digest() != first
+    assert Record.model_validate_json(claimed.model_dump_json()) == claimed
+    assert {"findings", "family", "reconstruction", "claims"} <= records.LATER

@@ -5,12 +5,13 @@ import pytest
 
 from privbench import metrics
 from privbench.api import Needs
+from privbench.intervals import Bounded
 from privbench.options import component
 from privbench.plugins import resolve
 from privbench.population import Population
 from privbench.record import scores_sha256
 from privbench.releases import make
-from privbench.scoring import Cell, _facts, score
+from privbench.scoring import Cell, score
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +59,25 @@ class Loss:
         from privbench.signals import log_confidence
 
         return evidence.signals(log_confidence)[:, 0]
+
+
+@component
+class Telling(Loss):
+    """The loss, with findings that have bounds, and one that has none."""
+
+    name = "telling"
+
+    def findings(self, evidence, scores, member):
+        high = Bounded(1 - 0.1 * (member[0] and member[1]), of=100)
+        return {"share": high, "distance": Bounded(0.1 * member[0], most=np.inf), "plain": float(member[0])}
+
+
+def test_findings_with_bounds_have_intervals_within_them(population):
+    record, _ = score(_cell(population, Telling()))
+    found = record.findings
+    assert 0.8 < found["share"].low < found["share"].value < found["share"].high <= 1
+    assert found["distance"].low == 0
+    assert found["plain"].low < 0  # nobody said that it is a share
 
 
 def test_correctness_is_half_the_accuracy_gap_plus_one_half(population):
@@ -144,23 +164,20 @@ def test_the_record_says_who_made_it_and_what_it_cost(population):
     record, _ = score(_cell(population, "lira"), command="privbench run")
     assert record.attack.plugin == "privbench"
     assert record.cost.relative_to_ce == 1.0
+    assert record.cost.relative_low <= 0.5
+    assert record.cost.relative_high >= 2.0
     assert record.cost.seconds_per_model > 0
     assert {"python", "torch", "numpy", "privbench"} <= set(record.environment)
     assert record.command == "privbench run"
 
 
-def test_facts_are_means_but_of_a_bound_it_is_the_worst_which_holds_for_all():
-    class Made:
-        def __init__(self, **facts):
-            self.facts = facts
-
-        def json(self, _name):
-            return {"facts": {name: str(value) for name, value in self.facts.items()}}
-
-    class Few:
-        models = 3
-
-        def artifact(self, index):
-            return [Made(epsilon=2.0, delta=1e-5, noise=1.0), None, Made(epsilon=27.3, delta=1e-5, noise=4.0)][index]
-
-    assert _facts(Few()) == {"epsilon": 27.3, "delta": 1e-5, "noise": 2.5}
+def test_the_facts_of_releases_are_in_the_record(population, monkeypatch):
+    record, _ = score(_cell(population, "confidence"))
+    assert record.claims is None
+    losses = [population.artifact(index).json("release")["facts"]["train_loss"] for index in range(6)]
+    assert record.facts == {"train_loss": np.mean(np.array(losses, dtype=float))}
+    claimed = [{"epsilon": 1.0 + index % 4, "delta": 1e-5, "noise": float(index)} for index in range(6)]
+    monkeypatch.setattr("privbench.scoring.stated", lambda _: claimed)
+    record, _ = score(_cell(population, "confidence"))
+    assert record.facts == {"epsilon": 4.0, "delta": 1e-5, "noise": 3.0}
+    assert (record.claims.release, record.claims.epsilon_smallest, record.claims.epsilon_largest) == (3, 1.0, 4.0)

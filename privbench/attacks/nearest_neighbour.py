@@ -10,7 +10,7 @@ import numpy.typing as npt
 from privbench import intervals
 from privbench.api import component
 from privbench.attacks.published import FeatureOptions, distance_to, published
-from privbench.intervals import Estimated
+from privbench.intervals import Bounded
 from privbench.neighbours import nearest
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class NearestNeighbour(FeatureOptions):
         return {"memorisation_rate": rate, **ratios(*ends)}
 
 
-def memorisation(inside: Array, outside: Array, which: Array, chance: float) -> Estimated:
+def memorisation(inside: Array, outside: Array, which: Array, chance: float) -> Bounded:
     """Return how often the first distances are the smaller ones, with `chance` laid to 0.5, and its interval.
 
     inside, outside: (m,) distances of distinct synthetic examples to the nearest member and to the nearest non-member.
@@ -93,7 +93,7 @@ def memorisation(inside: Array, outside: Array, which: Array, chance: float) -> 
     effective = m**2 / float(np.square(np.unique(which, return_counts=True)[1]).sum())
     low, high = intervals.clopper_pearson(share * effective, effective)
     value, low, high = (max(0.5 + (each - chance) / (2 * (1 - chance)), 0.0) for each in (share, low, high))
-    return Estimated.of(intervals.estimate(value, low, high, m))
+    return Bounded(value, of=m, alone=intervals.estimate(value, low, high, m))
 
 
 def ratios(inside: Array, outside: Array) -> dict[str, float]:
@@ -102,7 +102,7 @@ def ratios(inside: Array, outside: Array) -> dict[str, float]:
     np.divide(inside, outside, out=ratio, where=outside > 0)
     ratio[(outside == 0) & (inside > 0)] = np.inf
     found = {"distance_ratio": 50, "distance_ratio_low": LOW, "distance_ratio_high": HIGH}
-    values = {name: _percentile(ratio, percent) for name, percent in found.items()}
+    values = {name: Bounded(_percentile(ratio, percent), most=np.inf) for name, percent in found.items()}
     return {name: value for name, value in values.items() if np.isfinite(value)}
 
 

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from privbench import metrics
 from privbench.api import component, option
 from privbench.attacks.published import FeatureOptions, distance_to, published
+from privbench.intervals import Bounded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -89,7 +90,12 @@ class RealVsFake(FeatureOptions):
         rate = verified
         if self.mode == "reference":
             rate = held_out_accuracy(scores, member, evidence.rng("halves"))
-        return {"privacy_loss": privacy_loss(rate), "members_verified": verified, "nonmembers_verified": control}
+        n_in, n_out = int(member.sum()), int((~member).sum())
+        return {
+            "privacy_loss": Bounded(privacy_loss(rate), least=-1.0, of=n_in),
+            "members_verified": Bounded(verified, of=n_in),
+            "nonmembers_verified": Bounded(control, of=n_out),
+        }
 
 
 def privacy_loss(rate: float) -> float:

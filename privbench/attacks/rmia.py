@@ -94,7 +94,8 @@ class RMIA(ShadowOptions):
     def findings(self, evidence: Evidence, scores: Array, member: Array) -> Mapping[str, float]:  # noqa: ARG002
         """Return what the share is worth alone, how many z it counts, and a where it was tuned."""
         share, _, steps = self._compared(evidence)
-        found = {"auc_of_share": intervals.delong(share, member)[0], "z": float(steps)}
+        fewer = min(int(member.sum()), int((~member).sum()))
+        found = {"auc_of_share": intervals.Bounded(intervals.delong(share, member)[0], of=fewer), "z": float(steps)}
         if self.a == "tune":
             found["a"] = self._chosen_a(evidence)
         return found

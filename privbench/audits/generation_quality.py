@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -13,7 +14,7 @@ from privbench.errors import CellFailed
 from privbench.features import fit_encoder
 from privbench.fidelity import NEIGHBOURS, frechet, precision_recall
 from privbench.generative.quality import quality
-from privbench.intervals import rounded
+from privbench.intervals import Bounded, rounded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -81,10 +82,10 @@ class GenerationQuality:
                 classes.setdefault(label, []).append(row)
             for name in BY_CLASS if rows else ():
                 mean = float(np.mean([row[name] for row in rows.values()]))
-                values.setdefault(f"{name}_by_class", []).append(mean)
+                values.setdefault(f"{name}_by_class", []).append(Bounded(mean, most=math.inf))
             ctx.progress((index + 1) / population.models, f"release {index}")
         table = [{"class": label, **_mean_row(rows)} for label, rows in sorted(classes.items())]
-        estimates = {name: intervals.mean(np.array(each)) for name, each in sorted(values.items())}
+        estimates = {name: intervals.mean_of(each) for name, each in sorted(values.items())}
         return Measurement(estimates, {"By class": table}, notes=[HOW_TO_READ, NOT_FID])
 
     def _equal(
@@ -109,16 +110,21 @@ def _compared(
     precision, recall = precision_recall(inside, made)
     precision_reference, recall_reference = precision_recall(inside, outside)
     facts, reference = quality(whole[0], whole[2]), quality(whole[0], whole[1])
+    most, n = {"copies": 1.0, "collapsed_classes": float(len(np.unique(whole[0].y)))}, len(members)
     return {
-        "fid_enc": frechet(inside, made),
-        "fid_enc_heldout": frechet(outside, made),
-        "fid_enc_reference": frechet(inside, outside),
-        "precision": precision,
-        "precision_reference": precision_reference,
-        "recall": recall,
-        "recall_reference": recall_reference,
-        **{name: facts[name] for name in FACTS if name in facts},
-        **{f"{name}_reference": reference[name] for name in FACTS if name in reference},
+        "fid_enc": Bounded(frechet(inside, made), most=math.inf),
+        "fid_enc_heldout": Bounded(frechet(outside, made), most=math.inf),
+        "fid_enc_reference": Bounded(frechet(inside, outside), most=math.inf),
+        "precision": Bounded(precision, of=n),
+        "precision_reference": Bounded(precision_reference, of=n),
+        "recall": Bounded(recall, of=n),
+        "recall_reference": Bounded(recall_reference, of=n),
+        **{
+            f"{name}{ending}": Bounded(found[name], most=most.get(name, math.inf), of=n)
+            for ending, found in (("", facts), ("_reference", reference))
+            for name in FACTS
+            if name in found
+        },
     }
 
 

@@ -67,7 +67,7 @@ def wasserstein(a: Array, b: Array) -> float:
 
 
 def distances(losses: dict[str, list[Array]]) -> dict[str, Estimate]:
-    """Return KS and W1 between distributions of each model, averaged over models, with t intervals.
+    """Return KS and W1 between distributions of each model, averaged over models, with their intervals.
 
     losses: one array a model, under the names of `of_population`. Non-members against test examples is the control:
     neither was trained on.
@@ -77,8 +77,10 @@ def distances(losses: dict[str, list[Array]]) -> dict[str, Estimate]:
     for one, other in pairs:
         if one in losses and other in losses:
             models = list(zip(losses[one], losses[other], strict=True))
-            for name, distance in (("ks", kolmogorov_smirnov), ("w1", wasserstein)):
-                found[f"{name}_{one}_{other}"] = intervals.mean(np.array([distance(*both) for both in models]))
+            fewest = min(len(sample) for both in models for sample in both)
+            ks, w1 = (np.array([far(*both) for both in models]) for far in (kolmogorov_smirnov, wasserstein))
+            found[f"ks_{one}_{other}"] = intervals.share(ks, of=fewest)
+            found[f"w1_{one}_{other}"] = intervals.mean(w1, least=0.0)
     return found
 
 

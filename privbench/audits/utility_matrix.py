@@ -95,7 +95,7 @@ class UtilityMatrix:
         values = {
             **cells,
             "accuracy_loss": paired_bootstrap(p1, p2, rng),
-            "accuracy_loss_over_releases": intervals.mean(losses),
+            "accuracy_loss_over_releases": intervals.mean(losses, -1.0, 1.0, of=p1.shape[1]),
             "releases": len(indices),
             "student": self.student,
         }

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     from privbench.api import Needs
     from privbench.evidence import Evidence
-    from privbench.intervals import Estimate
 
     Array = npt.NDArray[Any]
 
@@ -150,16 +149,12 @@ def judge(
         return sealed(base, **failure(error)), None
     found = {
         "metrics": measured,
-        "findings": {name: _finding(value) for name, value in findings.items()},
+        "findings": {name: intervals.mean_of([value]) for name, value in findings.items()},
         "threshold": threshold,
         "per_example": per_example(flagged, both[1]),
         "scores_sha256": scores_sha256(*both),
     }
     return sealed(base, **found), scores
-
-
-def _finding(value: float) -> Estimate:
-    return value.estimate if isinstance(value, intervals.Estimated) else intervals.mean(np.array([float(value)]))
 
 
 def above(natural: float | None, scores: Array, calibrated: Callable[[], float] | str) -> tuple[Array | None, str]:

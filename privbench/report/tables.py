@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from privbench.costs import SPREAD
 from privbench.errors import UsageError, did_you_mean
-from privbench.leaderboard import LIKENESS, NUMBERS, RANKINGS
+from privbench.leaderboard import COSTS, LIKENESS, NUMBERS, RANKINGS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -180,7 +181,7 @@ def _text(row: Mapping[Any, Any], name: str) -> str:
     if name == "rank":
         return "-" if _absent(row["rank"]) else f"{row['rank']:.0f}"
     if name == "cost":
-        return _cost_text(row["seconds-per-model"], row["relative-to-ce"])
+        return _cost_text(row["seconds-per-model"], *(row[column] for column in COSTS))
     if name == "epsilon":
         return _epsilon_text(row["epsilon"], row["delta"])
     return "" if _absent(row[name]) else str(row[name])
@@ -205,11 +206,18 @@ def _estimate_text(row: Mapping[Any, Any], name: str) -> str:
     return text if _absent(low) else f"{text} [{low * scale:.{digits}f}, {high * scale:.{digits}f}]"
 
 
-def _cost_text(seconds: float | None, ratio: float | None) -> str:
+def _cost_text(seconds: float | None, ratio: float | None, low: float | None, high: float | None) -> str:
+    """Return "8.2 s (2.3 to 9.2 x ce)"; the seconds alone where the ratio may be 1."""
     if seconds is None or _absent(seconds):
         return NA
     text = f"{_two_digits(seconds)} s"
-    return text if ratio is None or _absent(ratio) else f"{text} ({_two_digits(ratio)} x ce)"
+    if ratio is None or _absent(ratio):
+        return text
+    if low is None or high is None or _absent(low) or _absent(high):  # a record from before there were intervals
+        low, high = ratio / SPREAD, ratio * SPREAD
+    if low <= 1 <= high:
+        return text
+    return f"{text} ({_two_digits(low)} to {_two_digits(high)} x ce)"
 
 
 def _two_digits(number: float) -> str:

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from privbench import intervals
 from privbench.attacks.nearest_neighbour import NearestNeighbour, memorisation, ratios
+from privbench.intervals import Bounded
 from privbench.testing import parametrize_with_checks
 
 
@@ -40,7 +41,7 @@ def test_memorisation_by_hand():
     rate = memorisation(inside, outside, np.arange(4), 0.5)
     assert rate == (1 + 0.5 + 0.5 + 0) / 4
     low, high = intervals.clopper_pearson(2, 4)
-    assert (rate.estimate.low, rate.estimate.high, rate.estimate.n) == (pytest.approx(low), pytest.approx(high), 4)
+    assert (rate.alone.low, rate.alone.high, rate.alone.n) == (pytest.approx(low), pytest.approx(high), 4)
     assert memorisation(inside, outside, np.arange(4), 0.2) == pytest.approx(0.5 + ((1 + 0.2 + 0.2) / 4 - 0.2) / 1.6)
     assert memorisation(outside, inside + 9, np.arange(4), 0.9) == 1
     assert memorisation(inside + 9, outside, np.arange(4), 0.9) == 0
@@ -49,9 +50,9 @@ def test_memorisation_by_hand():
 def test_synthetic_examples_near_one_candidate_hang_together():
     near, far = np.zeros(300), np.ones(300)
     alone = memorisation(near, far, np.zeros(300, int), 0.5)
-    assert (alone, alone.estimate.high) == (1, 1)
-    assert alone.estimate.low == pytest.approx(0.025)  # one observation
-    assert memorisation(near, far, np.arange(300), 0.5).estimate.low > 0.98
+    assert (alone, alone.alone.high) == (1, 1)
+    assert alone.alone.low == pytest.approx(0.025)  # one observation
+    assert memorisation(near, far, np.arange(300), 0.5).alone.low > 0.98
 
 
 def test_ratios_by_hand():
@@ -80,7 +81,7 @@ def test_the_rate_is_that_of_copies_whatever_the_numbers_of_members(helpers, mem
         made[:copied] = x[rng.choice(members, copied)] + rng.normal(0, 1e-3, (copied, 6))
         found = helpers.Published(x, made, reference=x[~member]).findings(NearestNeighbour(), member)
         rates.append(found["memorisation_rate"])
-        covered += rates[-1].estimate.low <= 0.5 + share / 2 <= rates[-1].estimate.high
+        covered += rates[-1].alone.low <= 0.5 + share / 2 <= rates[-1].alone.high
     assert np.mean(rates) == pytest.approx(0.5 + share / 2, abs=0.06)  # 3 standard errors of the widest case
     assert covered >= 17
 
@@ -91,13 +92,14 @@ def test_repeated_synthetic_examples_count_once(helpers):
     member = np.arange(200) < 100
     made = np.concatenate([rng.normal(size=(60, 4)), np.repeat(x[:1], 300, axis=0)]).astype(np.float32)
     found = helpers.Published(x, made, reference=x[100:]).findings(NearestNeighbour(), member)
-    assert found["memorisation_rate"].estimate.n == 61
+    assert found["memorisation_rate"].alone.n == 61
     assert found["memorisation_rate"] < 0.7
 
 
 def test_copies_of_members_are_memorised(helpers):
     target, member = helpers.published(0, copies=True)
     found = target.findings(NearestNeighbour(), member)
+    assert all(isinstance(each, Bounded) for each in found.values())
     assert found["memorisation_rate"] > 0.99
     assert found["distance_ratio"] < 0.3
 

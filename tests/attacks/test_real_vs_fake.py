@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from privbench.attacks.real_vs_fake import RealVsFake, held_out_accuracy, log_odds, noise, privacy_loss
+from privbench.intervals import Bounded
 from privbench.testing import parametrize_with_checks
 
 
@@ -65,6 +66,7 @@ def test_exact_copies_have_finite_odds():
 def test_copied_members_are_lost(classifier, helpers):
     target, member = helpers.published(0, copies=True)
     found = target.findings(RealVsFake(classifier=classifier), member)
+    assert all(isinstance(each, Bounded) for each in found.values())
     assert found["privacy_loss"] > (0.9 if classifier == "neighbours" else 0.2)
     assert found["members_verified"] > (0.99 if classifier == "neighbours" else 0.7)
     # Of a perfect generator's examples, half of all fresh ones seem: the verdict itself is no line for membership.

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from privbench.audits.epsilon import Epsilon
+from privbench.claims import Claim
 from privbench.context import Context
 from privbench.errors import CellFailed
 from privbench.plugins import resolve
@@ -72,11 +73,44 @@ def test_a_planted_leak_gives_one():
 
 
 def test_a_claim_is_held_against_it():
-    found = bounds(4.0, claimed=0.5)
+    found = bounds(4.0, claimed=Claim(0.5, 1e-5))
     assert found.values["claim_violated"] == "yes"
-    assert any("breaks even twice" in note for note in found.notes)
-    assert bounds(0.0, claimed=0.5).values["claim_violated"] == "no"
-    assert bounds(4.0, claimed=8.0).values["claim_violated"] == "no"
+    assert found.values["claim_p"] < 0.01
+    assert any("contradicts" in note for note in found.notes)
+    assert {"target", "claimed epsilon", "claimed delta", "claim's p"} <= set(found.tables["By target"][0])
+    assert bounds(0.0, claimed=Claim(0.5, 1e-5)).values["claim_violated"] == "no"
+    assert bounds(4.0, claimed=Claim(8.0, 1e-5)).values["claim_violated"] == "no"
+    assert bounds(4.0, claimed=[Claim(8.0, 1e-5)] * 7 + [Claim(0.5, 1e-5)]).values["claim_violated"] == "yes"
+
+
+def test_an_epsilon_alone_is_no_claim_that_can_be_judged():
+    found = bounds(4.0, claimed=0.5).values
+    assert (found["epsilon_claimed"], found["delta_claimed"]) == (0.5, None)
+    assert found["claim_violated"] == "n/a: the claim has no delta"
+    assert "claim_violated" not in bounds(4.0, claimed=np.inf).values
+    rng = np.random.default_rng(0)
+    assert Epsilon().bounds(*planted(4.0), rng, 0.5, 1e-5).values["claim_violated"] == "yes"
+
+
+def test_the_claim_is_judged_at_its_own_delta_and_not_at_the_audits():
+    """A mechanism that shows each bit with probability 0.02 is (0, 0.02)-DP; at delta 1e-5 its epsilon is large."""
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        member = np.stack([members(seed, index, 1298) for index in range(8)])
+        shown = rng.random(member.shape) < 0.02
+        scores = np.where(shown, np.where(member, 10.0, -10.0), 0) + 1e-3 * rng.normal(size=member.shape)
+        found = Epsilon().bounds(scores, member, rng, Claim(0.1, 0.02)).values
+        assert found["epsilon_lower_bound"] > 0.2
+        assert found["claim_violated"] == "no"
+
+
+def test_claims_are_those_of_the_releases(population, monkeypatch):
+    claimed = [{"epsilon": 0.01 if index == 5 else 50.0, "delta": 1e-6} for index in range(6)]
+    monkeypatch.setattr("privbench.audits.epsilon.stated", lambda _: [*claimed[:4], None, claimed[5]])
+    found = resolve("audit", "epsilon").measure(population, Context())
+    assert found.values["epsilon_claimed"] == 50.0
+    shown = [row["claimed epsilon"] for row in found.tables["By target"]]
+    assert shown == [50.0] * 4 + [None, 0.01]
 
 
 def test_without_randomised_membership_there_is_no_lower_bound():
@@ -84,6 +118,8 @@ def test_without_randomised_membership_there_is_no_lower_bound():
     assert found.values["epsilon_lower_bound"] is None
     assert found.values["attack_implied_epsilon"] > 1
     assert found.tables == {}
+    claimed = bounds(4.0, claimed=Claim(0.5, 1e-5), randomised=False)
+    assert claimed.values["claim_violated"] == "n/a: membership was not randomised"
 
 
 def test_one_pair_of_models_has_no_threshold_of_others():

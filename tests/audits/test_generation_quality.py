@@ -54,8 +54,12 @@ def test_fresh_draws_are_what_held_out_examples_are(ctx):
 
 
 def test_copies_of_members_are_nearer_to_them_than_real_examples_are(ctx):
-    values, _ = measured(lambda members, index: members, ctx)
+    values, found = measured(lambda members, index: members, ctx)
     assert values["fid_enc"] == pytest.approx(0, abs=1e-6)
+    assert all(each.low >= 0 for each in found.values.values())
+    for name in ("precision", "recall", "copies"):
+        assert found.values[name].high == 1
+        assert 0.95 < found.values[name].low < 1  # of 160 examples
     assert values["fid_enc_heldout"] == pytest.approx(values["fid_enc_reference"])
     assert values["fid_enc_reference"] > 0.1 * values["fid_enc_heldout"] > 0
     assert values["precision"] == values["recall"] == values["copies"] == 1

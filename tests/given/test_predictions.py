@@ -273,7 +273,6 @@ def test_attacks_by_text_class_or_instance_one_or_several(random):
         audit_predictions(random, attack=3)
 
 
-@pytest.mark.xfail(reason="the source of a script's own classes is not hashed yet", strict=False)
 def test_an_attack_that_a_script_defines(tmp_path):
     """Classes of __main__ have no module to look up."""
     (tmp_path / "script.py").write_text(

@@ -37,6 +37,8 @@ def row(rank=1, defense="ce", attack="lira", numbers=NUMBERS, **changes):
         "attack": attack,
         "seconds-per-model": 1.234,
         "relative-to-ce": 1.0,
+        "relative-to-ce_low": 0.5,
+        "relative-to-ce_high": 2.0,
         "canary-attack": None,
         "epsilon": None,
         "delta": None,
@@ -83,7 +85,7 @@ def test_numbers_are_percent_with_their_intervals_but_for_the_auc():
     assert shown["TPR % at 1 % FPR"] == "3.1 [0.6, 5.9]"
     assert shown["AUC"] == "0.546 [0.483, 0.609]"
     assert shown["TPR % at 0.1 % FPR"] == "n/a"
-    assert shown["cost of a model"] == "1.2 s (1 x ce)"
+    assert shown["cost of a model"] == "1.2 s"
     assert shown["attacker sees"] == THREAT
 
 
@@ -93,17 +95,22 @@ def test_a_failed_row_says_so_and_has_no_rank():
 
 
 @pytest.mark.parametrize(
-    ("seconds", "ratio", "text"),
+    ("seconds", "ratio", "ends", "text"),
     [
-        (1.234, 1.0, "1.2 s (1 x ce)"),
-        (250.4, 12.34, "250 s (12 x ce)"),
-        (99.7, 149.6, "100 s (150 x ce)"),
-        (0.5, None, "0.5 s"),
-        (None, None, "n/a"),
+        (1.234, 1.0, (0.5, 2.0), "1.2 s"),
+        (250.4, 12.34, (6.1, 24.7), "250 s (6.1 to 25 x ce)"),
+        (1.3, 0.61, (0.3, 1.2), "1.3 s"),  # noise
+        (1.3, 0.1, (0.05, 0.2), "1.3 s (0.05 to 0.2 x ce)"),
+        (99.7, 149.6, (None, None), "100 s (75 to 299 x ce)"),
+        (1.0, 0.61, (None, None), "1 s"),
+        (1.0, 1.7, (None, None), "1 s"),
+        (0.5, None, (None, None), "0.5 s"),
+        (None, None, (None, None), "n/a"),
     ],
 )
-def test_costs(seconds, ratio, text):
-    table = ranked(row(**{"seconds-per-model": seconds, "relative-to-ce": ratio}))
+def test_costs(seconds, ratio, ends, text):
+    names = ("seconds-per-model", "relative-to-ce", "relative-to-ce_low", "relative-to-ce_high")
+    table = ranked(row(**dict(zip(names, (seconds, ratio, *ends), strict=True))))
     assert tables.readable(table)["cost of a model"][0] == text
 
 
@@ -211,7 +218,7 @@ def test_at_80_columns_some_columns_are_left_out_and_named():
     text = " ".join(lines)
     at = next(i for i, line in enumerate(lines) if "relaxloss" in line)
     assert lines[at].split() == ["1", "relaxloss", "lira", "3.1", "0.546", "74.5", "1.2", "s"]
-    assert lines[at + 1].split() == ["[0.6,", "5.9]", "[0.483,", "0.609]", "[70.8,", "78.0]", "(1", "x", "ce)"]
+    assert lines[at + 1].split() == ["[0.6,", "5.9]", "[0.483,", "0.609]", "[70.8,", "78.0]"]
     assert lines[at + 2].split()[:2] == ["2", "ce"]
     assert "Left out for lack of room: TPR % at 0.1 % FPR, balanced acc. %, train acc. %." in text
     assert tables.NA_NOTE not in text  # the only n/a is in a column that is left out

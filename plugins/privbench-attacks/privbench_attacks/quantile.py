@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from privbench.api import Needs, component, option
 from privbench.errors import CellFailed
+from privbench.intervals import Bounded
 from privbench_attacks.regression import Gaussian, Pinball, cross_fitted
 
 if TYPE_CHECKING:
@@ -80,7 +81,8 @@ class Quantile:
         if member.all():
             return {}
         at = {fpr: NormalDist().inv_cdf(1 - fpr) for fpr in CHECKED}
-        return {f"fpr_at_level_{fpr:g}": float((scores[~member] > z).mean()) for fpr, z in at.items()}
+        others = scores[~member]
+        return {f"fpr_at_level_{fpr:g}": Bounded((others > z).mean(), of=len(others)) for fpr, z in at.items()}
 
 
 def margin(logits: Array, labels: Array) -> Array:

@@ -90,10 +90,11 @@ class Pate:
     def fit(self, task: Blueprint, examples: Examples, ctx: Context) -> Release:
         """Train the teachers, have them vote on the public inputs, and train the student on the answers.
 
-        Facts: `epsilon` at `delta`; `teachers`; `queries`, `answered`; `answers_right`, how many of the answers are the
-        public examples' own labels; `epsilon_answered`, what the answers that were given cost, as papers report it: it
-        is no bound that one could have promised beforehand. Raises DataError where there are no public examples,
-        BadOption for more teachers than members, Diverged where no query is answered or training diverges.
+        Facts: `epsilon` at `delta`, for replacing one example (`replace_one`); `teachers`; `queries`, `answered`;
+        `answers_right`, how many of the answers are the public examples' own labels; `epsilon_answered`, what the
+        answers that were given cost, as papers report it: it is no bound that one could have promised beforehand.
+        Raises DataError where there are no public examples, BadOption for more teachers than members, Diverged where
+        no query is answered or training diverges.
         """
         from privbench.training import train
 
@@ -114,6 +115,7 @@ class Pate:
         facts = {
             "epsilon": self._epsilon(teachers, len(public), self._most_answers(len(public))),
             "delta": self.delta,
+            "replace_one": 1.0,
             "teachers": float(teachers),
             "queries": float(len(public)),
             "answered": float(answered.sum()),
