@@ -136,9 +136,10 @@ def setting_text(record: Record) -> str:
     own_split = abs(counted - record.data.pool / 2) > 0.5  # noqa: PLR2004 - half of an odd pool is a whole number
     if own_split and record.canaries is None:
         members = f"{counted:g} of them members"
+    salt = f", salt {record.salt[:8]}..." if record.salt else ""
     return (
         f"{record.models} models, {record.targets} targets, pool of {record.data.pool}, {members}{copies}, "
-        f"seed {record.seed}, {record.device}; 95 % intervals"
+        f"seed {record.seed}{salt}, {record.device}; 95 % intervals"
     )
 
 
@@ -150,7 +151,15 @@ def _columns() -> list[str]:
 
 
 def _setting(record: Record) -> tuple[Any, ...]:
-    return (title(record), record.data.fingerprint, record.models, record.targets, record.seed, record.device)
+    return (
+        title(record),
+        record.data.fingerprint,
+        record.models,
+        record.targets,
+        record.seed,
+        record.salt,
+        record.device,
+    )
 
 
 def _ranked(defenses: Mapping[str, Sequence[Record]], rank_by: str) -> list[dict[str, Any]]:
