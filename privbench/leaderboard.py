@@ -151,15 +151,8 @@ def _columns() -> list[str]:
 
 
 def _setting(record: Record) -> tuple[Any, ...]:
-    return (
-        title(record),
-        record.data.fingerprint,
-        record.models,
-        record.targets,
-        record.seed,
-        record.salt,
-        record.device,
-    )
+    drawn = (record.models, record.targets, record.seed, record.salt)
+    return (title(record), record.data.fingerprint, *drawn, record.device)
 
 
 def _ranked(defenses: Mapping[str, Sequence[Record]], rank_by: str) -> list[dict[str, Any]]:

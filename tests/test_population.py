@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from privbench import metrics, population, signals
-from privbench.api import Needs
-from privbench.errors import CorruptArtifact, DataError
-from privbench.plugins import resolve
 from privbench._checks.unseen import IgnoresItsData
+from privbench.api import Needs
 from privbench.defenses.chain import chain
+from privbench.errors import CorruptArtifact, DataError
 from privbench.membership import partner
+from privbench.plugins import resolve
 from privbench.population import Population
 from privbench.releases import make
 from privbench.seeds import derive, fresh_salt, numpy_generator

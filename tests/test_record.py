@@ -62,4 +62,7 @@ def test_a_field_that_came_later_counts_in_a_digest_only_where_it_says_something
     first = hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
     assert one.compute_digest() == first
     assert one.model_copy(update={"family": "reconstruction"}).compute_digest() != first
+    salted = one.model_copy(update={"salt": "0123456789abcdef0123456789abcdef"})
+    assert salted.compute_digest() != first
+    assert salted.identity == (*one.identity, salted.salt)
     assert {"findings", "family", "reconstruction"} <= records.LATER

@@ -129,9 +129,7 @@ def grid_of(options: Mapping[str, Any]) -> Grid:
         salt=salt_of(options["salt"]),
     )
     if grid.salt and grid.salt != options["salt"].lower():
-        click.echo(
-            f"Salt of this run: {grid.salt}. To go on with it, or to add to it, give --salt {grid.salt}.", err=True
-        )
+        click.echo(f"The salt is {grid.salt}: give it as --salt to go on with this run, or to add to it.", err=True)
     return grid
 
 

@@ -132,8 +132,9 @@ class Published:
 
     @cached_property
     def _order(self) -> Array:
-        """The candidates in an order that says nothing of who is a member."""
-        return seeds.numpy_generator(self.seed, "given", "order").permutation(2 * len(self.sets.members))
+        """The candidates in an order that says nothing of who is a member, nor can be drawn without knowing that."""
+        rng = seeds.numpy_generator(self.seed, "given", "order", self.sets.fingerprint)
+        return rng.permutation(2 * len(self.sets.members))
 
     @cached_property
     def member(self) -> Array:
