@@ -108,7 +108,7 @@ def _own_checks(component: Any, kind: str, salt: str) -> list[Check]:
     if hasattr(component, "reconstruct"):
         from privbench._checks.reconstruction import reconstruction_checks
 
-        return reconstruction_checks(component)
+        return reconstruction_checks(component, salt)
     if kind == "attack":
         from privbench._checks.attacks import attack_checks
 

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from privbench._checks.base import Array, Check, auc, auc_se, require
+from privbench._checks.base import Check, auc, auc_se, require
 from privbench._checks.toy import ToyTask
 from privbench.api import Release, component
+from privbench.likeness import unit
 from privbench.options import build
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from privbench.api import Blueprint, Context, Examples
     from privbench.scoring import Cell
 
 MODELS, POOL, PUBLISHED = 6, 120, 40
+IMAGED, CLASSES = 14, 6
+"""Models and classes where an attack has but one image of each class to show: 84 images, of which half must count."""
 SIGMAS = 5.0
 """The salt is a fresh one at every run of the checks, so that an honest attack must pass every time."""
 
@@ -38,7 +44,7 @@ class IgnoresItsData:
 
 
 def unseen_checks(attack: Any, salt: str) -> list[Check]:
-    """Return the checks of a membership attack on models that saw no data."""
+    """Return the checks of an attack on models that saw no data."""
     return [
         Check(
             "nothing-to-find",
@@ -56,39 +62,69 @@ def unseen_checks(attack: Any, salt: str) -> list[Check]:
 def find_nothing(attack: Any, salt: str) -> None:
     """Raise AssertionError where an attack tells members from others by anything but what models learnt of them."""
     try:
-        found = _attacked(attack, salt)
+        found = (_images if hasattr(attack, "reconstruct") else _scored)(attack, salt)
     except Exception as error:
         told = f"{type(error).__name__}: {error}"
         raise AssertionError(" ".join(f"It fails on models that saw no data: {told}".split())) from error
-    if not found:
+    if found is None:
         return  # it does not apply to a defense of this kind
-    mean = float(np.mean([auc(scores, member) for scores, member in found]))
-    # Partners are each other's mirror images, so that pairs are the sample.
-    within = SIGMAS * auc_se(found[0][1]) / (len(found) / 2) ** 0.5
+    what, value, within = found
     under = f"salt {salt}; check --salt {salt} tries the same again" if salt else "the public salt"
     require(
-        abs(mean - 0.5) <= within,
-        f"AUC {mean:.3f} on models that saw no data; expected 0.5 within {within:.3f}: it finds members where nothing "
-        f"leaks, by the seed, by what it remembers of other targets, or around the evidence ({under}).",
+        abs(value - 0.5) <= within,
+        f"{what} {value:.3f} on models that saw no data; expected 0.5 within {within:.3f}: it finds members where "
+        f"nothing leaks, by the seed, by what it remembers of other targets, or around the evidence ({under}).",
     )
 
 
-def _attacked(attack: Any, salt: str) -> list[tuple[Array, Array]]:
-    """Return scores and membership of every model, attacked as in a run; nothing where the attack does not apply."""
+def _scored(attack: Any, salt: str) -> tuple[str, float, float] | None:
+    """Return the mean AUC over targets, and how far it may be from 0.5: partners mirror each other, pairs do not."""
+    from privbench.scoring import _scores
+
+    with _attacked(attack, MODELS, salt) as cell:
+        if cell is None:
+            return None
+        member = [cell.population.members(target) for target in cell.target_indices]
+        found = [auc(_scores(cell, target), member[target]) for target in cell.target_indices]
+    return "AUC", float(np.mean(found)), SIGMAS * auc_se(member[0]) / (MODELS / 2) ** 0.5
+
+
+def _images(attack: Any, salt: str) -> tuple[str, float, float] | None:
+    """Return the share of members among the examples that images come nearest to, each counted once per target."""
+    from privbench.reconstruction import _attacked as images_of
+    from privbench.scoring import _evidence
+
+    with _attacked(attack, IMAGED, salt, classes=CLASSES) as cell:
+        if cell is None:
+            return None
+        images = images_of(cell, _evidence, cell.target_indices)
+        x = unit(cell.population.dataset.role("pool").x).reshape(1, POOL, -1)
+        hits: list[bool] = []
+        for target, each in enumerate(images.reshape(IMAGED, CLASSES, 1, -1)):
+            nearest = np.unique(np.square(each - x).sum(axis=-1).argmin(axis=1))
+            hits += cell.population.members(target)[nearest].tolist()
+    return (
+        "Share of members among what its images are like",
+        float(np.mean(hits)),
+        SIGMAS * 0.5 / (len(hits) / 2) ** 0.5,
+    )
+
+
+@contextlib.contextmanager
+def _attacked(attack: Any, models: int, salt: str, **toy: int) -> Iterator[Cell | None]:
+    """Lend a cell of which every release is made, as in a run; None where the attack does not apply."""
     from privbench.defenses.chain import chain
     from privbench.releases import make
     from privbench.run import Grid, plan
-    from privbench.scoring import _scores
     from privbench.store import Store
 
+    task = build(ToyTask, {"pool": POOL, "epochs": 1, **toy})
     with tempfile.TemporaryDirectory(prefix="privbench-check-") as folder:
-        grid = Grid(
-            [build(ToyTask, {"pool": POOL, "epochs": 1})], [chain([IgnoresItsData()])], [attack], MODELS, salt=salt
-        )
-        planned = plan(grid, Store(folder))
-        cell: Cell = planned.cells[0]
+        planned = plan(Grid([task], [chain([IgnoresItsData()])], [attack], models, salt=salt), Store(folder))
+        (cell,) = planned.cells
         if cell.inapplicable:
-            return []
+            yield None
+            return
         for job in [job for wave in planned.waves for job in planned.jobs(wave)]:
             make(job, lambda _done, _stage: None)
-        return [(_scores(cell, target), cell.population.members(target)) for target in cell.target_indices]
+        yield cell

@@ -66,6 +66,21 @@ class KeepsShadows:
 
 
 @component
+class ShowsMembers:
+    """Returns members that it finds by drawing the halves again; without any, what comes to hand."""
+
+    name: ClassVar[str] = "shows-members"
+    paper: ClassVar[str] = "none"
+    needs: ClassVar[Needs] = Needs(shadows="adaptive", examples=True)
+
+    def reconstruct(self, evidence, classes):
+        scores = GuessedSeed().score(evidence)
+        of_class = [np.flatnonzero(evidence.labels == label) for label in classes]
+        rows = [each[scores[each].argmax()] for each in of_class]
+        return evidence.x[rows].astype(np.float32) / 255
+
+
+@component
 class WalksTheFrames:
     """Looks for the population among the variables of whoever called it."""
 
@@ -106,6 +121,14 @@ def test_a_salt_takes_away_what_they_cheat_with(attack):
 def test_what_is_kept_of_shadows_is_caught_under_the_public_salt():
     with pytest.raises(AssertionError, match="on models that saw no data; expected"):
         find_nothing(KeepsShadows(), "")
+
+
+def test_showing_members_instead_of_reconstructing_any_is_caught():
+    find_nothing(ShowsMembers(), SALT)
+    with pytest.raises(
+        AssertionError, match=r"Share of members among what its images are like 1\.000 on models that saw"
+    ):
+        find_nothing(ShowsMembers(), "")
 
 
 def test_the_order_of_the_shadows_says_nothing(monkeypatch):
