@@ -31,11 +31,13 @@ from privbench.record import (
     Data,
     _Part,
     canonical,
+    digest_of,
     readable,
     save_arrays,
     sealed,
 )
 from privbench.releases import Keeper
+from privbench.seeds import salted
 from privbench.store import atomic_write
 
 if TYPE_CHECKING:
@@ -49,6 +51,8 @@ if TYPE_CHECKING:
     from privbench.store import Store
 
 NOT_REPRODUCED = {"seconds", "environment", "created", "digest", "command"}
+LATER = {"salt"}
+"""Fields that came after the first records; see `privbench.record.LATER`."""
 Plain = str | int | float | bool | None
 
 
@@ -63,6 +67,7 @@ class AuditRecord(_Part):
     audit: Component
     models: int
     seed: int
+    salt: str = Field("", description="of the halves; empty: the public one")
     device: str
     status: Literal["ok", "failed"]
     reason: str = ""
@@ -78,12 +83,12 @@ class AuditRecord(_Part):
 
     def compute_digest(self) -> str:
         """Return the SHA-256 of what the record's command reproduces bit for bit."""
-        return hashlib.sha256(canonical(json.loads(self.model_dump_json(exclude=NOT_REPRODUCED)))).hexdigest()
+        return digest_of(self, NOT_REPRODUCED, LATER)
 
     def path(self, out: Path) -> Path:
         """Return where the record lies in a folder of records: <task>/<defense>/audit-<name>-<hash>.json."""
         parts = [self.task.spec, self.data.fingerprint, self.defense.spec, self.audit.spec]
-        parts += [str(part) for part in (self.models, self.seed, self.device)]
+        parts += [str(part) for part in (self.models, self.seed, self.device, *salted(self.salt))]
         short = hashlib.sha256(canonical(parts)).hexdigest()[:8]
         return out / self.task.name / self.defense.name / f"{AUDIT_PREFIX}{self.audit.name}-{short}.json"
 
@@ -99,7 +104,6 @@ class Bench:
 
 def plan(grid: Grid, audits: Sequence[Any], store: Store) -> tuple[Plan, list[Bench]]:
     """Work out what audits need, without training anything. Raises UsageError for what cannot be run."""
-    from privbench.population import Population
     from privbench.run import Plan
 
     planned, benches = Plan(grid), []
@@ -107,8 +111,7 @@ def plan(grid: Grid, audits: Sequence[Any], store: Store) -> tuple[Plan, list[Be
         dataset = task.load()
         for defense in grid.defenses:
             for audit in audits:
-                population = Population(task, dataset, defense, grid.models, grid.seed, grid.device, store)
-                population = planned.need(population, 1)
+                population = planned.need(grid.population(task, dataset, defense, store), 1)
                 others = getattr(audit, "compared", lambda _population: ())(population)
                 benches.append(Bench(audit, population, tuple(planned.need(each, 1) for each in others)))
     return planned, benches
@@ -230,6 +233,7 @@ def _about(audit: Any, population: Population, command: str) -> AuditRecord:
         audit=component("audit", audit),
         models=population.models,
         seed=population.seed,
+        salt=population.salt,
         device=population.device,
         status="ok",
         command=command,

@@ -76,7 +76,15 @@ class Answered:
     def shadow_signals(self, function: Signal) -> Array:
         """(s, n, q) float64: a per-example function of each shadow's logits."""
         self._require(shadows=True)
+        if not self._shadows:
+            return np.empty((0, len(self.labels), self._queries))
         return np.stack([shadow.signal(function) for shadow in self._shadows])
+
+    @property
+    def _queries(self) -> int:
+        """Aligned queries per example that the target answered; 1 where it was not asked."""
+        answered = self._labels_only if self._target is None else self._target.logits
+        return 1 if answered is None else int(answered.shape[1])
 
     @property
     def _answers(self) -> Answers:

@@ -143,9 +143,10 @@ def setting_text(record: Record) -> str:
     own_split = abs(counted - record.data.pool / 2) > 0.5  # noqa: PLR2004 - half of an odd pool is a whole number
     if own_split and record.canaries is None:
         members = f"{counted:g} of them members"
+    salt = f", salt {record.salt[:8]}..." if record.salt else ""
     return (
         f"{record.models} models, {record.targets} targets, pool of {record.data.pool}, {members}{copies}, "
-        f"seed {record.seed}, {record.device}; 95 % intervals"
+        f"seed {record.seed}{salt}, {record.device}; 95 % intervals"
     )
 
 
@@ -157,7 +158,8 @@ def _columns() -> list[str]:
 
 
 def _setting(record: Record) -> tuple[Any, ...]:
-    return (title(record), record.data.fingerprint, record.models, record.targets, record.seed, record.device)
+    drawn = (record.models, record.targets, record.seed, record.salt)
+    return (title(record), record.data.fingerprint, *drawn, record.device)
 
 
 def _ranked(defenses: Mapping[str, Sequence[Record]], rank_by: str) -> list[dict[str, Any]]:

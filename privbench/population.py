@@ -21,6 +21,7 @@ from privbench.devices import processor
 from privbench.errors import CorruptArtifact, DataError
 from privbench.evidence import Answered, Answers, Evidence
 from privbench.fingerprint import component_key, library_versions, source_hash
+from privbench.membership import members, partner, shadow_order
 from privbench.store import Store, artifact_key
 from privbench.syntax import Reference
 
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from privbench.store import Artifact
 
     Array = npt.NDArray[Any]
+
+__all__ = ["ANSWERS", "KEPT", "MODEL", "Job", "Population", "members", "partner"]
 
 MODEL, ANSWERS, KEPT = "model", "answers", "kept"
 """Kinds of artifacts in the store: releases, their answers to queries, and inner work that defenses keep."""
@@ -54,23 +57,6 @@ ASKING = (Reference("privbench.queries", "ask"), Reference("privbench.inference"
 """The code behind an answer, but that of the release."""
 ASKED_AT_ONCE = 4
 """Models that are kept in memory for an attack that puts queries of its own, one after another."""
-
-
-def members(seed: int, index: int, n: int) -> Array:
-    """Return (n,) bool: the random half of the pool that model `index` is trained on.
-
-    Models 2k and 2k + 1 get a half and its complement, from (seed, k) alone, so that a larger population contains
-    the smaller one (DESIGN rule 1). Of an odd pool the second gets one more.
-    """
-    order = seeds.numpy_generator(seed, "pair", index // 2).permutation(n)
-    first = np.zeros(n, dtype=bool)
-    first[order[: n // 2]] = True
-    return first if index % 2 == 0 else ~first
-
-
-def partner(index: int) -> int:
-    """Return the model that was trained on the complement."""
-    return index ^ 1
 
 
 @dataclass(frozen=True)
@@ -110,6 +96,8 @@ class Population:
     """What the releases are asked about: examples, or what each one's own data stage makes of them."""
     skipped: tuple[int, ...] = ()
     """Models that nobody asks for."""
+    salt: str = ""
+    """With it nobody can draw halves, trainings and the attacks' own seeds again; empty, it is public."""
 
     def __getstate__(self) -> dict[str, Any]:
         state = {each.name: getattr(self, each.name) for each in fields(self)}
@@ -127,13 +115,13 @@ class Population:
             recipe=self.task.recipe,
             shape=shape,
             classes=classes,
-            build=lambda: self.task.network(shape, classes),
+            build=functools.partial(self.task.network, shape, classes),  # an attack may see it: nothing of the run
         )
 
     @cached_property
     def _membership(self) -> Array:
         n = len(self.dataset.pool)
-        return np.stack([members(self.seed, index, n) for index in range(self.models)])
+        return np.stack([members(self.seed, index, n, self.salt) for index in range(self.models)])
 
     def members(self, index: int) -> Array:
         """Return (n,) bool over the pool: what model `index` is trained on."""
@@ -156,6 +144,8 @@ class Population:
             "processor": processor(self.device),
             "harness": source_hash(*HARNESS),
             "libraries": library_versions(),
+            # Not the salt itself: whoever reads the store must not learn from it who is a member.
+            **({"salt": seeds.derive(0, "salt", self.salt)} if self.salt else {}),
         }
 
     def answers_manifest(self, index: int, queries: int) -> dict[str, Any]:
@@ -203,9 +193,13 @@ class Population:
     # What an attack sees -------------------------------------------------------------------------------------
 
     def shadow_indices(self, target: int, exclude: Sequence[int] = ()) -> list[int]:
-        """Return the models that may be shadows of a target: all but the pairs of the target and of the excluded."""
+        """Return the models that may be shadows of a target, in the order in which its attackers see them.
+
+        These are all but the pairs of the target and of the excluded.
+        """
         pairs = {target // 2, *(index // 2 for index in exclude)}
-        return [index for index in range(self.models) if index // 2 not in pairs]
+        order = shadow_order(self.seed, target, self.models, self.salt)
+        return [index for index in order if index // 2 not in pairs]
 
     def evidence(
         self, target: int, needs: Needs, queries: int, shadows: Population, exclude: Sequence[int] = ()
@@ -232,14 +226,16 @@ class Population:
         def keep(name: str, key: Mapping[str, Any], make: Make, inner: Context) -> dict[str, Array]:
             from privbench.releases import Keeper  # which makes populations' releases
 
-            return Keeper(self)(name, key, make, inner)
+            # With a salt nothing is shared between targets: what is kept of a shadow would tell of it as a target.
+            own = {"target": target, "salt": self._shaped_by["salt"]} if self.salt else {}
+            return Keeper(self)(name, {**key, **own}, make, inner)
 
-        attacker = seeds.derive(self.seed, "attacker")
+        salt = seeds.salted(self.salt)
         return Evidence(
             needs,
             pool.y,
             *answered("pool"),
-            shadow_member=np.array([shadows.members(i) for i in indices]).reshape(len(indices), len(pool)),
+            shadow_member=np.array([shadows.members(i) for i in indices], dtype=bool).reshape(len(indices), len(pool)),
             classes=self.dataset.classes,
             x=pool.x,
             reference=Answered(needs, reference.y, *answered("reference"), x=reference.x),
@@ -248,8 +244,8 @@ class Population:
             synthetic=self.synthetic(target) if needs.synthetic else None,
             shadow_synthetic=lambda shadow: shadows.synthetic(indices[shadow]),
             task=self.blueprint,
-            ctx=Context(attacker, self.device, keep=keep),
-            seed=seeds.derive(self.seed, "evidence", target),
+            ctx=Context(seeds.derive(self.seed, "attacker", *salt), self.device, keep=keep),
+            seed=seeds.derive(self.seed, "evidence", *salt, target),
         )
 
     def model(self, index: int) -> nn.Module:

@@ -21,6 +21,7 @@ from privbench.intervals import Estimate
 from privbench.likeness import Reconstruction
 from privbench.metrics import Metrics
 from privbench.roc import OperatingPoint
+from privbench.seeds import salted
 from privbench.store import atomic_write
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ PER_EXAMPLE_LIMIT = 5000
 """Largest pool whose per-example results go into the record; of larger ones they are in the raw scores only."""
 
 NOT_REPRODUCED = {"cost", "environment", "created", "digest", "command"}
-LATER = {"findings", "family", "reconstruction", "canaries", "claims"}
+LATER = {"findings", "family", "reconstruction", "canaries", "claims", "salt"}
 """Fields that came after the first records: they count in a digest only where they differ from their default."""
 
 
@@ -131,6 +132,7 @@ class Record(_Part):
     targets: int
     shadows: int = Field(description="per target")
     seed: int
+    salt: str = Field("", description="of the halves, trainings and evidence; empty: the public one")
     device: str
     status: Literal["ok", "failed", "n/a"] = Field(description="n/a: the attack does not apply to the defense")
     reason: str = ""
@@ -158,21 +160,27 @@ class Record(_Part):
 
     def compute_digest(self) -> str:
         """Return the SHA-256 of what the record's command reproduces bit for bit."""
-        content = json.loads(self.model_dump_json(exclude=NOT_REPRODUCED))
-        absent = {name: type(self).model_fields[name].get_default(call_default_factory=True) for name in LATER}
-        content = {name: value for name, value in content.items() if name not in LATER or value != absent[name]}
-        return hashlib.sha256(canonical(content)).hexdigest()
+        return digest_of(self, NOT_REPRODUCED, LATER)
 
     @property
     def identity(self) -> tuple[str, ...]:
         """What makes two records results of the same cell: components with options, data, and the run's settings."""
         parts = (self.task.spec, self.data.fingerprint, self.defense.spec, self.attack.spec)
-        return (*parts, *(str(part) for part in (self.models, self.targets, self.seed, self.device)))
+        settings = (self.models, self.targets, self.seed, self.device, *salted(self.salt))
+        return (*parts, *(str(part) for part in settings))
 
     def path(self, out: Path) -> Path:
         """Return where the record lies in a folder of records: <task>/<defense>/<attack>-<hash of identity>.json."""
         short = hashlib.sha256(canonical(list(self.identity))).hexdigest()[:8]
         return out / self.task.name / self.defense.name / f"{self.attack.name}-{short}.json"
+
+
+def digest_of(record: BaseModel, not_reproduced: set[str], later: set[str]) -> str:
+    """Return the SHA-256 of a record's canonical JSON, without some fields, and without later ones that say nothing."""
+    content = json.loads(record.model_dump_json(exclude=not_reproduced))
+    absent = {name: type(record).model_fields[name].get_default(call_default_factory=True) for name in later}
+    content = {name: value for name, value in content.items() if name not in later or value != absent[name]}
+    return hashlib.sha256(canonical(content)).hexdigest()
 
 
 class Digested(Protocol):

@@ -51,7 +51,8 @@ def fit(population: Population, index: int, keep: Keep, report: Report) -> Relea
     """Train one release on its own half of the pool, and on nothing else."""
     dataset = population.dataset
     examples = dataset.role("pool")[population.members(index)]
-    seed = seeds.derive(population.seed, "release", index)
+    # Salted, for whoever knows the noise and the first weights of a training learns more from the model than it tells.
+    seed = seeds.derive(population.seed, "release", *seeds.salted(population.salt), index)
     context = Context(
         seed=seed,
         device=population.device,

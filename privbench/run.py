@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 from privbench import releases
 from privbench.defenses.released import ReleasedShadows, why_not
 from privbench.errors import BadOption, CellFailed, PrivbenchError, UsageError
+from privbench.membership import partner
 from privbench.plugins import resolve
-from privbench.population import Job, Population, partner
+from privbench.population import Job, Population
 from privbench.queries import check, queries_for, variants
 from privbench.scoring import Cell, score
+from privbench.seeds import salt_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -43,6 +45,8 @@ class Grid:
     """How many of the models take their turn as the target; None: all of them."""
     seed: int = 0
     device: str = "cpu"
+    salt: str = ""
+    """Of the halves, trainings and evidence of all cells: empty, which is public, or 32 hexadecimal digits."""
 
     def __post_init__(self) -> None:
         if self.models < 2 or self.models % 2:  # noqa: PLR2004
@@ -51,6 +55,12 @@ class Grid:
             )
         if self.targets is not None and not 1 <= self.targets <= self.models:
             raise UsageError(f"--targets {self.targets}: must lie between 1 and the number of models, {self.models}.")
+        if self.salt not in ("", salt_of(self.salt)):
+            raise UsageError(f"Grid(salt={self.salt!r}): give what privbench.seeds.salt_of({self.salt!r}) returns.")
+
+    def population(self, task: Any, dataset: Dataset, defense: Any, store: Store) -> Population:
+        """Return the releases of one task and defense."""
+        return Population(task, dataset, defense, self.models, self.seed, self.device, store, salt=self.salt)
 
 
 class Listener(Protocol):
@@ -111,7 +121,7 @@ def plan(grid: Grid, store: Store) -> Plan:
         dataset = task.load()
         for defense in grid.defenses:
             for attack in grid.attacks:
-                population = Population(task, dataset, defense, grid.models, grid.seed, grid.device, store)
+                population = grid.population(task, dataset, defense, store)
                 planned.cells.append(_cell(planned, population, attack, _queries(attack, task, dataset)))
     for each in {job.population.task: job.population for job in planned.jobs()}.values():
         each.blueprint.model()  # a model that does not fit the data fails here, not in every worker

@@ -200,6 +200,7 @@ def _about(cell: Cell, command: str) -> Record:
         targets=len(cell.target_indices),
         shadows=population.models - 2 if needs.shadows != "none" else 0,
         seed=population.seed,
+        salt=population.salt,
         device=population.device,
         status="ok",
         command=command,

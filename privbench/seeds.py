@@ -1,5 +1,7 @@
 """Seeds: every random number follows from the run's seed and the name of what it is for.
 
+What an attack must not be able to draw again, such as who is a member, follows from the run's salt as well: a text
+that is empty, and so public, unless a run asks for a random one.
 No global generator is read or left changed (DESIGN rule 7).
 """
 
@@ -9,13 +11,45 @@ import contextlib
 import hashlib
 import json
 import numbers
+import re
+import secrets
 from typing import TYPE_CHECKING
+
+from privbench.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import numpy as np
     import torch
+
+
+PUBLIC, RANDOM = "public", "random"
+"""What is typed for the salt that everybody has, "", and for a fresh one."""
+SALT_BYTES = 16
+
+
+def fresh_salt() -> str:
+    """Return a salt that nobody can guess, from the system's own source of randomness: 32 hexadecimal digits."""
+    return secrets.token_hex(SALT_BYTES)
+
+
+def salt_of(text: str) -> str:
+    """Return the salt that is meant by "public", "random" or 32 hexadecimal digits. Raises UsageError for others."""
+    if text in ("", PUBLIC):
+        return ""
+    if text == RANDOM:
+        return fresh_salt()
+    if not re.fullmatch(f"[0-9a-fA-F]{{{2 * SALT_BYTES}}}", text):
+        raise UsageError(
+            f"--salt {text}: give {2 * SALT_BYTES} hexadecimal digits, {RANDOM!r} to draw some, or {PUBLIC!r}."
+        )
+    return text.lower()
+
+
+def salted(salt: str) -> tuple[str, ...]:
+    """Return what a salt adds to a purpose: nothing where it is public, so that everybody gets the same numbers."""
+    return (salt,) if salt else ()
 
 
 def derive(seed: int, *purpose: object) -> int:

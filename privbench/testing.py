@@ -7,7 +7,8 @@
         check()
 
 `privbench check NAME` runs the same checks. A check that fails raises AssertionError with one line that names the
-fault. Attacks are tried on planted evidence, a leak of known size among random numbers; defenses on a toy task.
+fault. Attacks are tried on planted evidence, a leak of known size among random numbers, and on models of a toy task
+that saw no data; defenses on a toy task. `CountOnly`, `GuessedSeed` and `RememberedShadows` are attacks that cheat.
 
 `resolve("attack", "my-attack:alpha=2")` and `build(MyAttack, {"alpha": "2"})` make a component of what is typed, with
 the errors that a person would get; `catalogue()` says what is installed, and what of it could not be loaded.
@@ -18,11 +19,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from privbench._checks.base import Check
+from privbench._checks.cheats import GuessedSeed, RememberedShadows
 from privbench._checks.counting import CountOnly, check_population_membership
 from privbench._checks.planted import Planted
 from privbench.errors import UnknownName
 from privbench.options import build, spec
 from privbench.plugins import KINDS, catalogue, resolve
+from privbench.seeds import fresh_salt
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -39,6 +42,8 @@ if TYPE_CHECKING:
 __all__ = [
     "Check",
     "CountOnly",
+    "GuessedSeed",
+    "RememberedShadows",
     "build",
     "catalogue",
     "check_population_membership",
@@ -50,24 +55,27 @@ __all__ = [
 ]
 
 
-def checks_for(component: Any) -> list[Check]:
-    """Return the contract checks of a component. Raises TypeError for what is neither of the four kinds."""
+def checks_for(component: Any, *, salt: str | None = None) -> list[Check]:
+    """Return the contract checks of a component. Raises TypeError for what is neither of the four kinds.
+
+    salt: of the populations that some checks make; a fresh one if left out, which a check that fails names.
+    """
     from privbench._checks.components import component_checks
 
     kind = _kind(component)
-    return [*component_checks(component, kind), *_own_checks(component, kind)]
+    return [*component_checks(component, kind), *_own_checks(component, kind, fresh_salt() if salt is None else salt)]
 
 
-def parametrize_with_checks(components: Iterable[Any]) -> pytest.MarkDecorator:
+def parametrize_with_checks(components: Iterable[Any], *, salt: str | None = None) -> pytest.MarkDecorator:
     """Return a pytest mark that runs a test with `check` once for each contract check of each component.
 
-    components: instances, or names as on the command line, with or without their kind before a colon. Raises
-    UnknownName or BadOption as the command line does.
+    components: instances, or names as on the command line, with or without their kind before a colon. salt: as
+    in `checks_for`. Raises UnknownName or BadOption as the command line does.
     """
     import pytest
 
     chosen = [_named(each) if isinstance(each, str) else each for each in components]
-    pairs = [(component, check) for component in chosen for check in checks_for(component)]
+    pairs = [(component, check) for component in chosen for check in checks_for(component, salt=salt)]
     return pytest.mark.parametrize(
         "check", [pytest.param(check, id=f"{spec(component)}-{check.name}") for component, check in pairs]
     )
@@ -96,19 +104,19 @@ def toy_task(**options: int) -> ToyTask:
     return build(ToyTask, options)
 
 
-def _own_checks(component: Any, kind: str) -> list[Check]:
+def _own_checks(component: Any, kind: str, salt: str) -> list[Check]:
     if hasattr(component, "reconstruct"):
         from privbench._checks.reconstruction import reconstruction_checks
 
-        return reconstruction_checks(component)
+        return reconstruction_checks(component, salt)
     if kind == "attack":
         from privbench._checks.attacks import attack_checks
 
-        return attack_checks(component)
+        return attack_checks(component, salt)
     if kind == "defense":
         from privbench._checks.defenses import defense_checks
 
-        return defense_checks(component)
+        return defense_checks(component, salt)
     if kind == "task":
         from privbench._checks.tasks import task_checks
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 from typing import ClassVar
 
 import numpy as np
@@ -13,7 +15,7 @@ from privbench.api import Measurement, component
 from privbench.errors import CellFailed, UsageError
 from privbench.intervals import mean
 from privbench.plugins import resolve
-from privbench.record import load
+from privbench.record import canonical, load
 from privbench.run import Grid
 
 
@@ -78,6 +80,19 @@ def test_the_same_audit_has_the_same_digest(grid, store, inline):
     assert len(inline.ran) == 8
     other = next(audit.conduct(dataclasses.replace(grid, seed=1), [Accuracy()], store, inline))
     assert other.digest != first.digest
+
+
+def test_a_salt_is_in_the_record_and_makes_another_one_while_the_public_one_changes_no_digest(
+    grid, store, inline, tmp_path
+):
+    salt = "0123456789abcdef0123456789abcdef"
+    public = next(audit.conduct(grid, [Accuracy()], store, inline))
+    salted = next(audit.conduct(dataclasses.replace(grid, salt=salt), [Accuracy()], store, inline))
+    assert (public.salt, salted.salt) == ("", salt)
+    assert public.path(tmp_path) != salted.path(tmp_path)
+    assert public.digest != salted.digest
+    before = json.loads(public.model_dump_json(exclude={*audit.NOT_REPRODUCED, "salt"}))
+    assert public.digest == hashlib.sha256(canonical(before)).hexdigest()
 
 
 @pytest.mark.parametrize(

@@ -129,6 +129,7 @@ def test_attacks_that_a_defense_did_not_meet_are_named():
         {"models": 8},
         {"targets": 2},
         {"seed": 1},
+        {"salt": "0123456789abcdef0123456789abcdef"},
         {"device": "cuda"},
         {"task": component("digits:epochs=3")},
         {

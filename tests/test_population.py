@@ -2,16 +2,20 @@ import pickle
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from privbench import metrics, population, signals
+from privbench._checks.unseen import IgnoresItsData
 from privbench.api import Needs
+from privbench.defenses.chain import chain
 from privbench.errors import CorruptArtifact, DataError
+from privbench.membership import partner
 from privbench.plugins import resolve
-from privbench.population import Population, members, partner
+from privbench.population import Population
 from privbench.releases import make
-from privbench.testing import CountOnly
+from privbench.seeds import derive, fresh_salt, numpy_generator
+from privbench.testing import CountOnly, toy_task
+
+SALT = "0123456789abcdef0123456789abcdef"
 
 
 @pytest.fixture
@@ -22,23 +26,6 @@ def ce(task, store):
 def _make_all(each, queries=(1,)):
     for job in each.missing(queries):
         make(job, lambda done, stage="": None)
-
-
-@given(seed=st.integers(0, 2**31), pair=st.integers(0, 500), n=st.integers(2, 300))
-def test_a_pair_splits_the_pool_into_a_half_and_its_complement(seed, pair, n):
-    first, second = members(seed, 2 * pair, n), members(seed, 2 * pair + 1, n)
-    assert (first ^ second).all()
-    assert first.sum() == n // 2
-
-
-def test_partners_are_each_others():
-    assert [partner(index) for index in range(4)] == [1, 0, 3, 2]
-
-
-def test_halves_of_different_pairs_and_seeds_are_independent():
-    rows = np.stack([members(seed, 2 * pair, 4000) for seed in range(3) for pair in range(3)])
-    agreement = (rows[:, None] == rows[None]).mean(axis=-1)[~np.eye(9, dtype=bool)]
-    assert np.abs(agreement - 0.5).max() < 4 * 0.5 / np.sqrt(4000)
 
 
 def test_a_larger_population_contains_the_smaller_one(ce, task, store):
@@ -58,8 +45,9 @@ def test_the_partner_is_never_a_shadow_and_every_example_is_in_exactly_half_of_t
         assert (member.sum(axis=0) == len(indices) // 2).all()
 
 
-def test_counting_shadow_memberships_finds_nothing(task, store):
-    each = Population(task, task.load(), resolve("defense", "ce"), 6, 0, "cpu", store)
+@pytest.mark.parametrize("salt", ["", fresh_salt()], ids=["public", "fresh"])
+def test_counting_shadow_memberships_finds_nothing(task, store, salt):
+    each = Population(task, task.load(), resolve("defense", "ce"), 6, 0, "cpu", store, salt=salt)
     _make_all(each)
     scores, member = [], []
     for target in range(6):
@@ -67,7 +55,7 @@ def test_counting_shadow_memberships_finds_nothing(task, store):
         scores.append(CountOnly().score(evidence))
         member.append(each.members(target))
     result = metrics.evaluate(np.array(scores), np.array(member), None, seed=0)
-    assert result.auc.low <= 0.5 <= result.auc.high
+    assert result.auc.low <= 0.5 <= result.auc.high, f"salt {salt}"
 
 
 def test_the_model_loaded_from_the_store_answers_as_it_did(ce):
@@ -86,11 +74,13 @@ def test_evidence_holds_what_is_declared(ce):
     n, classes = len(ce.dataset.pool), ce.dataset.classes
     assert evidence.logits.shape == (n, 1, classes)
     assert evidence.shadow_logits.shape == (4, n, 1, classes)
-    assert np.array_equal(evidence.shadow_member, [ce.members(i) for i in (2, 3, 4, 5)])
+    shown = ce.shadow_indices(0)
+    assert sorted(shown) == [2, 3, 4, 5]
+    assert np.array_equal(evidence.shadow_member, [ce.members(i) for i in shown])
     assert np.array_equal(evidence.x, ce.dataset.role("pool").x)
     assert evidence.reference.logits.shape[0] == len(ce.dataset.reference)
     assert np.array_equal(evidence.query(evidence.x), evidence.logits[:, 0])
-    assert np.array_equal(evidence.shadow_query(1, evidence.x), ce.answers(3, 1, "pool").logits[:, 0])
+    assert np.array_equal(evidence.shadow_query(1, evidence.x), ce.answers(shown[1], 1, "pool").logits[:, 0])
     assert evidence.shadow_signals(signals.phi).shape == (4, n, 1)
     assert not evidence.model.training
 
@@ -98,7 +88,10 @@ def test_evidence_holds_what_is_declared(ce):
 def test_excluded_models_and_their_partners_are_no_shadows(ce):
     _make_all(ce)
     evidence = ce.evidence(0, Needs(shadows="adaptive"), 1, ce, exclude=(3,))
-    assert np.array_equal(evidence.shadow_member, [ce.members(4), ce.members(5)])
+    shown = ce.shadow_indices(0, exclude=(3,))
+    assert sorted(shown) == [4, 5]
+    assert np.array_equal(evidence.shadow_member, [ce.members(i) for i in shown])
+    assert shown == [i for i in ce.shadow_indices(0) if i in (4, 5)]
 
 
 @pytest.mark.parametrize("other", [{"seed": 1}, {"device": "cuda"}, {"defense": "relaxloss"}, {"task": "lr=0.5"}])
@@ -175,3 +168,100 @@ def test_an_attacker_s_own_models_are_kept_once_for_all_targets_and_lead_to_no_r
     assert ce.evidence(0, needs, 1, ce).task == ce.blueprint
     assert not vars(contexts[0].keep), "a label-only attack must not find the population behind its context"
     assert contexts[0].reference is contexts[0].validation is None
+
+
+# What an attack must not learn
+
+
+@pytest.fixture
+def published(store):
+    """Releases of a toy task that publish synthetic examples too."""
+    toy = toy_task(pool=40, epochs=1)
+    each = Population(toy, toy.load(), chain([IgnoresItsData()]), 12, 0, "cpu", store, salt=SALT)
+    _make_all(each)
+    return each
+
+
+def test_all_evidence_of_shadows_is_in_one_order_that_is_not_their_own(published):
+    needs = Needs(shadows="adaptive", reference=True, query=True, synthetic=True)
+    natural = 0
+    for target in range(12):
+        evidence, shown = published.evidence(target, needs, 1, published), published.shadow_indices(target)
+        natural += shown == sorted(shown)
+        for at, index in enumerate(shown):
+            logits = published.answers(index, 1, "pool").logits
+            assert np.array_equal(evidence.shadow_member[at], published.members(index))
+            assert np.array_equal(evidence.shadow_logits[at], logits)
+            assert np.array_equal(evidence.shadow_signals(signals.phi)[at], signals.phi(logits, evidence.labels))
+            assert np.array_equal(evidence.reference.shadow_logits[at], published.answers(index, 1, "reference").logits)
+            x = published.dataset.role("pool").x
+            assert np.array_equal(evidence.shadow_query(at, x), logits[:, 0])
+            assert np.array_equal(evidence.shadow_synthetic(at).x, published.synthetic(index).x)
+    assert natural == 0
+
+
+def test_without_shadows_their_membership_is_still_bool(ce):
+    _make_all(ce)
+    alone = Population(ce.task, ce.dataset, ce.defense, 2, 0, "cpu", ce.store)
+    evidence = alone.evidence(0, Needs(shadows="adaptive"), 1, alone)
+    assert evidence.shadow_member.dtype == bool
+    assert (~evidence.shadow_member).shape == (0, len(ce.dataset.pool))
+    assert evidence.shadow_signals(signals.phi).shape == (0, len(ce.dataset.pool), 1)
+
+
+def test_the_public_salt_changes_no_key_and_no_seed(ce):
+    assert ce.manifest(2).keys() == {"task", "defense", "seed", "device", "harness", "libraries", "index"}
+    needs = Needs(answers="labels", training=True)
+    _make_all(ce)
+    evidence = ce.evidence(3, needs, 1, ce)
+    assert evidence.rng("x").random() == numpy_generator(derive(0, "evidence", 3), "attack", "x").random()
+    assert evidence.ctx.seed == derive(0, "attacker")
+    assert (derive(0, "evidence", 3), derive(0, "attacker")) == (4631682564591198434, 1070856778197682838)
+
+
+def test_a_salt_changes_every_key_and_seed_and_no_key_tells_it(ce):
+    needs = Needs(answers="labels", training=True)
+    salted = Population(ce.task, ce.dataset, ce.defense, 6, 0, "cpu", ce.store, salt=SALT)
+    other = Population(ce.task, ce.dataset, ce.defense, 6, 0, "cpu", ce.store, salt=fresh_salt())
+    drawn = []
+    for each in (ce, salted, other):
+        _make_all(each)
+        evidence = each.evidence(3, needs, 1, each)
+        drawn.append((evidence.rng("x").random(), evidence.ctx.seed, each.members(3).tobytes(), str(each.manifest(3))))
+    assert all(len(set(column)) == 3 for column in zip(*drawn, strict=True))
+    assert SALT not in str(salted.answers_manifest(3, 1))
+    assert not any(SALT in path.read_text() for path in ce.store.root.rglob("*.json"))
+    assert pickle.loads(pickle.dumps(salted)) == salted
+
+
+def test_a_salt_shapes_training_too(store):
+    """Who knows the noise of a training could take it out again, and with it all that differential privacy promises."""
+    toy = toy_task(pool=40, epochs=1)
+    answers = []
+    for salt in ("", SALT):
+        each = Population(toy, toy.load(), chain([IgnoresItsData()]), 2, 0, "cpu", store, salt=salt)
+        _make_all(each)  # trained on the same examples, whatever the half
+        answers.append(each.answers(0, 1, "test").logits)
+    assert not np.array_equal(*answers)
+
+
+def test_what_an_attacker_keeps_is_kept_for_one_target_where_there_is_a_salt(ce):
+    salted = Population(ce.task, ce.dataset, ce.defense, 6, 0, "cpu", ce.store, salt=SALT)
+    _make_all(salted)
+    needs, examples, made = Needs(answers="labels", training=True), ce.dataset.role("reference"), []
+
+    def make(ctx):
+        made.append(ctx.seed)
+        return {"drawn": ctx.rng("x").random(3)}
+
+    for target in (0, 3, 0):
+        salted.evidence(target, needs, 1, salted).ctx.kept("own", examples, {"a": 1}, make)
+    assert len(made) == 2
+
+
+def test_the_architecture_leads_to_no_membership(ce):
+    _make_all(ce)
+    build = ce.evidence(0, Needs(training=True), 1, ce).task.build
+    assert build.func == ce.task.network
+    assert not build.keywords
+    assert build.args == (ce.dataset.shape, ce.dataset.classes)

@@ -66,4 +66,7 @@ def test_a_field_that_came_later_counts_in_a_digest_only_where_it_says_something
     claimed = one.model_copy(update={"claims": records.Claims(release=0, releases=2, **epsilons)})
     assert claimed.compute_digest() != first
     assert Record.model_validate_json(claimed.model_dump_json()) == claimed
-    assert {"findings", "family", "reconstruction", "claims"} <= records.LATER
+    salted = one.model_copy(update={"salt": "0123456789abcdef0123456789abcdef"})
+    assert salted.compute_digest() != first
+    assert salted.identity == (*one.identity, salted.salt)
+    assert {"findings", "family", "reconstruction"} <= records.LATER

@@ -154,3 +154,33 @@ def test_task_queries_are_two_where_the_recipe_flips(table_file, tmp_path):
     table = resolve("task", "npz", {"path": str(table_file), "model": "mlp", "flip": 0.0})
     assert running._queries(attack, table, table.load()) == 1
     assert Needs(queries="task").queries == "task"
+
+
+SALT = "0123456789abcdef0123456789abcdef"
+
+
+def test_all_cells_of_a_run_share_a_salt_that_is_in_their_records(task, store, inline, tmp_path):
+    grid = _grid(task, ["ce", "relaxloss"], ["confidence", "lira:shadows=undefended"], salt=SALT)
+    records = list(run(grid, store, inline, out=tmp_path / "out"))
+    assert {record.salt for record in records} == {SALT}
+    halves = {tuple(map(bytes, each._membership)) for each in plan(grid, store).populations}
+    assert len(halves) == 1
+    public = list(run(_grid(task, ["ce"], ["confidence"]), store, inline, out=tmp_path / "out"))
+    assert public[0].salt == ""
+    assert public[0].scores_sha256 != records[0].scores_sha256
+    assert len(list((tmp_path / "out").rglob("*.json"))) == 5, "records of another salt are other records"
+
+
+def test_the_same_salt_gives_the_same_and_more_models_train_the_rest(task, store, inline):
+    first = [record.digest for record in run(_grid(task, ["ce"], ["lira"], salt=SALT), store, inline)]
+    inline.ran.clear()
+    assert [record.digest for record in run(_grid(task, ["ce"], ["lira"], salt=SALT), store, inline)] == first
+    assert inline.ran == []
+    larger = Grid([task], [resolve("defense", "ce")], [resolve("attack", "lira")], models=6, salt=SALT)
+    assert [job.index for job in plan(larger, store).jobs()] == [4, 5]
+
+
+@pytest.mark.parametrize("salt", ["random", "public", "ABCDEF0123456789abcdef0123456789", "1234"])
+def test_a_grid_takes_the_digits_of_a_salt_alone(task, salt):
+    with pytest.raises(UsageError, match="salt"):
+        _grid(task, ["ce"], ["lira"], salt=salt)

@@ -6,7 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from privbench.seeds import derive, numpy_generator, seeded, torch_generator
+from privbench.errors import UsageError
+from privbench.seeds import derive, fresh_salt, numpy_generator, salt_of, salted, seeded, torch_generator
 
 
 @given(st.integers(0, 2**63), st.lists(st.integers() | st.text(), max_size=3))
@@ -65,3 +66,22 @@ def test_a_seeded_block_on_the_cpu_seeds_no_gpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, "manual_seed_all", lambda _seed: pytest.fail("a GPU was seeded"))
     with seeded(3, "init", device="cpu"):
         torch.rand(1)
+
+
+def test_a_salt_is_public_drawn_or_given():
+    assert salt_of("") == salt_of("public") == ""
+    assert salted("") == ()
+    given = "0123456789abcdefABCDEF0123456789"
+    assert salt_of(given) == given.lower()
+    assert salted(given) == (given,)
+    drawn = {fresh_salt(), fresh_salt(), salt_of("random"), salt_of("random")}
+    assert len(drawn) == 4
+    assert all(salt_of(each) == each for each in drawn)
+
+
+@pytest.mark.parametrize(
+    "text", ["rndom", "0" * 31, "0" * 33, "g" * 32, "0x" + "0" * 30, " " + "0" * 31, "0" * 32 + "\n"]
+)
+def test_a_salt_that_is_none_says_what_would_be_right(text):
+    with pytest.raises(UsageError, match="give 32 hexadecimal digits, 'random' to draw some, or 'public'"):
+        salt_of(text)

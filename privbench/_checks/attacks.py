@@ -18,6 +18,7 @@ from privbench._checks.base import (
     require,
 )
 from privbench._checks.planted import Planted
+from privbench._checks.unseen import unseen_checks
 from privbench.api import Needs
 from privbench.errors import InvalidScores, UndeclaredEvidence
 from privbench.metrics import check_scores
@@ -31,9 +32,9 @@ CHANCE = 0.5
 CLASSES = 4
 
 
-def attack_checks(attack: Any) -> list[Check]:
-    """Return the checks of a membership attack."""
-    return _Scores(attack).checks()
+def attack_checks(attack: Any, salt: str) -> list[Check]:
+    """Return the checks of a membership attack; salt: of the population in which it must find nothing."""
+    return [*_Scores(attack).checks(), *unseen_checks(attack, salt)]
 
 
 class Tried:

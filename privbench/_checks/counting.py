@@ -35,16 +35,18 @@ class CountOnly:
         return -counts
 
 
-def check_population_membership(targets: Sequence[tuple[Array, Array]]) -> None:
+def check_population_membership(targets: Sequence[tuple[Array, Array]], salt: str = "") -> None:
     """Raise AssertionError where the shadows' memberships alone tell the target's.
 
-    targets: for each target, its shadows' membership (s, n) bool and its own (n,) bool.
+    targets: for each target, its shadows' membership (s, n) bool and its own (n,) bool; salt: that they were drawn by,
+    for the message.
     """
+    under = f" (salt {salt})" if salt else ""
     scores = [-shadow_member.sum(axis=0, dtype=np.float64) for shadow_member, _ in targets]
     found = float(np.mean([auc(each, member) for each, (_, member) in zip(scores, targets, strict=True)]))
     within = SIGMAS * auc_se(targets[0][1])
     require(
         abs(found - 0.5) <= within,
         f"Counting the shadows that contain an example reaches AUC {found:.3f}, but must not leave 0.5 by more than "
-        f"{within:.3f}: the population tells who is a member (is the target's partner among its shadows?).",
+        f"{within:.3f}: the population tells who is a member (is the target's partner among its shadows?){under}.",
     )

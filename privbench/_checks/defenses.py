@@ -26,9 +26,9 @@ BATCH_MATES = 1e-4
 MODELS = 8
 
 
-def defense_checks(defense: Any) -> list[Check]:
-    """Return the checks of a defense, whole or of data stages only."""
-    tried = _Defense(defense)
+def defense_checks(defense: Any, salt: str) -> list[Check]:
+    """Return the checks of a defense, whole or of data stages only; salt: of the population that is counted in."""
+    tried = _Defense(defense, salt)
     checks = [
         Check(
             "reproducible",
@@ -74,9 +74,10 @@ class _Made:
 
 
 class _Defense:
-    def __init__(self, defense: Any) -> None:
+    def __init__(self, defense: Any, salt: str) -> None:
         from privbench.defenses.chain import chain
 
+        self.salt = salt
         self.parts = parts_of(defense)
         self.whole = chain(self.parts)
         self.toy = build(ToyTask, {})
@@ -225,10 +226,12 @@ class _Defense:
         from privbench.store import Store
 
         with tempfile.TemporaryDirectory() as folder:
-            population = Population(self.toy, self.dataset, self.whole, MODELS, SEED, "cpu", Store(folder))
+            population = Population(
+                self.toy, self.dataset, self.whole, MODELS, SEED, "cpu", Store(folder), salt=self.salt
+            )
             evidence = [population.evidence(target, CountOnly().needs, 1, population) for target in range(MODELS)]
             check_population_membership(
-                [(each.shadow_member, population.members(target)) for target, each in enumerate(evidence)]
+                [(each.shadow_member, population.members(target)) for target, each in enumerate(evidence)], self.salt
             )
 
 

@@ -9,14 +9,15 @@ import numpy as np
 from privbench._checks.attacks import CLASSES, STRONG, Tried
 from privbench._checks.base import Array, Check, require
 from privbench._checks.planted import SIDE
+from privbench._checks.unseen import unseen_checks
 
 if TYPE_CHECKING:
     from privbench._checks.planted import Planted
 
 
-def reconstruction_checks(attack: Any) -> list[Check]:
-    """Return the checks of a reconstruction attack."""
-    return _Reconstructs(attack).checks()
+def reconstruction_checks(attack: Any, salt: str) -> list[Check]:
+    """Return the checks of a reconstruction attack; salt: of the population in which it must find nothing."""
+    return [*_Reconstructs(attack).checks(), *unseen_checks(attack, salt)]
 
 
 class _Reconstructs(Tried):

@@ -91,6 +91,7 @@ def _command(text: str) -> click.Command:
         help="Model that judges data, in audits that train one: the option 'student' of the audit.",
     )
     @shared.seed
+    @shared.salt
     @shared.jobs
     @shared.device
     @shared.out("records and arrays")

@@ -22,30 +22,39 @@ FAILED = 1
 
 @click.command(epilog=EPILOG)
 @click.argument("names", nargs=-1, required=True, metavar="NAME...", shell_complete=out.complete_names)
+@click.option(
+    "--salt",
+    default="random",
+    show_default=True,
+    metavar="random|public|HEX",
+    help="Salt of the populations that checks make; one that fails names its own.",
+)
 @click.pass_context
-def check(ctx: click.Context, names: tuple[str, ...]) -> None:
+def check(ctx: click.Context, names: tuple[str, ...], salt: str) -> None:
     """Check that components keep their contract: determinism, evidence left alone, no leak by mere counting, ...
 
     NAME is as for `run`, options included: lira, relaxloss:alpha=2, or attack:lira where two kinds share a name.
     The exit code is 1 where a check fails. Plugin authors run the same checks in pytest: privbench.testing.
     """
     from privbench.plugins import resolve
+    from privbench.seeds import salt_of
 
+    salt = salt_of(salt)
     out.warn_problems()
     found = [out.find(name) for name in names]
     components = [(kind, text, resolve(kind, text)) for kind, text in found]
     console = out.stdout()
-    failed = sum(_check(console, *component) for component in components)
+    failed = sum(_check(console, *component, salt) for component in components)
     if failed:
         ctx.exit(FAILED)
 
 
-def _check(console: Console, kind: str, text: str, component: Any) -> int:
+def _check(console: Console, kind: str, text: str, component: Any, salt: str) -> int:
     """Print one line per check; return how many failed."""
     from privbench.testing import checks_for
 
     console.print(f"{kind} {text}", style="bold cyan")
-    checks, failed, start = list(checks_for(component)), 0, time.perf_counter()
+    checks, failed, start = list(checks_for(component, salt=salt)), 0, time.perf_counter()
     wide = max((len(check.name) for check in checks), default=0)
     for check in checks:
         with console.status(f"{check.name}: {check.description}"):

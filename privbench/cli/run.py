@@ -53,6 +53,7 @@ LISTS = {"task": "digits", "defense": "ce", "attack": "lira"}
 )
 @click.option("--targets", type=int, help="How many models take their turn as the target.  [default: all]")
 @shared.seed
+@shared.salt
 @shared.jobs
 @shared.device
 @shared.out("records and raw scores")
@@ -114,9 +115,10 @@ def grid_of(options: Mapping[str, Any]) -> Grid:
     from privbench.devices import choose
     from privbench.plugins import resolve_all
     from privbench.run import Grid
+    from privbench.seeds import salt_of
 
     components = {kind: resolve_all(kind, options.get(kind, ())) for kind in LISTS}
-    return Grid(
+    grid = Grid(
         tasks=components["task"],
         defenses=components["defense"],
         attacks=components["attack"],
@@ -124,7 +126,11 @@ def grid_of(options: Mapping[str, Any]) -> Grid:
         targets=options.get("targets"),
         seed=options["seed"],
         device=choose(options["device"]),
+        salt=salt_of(options["salt"]),
     )
+    if grid.salt and grid.salt != options["salt"].lower():
+        click.echo(f"The salt is {grid.salt}: give it as --salt to go on with this run, or to add to it.", err=True)
+    return grid
 
 
 def executor_of(jobs: str, device: str) -> LocalProcesses:
@@ -146,7 +152,7 @@ def command_of(grid: Grid, *words: str) -> str:
         parts += [word for each in components for word in (f"--{kind}", spec(each))]
     parts += ["--models", str(grid.models)]
     parts += ["--targets", str(grid.targets)] if grid.targets is not None else []
-    parts += ["--seed", str(grid.seed), "--device", grid.device]
+    parts += ["--seed", str(grid.seed), *(["--salt", grid.salt] if grid.salt else []), "--device", grid.device]
     return shlex.join(parts)
 
 

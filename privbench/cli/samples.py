@@ -15,6 +15,7 @@ from privbench.errors import UsageError
 @click.option("--defense", default="transform", show_default=True, metavar="SPEC", help="Defense of the run.")
 @click.option("--model", default=0, show_default=True, type=click.IntRange(min=0), help="Which release of it.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the run.")
+@click.option("--salt", default="public", show_default=True, metavar="public|HEX", help="Salt of the run.")
 @click.option("--device", default="auto", show_default=True, help="Device of the run.")
 @click.option("--store", type=click.Path(file_okay=False, path_type=Path), help="Folder that keeps trained models.")
 @click.option(
@@ -39,7 +40,7 @@ def samples(**options: Any) -> None:
     if artifact is None:
         raise UsageError(
             f"Model {index} of {name} on {spec(population.task)} is not in the store; "
-            f"`privbench run --task {spec(population.task)} --defense {name}` with the same seed trains it."
+            f"`privbench run --task {spec(population.task)} --defense {name}` with the same seed and salt trains it."
         )
     blocks = sheet.grids(population.notes(index))
     if not blocks:
@@ -60,9 +61,11 @@ def _population(options: dict[str, Any]) -> Any:
     from privbench.devices import choose
     from privbench.plugins import resolve
     from privbench.population import Population
+    from privbench.seeds import salt_of
     from privbench.store import Store, default_root
 
     task = resolve("task", options["task"])
     models = options["model"] + 2 - options["model"] % 2
     store, device = Store(options["store"] or default_root()), choose(options["device"])
-    return Population(task, task.load(), resolve("defense", options["defense"]), models, options["seed"], device, store)
+    defense, salt = resolve("defense", options["defense"]), salt_of(options["salt"])
+    return Population(task, task.load(), defense, models, options["seed"], device, store, salt=salt)

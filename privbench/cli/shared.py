@@ -16,6 +16,14 @@ RESULTS = "privbench-results"
 """Where records go unless --out says otherwise."""
 
 seed = click.option("--seed", type=int, default=0, show_default=True, help="Seed of everything that is random.")
+salt = click.option(
+    "--salt",
+    default="public",
+    show_default=True,
+    metavar="public|random|HEX",
+    help="Keeps who is a member, and all seeds, from attacks that you do not trust: random, or the digits of an "
+    "earlier run. Models of another salt are trained anew.",
+)
 jobs = click.option(
     "--jobs",
     default="auto",

@@ -138,9 +138,9 @@ class Published:
 
     @cached_property
     def _order(self) -> Array:
-        """The candidates in an order that says nothing of who is a member."""
+        """The candidates in an order that says nothing of who is a member, nor can be drawn without knowing that."""
         total = len(self.sets.real) + len(self.sets.outside)
-        return seeds.numpy_generator(self.seed, "given", "order").permutation(total)
+        return seeds.numpy_generator(self.seed, "given", "order", self.sets.fingerprint).permutation(total)
 
     @cached_property
     def member(self) -> Array:

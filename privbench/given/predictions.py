@@ -17,6 +17,7 @@ from privbench.evidence import Evidence
 from privbench.given import columns
 from privbench.given.answers import Predictions, predictions
 from privbench.given.result import Audited, about, above, attacks, exposure, judge, strongest
+from privbench.membership import shadow_order
 from privbench.record import Data, Utility
 from privbench.scoring import CALIBRATORS
 
@@ -146,23 +147,34 @@ class Given:
         def decide(scores: Array) -> tuple[Array | None, str]:
             return above(getattr(acting, "threshold", None), scores, self._calibration(acting))
 
-        return judge(acting, base, self.evidence(acting.needs), self.arrays.member, decide)
+        return judge(acting, base, self.evidence(acting.needs), self.arrays.member, decide, order=self.order)
 
     def evidence(self, needs: Needs, posing: int | None = None, without: Iterable[int] = ()) -> Evidence:
         """Return what an attack sees of the target, or of a shadow posing as one, without the shadows named."""
         queries = 1 if needs.queries == 1 else self.queries
-        out = set(without)
-        kept = [i for i in range(len(self.arrays.shadow_logits)) if i not in out] if needs.shadows != "none" else []
         # In a run the target is model 0, its partner model 1, and the shadows come after them.
-        model = 0 if posing is None else posing + CALIBRATORS
+        model, models = 0 if posing is None else posing + CALIBRATORS, len(self.arrays.shadow_logits) + CALIBRATORS
+        out = {-2, -1, *without}
+        order = (index - CALIBRATORS for index in shadow_order(self.seed, model, models))
+        kept = [i for i in order if i not in out] if needs.shadows != "none" else []
         return Evidence(
             needs,
-            self.arrays.labels,
+            self.arrays.labels[self.order],
             self._answers[queries][model],
             [self._answers[queries][i + CALIBRATORS] for i in kept],
-            shadow_member=self.arrays.shadow_member[kept],
+            shadow_member=self.arrays.shadow_member[kept][:, self.order],
             classes=self.arrays.logits.shape[-1],
             seed=seeds.derive(self.seed, "evidence", model),
+        )
+
+    @cached_property
+    def order(self) -> Array:
+        """The order in which attacks see the examples: not the file's, in which members often come first.
+
+        Drawn from the content of the file, memberships included, so that nobody else can draw it.
+        """
+        return seeds.numpy_generator(self.seed, "given", "order", self.arrays.fingerprint).permutation(
+            len(self.arrays.labels)
         )
 
     @cached_property
@@ -172,7 +184,7 @@ class Given:
         models[0] = self.arrays.logits
 
         def answers(logits: Array, queries: int) -> Answers:
-            return Answers(lambda: logits[:, :queries], self.arrays.labels)
+            return Answers(lambda: logits[self.order, :queries], self.arrays.labels[self.order])
 
         return {q: {i: answers(logits, q) for i, logits in models.items()} for q in {1, self.queries}}
 
@@ -195,7 +207,9 @@ class Given:
         def calibrated() -> float:
             shape = self.arrays.member.shape
             found = [metrics.check_scores(attack.score(self.evidence(attack.needs, i, without)), shape) for i in posing]
-            return metrics.best_threshold(np.concatenate(found), np.concatenate([member[i] for i in posing]))
+            return metrics.best_threshold(
+                np.concatenate(found), np.concatenate([member[i][self.order] for i in posing])
+            )
 
         return calibrated
 

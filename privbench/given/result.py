@@ -131,20 +131,29 @@ def outside(name: str) -> Component:
 
 
 def judge(
-    attack: Any, base: Record, evidence: Evidence, member: Array, decide: Callable[[Array], tuple[Array | None, str]]
+    attack: Any,
+    base: Record,
+    evidence: Evidence,
+    member: Array,
+    decide: Callable[[Array], tuple[Array | None, str]],
+    *,
+    order: Array | None = None,
 ) -> tuple[Record, Array | None]:
     """Let an attack score, and measure it as `privbench run` does with one target; (n,) scores, None where it failed.
 
-    member: (n,) bool. decide: scores -> (n,) decisions or None, and where they come from.
+    member: (n,) bool. decide: scores -> (n,) decisions or None, and where they come from. order: in which the evidence
+    has the examples.
     """
+    shown = np.arange(len(member)) if order is None else order
     try:
-        scores = metrics.check_scores(attack.score(evidence), member.shape)
+        scores = np.empty(len(member))
+        scores[shown] = metrics.check_scores(attack.score(evidence), member.shape)
         decisions, threshold = decide(scores)
         both = scores[None], member[None]
         flagged = None if decisions is None else decisions[None]
         measured = metrics.evaluate(*both, flagged, seed=base.seed)
         find = getattr(attack, "findings", None)
-        findings = dict(find(evidence, scores, member)) if find else {}
+        findings = dict(find(evidence, scores[shown], member[shown])) if find else {}
     except Exception as error:  # noqa: BLE001 - whatever an attack does wrong, the others go on
         return sealed(base, **failure(error)), None
     found = {

@@ -25,7 +25,8 @@ def render(record: AuditRecord) -> RenderableType:
 
     title = Text(f"{record.audit.spec} of {record.defense.spec} on {record.task.spec}", style="bold")
     models = "1 model" if record.models == 1 else f"{record.models} models"
-    caption = Text(f"{models}, seed {record.seed}, {record.device}; 95 % intervals", style="dim")
+    salt = f", salt {record.salt[:8]}..." if record.salt else ""
+    caption = Text(f"{models}, seed {record.seed}{salt}, {record.device}; 95 % intervals", style="dim")
     if record.status == "failed":
         return Group(title, Text(f"failed: {record.reason}"))
     parts: list[RenderableType] = [title, caption, _values(record.values)]

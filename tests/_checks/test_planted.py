@@ -9,6 +9,7 @@ from torch import nn
 
 from privbench._checks.attacks import attack_checks
 from privbench.api import Needs
+from privbench.seeds import fresh_salt
 from privbench.testing import synthetic_evidence
 
 
@@ -74,7 +75,7 @@ def test_the_planted_leak_shows_in_every_kind_of_evidence(function, needs):
             return function(evidence)
 
     Attack.needs = needs
-    found = {check.name: check.run() for check in attack_checks(Attack())}
+    found = {check.name: check.run() for check in attack_checks(Attack(), fresh_salt())}
     assert {"finds-a-leak", "finds-no-leak", "example-order"} <= found.keys()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from click.testing import CliRunner
 
+from privbench.audit import load
 from privbench.cli import main
 from privbench.plugins import catalogue
 
@@ -63,6 +64,16 @@ def test_an_audit_is_conducted_and_shown(audit, tmp_path):
     again = audit("show", str(tmp_path / "out"))
     assert again.stdout.strip() == shown.stdout.strip()
     assert "### privacy-levels of ce on npz" in audit("show", str(tmp_path / "out"), "--format", "md").stdout
+
+
+def test_a_random_salt_is_said_and_stands_in_the_record(audit, tmp_path):
+    shown = audit("privacy-levels", "--salt", "random")
+    assert shown.exit_code == 0, shown.output
+    (record,) = load([tmp_path / "out"])
+    assert f"The salt is {record.salt}: " in shown.stderr
+    assert f"--salt {record.salt}" in record.command
+    assert f"seed 0, salt {record.salt[:8]}..., cpu" in shown.stdout
+    assert audit("privacy-levels", "--salt", "12").stderr.startswith("Error: --salt 12: give 32 hexadecimal digits")
 
 
 def test_there_is_nothing_to_show(audit, tmp_path):

@@ -39,11 +39,12 @@ def checks(monkeypatch):
     catalogue.add(Registered("task", "twin", Guess, "privbench", "1.0"))
     catalogue.problems.append(Problem("bad", "broken"))
     monkeypatch.setattr(plugins, "catalogue", lambda: catalogue)
-    seen, module = [], types.ModuleType("privbench.testing")
+    seen, salts, module = [], [], types.ModuleType("privbench.testing")
 
     def install(*errors):
         made = [Check(f"check-{i}", error) for i, error in enumerate(errors)]
-        module.checks_for = lambda component: seen.append(component) or made
+        module.checks_for = lambda component, salt: salts.append(salt) or seen.append(component) or made
+        module.salts = salts
         monkeypatch.setitem(sys.modules, "privbench.testing", module)
         return seen
 
@@ -110,4 +111,24 @@ def test_mistakes_are_one_line_and_check_nothing(checks, name, words):
     assert result.exit_code == 2
     assert words in result.stderr.splitlines()[-1]
     assert result.stderr.count("\n") == 2
+    assert seen == []
+
+
+def test_all_that_is_checked_shares_a_salt_which_is_fresh_unless_given(checks):
+    checks(None)
+    salts, given = sys.modules["privbench.testing"].salts, "0123456789abcdef0123456789abcdef"
+    for words in ([], [], ["--salt", given], ["--salt", "public"]):
+        assert run("guess", "task:twin", *words).exit_code == 0
+    drawn = salts[::2]
+    assert salts[1::2] == drawn
+    assert len(set(drawn[:2])) == 2
+    assert all(len(salt) == 32 for salt in drawn[:2])
+    assert drawn[2:] == [given, ""]
+
+
+def test_a_salt_that_is_none_is_one_line(checks):
+    seen = checks(None)
+    result = run("guess", "--salt", "rndom")
+    assert result.exit_code == 2
+    assert result.stderr == "Error: --salt rndom: give 32 hexadecimal digits, 'random' to draw some, or 'public'.\n"
     assert seen == []

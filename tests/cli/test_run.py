@@ -151,6 +151,30 @@ def test_rank_by_reaches_the_table(here, tiny):
     assert "ranked by AUC" in result.stdout
 
 
+def test_a_random_salt_is_drawn_once_and_the_command_of_every_record_has_it(here, tiny):
+    cells = ("--task", tiny, "-d", "ce", "-d", "relaxloss", "-a", "confidence", "-a", "lira", "--models", 4)
+    result = ran(*cells, "--salt", "random")
+    found = load([here / "privbench-results"])
+    (salt,) = {record.salt for record in found}
+    assert re.fullmatch("[0-9a-f]{32}", salt)
+    assert f"The salt is {salt}: give it as --salt to go on with this run" in result.stderr
+    assert f"seed 0, salt {salt[:8]}..., cpu" in result.stdout
+    assert all(f" --salt {salt} " in record.command for record in found)
+    words = found[0].command.split()
+    assert "The salt is" not in ran(*words[2:], "--store", "other", "--out", "again").stderr
+    digests = {record.digest for record in load([here / "again"])}
+    assert digests == {record.digest for record in found}
+    other = ran(*cells[:6], *cells[10:], "-a", "confidence", "--salt", "random", "--out", "other-salt")
+    assert salt not in other.stderr
+
+
+def test_the_public_salt_goes_without_saying(here, tiny):
+    result = ran("--task", tiny, "-a", "confidence", "--models", 4, *config("salt = 'random'"), "--salt", "public")
+    (record,) = load([here / "privbench-results"])
+    assert record.salt == ""
+    assert "salt" not in record.command + result.stdout + result.stderr
+
+
 # Without training
 
 
@@ -183,6 +207,7 @@ def test_a_dry_run_trains_nothing_and_counts(here, tiny, inline):
         (["--models", "5"], "--models 5: models come in complementary pairs; give an even number, 2 or more."),
         (["--models", "0"], "give an even number, 2 or more."),
         (["--targets", "17"], "--targets 17: must lie between 1 and the number of models, 16."),
+        (["--salt", "rndom"], "--salt rndom: give 32 hexadecimal digits, 'random' to draw some, or 'public'."),
         (["--rank-by", "acu"], "Cannot rank by 'acu'. Did you mean 'auc'?"),
         (["--task", "npz:path=nowhere.npz"], "no file nowhere.npz"),
         (["--task", "npz"], "'npz' needs the option 'path'"),

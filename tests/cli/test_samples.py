@@ -60,6 +60,11 @@ def test_members_and_what_was_generated_are_drawn_and_the_facts_said(painted, tm
     ("words", "message"),
     [
         (("--defense", "painter", "--model", "1"), "Model 1 of painter .* is not in the store; `privbench run"),
+        (
+            ("--defense", "painter", "--model", "2", "--salt", "0" * 32),
+            "Model 2 of painter .* with the same seed and salt",
+        ),
+        (("--defense", "painter", "--salt", "12"), "--salt 12: give 32 hexadecimal digits"),
         (("--defense", "ce", "--model", "1"), "Model 1 of ce .* is not in the store"),
         (("--defense", "painter", "--model", "2", "--out", "nowhere/x.png"), "Cannot write nowhere/x.png"),
     ],

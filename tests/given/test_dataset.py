@@ -77,6 +77,26 @@ def test_the_same_seed_gives_the_same_record():
     assert first.data.fingerprint != third.data.fingerprint  # others are held out
 
 
+@component
+class DrawsTheOrder:
+    """Draws the order of the candidates again, from everything that is public."""
+
+    name = "draws-the-order"
+    paper = "none"
+    needs = PUBLISHED
+
+    def score(self, evidence):
+        from privbench.seeds import numpy_generator
+
+        return -1.0 * numpy_generator(0, "given", "order").permutation(len(evidence.labels))
+
+
+def test_candidates_come_in_an_order_that_nobody_draws_again():
+    (one,) = audit_dataset(_points(0, 200), _points(3, 40), _points(1, 400), attack=[DrawsTheOrder()], audit=[])
+    n = one.data.pool
+    assert abs(one.metrics.auc.value - 0.5) < 4 * np.sqrt((n + 1) / (3 * n * n))
+
+
 def test_candidates_come_in_an_order_that_tells_nothing():
     audited = audit_dataset(_points(0, 200), _points(3, 10), _points(1, 400), attack=[Nearness()])
     first = audited.member[:200].mean()

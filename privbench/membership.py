@@ -1,0 +1,44 @@
+"""Who is a member of which model, and in which order an attack sees its shadows: drawn from seed and salt alone.
+
+An attack that can draw the same again knows the answers without looking at a model. Under the public salt it can: it
+sees which halves are there, and so which is missing. A random salt cannot be guessed (`privbench.seeds`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from privbench import seeds
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Array = npt.NDArray[Any]
+
+
+def members(seed: int, index: int, n: int, salt: str = "") -> Array:
+    """Return (n,) bool: the random half of the pool that model `index` is trained on.
+
+    Models 2k and 2k + 1 get a half and its complement, from (seed, salt, k) alone, so that a larger population contains
+    the smaller one. Of an odd pool the second gets one more.
+    """
+    order = seeds.numpy_generator(seed, "pair", *seeds.salted(salt), index // 2).permutation(n)
+    first = np.zeros(n, dtype=bool)
+    first[order[: n // 2]] = True
+    return first if index % 2 == 0 else ~first
+
+
+def partner(index: int) -> int:
+    """Return the model that was trained on the complement."""
+    return index ^ 1
+
+
+def shadow_order(seed: int, target: int, models: int, salt: str = "") -> list[int]:
+    """Return all models in the order in which an attack on one target is shown those that are its shadows.
+
+    In their own order the place where two are missing would tell which model the target is.
+    """
+    order = seeds.numpy_generator(seed, "shadows", *seeds.salted(salt), target).permutation(models)
+    return [int(index) for index in order]
