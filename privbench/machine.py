@@ -9,7 +9,7 @@ from pathlib import Path
 _CPUINFO = Path("/proc/cpuinfo")
 
 
-def processor() -> str:
+def processor_name() -> str:
     """Return the name of the processor, such as "AMD EPYC 9354"; of its architecture, where the system has none."""
     try:
         named = re.search(r"^model name[ \t]*:[ \t]*(\S.*)", _CPUINFO.read_text(errors="replace"), re.MULTILINE)

@@ -20,8 +20,8 @@ def test_the_processor_has_a_name(tmp_path, monkeypatch, cpuinfo, name):
     monkeypatch.setattr(platform, "machine", lambda: "aarch64")
     if cpuinfo is not None:
         (tmp_path / "cpuinfo").write_text(cpuinfo)
-    assert machine.processor() == name
+    assert machine.processor_name() == name
 
 
 def test_this_one_has_one():
-    assert machine.processor()
+    assert machine.processor_name()

@@ -14,7 +14,7 @@ import click
 from privbench import __version__
 from privbench.cli import console as out
 from privbench.executors.cores import cores
-from privbench.machine import processor
+from privbench.machine import processor_name
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -85,7 +85,7 @@ def _version(name: str) -> str | None:
 
 def _devices(problems: list[str]) -> dict[str, Any]:
     """Return what torch can compute on. The processor's name, capability and threads decide last bits."""
-    found: dict[str, Any] = {"cpu": cores(), "processor": processor(), "cuda": [], "mps": False}
+    found: dict[str, Any] = {"cpu": cores(), "processor": processor_name(), "cuda": [], "mps": False}
     try:
         import torch
     except Exception as error:  # noqa: BLE001 - a broken installation raises anything, and that is what we report

@@ -84,7 +84,7 @@ def test_torch_that_cannot_be_imported(found, monkeypatch):
 
 
 def test_what_decides_last_bits_is_shown(found, monkeypatch):
-    monkeypatch.setattr(doctor, "processor", lambda: "AMD EPYC 9354")
+    monkeypatch.setattr(doctor, "processor_name", lambda: "AMD EPYC 9354")
     devices = json.loads(run("--json").stdout)["devices"]
     assert devices["processor"] == "AMD EPYC 9354"
     assert devices["capability"] == torch.backends.cpu.get_cpu_capability()
