@@ -1,6 +1,6 @@
 """Seeds: every random number follows from the run's seed and the name of what it is for.
 
-No global generator is read or left changed (DESIGN rule 7).
+No global generator is read or left changed (docs/design.md, rule 7).
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ def draws(seed, n, features=3, *, skewed=False):
 
 
 def near(count, of, references, level):
-    """Whether a rate is within the interval (METHODS A11), when so many references too leave it uncertain."""
+    """Whether a rate is within the interval, when so many references too leave it uncertain."""
     effective = 1 / (1 / of + 1 / references)
     low, high = intervals.clopper_pearson(count / of * effective, effective)
     return low <= level <= high

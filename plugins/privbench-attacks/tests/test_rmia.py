@@ -32,7 +32,7 @@ def evidence_of(made, p, shadow, member, *z):
 
 @pytest.mark.parametrize(("gamma", "expected"), [(1.0, [1.0, 0.25]), (2.0, [0.25, 0.25])])
 def test_by_hand(made, gamma, expected):
-    """METHODS A8: Pr = (.675, .61) and r = (1.3333, .6557) against r(z) = (.8108, .3279, 1.3115, .7407)."""
+    """Pr = (.675, .61) and r = (1.3333, .6557) against r(z) = (.8108, .3279, 1.3115, .7407)."""
     evidence = evidence_of(made, [0.9, 0.4], [[0.5, 0.4]], [[0, 0]], [0.6, 0.2, 0.8, 0.5], [[0.6, 0.4, 0.4, 0.5]])
     attack = RMIA(mode="offline", a=0.3, gamma=gamma, ties="keep")
     assert attack.score(evidence).tolist() == expected

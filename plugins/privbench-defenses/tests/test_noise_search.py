@@ -37,7 +37,7 @@ def logits(n=30, classes=4, scale=3.0, seed=0):
 
 
 def goal(z, start, made, label, weight):
-    """What a walk descends, for one query, with autograd's gradient (METHODS D8)."""
+    """What a walk descends, for one query, with autograd's gradient (Jia et al. 2019, algorithm 1)."""
     p = functional.softmax(z, dim=0)
     rival = torch.cat([z[:label], z[label + 1 :]]).max()
     surety = made(p.sort(descending=True).values[None])[0]
