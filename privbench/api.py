@@ -145,7 +145,7 @@ class Defense(Protocol):
 
 @dataclass(frozen=True)
 class Needs:
-    """A threat model: what an attack must be given. The harness gives that and nothing else (DESIGN rule 4)."""
+    """A threat model: what an attack must be given. The harness gives that and no more (docs/design.md, rule 4)."""
 
     answers: Literal["logits", "labels", "none"] = "logits"
     """What the target answers to queries; none for an attack on published examples, which asks no model."""

@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all (DESIGN rule 8).
+"""Files and folders that appear whole or not at all (docs/design.md, rule 8).
 
 What is being written has a temporary name that says which process writes it, so that what a killed process left
 behind can be told from what a living one is busy with.

@@ -79,10 +79,10 @@ class AuditRecord(_Part):
     seconds: float | None = Field(None, description="that measuring took, without making the releases")
     environment: dict[str, str] = Field(default_factory=dict)
     created: dt.datetime | None = None
-    digest: str = Field("", description="SHA-256 of what the command reproduces bit for bit")
+    digest: str = Field("", description="SHA-256 of what the command reproduces on the same machine")
 
     def compute_digest(self) -> str:
-        """Return the SHA-256 of what the record's command reproduces bit for bit."""
+        """Return the SHA-256 of what the record's command reproduces on the same machine."""
         return digest_of(self, NOT_REPRODUCED, LATER)
 
     def path(self, out: Path) -> Path:

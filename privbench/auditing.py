@@ -1,4 +1,4 @@
-"""Lower bounds on epsilon from what an attack finds (METHODS M7). Pure functions of scores and memberships.
+"""Lower bounds on epsilon from what an attack finds. Pure functions of scores and memberships.
 
 Two kinds. The one-run auditor (Steinke, Nasr & Jagielski 2023) needs independent coin flips that put examples in or
 out. Populations have random halves instead; `matched` makes coin flips of them, exactly: given a random matching of

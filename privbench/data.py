@@ -1,4 +1,4 @@
-"""Examples and datasets: arrays with roles that never overlap (DESIGN rule 3)."""
+"""Examples and datasets: arrays with roles that never overlap (docs/design.md, rule 3)."""
 
 from __future__ import annotations
 

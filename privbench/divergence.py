@@ -1,8 +1,9 @@
-"""Expected privacy loss of a generated set: how much one record's neighbours weigh in it (METHODS M6).
+"""Expected privacy loss of a generated set: how much one record's neighbours weigh in it.
 
-Triastcyn & Faltings 2018 (1803.03148), section 4.2: a record is "removed" from an artificial set by taking out the K
-artificial points nearest to it; its loss is the KL divergence of the set from what is left, by the nearest-neighbour
-estimator of Perez-Cruz (2008). NumPy only; of features, nothing is known here.
+Triastcyn & Faltings, Generating Artificial Data for Private Deep Learning, 2018 (1803.03148), section 4.2: a record is
+"removed" from an artificial set by taking out the K artificial points nearest to it; its loss is the KL divergence of
+the set from what is left, by the nearest-neighbour estimator of Perez-Cruz (Kullback-Leibler Divergence Estimation of
+Continuous Distributions, ISIT 2008). NumPy only; of features, nothing is known here.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The evaluation classifier: a judge of reconstructed images that is not the model they were taken from (METHODS A14).
+"""The evaluation classifier: a judge of reconstructed images that is not the model they were taken from.
 
 Its architecture is another than the task's, so that what fools one model need not fool it, and it was trained on all
 examples but those of the test role, so that it knows the classes better than any target does. No attack sees it.

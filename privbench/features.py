@@ -7,9 +7,10 @@ encoder  the first principal components of an untrained convolutional net's acti
 The principal components, and the scale of a table's columns, are those of examples that the caller may look at: never
 of members. Unscaled, distances between rows are those of the column with the largest numbers.
 
-The papers use Inception-v3, whose weights are a download of 100 MB and were fitted to photographs. An untrained net
-knows no dataset, so that nobody's data is closer to it than another's; but it sees texture rather than meaning. A
-number that comes from `encoder` is therefore never called by the paper's name alone: a Frechet distance is `FID-enc`.
+Triastcyn & Faltings (2018) and papers on GANs use Inception-v3, whose weights are a download of 100 MB and were fitted
+to photographs. An untrained net knows no dataset, so that nobody's data is closer to it than another's; but it sees
+texture rather than meaning. A number that comes from `encoder` is therefore never called by the paper's name alone: a
+Frechet distance is `FID-enc`.
 """
 
 from __future__ import annotations

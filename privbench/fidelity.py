@@ -1,4 +1,4 @@
-"""How like real points generated ones are: Frechet distance, improved precision and recall (METHODS M10). On arrays."""
+"""How like real points generated ones are: Frechet distance, improved precision and recall; on arrays."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What leaving some points out of a set does to the estimated density of the rest (METHODS M6; Perez-Cruz 2008)."""
+"""What leaving some points out of a set does to the estimated density of the rest (Perez-Cruz 2008)."""
 
 from __future__ import annotations
 

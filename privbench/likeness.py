@@ -3,7 +3,7 @@
 Images are (targets, classes, height, width, channels) in [0, 1]: one of each class, from every target. Numbers of
 single images are (targets, classes), NaN where there is nothing to compare with. Intervals take the *classes* as the
 sample: the images of a class, one from each target, hang together. Means are of class means, with the interval of
-`intervals.mean`; shares have the Clopper-Pearson interval with the effective n. Which numbers: METHODS A14.
+`intervals.mean`; shares have the Clopper-Pearson interval with the effective n. docs/records.md explains the numbers.
 """
 
 from __future__ import annotations

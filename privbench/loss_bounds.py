@@ -1,4 +1,7 @@
-"""Bounds on the privacy loss of a record, from the losses of some: how large, but for gamma (METHODS M6)."""
+"""Bounds on the privacy loss of a record, from the losses of some: how large, but for gamma.
+
+Triastcyn & Faltings, Generating Artificial Data for Private Deep Learning, 2018 (1803.03148), section 4.2.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Find plugins, and turn words such as "relaxloss:alpha=1" into components.
 
 Built-ins and third parties come in by the same door: a module named by an entry point in the group `privbench`.
-A plugin that cannot be loaded is kept as a `Problem` and reported; it never stops the others (DESIGN rule 10).
+A plugin that cannot be loaded is kept as a `Problem` and reported; it never stops the others (docs/design.md, rule 10).
 """
 
 from __future__ import annotations

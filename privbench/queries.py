@@ -1,4 +1,4 @@
-"""Aligned queries: the same fixed variants of every example, put to every model (LiRA, METHODS A7)."""
+"""Aligned queries: the same fixed variants of every example, put to every model (LiRA, Carlini et al. 2022)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A reconstruction attack on every target of a population, judged beside three controls (METHODS A14).
+"""A reconstruction attack on every target of a population, judged beside three controls.
 
 The controls have the same numbers: real images that no model was trained on say what a perfect guess of the class would
 reach, noise what any image reaches, and the same attack on untrained nets what the attack itself brings along.

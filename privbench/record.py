@@ -1,7 +1,8 @@
 """A record: one (task, defense, attack) result as versioned JSON, beside its raw per-example scores.
 
-The JSON schema of a record is `docs/record.schema.json`. Everything but `cost`, `environment` and `created` is
-reproduced bit for bit by the record's command, and `digest` is the SHA-256 of just that.
+The JSON schema of a record is `docs/record.schema.json`. On the same processor or card model with the same versions
+the record's command reproduces everything but `cost`, `environment` and `created` bit for bit, and `digest` is the
+SHA-256 of just that. Another machine gives other last bits; metrics agree within their intervals.
 """
 
 from __future__ import annotations
@@ -159,7 +160,7 @@ class Record(_Part):
     digest: str = ""
 
     def compute_digest(self) -> str:
-        """Return the SHA-256 of what the record's command reproduces bit for bit."""
+        """Return the SHA-256 of what the record's command reproduces on the same machine."""
         return digest_of(self, NOT_REPRODUCED, LATER)
 
     @property
@@ -187,7 +188,7 @@ class Digested(Protocol):
     """A record of either kind: it knows the digest of what its command reproduces."""
 
     def compute_digest(self) -> str:
-        """Return the SHA-256 of what the record's command reproduces bit for bit."""
+        """Return the SHA-256 of what the record's command reproduces on the same machine."""
         ...
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None) -> Self:

@@ -113,7 +113,7 @@ def _save(store: Store, manifest: Mapping[str, Any], release: Release, seconds: 
 
 
 def _answer(population: Population, index: int, queries: Sequence[int], report: Report) -> None:
-    """Store the logits of one release on every role that is ever queried, float32 (DESIGN rule 6)."""
+    """Store the logits of one release on every role that is ever queried, float32 (docs/design.md, rule 6)."""
     model = population.model(index)
     for count in queries:
         report(1.0, f"{count} queries")

@@ -1,7 +1,7 @@
 """The ROC's strict end: who is flagged when few false alarms are allowed, and how sure that is.
 
 A threshold at a nominal false positive rate a is the smallest t with #{non-member scores >= t} <= floor(a * n0).
-Nothing is interpolated, and tied scores are flagged together or not at all (METHODS M1).
+Nothing is interpolated, and tied scores are flagged together or not at all.
 """
 
 from __future__ import annotations

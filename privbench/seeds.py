@@ -2,7 +2,7 @@
 
 What an attack must not be able to draw again, such as who is a member, follows from the run's salt as well: a text
 that is empty, and so public, unless a run asks for a random one.
-No global generator is read or left changed (DESIGN rule 7).
+No global generator is read or left changed (docs/design.md, rule 7).
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
     root/.tmp/                      being written; what dead processes left there is removed by `sweep`
     root/.quarantine/               found damaged; kept for whoever wants to know why
 
-A key is the SHA-256 of everything that shaped an artifact (DESIGN rule 8). Nothing is ever unpickled (rule 9).
+A key is the SHA-256 of everything that shaped an artifact (docs/design.md, rule 8). Nothing is ever unpickled (rule 9).
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ def normal(*shape, seed=0):
     [(1, 0, 1, -0.020, 0.002), (1, 1, 1, 0.485, 0.492), (2, 0, 2, 0.627, 0.649)],
 )
 def test_the_estimator_gives_the_table(d, shift, scale, one, five):
-    """METHODS M6, n = m = 2000. Over 100 draws the sd is 0.04 to 0.06 with one neighbour, 0.02 to 0.04 with five."""
+    """For n = m = 2000. Over 100 draws the sd is 0.04 to 0.06 with one neighbour, 0.02 to 0.04 with five."""
     draws = [(normal(2000, d, seed=(0, i)), shift + scale * normal(2000, d, seed=(1, i))) for i in range(3)]
     assert np.mean([kl_divergence(x, y) for x, y in draws]) == pytest.approx(one, abs=0.06)
     assert np.mean([kl_divergence(x, y, k=5) for x, y in draws]) == pytest.approx(five, abs=0.04)
@@ -77,17 +77,17 @@ def test_translation_changes_nothing():
 
 
 @pytest.mark.parametrize(
-    ("d", "methods", "ours"), [(2, (0.10, 0.42, 0.97), (0.15, 0.49, 1.07)), (64, (1.23, 3.01, 5.53), (2.6, 4.8, 7.3))]
+    ("d", "before", "ours"), [(2, (0.10, 0.42, 0.97), (0.15, 0.49, 1.07)), (64, (1.23, 3.01, 5.53), (2.6, 4.8, 7.3))]
 )
-def test_unrelated_records_have_a_mu_too(d, methods, ours):
+def test_unrelated_records_have_a_mu_too(d, before, ours):
     """Artificial data and records are independent draws of one Gaussian, n = 2000.
 
-    `ours` are means over four draws of 400 records. METHODS' figures do not say how many records they rest on; in 64
-    dimensions they lie a quarter to a half below, as a few dozen records do that miss the largest losses.
+    `ours` are means over four draws of 400 records. Those of `before` rest on an unknown number; in 64 dimensions
+    they lie a quarter to a half below, as a few dozen records do that miss the largest losses.
     """
     artificial = normal(2000, d)
     found = expected_privacy_loss(normal(400, d, seed=1), artificial, k=1, sweep=(1, 5, 20))
-    for (_, side, _), expected, published in zip(found.sweep, ours, methods, strict=True):
+    for (_, side, _), expected, published in zip(found.sweep, ours, before, strict=True):
         assert side.mu == pytest.approx(expected, rel=0.35)
         assert 0.4 < published / side.mu < 1.1
 

@@ -11,7 +11,7 @@ from privbench.neighbours import nearest
 
 
 def naive(points, removed):
-    """METHODS M6, word for word."""
+    """The estimator's definition (Perez-Cruz 2008), word for word."""
     n, d = points.shape
     stays = np.ones(n, dtype=bool)
     stays[removed] = False

@@ -1,4 +1,4 @@
-"""A run that is killed goes on where it stopped, to the same bytes, whatever the number of workers."""
+"""A run that is killed goes on where it stopped, to the same bytes, whatever the number of workers and of threads."""
 
 import hashlib
 import json
@@ -20,6 +20,11 @@ def _command(table_file, folder, jobs):
     return [sys.executable, "-m", "privbench", *words, "--store", str(folder / "store"), "--out", str(folder / "out")]
 
 
+def _threads(number):
+    """Return an environment that grants the main process so many threads; workers have one each, whatever it says."""
+    return {**os.environ, "OMP_NUM_THREADS": str(number)}
+
+
 def _made(folder):
     return list((folder / "store").glob("answers/*/*"))
 
@@ -36,13 +41,16 @@ def _content(folder):
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL on Windows")
 def test_a_killed_run_resumes_to_the_same_bytes_with_another_number_of_workers(table_file, tmp_path):
     undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
-    subprocess.run(_command(table_file, undisturbed, jobs=2), check=True, capture_output=True, timeout=300)
+    subprocess.run(
+        _command(table_file, undisturbed, jobs=2), check=True, capture_output=True, timeout=300, env=_threads(1)
+    )
 
     process = subprocess.Popen(
         _command(table_file, killed, jobs=1),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
+        env=_threads(2),
     )
     deadline = time.monotonic() + 300
     while not _made(killed) and process.poll() is None and time.monotonic() < deadline:
@@ -53,7 +61,7 @@ def test_a_killed_run_resumes_to_the_same_bytes_with_another_number_of_workers(t
     assert 1 <= made < 6
 
     second = subprocess.run(
-        _command(table_file, killed, jobs=1), check=True, capture_output=True, text=True, timeout=300
+        _command(table_file, killed, jobs=1), check=True, capture_output=True, text=True, timeout=300, env=_threads(2)
     )
     assert re.search(rf"; ({made}|{made + 1}) are in the store", second.stderr)
     assert _content(killed) == _content(undisturbed)

@@ -22,7 +22,7 @@ class CountOnly:
     """Scores minus the number of shadows that an example was used for: it looks at no model at all.
 
     It must find nothing. Where it does, the population itself tells who is a member: by keeping the target's
-    partner among the shadows, or by using every example in exactly half of the models (DESIGN rule 1).
+    partner among the shadows, or by using every example in exactly half of the models (docs/design.md, rule 1).
     """
 
     name: ClassVar[str] = "count-only"

@@ -1,4 +1,4 @@
-"""MI-Face: gradient descent on inputs, from what a model answers to what it was trained on (METHODS A14).
+"""MI-Face: gradient descent on inputs, from what a model answers to what it was trained on (Fredrikson et al. 2015).
 
 Fredrikson, Jha, Ristenpart: Model Inversion Attacks that Exploit Confidence Information, CCS 2015, Algorithm 1. Here
 many rows, each one class from one start, descend in one batch; each stops by itself.

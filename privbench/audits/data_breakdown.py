@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 Array: TypeAlias = npt.NDArray[Any]
 
 FITTED = 0.95
-"""Accuracy on the subset from which on the model is said to fit it (METHODS M5)."""
+"""Accuracy on the subset from which on the model is said to fit it."""
 
 
 class Losses(NamedTuple):
@@ -186,7 +186,7 @@ def over_both(
 
 
 def judge(fitted: Estimate, subset: dict[str, Estimate], test_change: Estimate) -> str:
-    """Return "breakdown", "outlier effect" or "none" (METHODS M5).
+    """Return "breakdown", "outlier effect" or "none".
 
     fitted: accuracy on the subset after more data; subset: its losses, from `compare`; test_change: of the mean test
     loss. Breakdown takes a mean loss that rose, too: where more steps fit the subset better, its losses move as well.

@@ -1,4 +1,4 @@
-"""Distributions of the cross-entropy loss, and how far apart they lie (METHODS M12)."""
+"""Distributions of the cross-entropy loss, and how far apart they lie."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How often an attack flags each example: spread against chance, intervals, histograms (METHODS M3). Pure functions."""
+"""How often an attack flags each example: spread against chance, intervals, histograms. Pure functions."""
 
 from __future__ import annotations
 

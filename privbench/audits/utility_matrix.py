@@ -1,4 +1,4 @@
-"""Utility matrix: training on private or generated examples, tested on either (METHODS M8)."""
+"""Utility matrix: training on private or generated examples, tested on either."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class UtilityMatrix:
     """
 
     name: ClassVar[str] = "utility-matrix"
-    paper: ClassVar[str] = "the slides that define accuracy loss (METHODS M8); its bootstrap is ours"
+    paper: ClassVar[str] = "none: a talk's slides that define accuracy loss; its bootstrap is ours"
 
     releases: int = option(SEEDS, "releases that are judged, each by two students with seeds of its own", ge=1)
     student: Literal["task", "logistic", "cnn", "mlp"] = option("task", "what is trained: the task's model, or another")

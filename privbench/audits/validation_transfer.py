@@ -1,4 +1,7 @@
-"""Validation transfer: whether generated examples rank training settings as real ones do (METHODS M9)."""
+"""Validation transfer: whether generated examples rank training settings as real ones do.
+
+Triastcyn & Faltings, Generating Artificial Data for Private Deep Learning, 2018 (1803.03148), section 5.3.
+"""
 
 from __future__ import annotations
 

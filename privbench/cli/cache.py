@@ -53,7 +53,7 @@ store_option = click.option(
 def cache() -> None:
     """Look after the store, which keeps every trained model and its answers, so that nothing is computed twice.
 
-    Pruning never changes a result: what is missing is computed again, to the same bits.
+    Pruning never changes a result: what is missing is computed again, on the same machine to the same bits.
     """
 
 

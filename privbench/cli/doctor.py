@@ -13,6 +13,8 @@ import click
 
 from privbench import __version__
 from privbench.cli import console as out
+from privbench.executors.cores import cores
+from privbench.machine import processor_name
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -82,14 +84,15 @@ def _version(name: str) -> str | None:
 
 
 def _devices(problems: list[str]) -> dict[str, Any]:
-    """Return what torch can compute on."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    found: dict[str, Any] = {"cpu": cores, "cuda": [], "mps": False}
+    """Return what torch can compute on. The processor's name, capability and threads decide last bits."""
+    found: dict[str, Any] = {"cpu": cores(), "processor": processor_name(), "cuda": [], "mps": False}
     try:
         import torch
     except Exception as error:  # noqa: BLE001 - a broken installation raises anything, and that is what we report
         problems.append(f"torch cannot be imported: {' '.join(str(error).split())}")
         return found
+    found["capability"] = torch.backends.cpu.get_cpu_capability()
+    found["threads"] = torch.get_num_threads()
     if torch.cuda.is_available():
         for index in range(torch.cuda.device_count()):
             card = torch.cuda.get_device_properties(index)
@@ -154,8 +157,11 @@ def _rows(console: Console, rows: dict[str, str]) -> None:
 
 def _device_rows(devices: dict[str, Any]) -> dict[str, str]:
     cards = [f"{card['name']}, {out.size_text(card['memory'])}" for card in devices["cuda"]]
+    cpu = [out.count_text(devices["cpu"], "core"), devices["processor"]]
+    if "capability" in devices:
+        cpu += [f"torch uses {devices['capability']}", out.count_text(devices["threads"], "thread")]
     return {
-        "cpu": out.count_text(devices["cpu"], "core"),
+        "cpu": ", ".join(cpu),
         "cuda": "; ".join(cards) or "no",
         "mps": "yes" if devices["mps"] else "no",
     }

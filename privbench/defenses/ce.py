@@ -1,4 +1,4 @@
-"""Plain cross-entropy: no defense, the baseline of all others (METHODS D1)."""
+"""Plain cross-entropy: no defense, the baseline of all others."""
 
 from __future__ import annotations
 

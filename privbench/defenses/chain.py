@@ -22,7 +22,7 @@ PREPARING, TRAINED = 0.8, 0.9
 
 @dataclass(frozen=True)
 class Chain(Composite):
-    """Data stages, one training stage, output filters (METHODS D17)."""
+    """Data stages, one training stage, output filters."""
 
     parts: tuple[Any, ...]
     """Data stages, then the trainer, then output filters; the trainer may have all three stages itself."""

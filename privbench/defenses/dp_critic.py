@@ -1,4 +1,4 @@
-"""DP-critic: train on what a WGAN-GP with a noisy critic generates, and on nothing else (METHODS D6)."""
+"""DP-critic: train on what a WGAN-GP with a noisy critic generates, and on nothing else (Triastcyn & Faltings 2018)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fake data: train on generated examples beside the real ones, or alone (METHODS D4)."""
+"""Fake data: train on generated examples beside the real ones, or alone (TAC-GAN: Gong et al. 2019)."""
 
 from __future__ import annotations
 

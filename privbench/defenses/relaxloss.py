@@ -1,4 +1,4 @@
-"""RelaxLoss: keep the training loss near a level alpha above zero (METHODS D2)."""
+"""RelaxLoss: keep the training loss near a level alpha above zero (Chen, Yu & Fritz 2022)."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ class ReleasedShadows(Composite):
     """A defense whose generator is replaced by the synthetic examples that one release of it published.
 
     He trains no GAN per shadow, but a population of shadows per target. What he sees is biased: the target's synthetic
-    examples bring what the target was trained on into shadows that were not (METHODS A7). It is also sharper: his
+    examples bring what the target was trained on into shadows that were not. It is also sharper: his
     shadows share the target's synthetic examples, where adaptive ones differ from it by GANs of their own. On `digits`
     that won (see `leaderboards/`), so neither attacker stands in for the other.
     """

@@ -1,4 +1,4 @@
-"""SELENA: learn from sub-models that never saw what they answer for (METHODS D3)."""
+"""SELENA: learn from sub-models that never saw what they answer for (Tang et al. 2022)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Privacy-domain transform: what is found again whoever trains is made to look like what is not (METHODS D5)."""
+"""Privacy-domain transform: what is found again whoever trains is made to look like what is not.
+
+After "Fake data training and transform by CycleGAN", sections 3.2 and 4.
+"""
 
 from __future__ import annotations
 

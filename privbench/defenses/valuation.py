@@ -1,4 +1,6 @@
-"""Privacy levels: which training examples an attacker finds again whoever trains, and which are safe (METHODS D5).
+"""Privacy levels: which training examples an attacker finds again whoever trains, and which are safe.
+
+After "Fake data training and transform by CycleGAN", section 3.2.
 
 An ensemble is trained, every model's membership signal is measured from that model's own threshold, and the models
 vote. Nothing here is a defense; `transform` builds on it.

@@ -1,4 +1,7 @@
-"""BigGAN's generator and discriminator, as TAC-GAN trains them, for canvases of 8, 32 and 64 pixels (METHODS D4).
+"""BigGAN's generator and discriminator, as TAC-GAN trains them, for canvases of 8, 32 and 64 pixels.
+
+Brock, Donahue & Simonyan, Large Scale GAN Training for High Fidelity Natural Image Synthesis, ICLR 2019; Gong et al.,
+Twin Auxiliary Classifiers GAN, NeurIPS 2019.
 
 An image of 8 pixels is hardly larger than one convolution's reach and gets the same residual blocks without maps:
 linear, spectrally normalised, conditionally batch-normalised. With as many steps they give better digits, in a third

@@ -1,4 +1,4 @@
-"""The losses of CycleGAN and one step of its training, for any four modules (METHODS D5; Zhu et al., ICCV 2017)."""
+"""The losses of CycleGAN and one step of its training, for any four modules (Zhu et al. 2017)."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def generator_loss(game: Game, safe: Tensor, risky: Tensor) -> tuple[Tensor, tup
     """
     # This is LSGAN, and not eq. 2 of the paper, a misprint: that never shows a critic an image of the target domain,
     # so that nothing ties what a generator makes to it; minimised jointly, it drives both away from their sources, and
-    # on the 2-D toy away from the target too (METHODS D5).
+    # on the 2-D toy away from the target too.
     made_r, made_s = game.s2r(safe), game.r2s(risky)
     adversarial = _square(game.critic_r(made_r), 1.0) + _square(game.critic_s(made_s), 1.0)
     cycle = _l1(game.r2s(made_r), safe) + _l1(game.s2r(made_s), risky)

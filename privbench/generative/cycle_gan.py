@@ -1,4 +1,6 @@
-"""CycleGAN between two sets of images, unpaired (METHODS D5; Zhu et al., ICCV 2017).
+"""CycleGAN between two sets of images, unpaired (Zhu et al. 2017).
+
+Zhu, Park, Isola & Efros, Unpaired Image-to-Image Translation using Cycle-Consistent Adversarial Networks, ICCV 2017.
 
 arrays = between(safe, risky, task, ctx, options, name="transform")         # trained once, kept in the store
 net = generator(task, arrays, R2S, options, "transform")

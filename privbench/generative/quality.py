@@ -1,4 +1,4 @@
-"""Whether a generator collapsed or copies: distances among generated examples and to members (METHODS M10, A16)."""
+"""Whether a generator collapsed or copies: distances among generated examples and to members."""
 
 from __future__ import annotations
 

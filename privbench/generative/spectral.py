@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 STD = 0.02
-"""Standard deviation of initial weights (METHODS D4)."""
+"""Standard deviation of initial weights in the TAC-GAN authors' code."""
 
 
 class _Divided(torch.autograd.Function):

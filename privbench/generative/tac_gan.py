@@ -1,4 +1,4 @@
-"""TAC-GAN: an auxiliary-classifier GAN whose twin classifier undoes its bias to easy examples (METHODS D4).
+"""TAC-GAN: an auxiliary-classifier GAN whose twin classifier undoes its bias to easy examples.
 
 Gong, Xu, Li, Zhang & Batmanghelich, Twin Auxiliary Classifiers GAN, NeurIPS 2019. `fakes` is what
 defenses call.

@@ -1,4 +1,4 @@
-"""One step of TAC-GAN: its losses, which know nothing of images, and what a step changes (METHODS D4)."""
+"""One step of TAC-GAN: its losses, which know nothing of images, and what a step changes (Gong et al. 2019)."""
 
 from __future__ import annotations
 

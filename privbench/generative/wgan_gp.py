@@ -1,4 +1,6 @@
-"""Conditional WGAN-GP whose critic clips and blurs its code: the generator of the DP-critic paper (METHODS D6).
+"""Conditional WGAN-GP whose critic clips and blurs its code: the generator of the DP-critic paper.
+
+Triastcyn & Faltings, Generating Artificial Data for Private Deep Learning, 2018 (1803.03148), sections 4.1 and 5.2.
 
     arrays = ctx.kept("wgan-gp", members, options, make)      # make = maker(task, members, settings)
 
@@ -113,7 +115,7 @@ def critic_loss(
     """Return E D(fake) - E D(real) + gp_weight * penalty, with the labels (batch, classes) of the real images.
 
     noise: (2 * batch, d) standard normals, the first half for the real images. The penalty needs none: the head behind
-    the noise is linear, so that the gradient by the input is the same whatever the noise (METHODS D6, analysis a).
+    the noise is linear, so that the gradient by the input is the same whatever the noise.
     """
     maps = critic.maps()
     values = critic(torch.cat([real, fake]), torch.cat([labels, labels]), noise, maps)

@@ -1,4 +1,6 @@
-"""The conditional critic and generator of the DP-critic paper, for canvases of 8, 32 and 64 pixels (METHODS D6).
+"""The conditional critic and generator of the DP-critic paper, for canvases of 8, 32 and 64 pixels.
+
+Triastcyn & Faltings, Generating Artificial Data for Private Deep Learning, 2018 (1803.03148), section 5.2.
 
 The paper prints neither kernels nor channels; what it prints (a first map of 4096 numbers, three deconvolutions, a
 max-pool) fits 64 maps of 8x8 that grow to 64x64 and are pooled to 32. All canvases have that shape here: a first map

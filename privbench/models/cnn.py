@@ -1,4 +1,7 @@
-"""A small convolutional net: the student of Triastcyn & Faltings (METHODS section 1)."""
+"""A small convolutional net: the student of Triastcyn & Faltings (2018).
+
+Triastcyn & Faltings, Generating Artificial Data for Private Deep Learning, 2018 (1803.03148).
+"""
 
 from __future__ import annotations
 

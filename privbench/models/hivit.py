@@ -1,4 +1,7 @@
-"""HiViT-T, a hierarchical vision transformer, adapted to small images (METHODS section 1)."""
+"""HiViT-T, a hierarchical vision transformer, adapted to small images.
+
+Zhang et al., HiViT: A Simpler and More Efficient Design of Hierarchical Vision Transformer, ICLR 2023.
+"""
 
 from __future__ import annotations
 

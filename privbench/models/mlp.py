@@ -11,7 +11,7 @@ from torch import nn
 def build(shape: tuple[int, ...], classes: int, hidden: tuple[int, ...]) -> nn.Sequential:
     """Return Linear-ReLU per hidden size, then a Linear to the logits.
 
-    (1000, 300) is the inversion target of Triastcyn & Faltings (METHODS section 1).
+    (1000, 300) is the inversion target of Triastcyn & Faltings (2018).
     """
     layers: list[nn.Module] = [nn.Flatten()]
     for wide, narrow in itertools.pairwise((math.prod(shape), *hidden)):

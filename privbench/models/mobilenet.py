@@ -11,8 +11,8 @@ from privbench.models.stem import on_field, stem
 def build(shape: tuple[int, ...], classes: int) -> nn.Module:
     """Return torchvision's MobileNetV3-Small with only its stem changed; images of any size, below 32 pixels padded.
 
-    The stem takes grey images too, and its stride is 1 below 64 pixels, so that 32x32 ends in a 2x2 map (METHODS
-    section 1). Batch norm is torch's default, as in the CRL authors' CIFAR code: torchvision's running averages
+    The stem takes grey images too, and its stride is 1 below 64 pixels, so that 32x32 ends in a 2x2 map.
+    Batch norm is torch's default, as in the CRL authors' CIFAR code: torchvision's running averages
     (momentum 0.01) are made for ImageNet's long epochs and lag behind on a few hundred steps.
     """
     channels, height, width = shape

@@ -11,7 +11,7 @@ from privbench.models.stem import on_field, stem
 def build(shape: tuple[int, ...], classes: int) -> nn.Module:
     """Return torchvision's ResNet-18 with a 3x3 stem and no max-pool; images of any size, below 32 pixels padded.
 
-    About 11.2 million parameters (METHODS section 1). The stem's stride is 1 below 64 pixels and 2 from there on.
+    About 11.2 million parameters. The stem's stride is 1 below 64 pixels and 2 from there on.
     """
     channels, height, width = shape
     net = resnet18(weights=None, num_classes=classes)

@@ -11,7 +11,7 @@ LARGE = 64
 def stem(channels: int, filters: int, height: int, width: int) -> nn.Conv2d:
     """Return the 3x3 first convolution: stride 1 below 64 pixels, 2 from 64 pixels on (the shorter side).
 
-    Stride 1 is the usual adaptation to 32 pixels (METHODS section 1); images of 64 pixels with stride 2 end in
+    Stride 1 is the usual adaptation to 32 pixels; images of 64 pixels with stride 2 end in
     feature maps of the same size as images of 32 with stride 1, at the same cost.
     """
     stride = 1 if min(height, width) < LARGE else 2
@@ -26,7 +26,7 @@ def field(side: int, multiple: int = 1) -> int:
 
 
 def on_field(net: nn.Module, height: int, width: int, *, multiple: int = 1) -> nn.Module:
-    """Return the net behind a zero padding that centres images on their field (METHODS: pad MNIST to 32).
+    """Return the net behind a zero padding that centres images on their field.
 
     Five halvings of an 8x8 image would leave single pixels from the third on, on which batch statistics are noise.
     """

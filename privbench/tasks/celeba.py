@@ -25,7 +25,7 @@ TEST = 2
 class CelebA(DownloadedTask):
     """CelebA: 182,637 + 19,962 faces, centre-cropped to 128 and resized to 48x48 pixels; one attribute is the label.
 
-    The crop is that of Triastcyn & Faltings (METHODS section 1). The official validation part joins the training
+    The crop is that of Triastcyn & Faltings (2018). The official validation part joins the training
     part, from which privbench draws its own. All of it is 1.4 GB in memory: `limit` takes less.
     """
 

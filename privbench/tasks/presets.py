@@ -1,4 +1,4 @@
-"""Published models and recipes (METHODS section 1), as presets; most are the CIFAR tasks' and Tiny-ImageNet's.
+"""Published models and recipes, as presets; most are the CIFAR tasks' and Tiny-ImageNet's.
 
 The CRL code warms up with one epoch at a tenth of the learning rate; here it is one epoch of linear warm-up.
 """

@@ -1,6 +1,6 @@
 """Read CIFAR's published files, which are pickles, without running anything that a pickle may ask for.
 
-DESIGN rule 9 wants no pickle from disk; these files exist in no other form. Only numbers, text, bytes, lists,
+docs/design.md, rule 9, wants no pickle from disk; these files exist in no other form. Only numbers, text, bytes, lists,
 dictionaries and arrays of integers are rebuilt, the arrays by code of ours; a pickle that names any other thing is
 refused before that thing is even imported.
 """

@@ -4,6 +4,7 @@ import json
 import platform
 
 import pytest
+import torch
 from click.testing import CliRunner
 
 from privbench import __version__, plugins
@@ -82,6 +83,15 @@ def test_torch_that_cannot_be_imported(found, monkeypatch):
     assert "torch cannot be imported" in result.stdout
 
 
+def test_what_decides_last_bits_is_shown(found, monkeypatch):
+    monkeypatch.setattr(doctor, "processor_name", lambda: "AMD EPYC 9354")
+    devices = json.loads(run("--json").stdout)["devices"]
+    assert devices["processor"] == "AMD EPYC 9354"
+    assert devices["capability"] == torch.backends.cpu.get_cpu_capability()
+    assert devices["threads"] == torch.get_num_threads()
+    assert f"AMD EPYC 9354, torch uses {devices['capability']}, " in run().stdout
+
+
 def test_cards_are_listed():
-    devices = {"cpu": 1, "cuda": [{"name": "A100", "memory": 40_000_000_000}], "mps": False}
-    assert doctor._device_rows(devices) == {"cpu": "1 core", "cuda": "A100, 40.0 GB", "mps": "no"}
+    devices = {"cpu": 1, "processor": "x86_64", "cuda": [{"name": "A100", "memory": 40_000_000_000}], "mps": False}
+    assert doctor._device_rows(devices) == {"cpu": "1 core, x86_64", "cuda": "A100, 40.0 GB", "mps": "no"}

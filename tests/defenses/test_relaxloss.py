@@ -26,7 +26,7 @@ def gradient(objective, logits):
 
 
 def slowly(logits, labels, *, relaxed, alpha, upper, variant):
-    """METHODS D2, example by example, on plain numbers."""
+    """RelaxLoss (Chen, Yu & Fritz 2022), example by example, on plain numbers."""
     p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     n, classes = p.shape
     losses = [-np.log(p[i, labels[i]]) for i in range(n)]

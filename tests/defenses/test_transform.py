@@ -1,4 +1,4 @@
-"""The privacy-domain transform, whole: generate, value, move (METHODS D5)."""
+"""The privacy-domain transform, whole: generate, value, move."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""Privacy levels from an ensemble's votes (METHODS D5, step 1; M4)."""
+"""Privacy levels from an ensemble's votes."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""The losses and the step of CycleGAN, on points, and the history pool (METHODS D5, T11)."""
+"""The losses and the step of CycleGAN, on points, and the history pool."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""CycleGAN on images: networks, batches, training and application (METHODS D5)."""
+"""CycleGAN on images: networks, batches, training and application."""
 
 import numpy as np
 import pytest

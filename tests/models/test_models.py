@@ -37,7 +37,7 @@ def test_every_model_takes_every_image_size_in_training_and_in_evaluation(name, 
 @pytest.mark.parametrize(
     ("name", "shape", "classes", "parameters"),
     [
-        ("resnet18", (3, 32, 32), 100, 11_220_132),  # METHODS section 1: about 11.2 million
+        ("resnet18", (3, 32, 32), 100, 11_220_132),  # about 11.2 million
         ("resnet18", (1, 28, 28), 10, 11_172_810),
         ("mobilenet_v3_small", (3, 32, 32), 100, 1_620_356),
         ("hivit_tiny", (3, 32, 32), 100, 18_749_920),

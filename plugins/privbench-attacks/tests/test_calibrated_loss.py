@@ -27,7 +27,7 @@ def test_by_hand(made):
 @pytest.mark.parametrize("mu", [1.0, 2.0])
 @pytest.mark.parametrize("attack", [ONLINE, OFFLINE], ids=lambda attack: attack.mode)
 def test_of_equal_gaussians_it_is_the_best_test(made, mu, attack):
-    """phi_out ~ N(level, 1), phi_in ~ N(level + mu, 1): AUC is Phi(mu / sqrt 2) (METHODS A7), however levels differ."""
+    """phi_out ~ N(level, 1), phi_in ~ N(level + mu, 1): AUC is Phi(mu / sqrt 2), however levels differ."""
     rng = np.random.default_rng(0)
     n, shadows = 4000, 400
     member = rng.random((shadows + 1, n)) < 0.5

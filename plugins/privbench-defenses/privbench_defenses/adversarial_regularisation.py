@@ -1,4 +1,4 @@
-"""Adversarial regularisation: train against an attack that trains at the same time (METHODS D9)."""
+"""Adversarial regularisation: train against an attack that trains at the same time (Nasr et al. 2018)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Knowledge distillation: a student of a teacher that saw the same members (METHODS D10)."""
+"""Knowledge distillation: a student of a teacher that saw the same members (Hinton et al. 2015)."""
 
 from __future__ import annotations
 

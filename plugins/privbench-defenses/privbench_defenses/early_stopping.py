@@ -1,4 +1,4 @@
-"""Early stopping: plain training that ends before it has learnt its examples by heart (METHODS D10)."""
+"""Early stopping: plain training that ends before it has learnt its examples by heart (Song & Mittal 2021)."""
 
 from __future__ import annotations
 

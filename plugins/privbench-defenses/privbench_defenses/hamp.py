@@ -1,4 +1,4 @@
-"""HAMP: train for little confidence, then answer with another input's confidences (METHODS D15)."""
+"""HAMP: train for little confidence, then answer with another input's confidences (Chen & Pattabiraman 2024)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Label smoothing: a share of every label goes to all classes alike (METHODS D10)."""
+"""Label smoothing: a share of every label goes to all classes alike (Szegedy et al. 2016)."""
 
 from __future__ import annotations
 

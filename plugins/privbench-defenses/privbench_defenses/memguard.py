@@ -1,4 +1,4 @@
-"""MemGuard: noise on what a model answers, made to fool an attacker's classifier (METHODS D8)."""
+"""MemGuard: noise on what a model answers, made to fool an attacker's classifier (Jia et al. 2019)."""
 
 from __future__ import annotations
 

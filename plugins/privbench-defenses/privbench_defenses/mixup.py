@@ -1,4 +1,4 @@
-"""Mixup: training on convex combinations of pairs of examples (METHODS D16)."""
+"""Mixup: training on convex combinations of pairs of examples (Zhang et al. 2018)."""
 
 from __future__ import annotations
 

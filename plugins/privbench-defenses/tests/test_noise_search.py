@@ -9,13 +9,16 @@ CPU = torch.device("cpu")
 
 
 def attack(classes=4, hidden=(8, 6), seed=0):
-    """An attack of random weights that takes about half of what is asked for members; in doubles."""
+    """An attack of random weights that takes half of typical queries for members; in doubles.
+
+    Its border lies midway between two queries: at one, where |attack| has a kink, the last bit would choose a slope.
+    """
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         made = OwnAttack(classes, hidden)
     made = made.double().requires_grad_(requires_grad=False)
-    typical = made(functional.softmax(logits(n=99, classes=classes), dim=1).sort(dim=1, descending=True).values)
-    made.layers[-1].bias -= typical.median()
+    typical = made(functional.softmax(logits(n=100, classes=classes), dim=1).sort(dim=1, descending=True).values)
+    made.layers[-1].bias -= typical.quantile(0.5)
     made.layers[-1].weight.mul_(8), made.layers[-1].bias.mul_(8)
     return made
 
@@ -34,7 +37,7 @@ def logits(n=30, classes=4, scale=3.0, seed=0):
 
 
 def goal(z, start, made, label, weight):
-    """What a walk descends, for one query, with autograd's gradient (METHODS D8)."""
+    """What a walk descends, for one query, with autograd's gradient (Jia et al. 2019, algorithm 1)."""
     p = functional.softmax(z, dim=0)
     rival = torch.cat([z[:label], z[label + 1 :]]).max()
     surety = made(p.sort(descending=True).values[None])[0]
@@ -47,6 +50,7 @@ def test_the_gradient_is_autograds(hidden, weight):
     made, z, moved = attack(hidden=hidden), logits(), logits(seed=1)
     start, labels = functional.softmax(moved, dim=1), torch.arange(30) % 4  # often not the largest
     gradient, surety, holds = objective(z, start, weights(made), labels, weight=weight)
+    assert surety.abs().min() > 1e-6, "a query lies at the kink, where there is no gradient to compare"
     for row in range(0, 30, 6):
         one = z[row].clone().requires_grad_()
         (want,) = torch.autograd.grad(goal(one, start[row], made, int(labels[row]), weight), one)

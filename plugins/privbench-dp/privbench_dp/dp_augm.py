@@ -1,4 +1,4 @@
-"""DP-AuGM: publish an encoder that was trained privately; classify codes of public examples (METHODS D13)."""
+"""DP-AuGM: publish an encoder that was trained privately; classify codes of public examples (Chen et al. 2018)."""
 
 from __future__ import annotations
 

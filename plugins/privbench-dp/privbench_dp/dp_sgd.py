@@ -1,4 +1,4 @@
-"""DP-SGD: clipped gradients, Gaussian noise, and an epsilon that is a theorem (METHODS D11)."""
+"""DP-SGD: clipped gradients, Gaussian noise, and an epsilon that is a theorem (Abadi et al. 2016)."""
 
 from __future__ import annotations
 

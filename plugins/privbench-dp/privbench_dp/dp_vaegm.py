@@ -1,4 +1,4 @@
-"""DP-VaeGM: publish what a private variational autoencoder per class generates (METHODS D14)."""
+"""DP-VaeGM: publish what a private variational autoencoder per class generates (Chen et al. 2018)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""PATE: a student learns from the noisy votes of teachers that share no example (METHODS D12)."""
+"""PATE: a student learns from the noisy votes of teachers that share no example (Papernot et al. 2017, 2018)."""
 
 from __future__ import annotations
 

@@ -1,9 +1,10 @@
-"""What noisy votes of teachers cost: Renyi differential privacy that depends on no vote (METHODS D12).
+"""What noisy votes of teachers cost: Renyi differential privacy that depends on no vote.
 
 Two data sets are neighbours where one holds another example in one example's place. Teachers learn from disjoint
 parts, so that one teacher at most changes its mind, at each query: one class loses a vote and one gains it, and the
 largest count moves by one at most. Every bound here holds for any votes that do so, and is therefore no secret. The
-tighter bounds of the papers depend on the votes: to publish one would leak, unless it is smoothed and noised too.
+tighter bounds of Papernot et al. (2017, 2018) depend on the votes: to publish one would leak, unless it is smoothed
+and noised too.
 
 `orders` are Renyi orders above 1, (k,) float64; what is returned for them are bounds, (k,) float64, that add up over
 queries, also where a query depends on earlier answers.
