@@ -93,6 +93,11 @@ class Cut:
     """The lowest flagged score; None where nothing is flagged."""
 
 
+def tpr_name(fpr: float) -> str:
+    """Return how tables call the TPR at an FPR: tpr@1%."""
+    return f"tpr@{100 * fpr:g}%"
+
+
 def allowed(fpr: float, nonmembers: int) -> int:
     """Return floor(fpr * nonmembers), forgiving the last bits: 0.29 of 100 is 29."""
     return math.floor(fpr * nonmembers * (1 + 1e-12))
@@ -198,13 +203,22 @@ def clustered_resamples(ranking: Ranking, fprs: tuple[float, ...], weights: Iter
 
     weights: (chunk, examples) numbers of times that each was drawn (resampling.py).
     """
-    members, nonmembers = ranking.trials
-    readers = [_Weighted(ranking, fpr) for fpr in fprs]
-    found = []
-    for chunk in weights:
-        n_in, n_out = chunk @ members, chunk @ nonmembers
-        found.append(np.stack([reader.hits(chunk, n_out) / n_in for reader in readers]))
-    return np.concatenate(found, axis=1)
+    resampled = ClusteredRates(ranking, fprs)
+    return np.concatenate([resampled.tpr(chunk) for chunk in weights], axis=1)
+
+
+class ClusteredRates:
+    """TPR at some FPRs of samples of examples."""
+
+    def __init__(self, ranking: Ranking, fprs: tuple[float, ...]) -> None:
+        self.trials = ranking.trials
+        self.readers = [_Weighted(ranking, fpr) for fpr in fprs]
+
+    def tpr(self, weights: Array) -> Array:
+        """Return (fprs, resamples) TPR; weights: (resamples, examples)."""
+        n_in, n_out = (weights @ side for side in self.trials)
+        rates = [reader.hits(weights, n_out) / n_in for reader in self.readers]
+        return np.array(rates).reshape(len(rates), len(weights))
 
 
 class _Weighted:
