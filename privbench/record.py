@@ -1,7 +1,7 @@
 """A record: one (task, defense, attack) result as versioned JSON, beside its raw per-example scores.
 
 The JSON schema of a record is `docs/record.schema.json`. Everything but `cost`, `environment` and `created` is
-reproduced bit for bit by the record's command, and `digest` is the SHA-256 of just that.
+reproduced bit for bit by the record's command; `digest` is the SHA-256 of that, without what hangs on other attacks.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from privbench.intervals import Estimate
 from privbench.likeness import Reconstruction
 from privbench.metrics import Metrics
 from privbench.roc import OperatingPoint
+from privbench.selection import Selection
 from privbench.store import atomic_write
 
 if TYPE_CHECKING:
@@ -40,7 +41,8 @@ AUDIT_PREFIX = f"{AUDIT}-"
 PER_EXAMPLE_LIMIT = 5000
 """Largest pool whose per-example results go into the record; of larger ones they are in the raw scores only."""
 
-NOT_REPRODUCED = {"cost", "environment", "created", "digest", "command"}
+NOT_REPRODUCED = {"cost", "environment", "created", "digest", "command", "selection"}
+"""What a digest leaves out. `selection` tells of the other attacks of the run as well, and a cell is one attack's."""
 LATER = {"findings", "family", "reconstruction", "canaries"}
 """Fields that came after the first records: they count in a digest only where they differ from their default."""
 
@@ -138,6 +140,7 @@ class Record(_Part):
         default_factory=dict, description="the releases' own numbers, averaged; of epsilon and delta the largest"
     )
     per_example: PerExample | None = None
+    selection: Selection | None = Field(None, description="for the strongest of several attacks that ran together")
     scores_sha256: str = ""
     command: str = ""
     cost: Cost | None = None

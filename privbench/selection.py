@@ -25,6 +25,8 @@ from privbench.resampling import multiplicities
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from privbench.record import Record
+
     Array = npt.NDArray[Any]
     Raw = Mapping[str, Array]
 
@@ -57,6 +59,38 @@ class Number:
     """(resamples,) |t* - t| / s; empty where no sample changes the number."""
     bounds: Callable[[float], tuple[float, float]]
     """The interval that is so many standard errors wide on either side."""
+
+
+class Together:
+    """Attacks on one population: their records, which get their bands when all have been measured."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self.records: list[Record] = []
+        self._numbers: dict[str, Mapping[str, Number]] = {}
+        self._first: tuple[str, Raw] | None = None
+        """Of a single attack nothing is chosen, so that it is resampled only when another comes."""
+
+    def add(self, record: Record, raw: Raw) -> None:
+        """Take in a record, and what `numbers` reads of its attack; without scores the attack counts for nothing."""
+        self.records.append(record)
+        if "scores" not in raw:
+            return
+        if self._first is None:
+            self._first = record.attack.spec, raw
+            return
+        first, raw_of_first = self._first
+        if first not in self._numbers:
+            self._numbers[first] = numbers(raw_of_first, self.seed)
+            self._first = first, {}
+        self._numbers[record.attack.spec] = numbers(raw, self.seed)
+
+    def selected(self) -> list[Record]:
+        """Return all records in the order in which they came, with their bands where there was a choice."""
+        if len(self._numbers) < 2:  # noqa: PLR2004 - a choice takes two
+            return self.records
+        bands = select(self._numbers)
+        return [record.model_copy(update={"selection": bands.get(record.attack.spec)}) for record in self.records]
 
 
 def select(attacks: Mapping[str, Mapping[str, Number]], resamples: int = metrics.RESAMPLES) -> dict[str, Selection]:

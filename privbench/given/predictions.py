@@ -16,7 +16,7 @@ from privbench.errors import UsageError
 from privbench.evidence import Evidence
 from privbench.given import files
 from privbench.given.answers import Predictions, predictions
-from privbench.given.result import Audited, about, above, attacks, exposure, judge, strongest
+from privbench.given.result import Audited, about, above, attacks, exposure, judge, selected, strongest
 from privbench.record import Data, Utility
 from privbench.scoring import CALIBRATORS
 
@@ -76,6 +76,7 @@ def audit_predictions(
         records.append(record)
         if found_scores is not None:
             scores[record.attack.spec] = found_scores
+    records = selected(records, scores, given.arrays.member, seed)
     exposed = given.exposed(strongest(records), scores)
     return Audited(records, given.arrays.member, scores, exposed, left_out, given.arrays.warnings)
 
