@@ -10,6 +10,8 @@ of Westfall & Young 1993, "Resampling-Based Multiple Testing"). Attacks that fin
 from __future__ import annotations
 
 import functools
+import zipfile
+import zlib
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
@@ -23,7 +25,8 @@ from privbench.intervals import LEVEL
 from privbench.resampling import multiplicities
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Hashable, Mapping, Sequence
+    from pathlib import Path
 
     from privbench.record import Record
 
@@ -91,6 +94,55 @@ class Together:
             return self.records
         bands = select(self._numbers)
         return [record.model_copy(update={"selection": bands.get(record.attack.spec)}) for record in self.records]
+
+
+def completed(records: Sequence[tuple[Path, Record]]) -> list[tuple[Path, Record]]:
+    """Return records, with the file that holds each, with bands for all attacks on their population.
+
+    Where those in the records are of fewer attacks, as of several runs, they are made anew of the raw scores beside the
+    records; where these are missing or others, the records stay as they are.
+    """
+    populations: dict[Hashable, list[int]] = {}
+    for index, (_, record) in enumerate(records):
+        if record.metrics is not None:
+            populations.setdefault(_population(record), []).append(index)
+    found = list(records)
+    for places in populations.values():
+        together = [records[index] for index in places]
+        attacks = {record.attack.spec for _, record in together}
+        if len(attacks) > 1 and not all(r.selection and attacks <= set(r.selection.attacks) for _, r in together):
+            for index, record in zip(places, _from_raw(together), strict=True):
+                found[index] = (records[index][0], record)
+    return found
+
+
+def _population(record: Record) -> Hashable:
+    from privbench.comparable import circumstances, setting
+
+    return (setting(record), record.defense.spec, record.defense.source, tuple(circumstances(record).items()))
+
+
+def _from_raw(records: Sequence[tuple[Path, Record]]) -> list[Record]:
+    together = Together(records[0][1].seed)
+    for file, record in records:
+        raw = _raw(file.with_suffix(".scores.npz"), record)
+        if raw is None:
+            return [record for _, record in records]
+        together.add(record, raw)
+    return together.selected()
+
+
+def _raw(file: Path, record: Record) -> Raw | None:
+    """Return the raw arrays beside a record; None where there are none, or not those that the record was made of."""
+    from privbench.record import scores_sha256
+
+    try:
+        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
+            raw = dict(arrays)
+        same = scores_sha256(raw["scores"], raw["member"]) == record.scores_sha256
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+        return None
+    return raw if same and ("canary" in raw or record.canaries is None) else None
 
 
 def select(attacks: Mapping[str, Mapping[str, Number]], resamples: int = metrics.RESAMPLES) -> dict[str, Selection]:

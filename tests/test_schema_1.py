@@ -11,7 +11,7 @@ import pytest
 from privbench import audit, leaderboard
 from privbench.record import AUDIT_PREFIX, load
 from privbench.report.audits import markdown
-from privbench.report.tables import FORMATS, export_both, render
+from privbench.report.tables import FORMATS, export_all, render
 
 FOLDER = Path(__file__).parent / "schema-1"
 FILES = sorted(FOLDER.rglob("*.json"))
@@ -55,7 +55,7 @@ def test_a_record_of_an_audit_keeps_its_version_its_digest_and_its_place(file):
 @pytest.mark.parametrize("form", FORMATS)
 def test_they_stand_in_tables(form):
     records = load([FOLDER])
-    text = export_both(leaderboard.cells(records), leaderboard.reconstructions(records), form)
+    text = export_all([leaderboard.cells(records), leaderboard.reconstructions(records)], form)
     assert all(word in text for word in ("dp-sgd", "real-vs-fake", "correctness", "inversion", "lira failed"))
-    assert "dp-sgd" in export_both(leaderboard.frame(records), leaderboard.reconstructions(records), form)
+    assert "dp-sgd" in export_all([leaderboard.frame(records), leaderboard.reconstructions(records)], form)
     assert render(leaderboard.frame(records))

@@ -11,8 +11,8 @@ import numpy as np
 
 from privbench import intervals, metrics
 from privbench.errors import CellFailed, UsageError
-from privbench.leaderboard import RANKINGS
 from privbench.provenance import component, environment, failure, now
+from privbench.ranking import RANKINGS
 from privbench.record import Component, Data, Record, save, scores_sha256, sealed
 from privbench.scoring import per_example
 from privbench.selection import Together
