@@ -31,7 +31,10 @@ from privbench.record import (
     Data,
     _Part,
     canonical,
+    check_version,
     digest_of,
+    files_at,
+    json_of,
     readable,
     save_arrays,
     sealed,
@@ -59,7 +62,7 @@ Plain = str | int | float | bool | None
 class AuditRecord(_Part):
     """What one audit found of one (task, defense)."""
 
-    schema_version: Literal[1] = SCHEMA_VERSION  # type: ignore[assignment]
+    schema_version: Literal[1, 2] = SCHEMA_VERSION
     kind: Literal["audit"] = "audit"
     task: Component
     data: Data
@@ -201,17 +204,20 @@ def save(record: AuditRecord, out: Path, arrays: Mapping[str, Any]) -> Path:
 
 def load(paths: Sequence[Path]) -> list[AuditRecord]:
     """Return the records of audits in files and folders, sorted by path. Raises UsageError for what is none."""
-    files: list[Path] = []
+    found = []
     for path in paths:
-        if not path.exists():
-            raise UsageError(f"No records at {path}: no such file or folder. `privbench audit NAME --out` writes them.")
-        files += sorted(path.rglob(f"{AUDIT_PREFIX}*.json")) if path.is_dir() else [path]
-    return [_read(file) for file in files]
+        for file in files_at(path, f"{AUDIT_PREFIX}*.json", "`privbench audit NAME --out` writes them."):
+            content = json_of(file)
+            of_attack = isinstance(content, dict) and "attack" in content  # which may be called `audit-...` as well
+            if not (path.is_dir() and of_attack):
+                found.append(_record(file, content))
+    return found
 
 
-def _read(file: Path) -> AuditRecord:
+def _record(file: Path, content: Any) -> AuditRecord:
+    check_version(file, content)
     try:
-        return AuditRecord.model_validate_json(file.read_text(encoding="utf-8"))
+        return AuditRecord.model_validate(content)
     except ValueError as error:
         raise UsageError(f"{file} is no record of an audit: {' '.join(str(error).split())[:200]}.") from None
 

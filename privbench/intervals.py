@@ -147,7 +147,7 @@ def clopper_pearson(k: float, n: float, level: float = LEVEL) -> tuple[float, fl
     return low, high
 
 
-def rate(hits: Array, trials: Array) -> Estimate:
+def rate(hits: Array, trials: Array, level: float = LEVEL) -> Estimate:
     """Return sum(hits) / sum(trials) for (examples,) counts, with its interval clustered by example.
 
     One trial per example: Clopper-Pearson. Otherwise the same with the effective number of trials that the spread
@@ -166,7 +166,7 @@ def rate(hits: Array, trials: Array) -> Estimate:
         effective = min(effective, value * (1 - value) / variance) if variance > 0 else effective
     elif clusters < n:
         return estimate(value, 0.0, 1.0, n, "one example only: nothing is known of others")
-    return estimate(value, *clopper_pearson(value * effective, effective), n)
+    return estimate(value, *clopper_pearson(value * effective, effective, level), n)
 
 
 def accuracy(correct: Array, where: Array | None = None) -> Estimate:
@@ -189,7 +189,7 @@ def delong(scores: Array, member: Array) -> tuple[float, float]:
     return value, _error(inside, outside, member[None])
 
 
-def auc(scores: Array, member: Array) -> Estimate:
+def auc(scores: Array, member: Array, level: float = LEVEL) -> Estimate:
     """Return the AUC of all (target, example) scores pooled, ties counting half.
 
     Its error is DeLong's for clustered data (Obuchowski 1997), clusters being examples.
@@ -198,10 +198,16 @@ def auc(scores: Array, member: Array) -> Estimate:
         return unavailable(_one_sided(member), member.size)
     value, inside, outside = _placements(scores, member)
     tied = bool(scores.min() == scores.max())
-    return _with_interval(value, _error(inside, outside, member), member, tied=tied)
+    return _with_interval(value, _error(inside, outside, member), member, tied=tied, level=level)
 
 
-def balanced_accuracy(decisions: Array, member: Array, *, averaged: bool = False) -> Estimate:
+def auc_influence(scores: Array, member: Array) -> Array:
+    """Return (examples,) what each example adds to the AUC: drawing it twice moves the AUC by so much, nearly."""
+    _, inside, outside = _placements(scores, member)
+    return inside + outside
+
+
+def balanced_accuracy(decisions: Array, member: Array, *, averaged: bool = False, level: float = LEVEL) -> Estimate:
     """Return (1 + TPR - FPR) / 2 of (targets, examples) decisions; it is the AUC of the decisions as scores.
 
     Rates are pooled over targets, or computed for each target and then averaged. Both are linear in the examples'
@@ -222,7 +228,7 @@ def balanced_accuracy(decisions: Array, member: Array, *, averaged: bool = False
     outside = (~member * (fpr - decisions) / (2 * n_out * parts)).sum(axis=0)
     value = float((1 + tpr - fpr).mean() / 2)
     tied = bool(decisions.all() or not decisions.any())
-    return _with_interval(value, _error(inside, outside, member), member, tied=tied)
+    return _with_interval(value, _error(inside, outside, member), member, tied=tied, level=level)
 
 
 def _placements(scores: Array, member: Array) -> tuple[float, Array, Array]:
@@ -256,7 +262,7 @@ def _error(inside: Array, outside: Array, member: Array) -> float:
     return math.sqrt(max(variance, 0.0))
 
 
-def _with_interval(value: float, error: float, member: Array, *, tied: bool) -> Estimate:
+def _with_interval(value: float, error: float, member: Array, *, tied: bool, level: float) -> Estimate:
     """Return a normal interval, cut to [0, 1]; where the error says nothing, what the number of examples allows.
 
     Perfect separation has no spread, yet rests on few examples: were the AUC A, m independent pairs would all be in
@@ -265,10 +271,10 @@ def _with_interval(value: float, error: float, member: Array, *, tied: bool) -> 
     if math.isnan(error):
         few = "one member" if member.any(axis=0).sum() < (~member).any(axis=0).sum() else "one non-member"
         return estimate(value, 0.0, 1.0, member.size, f"{few} only: nothing is known of others")
-    half = NormalDist().inv_cdf((1 + LEVEL) / 2) * error
+    half = NormalDist().inv_cdf((1 + level) / 2) * error
     if tied or value in (0.0, 1.0):
         pairs = min(member.any(axis=0).sum(), (~member).any(axis=0).sum(), member.shape[1] // 2)
-        slack = 1 - clopper_pearson(pairs, pairs)[0]
+        slack = 1 - clopper_pearson(pairs, pairs, level)[0]
         half = slack / 2 if tied else slack
     return estimate(value, max(value - half, 0.0), min(value + half, 1.0), member.size)
 

@@ -1,46 +1,28 @@
 """Leaderboards: records as tables, each defense ranked by its strongest attack, with its utility beside it.
 
 What reconstruction attacks found stands in a table of its own, unranked: no one number says how alike images are.
-
-`privbench.report.tables` draws and exports what this module computes.
+What may be compared is said in `privbench.comparable`, what ranks in `privbench.ranking`; `privbench.report.tables`
+draws and exports what this module computes.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from privbench import remarks
-from privbench.errors import UsageError, did_you_mean
+from privbench import ranking, remarks
+from privbench.comparable import differences, generations, latest, setting, setting_text, title
 from privbench.likeness import Likeness
+from privbench.ranking import CANARY, RANKINGS
+from privbench.roc import tpr_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     import pandas as pd
 
     from privbench.intervals import Estimate
     from privbench.metrics import Metrics
     from privbench.record import Canaries, Record
-
-
-def _tpr_at(fpr: float, *, canaries: bool = False) -> Callable[[Record], Estimate | None]:
-    def find(record: Record) -> Estimate | None:
-        part = record.canaries if canaries else record.metrics
-        points = part.tpr_at_fpr if part else []
-        return next((point.tpr for point in points if point.fpr == fpr), None)
-
-    return find
-
-
-CANARY = "canary-tpr@1%"
-RANKINGS: dict[str, Callable[[Record], Estimate | None]] = {
-    "tpr@1%": _tpr_at(0.01),
-    "tpr@0.1%": _tpr_at(0.001),
-    "auc": lambda record: record.metrics.auc if record.metrics else None,
-    "balanced-accuracy": lambda record: record.metrics.balanced_accuracy if record.metrics else None,
-    CANARY: _tpr_at(0.01, canaries=True),
-}
-"""What can rank. Oracle thresholds never do (DESIGN rule 5)."""
 
 NUMBERS: Mapping[str, Callable[[Record], Estimate | None]] = {
     **RANKINGS,
@@ -64,40 +46,51 @@ LIKENESS: Mapping[str, str] = {**{name.replace("_", "-"): name for name in Liken
 """Likewise in the table of reconstructions: the columns, and the numbers' names in a record."""
 
 
-def frame(records: Iterable[Record], *, rank_by: str = "tpr@1%") -> pd.DataFrame:
+def frame(
+    records: Iterable[Record],
+    *,
+    rank_by: str = next(iter(RANKINGS)),
+    attacks: Sequence[str] | None = None,
+    heading: str = "",
+) -> pd.DataFrame:
     """Return one row per (setting, defense): its strongest attack by `rank_by`, every number with its interval.
 
-    A setting is a task with its data, the numbers of models and targets, the seed and the device; ranks count
-    within one, the safest defense first. What is said of canaries is what the attack that bites them most finds,
-    `canary-attack`. A defense whose attacks all failed, or whose n supports no number, has no rank and stands last.
-    Raises UsageError for an unknown ranking.
+    A setting is a task with its data, the numbers of models and targets, the seed and the device; records of other
+    code, libraries or machines have a table of their own. Ranks count within one, the safest defense first, over the
+    attacks that are declared by their full texts or, where none are, that were run against all. What is said of
+    canaries is what the attack that bites them most finds, `canary-attack`. A defense that lacks one of these attacks,
+    whose attacks all failed, or whose n supports no number, has no rank and stands last.
+
+    heading: of the board, before each setting. Raises UsageError for an unknown ranking.
     """
     import pandas as pd
 
-    if rank_by not in RANKINGS:
-        hint = did_you_mean(rank_by, RANKINGS)
-        raise UsageError(f"Cannot rank by {rank_by!r}.{hint} Use one of {', '.join(RANKINGS)}.")
-    settings: dict[tuple[Any, ...], dict[str, list[Record]]] = {}
-    for record in _of_family("membership", records):
-        settings.setdefault(_setting(record), {}).setdefault(record.defense.spec, []).append(record)
-    rows = [row for defenses in settings.values() for row in _ranked(defenses, rank_by)]
-    table: pd.DataFrame = pd.DataFrame(rows, columns=["rank", *_columns(), "attacks", "failed"])
+    ranking.check(rank_by)
+    rows = [
+        row
+        for text, comparable in _settings("membership", records, heading)
+        for row in _ranked(comparable, text, rank_by, attacks)
+    ]
+    table: pd.DataFrame = pd.DataFrame(rows, columns=["rank", *columns(), *RANKED_ONLY])
     table["rank"] = table["rank"].astype("Int64")
     table.attrs["rank_by"] = rank_by
     return table
 
 
-def cells(records: Iterable[Record]) -> pd.DataFrame:
+def cells(records: Iterable[Record], *, heading: str = "") -> pd.DataFrame:
     """Return one unranked row per record: every membership attack on every defense, with the attack's own findings."""
     import pandas as pd
 
-    chosen = _of_family("membership", records)
-    rows = [{**_row(record, remarks.fault(record)), "findings": remarks.findings(record)} for record in chosen]
-    table: pd.DataFrame = pd.DataFrame(rows, columns=[*_columns(), "findings"])
+    rows = [
+        {**_row(record, text, remarks.fault(record)), "findings": remarks.findings(record)}
+        for text, comparable in _settings("membership", records, heading)
+        for record in comparable
+    ]
+    table: pd.DataFrame = pd.DataFrame(rows, columns=[*columns(), "findings"])
     return table
 
 
-def reconstructions(records: Iterable[Record]) -> pd.DataFrame:
+def reconstructions(records: Iterable[Record], *, heading: str = "") -> pd.DataFrame:
     """Return one row per reconstruction attack on a defense, undefended first, and below them their controls.
 
     `kind` is "attack" or "control". Controls stand once in a setting, as beside its first attack; the one on untrained
@@ -105,102 +98,89 @@ def reconstructions(records: Iterable[Record]) -> pd.DataFrame:
     """
     import pandas as pd
 
-    settings: dict[tuple[Any, ...], list[Record]] = {}
-    for record in _of_family("reconstruction", records):
-        settings.setdefault(_setting(record), []).append(record)
-    rows = [row for found in settings.values() for row in _reconstructed(found)]
+    settings = _settings("reconstruction", records, heading)
+    rows = [row for text, comparable in settings for row in _reconstructed(comparable, text)]
     spread = [f"{name}{end}" for name in LIKENESS for end in ("", "_low", "_high")]
     head = ["task", "setting", "kind", "defense", "attack"]
     table: pd.DataFrame = pd.DataFrame(rows, columns=[*head, *spread, "threat-model", "note"])
     return table
 
 
-def latest(records: Iterable[Record]) -> list[Record]:
-    """Return one record per cell, the newest, in the order in which the cells first come."""
-    found: dict[tuple[str, ...], Record] = {}
+def apart(records: Iterable[Record]) -> list[tuple[str, str]]:
+    """Return the tasks of which records of one setting may not be ranked together, and in what they differ."""
+    settings: dict[tuple[Any, ...], list[Record]] = {}
     for record in records:
-        other = found.get(record.identity)
-        if other is None or (record.created and other.created and record.created > other.created):
-            found[record.identity] = record
-    return list(found.values())
+        settings.setdefault((record.family, *setting(record)), []).append(record)
+    found = ((title(each[0]), ", ".join(differences(each))) for each in settings.values())
+    return list(dict.fromkeys((task, difference) for task, difference in found if difference))
 
 
-def _of_family(family: str, records: Iterable[Record]) -> list[Record]:
-    return [record for record in latest(records) if record.family == family]
+def _settings(family: str, records: Iterable[Record], heading: str) -> Iterator[tuple[str, list[Record]]]:
+    """Yield the records that may stand in one table, with what they have in common in words."""
+    settings: dict[tuple[Any, ...], list[Record]] = {}
+    for record in latest(records):
+        if record.family == family:
+            settings.setdefault(setting(record), []).append(record)
+    for comparable in settings.values():
+        for difference, group in generations(comparable):
+            only = f"only records with {difference}" if difference else ""
+            yield "; ".join(filter(None, (heading, setting_text(group), only))), group
 
 
-def title(record: Record) -> str:
-    """Return a task's name as a person would say it: its data set, and the options that differ from default."""
-    name, colon, options = record.task.spec.partition(":")
-    return (name if record.data.name == name else f"{name}({record.data.name})") + colon + options
-
-
-def setting_text(record: Record) -> str:
-    """Return the setting in words."""
-    copies = f", {record.data.duplicates} duplicated examples" if record.data.duplicates else ""
-    members = "half of it members"
-    counted = record.utility.train_accuracy.n / record.targets if record.utility else record.data.pool / 2
-    own_split = abs(counted - record.data.pool / 2) > 0.5  # noqa: PLR2004 - half of an odd pool is a whole number
-    if own_split and record.canaries is None:
-        members = f"{counted:g} of them members"
-    salt = f", salt {record.salt[:8]}..." if record.salt else ""
-    return (
-        f"{record.models} models, {record.targets} targets, pool of {record.data.pool}, {members}{copies}, "
-        f"seed {record.seed}{salt}, {record.device}; 95 % intervals"
-    )
-
-
-def _columns() -> list[str]:
+def columns() -> list[str]:
+    """Return the columns of tables of membership attacks, in order."""
     spread = [f"{name}{end}" for name in NUMBERS for end in ("", "_low", "_high")]
     head = ["task", "setting", "defense", "attack"]
     tail = ["canary-attack", "epsilon", "delta", "seconds-per-model", *COSTS, "threat-model"]
     return [*head, *spread, *tail, "barely-supported", "note"]
 
 
-def _setting(record: Record) -> tuple[Any, ...]:
-    drawn = (record.models, record.targets, record.seed, record.salt)
-    return (title(record), record.data.fingerprint, *drawn, record.device)
+RANKED_ONLY = ("compared", "lacks", "alone", "attacks", "failed")
+"""Columns of ranked tables: the attacks that rank, those that a row lacks, columns whose interval is of the shown
+attack alone though that was chosen among several, and the numbers of attacks that gave numbers and that failed."""
 
 
-def _ranked(defenses: Mapping[str, Sequence[Record]], rank_by: str) -> list[dict[str, Any]]:
-    """Return the rows of one setting, safest first, those without a rank last."""
-    attacks = {record.attack.spec for records in defenses.values() for record in records}
-    strongest = {name: _strongest(records, rank_by) for name, records in defenses.items()}
-    values = sorted(value for value, _ in strongest.values() if value is not None)
+def _ranked(records: Sequence[Record], text: str, rank_by: str, declared: Sequence[str] | None) -> list[dict[str, Any]]:
+    """Return the rows of records that may be ranked, safest first, those without a rank last."""
+    found = ranking.rows(records, rank_by, declared)
     rows = []
-    for name, records in defenses.items():
-        value, record = strongest[name]
-        failed = [each for each in records if each.status == "failed"]
-        notes = remarks.faults(failed)
-        if value is None and any(each.status == "ok" for each in records):
-            notes.append(f"no rank: the examples are too few to support {rank_by}")
-        notes += filter(None, (remarks.collapse(record), remarks.claims(record)))
-        missing = sorted(attacks - {each.attack.spec for each in records})
-        notes += [f"not attacked by {', '.join(missing)}"] if missing else []
-        rank = None if value is None else 1 + values.index(value)
-        notes += remarks.faults([each for each in records if each.status == "n/a"])
-        row = _row(record, "; ".join(notes), _strongest(records, CANARY)[1])
-        counts = {"attacks": sum(each.status == "ok" for each in records), "failed": len(failed)}
-        rows.append({"rank": rank, **row, **counts})
+    for row, rank, code in zip(found, ranking.ranks(found), ranking.of_other_code(found), strict=True):
+        record, canaries = row.strongest(), row.strongest(CANARY)
+        notes = [*row.notes(declared=declared is not None), *filter(None, [code])]
+        shown = _row(record, text, "; ".join(notes), canaries)
+        alone = _choose(shown, row, record, canaries)
+        more = {
+            "compared": ", ".join(row.compared),
+            "lacks": ", ".join(row.lacking),
+            "alone": " ".join(alone),
+            "attacks": sum(each.status == "ok" for each in row.records),
+            "failed": sum(each.status == "failed" for each in row.records),
+        }
+        rows.append({"rank": rank, **shown, **more})
     return sorted(rows, key=lambda row: (row["rank"] is None, row["rank"] or 0, row["defense"]))
 
 
-def _strongest(records: Sequence[Record], rank_by: str) -> tuple[float | None, Record]:
-    """Return the record of the strongest attack and its number; None is no number, and never means safe."""
-    best: tuple[float | None, Record] = (None, next((r for r in records if r.status == "ok"), records[0]))
-    for record in records:
-        estimate = RANKINGS[rank_by](record)
-        if estimate is not None and estimate.value is not None and (best[0] is None or estimate.value > best[0]):
-            best = (estimate.value, record)
-    return best
+def _choose(shown: dict[str, Any], row: ranking.Row, record: Record, canaries: Record) -> list[str]:
+    """Give a row's numbers the intervals that account for the choice of the attack; return those that have none."""
+    alone = []
+    for name in (*RANKINGS, "canary-auc"):
+        chosen, by = (canaries, CANARY) if name in OF_CANARIES else (record, row.rank_by)
+        if shown[name] is None or not row.has_choice(by):
+            continue
+        band = row.band(chosen, name, by)
+        if band is None:
+            alone.append(name)
+        else:
+            shown[f"{name}_low"], shown[f"{name}_high"] = band
+    return alone
 
 
-def _row(record: Record, note: str, canaries: Record | None = None) -> dict[str, Any]:
-    """Return the columns of one record; what is said of canaries may be another's."""
+def _row(record: Record, text: str, note: str, canaries: Record | None = None) -> dict[str, Any]:
+    """Return the columns of one record in a setting; what is said of canaries may be another's."""
     canaries = canaries or record
     return {
         "task": title(record),
-        "setting": setting_text(record),
+        "setting": text,
         "defense": record.defense.spec,
         "attack": record.attack.spec,
         "epsilon": record.facts.get("epsilon"),
@@ -215,13 +195,13 @@ def _row(record: Record, note: str, canaries: Record | None = None) -> dict[str,
     }
 
 
-def _reconstructed(records: Sequence[Record]) -> list[dict[str, Any]]:
+def _reconstructed(records: Sequence[Record], text: str) -> list[dict[str, Any]]:
     """Return the rows of one setting: attacks, and their controls."""
     records = sorted(records, key=lambda record: (record.defense.spec != "ce", record.defense.spec, record.attack.spec))
-    setting = f"{setting_text(records[0])}{next(filter(None, map(_judged, records)), '')}"
+    text += next(filter(None, map(_judged, records)), "")
     rows, controls = [], {}
     for record in records:
-        head = {"task": title(record), "setting": setting}
+        head = {"task": title(record), "setting": text}
         named = {"kind": "attack", "defense": record.defense.spec, "attack": record.attack.spec}
         tail = {"threat-model": record.threat_model, "note": remarks.fault(record)}
         found = record.reconstruction
@@ -265,8 +245,4 @@ def _spread(numbers: Mapping[str, Estimate | None]) -> dict[str, Any]:
 def _barely(found: Metrics | Canaries | None, prefix: str = "") -> list[str]:
     """Return the rates that stand on fewer than ten false positives."""
     points = found.tpr_at_fpr if found else []
-    return [f"{prefix}{_tpr_name(point.fpr)}" for point in points if point.supported == "barely"]
-
-
-def _tpr_name(fpr: float) -> str:
-    return f"tpr@{100 * fpr:g}%"
+    return [f"{prefix}{tpr_name(point.fpr)}" for point in points if point.supported == "barely"]

@@ -2,7 +2,8 @@
 
 The JSON schema of a record is `docs/record.schema.json`. On the same processor or card model with the same versions
 the record's command reproduces everything but `cost`, `environment` and `created` bit for bit, and `digest` is the
-SHA-256 of just that. Another machine gives other last bits; metrics agree within their intervals.
+SHA-256 of that, without what hangs on other attacks. Another machine gives other last bits; metrics agree within their
+intervals.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import datetime as dt
 import hashlib
 import json
 import re
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +24,7 @@ from privbench.likeness import Reconstruction
 from privbench.metrics import Metrics
 from privbench.roc import OperatingPoint
 from privbench.seeds import salted
+from privbench.selection import Selection
 from privbench.store import atomic_write
 
 if TYPE_CHECKING:
@@ -31,13 +33,19 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-SCHEMA_VERSION = 1
-AUDIT_PREFIX = "audit-"
-"""How the names of the records of audits begin (privbench.audit)."""
+SCHEMA_VERSION: Final = 2
+"""The version that is written."""
+READABLE = (1, 2)
+"""The versions that are read: a record of version 1 stays one, and keeps its digest."""
+AUDIT = "audit"
+"""The `kind` of a record of an audit (privbench.audit); the other records have none."""
+AUDIT_PREFIX = f"{AUDIT}-"
+"""How the names of the records of audits begin; an attack may be called so too, so that `kind` decides."""
 PER_EXAMPLE_LIMIT = 5000
 """Largest pool whose per-example results go into the record; of larger ones they are in the raw scores only."""
 
-NOT_REPRODUCED = {"cost", "environment", "created", "digest", "command"}
+NOT_REPRODUCED = {"cost", "environment", "created", "digest", "command", "selection"}
+"""What a digest leaves out. `selection` tells of the other attacks of the run as well, and a cell is one attack's."""
 LATER = {"findings", "family", "reconstruction", "canaries", "claims", "salt"}
 """Fields that came after the first records: they count in a digest only where they differ from their default."""
 
@@ -121,7 +129,7 @@ class Cost(_Part):
 class Record(_Part):
     """One cell of the grid."""
 
-    schema_version: Literal[1] = SCHEMA_VERSION  # type: ignore[assignment]
+    schema_version: Literal[1, 2] = SCHEMA_VERSION
     family: Literal["membership", "reconstruction"] = Field("membership", description="of the attack")
     task: Component
     data: Data
@@ -152,6 +160,7 @@ class Record(_Part):
     )
     claims: Claims | None = Field(None, description="where releases state an epsilon among their facts")
     per_example: PerExample | None = None
+    selection: Selection | None = Field(None, description="for the strongest of several attacks that ran together")
     scores_sha256: str = ""
     command: str = ""
     cost: Cost | None = None
@@ -236,7 +245,7 @@ def save_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
 
 
 def load(paths: Iterable[Path]) -> list[Record]:
-    """Return the records in files and folders, sorted by path, without those of audits (`audit-*.json`).
+    """Return the records in files and folders, sorted by path, without those of audits.
 
     Raises UsageError for a file that is no record.
     """
@@ -245,24 +254,51 @@ def load(paths: Iterable[Path]) -> list[Record]:
 
 def located(paths: Iterable[Path]) -> list[tuple[Path, Record]]:
     """Return the same records, each with the file that holds it."""
-    files: list[Path] = []
+    found: list[tuple[Path, Record]] = []
     for path in paths:
-        if not path.exists():
-            raise UsageError(f"No records at {path}: no such file or folder. `privbench run --out` writes them.")
-        found = sorted(path.rglob("*.json")) if path.is_dir() else [path]
-        files += [file for file in found if not (path.is_dir() and file.name.startswith(AUDIT_PREFIX))]
-    return [(file, _read(file)) for file in files]
+        files = [(file, json_of(file)) for file in files_at(path, "*.json", "`privbench run --out` writes them.")]
+        mixed = path.is_dir()
+        found += [(file, _record(file, content)) for file, content in files if not (mixed and is_audit(content))]
+    return found
 
 
-def _read(file: Path) -> Record:
+def files_at(path: Path, pattern: str, source: str) -> list[Path]:
+    """Return the files of a folder that match a pattern, sorted, or the one file.
+
+    Raises UsageError where there is nothing; `source` says where records come from.
+    """
+    if not path.exists():
+        raise UsageError(f"No records at {path}: no such file or folder. {source}")
+    return sorted(path.rglob(pattern)) if path.is_dir() else [path]
+
+
+def json_of(file: Path) -> Any:
+    """Return what a file of JSON holds. Raises UsageError where it is none."""
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-        version = content.get("schema_version") if isinstance(content, dict) else None
-        if version != SCHEMA_VERSION:
-            raise UsageError(f"{file}: schema_version is {version!r}; this privbench reads version {SCHEMA_VERSION}.")
-        return Record.model_validate(content)
+        return json.loads(file.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{file} is no record: {error}.") from None
+
+
+def is_audit(content: Any) -> bool:
+    """Return whether the JSON of a record is that of an audit."""
+    return isinstance(content, dict) and content.get("kind") == AUDIT
+
+
+def check_version(file: Path, content: Any) -> None:
+    """Raise UsageError for a record of a version that this privbench does not read."""
+    version = content.get("schema_version") if isinstance(content, dict) else None
+    if version not in READABLE:
+        readable_versions = " and ".join(map(str, READABLE))
+        raise UsageError(f"{file}: schema_version is {version!r}; this privbench reads versions {readable_versions}.")
+
+
+def _record(file: Path, content: Any) -> Record:
+    check_version(file, content)
+    if is_audit(content):
+        raise UsageError(f"{file} is the record of an audit: `privbench audit show` reads it.")
+    try:
+        return Record.model_validate(content)
     except ValidationError as error:
         problem = error.errors()[0]
         where = ".".join(map(str, problem["loc"]))

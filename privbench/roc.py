@@ -15,9 +15,12 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
 from privbench.intervals import LEVEL, Estimate, estimate, rate, unavailable
+from privbench.resampling import multiplicities
 from privbench.seeds import numpy_generator
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     Array = npt.NDArray[Any]
 
 POINTS = 60
@@ -71,6 +74,12 @@ class Ranking:
         outside, outside_example = _sorted(scores, ~member)
         return cls(inside, outside, inside_example, outside_example, scores.shape[1])
 
+    @property
+    def trials(self) -> tuple[Array, Array]:
+        """(examples,) numbers of targets that each is a member of, and of those that it is not."""
+        n = self.examples
+        return np.bincount(self.inside_example, minlength=n), np.bincount(self.outside_example, minlength=n)
+
 
 @dataclass(frozen=True)
 class Cut:
@@ -82,6 +91,11 @@ class Cut:
     """Non-members flagged."""
     threshold: float | None
     """The lowest flagged score; None where nothing is flagged."""
+
+
+def tpr_name(fpr: float) -> str:
+    """Return how tables call the TPR at an FPR: tpr@1%."""
+    return f"tpr@{100 * fpr:g}%"
 
 
 def allowed(fpr: float, nonmembers: int) -> int:
@@ -128,8 +142,8 @@ def operating_points(
             generator = numpy_generator(purpose[0], "metrics", purpose[1], fpr)
             draws[fpr] = stratified_resamples(ranking, fpr, resamples, generator)
     elif fit:
-        generator = numpy_generator(purpose[0], "metrics", purpose[1])
-        draws.update(zip(fit, clustered_resamples(ranking, fit, resamples, generator), strict=True))
+        weights = multiplicities(ranking.trials, resamples, purpose[0], "metrics", purpose[1])
+        draws.update(zip(fit, clustered_resamples(ranking, fit, weights), strict=True))
     return [_point(ranking, fpr, draws.get(fpr)) for fpr in fprs]
 
 
@@ -184,22 +198,27 @@ def stratified_resamples(ranking: Ranking, fpr: float, resamples: int, generator
     return generator.binomial(n_in, flagged / n_in) / n_in
 
 
-def clustered_resamples(
-    ranking: Ranking, fprs: tuple[float, ...], resamples: int, generator: np.random.Generator
-) -> Array:
-    """Return (fprs, resamples) TPR where examples are drawn anew, each with its scores under all targets."""
-    n = ranking.examples
-    trials = (np.bincount(ranking.inside_example, minlength=n), np.bincount(ranking.outside_example, minlength=n))
-    readers = [_Weighted(ranking, fpr) for fpr in fprs]
-    found = np.empty((len(fprs), resamples))
-    for column in range(resamples):
-        n_in = n_out = 0
-        while not (n_in and n_out):  # few examples may all fall on one side; such a draw has no rates
-            weights = np.bincount(generator.integers(n, size=n), minlength=n)
-            n_in, n_out = int(weights @ trials[0]), int(weights @ trials[1])
-        for row, reader in enumerate(readers):
-            found[row, column] = reader.hits(weights, n_out) / n_in
-    return found
+def clustered_resamples(ranking: Ranking, fprs: tuple[float, ...], weights: Iterable[Array]) -> Array:
+    """Return (fprs, resamples) TPR where examples are drawn anew, each with its scores under all targets.
+
+    weights: (chunk, examples) numbers of times that each was drawn (resampling.py).
+    """
+    resampled = ClusteredRates(ranking, fprs)
+    return np.concatenate([resampled.tpr(chunk) for chunk in weights], axis=1)
+
+
+class ClusteredRates:
+    """TPR at some FPRs of samples of examples."""
+
+    def __init__(self, ranking: Ranking, fprs: tuple[float, ...]) -> None:
+        self.trials = ranking.trials
+        self.readers = [_Weighted(ranking, fpr) for fpr in fprs]
+
+    def tpr(self, weights: Array) -> Array:
+        """Return (fprs, resamples) TPR; weights: (resamples, examples)."""
+        n_in, n_out = (weights @ side for side in self.trials)
+        rates = [reader.hits(weights, n_out) / n_in for reader in self.readers]
+        return np.array(rates).reshape(len(rates), len(weights))
 
 
 class _Weighted:
@@ -212,20 +231,31 @@ class _Weighted:
         self.start = cut(ranking, budget).hits
         self.base = np.bincount(ranking.inside_example[: self.start], minlength=ranking.examples)
 
-    def hits(self, weights: Array, nonmembers: int) -> int:
-        """Return the weighted number of members flagged; `nonmembers` is the weighted number of these."""
-        ranking, budget = self.ranking, allowed(self.fpr, nonmembers)
-        if budget >= nonmembers:
-            return int(weights[ranking.inside_example].sum())
-        counts = np.cumsum(weights[ranking.outside_example[: self.head]])
-        while counts[-1] <= budget:
+    def hits(self, weights: Array, nonmembers: Array) -> Array:
+        """Return (resamples,) weighted numbers of members flagged.
+
+        weights: (resamples, examples); nonmembers: (resamples,) weighted numbers of these.
+        """
+        ranking = self.ranking
+        budget = np.array([allowed(self.fpr, int(count)) for count in nonmembers])
+        bound = budget < nonmembers  # else all may be flagged
+        counts = self._counted(weights, ranking.outside_example[: self.head])
+        while (counts[bound, -1] <= budget[bound]).any():
             self.head = min(2 * self.head, len(ranking.outside))
-            counts = np.cumsum(weights[ranking.outside_example[: self.head]])
-        bar = ranking.outside[np.searchsorted(counts, budget, "right")]
-        stop = int(np.searchsorted(ranking.inside, bar, "left"))
-        between = ranking.inside_example[min(self.start, stop) : max(self.start, stop)]
-        step = int(weights[between].sum())
-        return int(weights @ self.base) + (step if stop >= self.start else -step)
+            counts = self._counted(weights, ranking.outside_example[: self.head])
+        first_over = np.minimum((counts <= budget[:, None]).sum(axis=1), self.head - 1)
+        stops = np.searchsorted(ranking.inside, ranking.outside[first_over], "left")
+        stops[~bound] = len(ranking.inside)
+        low, high = min(self.start, int(stops.min())), max(self.start, int(stops.max()))
+        between = np.zeros((len(weights), high - low + 1), dtype=np.int64)
+        between[:, 1:] = self._counted(weights, ranking.inside_example[low:high])
+        rows = np.arange(len(weights))
+        hits: Array = weights @ self.base + between[rows, stops - low] - between[rows, self.start - low]
+        return hits
+
+    @staticmethod
+    def _counted(weights: Array, examples: Array) -> Array:
+        return np.cumsum(weights[:, examples], axis=1, dtype=np.int64)
 
 
 def _sorted(scores: Array, chosen: Array) -> tuple[Array, Array]:

@@ -11,6 +11,7 @@ One component that fails spoils only its own cells: they become records with sta
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, Protocol
 
 from privbench import releases
@@ -164,8 +165,12 @@ def run(
     listener: Listener | None = None,
     command: str = "",
 ) -> Iterator[Record]:
-    """Make the releases that are missing, attack them, and yield one record per cell, written to `out` as well."""
+    """Make the releases that are missing, attack them, and yield one record per cell, written to `out` as well.
+
+    The records of one population come together: only then is known how sure the strongest attack's number is.
+    """
     from privbench.record import save
+    from privbench.selection import Together
 
     planned = plan(grid, store)
     if listener:
@@ -176,15 +181,21 @@ def run(
         jobs = planned.jobs({each: queries for each, queries in wave.items() if not _rests_on(each, failed)})
         failed |= make_releases(jobs, executor, listener, first=made)
         made += len(jobs)
-    for cell in planned.cells:
-        sources = (cell.population, cell.attacked, *cell.shadows)
-        reason = next((failed[each] for each in sources if each in failed), None)
-        record, raw = score(cell, reason=reason, command=command)
-        if out is not None:
-            save(record, out, raw)
-        if listener:
-            listener.scored(record)
-        yield record
+    for _, cells in groupby(planned.cells, key=lambda cell: id(cell.population)):
+        together = Together(grid.seed)
+        for cell in cells:
+            sources = (cell.population, cell.attacked, *cell.shadows)
+            reason = next((failed[each] for each in sources if each in failed), None)
+            record, raw = score(cell, reason=reason, command=command)
+            together.add(record, raw)
+            if out is not None:
+                save(record, out, raw)
+            if listener:
+                listener.scored(record)
+        for record in together.selected():
+            if out is not None and record.selection is not None:
+                save(record, out)
+            yield record
 
 
 def _rests_on(population: Population, failed: Collection[Population]) -> bool:

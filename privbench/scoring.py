@@ -66,8 +66,8 @@ class Cell:
 def score(cell: Cell, *, reason: Exception | None = None, command: str = "") -> tuple[Record, dict[str, Array]]:
     """Attack every target of a cell; return its record, and its raw arrays.
 
-    Those are `scores` and `member`, (targets, examples) both, or what `reconstruction.evaluate` returns. With a reason,
-    or when the attack fails or does not apply, the record says so and there are none.
+    Those are what `selection.numbers` takes, or what `reconstruction.evaluate` returns. With a reason, or when the
+    attack fails or does not apply, the record says so and there are none.
     """
     population, base = cell.population, _about(cell, command)
     if cell.inapplicable:
@@ -106,7 +106,10 @@ def _membership(cell: Cell) -> tuple[dict[str, Any], dict[str, Array]]:
         "per_example": per_example(decisions, member),
         "scores_sha256": scores_sha256(scores, member),
     }
-    return found, {"scores": scores, "member": member}
+    raw = {"scores": scores, "member": member}
+    raw |= {} if decisions is None else {"decisions": decisions}
+    raw |= {"ordinary": common, "canary": dataset.is_canary} if len(dataset.canaries) else {}
+    return found, raw
 
 
 def _canaries(dataset: Dataset, scores: Array, member: Array, seed: int) -> Canaries | None:

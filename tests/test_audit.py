@@ -120,7 +120,7 @@ def test_a_student_is_an_option_of_audits_that_train_one():
 
 def test_what_is_no_record_of_an_audit_is_said(tmp_path):
     (tmp_path / "audit-x.json").write_text("{}")
-    with pytest.raises(UsageError, match="no record of an audit"):
+    with pytest.raises(UsageError, match="schema_version is None"):
         audit.load([tmp_path])
     with pytest.raises(UsageError, match="No records at"):
         audit.load([tmp_path / "nowhere"])

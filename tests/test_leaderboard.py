@@ -207,7 +207,9 @@ def test_the_title_names_the_data():
 def test_ranks_follow_the_worst_case_whatever_the_order(rows, random):
     records = [record(defense, attack, tpr) for defense, attack, tpr in rows]
     found = ranks(records)
-    worst = {name: [t for d, _, t in rows if d == name and t is not None] for name in found}
+    met = {name: {attack for d, attack, _ in rows if d == name} for name in found}
+    compared = set.intersection(*met.values())
+    worst = {name: [t for d, a, t in rows if d == name and a in compared and t is not None] for name in found}
     for name, values in worst.items():
         safer = sum(max(other) < max(values) for other in worst.values() if other) if values else None
         assert found[name] == (None if safer is None else 1 + safer)
@@ -343,12 +345,26 @@ def test_of_two_reconstructions_of_a_cell_the_newest_counts():
     assert leaderboard.reconstructions([new, old])["accuracy"][0] == 0.2
 
 
-def test_a_setting_says_how_many_are_members_where_it_is_not_half():
-    one = record("ce", "lira", 0.5)
-    for members, text in ((one.data.pool // 2, "half of it members"), (7, "7 of them members")):
-        accuracy = one.utility.train_accuracy.model_copy(update={"n": members * one.targets})
-        given = one.model_copy(update={"utility": one.utility.model_copy(update={"train_accuracy": accuracy})})
-        assert text in leaderboard.setting_text(given)
+def with_members(members, models, **changes):
+    """A record of utility that counts so many members of 18 in each of some models."""
+    one = record("ce", "lira", 0.5, **changes)
+    sizes = {"train_accuracy": members, "nonmember_accuracy": one.data.pool - members}
+    counted = {name: estimate(0.9).model_copy(update={"n": size * models}) for name, size in sizes.items()}
+    return one.model_copy(update={"utility": one.utility.model_copy(update=counted)})
+
+
+@pytest.mark.parametrize("models", [1, 4])
+@pytest.mark.parametrize(("members", "text"), [(9, "half of it members"), (7, "7 of them members")])
+def test_a_setting_says_how_many_are_members_of_one_target(models, members, text):
+    """Utility counts all models, of which some may not be targets; of given predictions it counts the target alone."""
+    for targets in (1, 4):
+        assert text in only(leaderboard.frame([with_members(members, models, targets=targets)]))["setting"]
+
+
+def test_a_failed_row_does_not_split_a_setting():
+    table = leaderboard.frame([with_members(7, 1), record("bad", failed="nan")])
+    assert table["setting"].nunique() == 1
+    assert "7 of them members" in table["setting"][0]
 
 
 def test_what_an_attack_found_besides_stands_by_its_row():

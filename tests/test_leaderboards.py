@@ -7,7 +7,7 @@ import pytest
 from privbench import audit, leaderboard
 from privbench.record import AUDIT_PREFIX, load
 from privbench.report.audits import markdown
-from privbench.report.tables import export, export_both
+from privbench.report.tables import export, export_all
 
 FOLDER = Path(__file__).parents[1] / "leaderboards"
 STUDIES = [page.parent for page in sorted(FOLDER.glob("*/README.md"))]
@@ -55,7 +55,7 @@ def test_the_tables_are_those_of_the_records(folder):
     for table in (leaderboard.frame(records), leaderboard.cells(records)):
         assert export(table, "md") in text
     if len(reconstructions):
-        assert export_both(table, reconstructions, "md") in text
+        assert export_all([table, reconstructions], "md") in text
     for record in audit.load(COMMON if folder == FOLDER else [folder]):
         assert markdown(record) in text
 

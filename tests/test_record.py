@@ -4,6 +4,7 @@ import json
 import numpy as np
 import pytest
 
+from privbench import audit
 from privbench import record as records
 from privbench.errors import UsageError
 
@@ -70,3 +71,44 @@ def test_a_field_that_came_later_counts_in_a_digest_only_where_it_says_something
     assert salted.compute_digest() != first
     assert salted.identity == (*one.identity, salted.salt)
     assert {"findings", "family", "reconstruction"} <= records.LATER
+
+
+def stored(folder, attack="lira", **changes):
+    """A record of an attack that failed, in a folder."""
+    component = records.Component(spec=attack, name=attack, plugin="privbench", source="s")
+    sizes = dict.fromkeys(("classes", "pool", "reference", "validation", "test", "duplicates"), 2)
+    made = records.Record(
+        **dict.fromkeys(("task", "defense", "attack"), component),
+        **dict.fromkeys(("models", "targets", "shadows", "seed"), 2),
+        data=records.Data(name="x", fingerprint="f", **sizes),
+        threat_model="logits",
+        device="cpu",
+        status="failed",
+        **changes,
+    )
+    return records.save(records.sealed(made), folder)
+
+
+def test_an_attack_may_be_called_as_the_files_of_audits_are(tmp_path):
+    stored(tmp_path, "audit-by-loss")
+    stored(tmp_path, "lira")
+    (tmp_path / "audit-overlap-0.json").write_text('{"schema_version": 1, "kind": "audit"}')
+    assert [record.attack.name for record in records.load([tmp_path])] == ["audit-by-loss", "lira"]
+    (tmp_path / "audit-overlap-0.json").unlink()
+    assert audit.load([tmp_path]) == []
+    with pytest.raises(UsageError, match="no record of an audit"):
+        audit.load(sorted(tmp_path.rglob("audit-*.json")))
+
+
+def test_a_record_of_an_audit_among_those_of_attacks_says_who_reads_it(tmp_path):
+    file = tmp_path / "any.json"
+    file.write_text('{"schema_version": 2, "kind": "audit"}')
+    with pytest.raises(UsageError, match="record of an audit: `privbench audit show` reads it"):
+        records.load([file])
+
+
+def test_what_is_written_is_version_2_and_both_are_read(tmp_path):
+    (new,) = records.load([stored(tmp_path)])
+    (old,) = records.load([stored(tmp_path, schema_version=1)])
+    assert (new.schema_version, old.schema_version) == (2, 1)
+    assert new.compute_digest() != old.compute_digest()

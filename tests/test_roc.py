@@ -4,6 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from privbench import roc
+from privbench.resampling import multiplicities
+from privbench.seeds import numpy_generator
 
 LAW = settings(deadline=None, derandomize=True, max_examples=60)
 
@@ -81,15 +83,16 @@ def test_weighted_hits_are_those_of_repeated_examples(pool, fpr, seed):
     reader = roc._Weighted(roc.Ranking.of(scores, member), fpr)
     reader.head = 1  # so that it must grow
     hits, _, _ = slow_cut(repeated[truth], repeated[~truth], roc.allowed(fpr, (~truth).sum()))
-    assert reader.hits(weights, int((~truth).sum())) == hits
+    assert reader.hits(weights[None], np.array([(~truth).sum()])) == [hits]
 
 
 def test_clustered_resamples_equal_a_naive_bootstrap_with_the_same_draws():
     generator = np.random.default_rng(5)
     member = generator.random((3, 60)) < 0.5
     scores = np.round(generator.normal(size=member.shape) + member, 1)
-    fast = roc.clustered_resamples(roc.Ranking.of(scores, member), (0.05, 0.2), 50, np.random.default_rng(1))
-    same, slow = np.random.default_rng(1), np.empty((2, 50))
+    ranking = roc.Ranking.of(scores, member)
+    fast = roc.clustered_resamples(ranking, (0.05, 0.2), multiplicities(ranking.trials, 50, 1, "test"))
+    same, slow = numpy_generator(1, "test"), np.empty((2, 50))
     for column in range(50):
         drawn = same.integers(60, size=60)
         s, b = scores[:, drawn], member[:, drawn]
@@ -100,7 +103,7 @@ def test_clustered_resamples_equal_a_naive_bootstrap_with_the_same_draws():
 
 def test_clustered_resamples_skip_draws_with_one_side_only():
     ranking = roc.Ranking.of(np.array([[1.0, 0.0], [1.0, 0.0]]), np.array([[True, False], [True, False]]))
-    assert (roc.clustered_resamples(ranking, (0.5,), 40, np.random.default_rng(0)) == 1).all()
+    assert (roc.clustered_resamples(ranking, (0.5,), multiplicities(ranking.trials, 40, 0)) == 1).all()
 
 
 def test_stratified_resamples_have_the_law_of_the_naive_bootstrap():

@@ -60,6 +60,33 @@ def test_a_second_run_trains_nothing_and_gives_the_same(task, store, inline):
     assert inline.ran == []
 
 
+def test_attacks_that_run_together_have_bands_for_the_strongest_which_raw_scores_give_again(
+    task, store, inline, tmp_path
+):
+    from privbench.record import load
+    from privbench.selection import numbers, select
+
+    grid = _grid(task, ["ce"], ["confidence", "lira"])
+    made = list(run(grid, store, inline, out=tmp_path / "out"))
+    assert {name for record in made for name in record.selection.attacks} == {"confidence", "lira"}
+    assert all({"auc", "balanced-accuracy"} <= set(record.selection.bands) for record in made)
+    assert load([tmp_path / "out"]) == made
+    raws = {}
+    for record in made:
+        with np.load(record.path(tmp_path / "out").with_suffix(".scores.npz")) as raw:
+            raws[record.attack.spec] = dict(raw)
+    again = select({attack: numbers(raw, grid.seed) for attack, raw in raws.items()})
+    assert again == {record.attack.spec: record.selection for record in made}
+
+
+def test_of_one_attack_nothing_is_chosen_and_its_digest_is_that_of_any_company(task, store, inline):
+    (alone,) = run(_grid(task, ["ce"], ["lira"]), store, inline)
+    _, beside = run(_grid(task, ["ce"], ["confidence", "lira"]), store, inline)
+    assert alone.selection is None
+    assert beside.selection is not None
+    assert alone.digest == beside.digest == beside.compute_digest()
+
+
 def test_another_attack_queries_the_same_models_and_trains_none(store, inline, tmp_path):
     rng = np.random.default_rng(0)
     path = tmp_path / "images.npz"

@@ -88,7 +88,7 @@ def show(audited: Audited, out: Path, top: int, columns: dict[str, Callable[[dic
     tables = [leaderboard.cells(audited)] if len(audited) > 1 else []
     for each in (*tables, leaderboard.frame(audited)):
         each["setting"] = f"{sizes}, seed {audited[0].seed}; 95 % intervals"
-        console.print(render(each))
+        console.print(render(each, folders=[out]))
     for note in audited.notes:
         console.print(note)
     for lacking in dict.fromkeys(audited.left_out.values()):

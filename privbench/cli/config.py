@@ -27,8 +27,8 @@ def with_config(ctx: click.Context, options: Mapping[str, Any], lists: Container
     for key, value in _read(file).items():
         name = key.replace("-", "_")
         if name not in known:
-            hint = did_you_mean(name, filter(None, known))
-            listing = ", ".join(sorted(filter(None, known)))
+            spelled = sorted(name.replace("_", "-") for name in known if name)
+            hint, listing = did_you_mean(name.replace("_", "-"), spelled), ", ".join(spelled)
             raise UsageError(f"{file}: no option {key!r}.{hint} Options: {listing}.")
         if ctx.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE:
             continue

@@ -35,7 +35,7 @@ def gallery(paths: tuple[Path, ...], *, output: Path, classes: str | None, targe
     beside them. The first row has members, the third, below the undefended model, the members that its images are
     nearest to. Nothing is trained.
     """
-    from privbench.leaderboard import latest, title
+    from privbench.comparable import latest, title
     from privbench.record import located
     from privbench.report import gallery as drawing
 

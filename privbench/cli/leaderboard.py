@@ -2,31 +2,38 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from privbench.cli import console as out
 from privbench.cli import shared
 from privbench.errors import UnknownName, UsageError
-from privbench.leaderboard import RANKINGS
+from privbench.ranking import RANKINGS
 from privbench.report.tables import FORMATS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     import pandas as pd
+
+    from privbench.board import Board
 
 F = TypeVar("F", bound="Callable[..., None]")
 
 RESULTS = Path(shared.RESULTS)
 COMMITTED = Path("leaderboards")
+DEFAULT = next(iter(RANKINGS))
+SAID = 3
+"""Files of one kind that are named one by one."""
 EPILOG = """\b
 Examples:
   privbench leaderboard show
   privbench leaderboard show leaderboards/ --rank-by auc
-  privbench leaderboard export --format latex -o table.tex
+  privbench leaderboard show results --attacks lira,rmia
+  privbench leaderboard export --format latex --columns defense,attack,tpr@1%,test-accuracy -o table.tex
   privbench leaderboard export --format csv --cells > grid.csv
 """
 
@@ -38,14 +45,30 @@ def _selection(command: F) -> F:
         click.option(
             "--rank-by",
             type=click.Choice(list(RANKINGS)),
-            default=next(iter(RANKINGS)),
-            show_default=True,
-            help="What makes an attack the strongest, and a defense worse.",
+            help=f"What makes an attack the strongest, and a defense worse.  [default: the board's, else {DEFAULT}]",
+        ),
+        click.option(
+            "--attacks",
+            multiple=True,
+            metavar="NAMES",
+            help="What a row must have met to be ranked: lira,rmia.  [default: the board's, else what all rows met]",
+        ),
+        click.option(
+            "--columns", multiple=True, metavar="NAMES", help="Which columns: defense,attack,tpr@1%.  [default: all]"
         ),
         click.argument("paths", nargs=-1, type=click.Path(path_type=Path)),
     ):
         command = decorate(command)
     return command
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """What both commands show."""
+
+    places: Sequence[Path]
+    tables: Sequence[pd.DataFrame]
+    columns: Sequence[str]
 
 
 @click.group(epilog=EPILOG)
@@ -55,30 +78,32 @@ def leaderboard() -> None:
 
 @leaderboard.command()
 @_selection
-def show(paths: tuple[Path, ...], *, rank_by: str, cells: bool) -> None:
+def show(**options: Any) -> None:
     """Show records as a table.
 
-    PATHS are records or folders of them: ./privbench-results and ./leaderboards, as far as they exist, by default.
+    PATHS are records or folders of them: ./privbench-results and ./leaderboards, as far as they exist, by default. A
+    file board.toml in a folder declares its attacks, title and ranking.
     """
     from privbench.report.tables import render
 
-    for table in _tables(paths, rank_by, cells=cells):
-        if not table.empty:
-            out.stdout().print(render(table))
+    shown = _read(**options)
+    for table in shown.tables:
+        out.stdout().print(render(table, folders=shown.places, columns=shown.columns))
 
 
 @leaderboard.command(short_help="Export records as Markdown, CSV, JSON or LaTeX.")
 @_selection
 @click.option("--format", "form", type=click.Choice(FORMATS), default="md", show_default=True, help="Of the output.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Write here, not to stdout.")
-def export(paths: tuple[Path, ...], *, rank_by: str, cells: bool, form: str, output: Path | None) -> None:
+def export(form: str, output: Path | None, **options: Any) -> None:
     """Export the table: Markdown and LaTeX to read, CSV and JSON with plain numbers.
 
     PATHS are as for `show`.
     """
     from privbench.report import tables
 
-    text = tables.export_both(*_tables(paths, rank_by, cells=cells), form)
+    shown = _read(**options)
+    text = tables.export_all(shown.tables, form, shown.columns)
     if output is None:
         click.echo(text, nl=False)
         return
@@ -89,17 +114,43 @@ def export(paths: tuple[Path, ...], *, rank_by: str, cells: bool, form: str, out
     click.echo(f"Wrote {output}.", err=True)
 
 
-def _tables(paths: tuple[Path, ...], rank_by: str, *, cells: bool) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return what membership attacks found, and what reconstruction attacks did."""
+def _read(
+    *, paths: tuple[Path, ...], rank_by: str | None, attacks: tuple[str, ...], columns: tuple[str, ...], cells: bool
+) -> _Shown:
+    """Return what membership attacks found, and what reconstruction attacks did, board by board."""
     from privbench import leaderboard as rankings
-    from privbench.record import load
+    from privbench.board import boards, named
+    from privbench.report.columns import check
 
+    chosen = [name.strip() for text in columns for name in text.split(",") if name.strip()]
+    check(chosen)
     places = paths or _default_paths()
-    records = load(places)
-    if not records:
+    found = boards(places, named(attacks) if attacks else None)
+    if not found:
         raise UnknownName(f"No records in {', '.join(map(str, places))}. `privbench run` writes them.")
-    table = rankings.cells(records) if cells else rankings.frame(records, rank_by=rank_by)
-    return table, rankings.reconstructions(records)
+    if not paths:
+        click.echo(f"Records of {' and '.join(map(str, places))}.", err=True)
+    tables = []
+    for board in found:
+        _warn(board)
+        by = rank_by or board.rank_by or DEFAULT
+        about = {"heading": board.title}
+        ranked = rankings.frame(board.records, rank_by=by, attacks=board.attacks, **about)
+        tables += [rankings.cells(board.records, **about) if cells else ranked]
+        tables += [rankings.reconstructions(board.records, **about)]
+    return _Shown(places, [table for table in tables if not table.empty], chosen)
+
+
+def _warn(board: Board) -> None:
+    """Say which records do not count, and which cannot be compared."""
+    from privbench.leaderboard import apart
+
+    for newer, older in board.replaced[:SAID]:
+        click.echo(f"Warning: {newer} counts, and not {older}: they are of one cell, and it is the newer.", err=True)
+    if len(board.replaced) > SAID:
+        click.echo(f"Warning: likewise {len(board.replaced) - SAID} other files.", err=True)
+    for task, difference in apart(board.records):
+        click.echo(f"Warning: records of {task} are ranked apart, for they differ in {difference}.", err=True)
 
 
 def _default_paths() -> list[Path]:

@@ -79,14 +79,13 @@ def run(ctx: click.Context, /, **options: Any) -> None:
 
     What was computed before is taken from the store; an interrupted run goes on where it stopped.
     """
-    from privbench import leaderboard
+    from privbench import ranking
     from privbench.store import Store, default_root
 
     if options["config"]:
         options = with_config(ctx, options, lists=LISTS)
     options = {**options, **{name: options[name] or (default,) for name, default in LISTS.items()}}
-    if options["rank_by"] not in leaderboard.RANKINGS:
-        leaderboard.frame([], rank_by=options["rank_by"])
+    ranking.check(options["rank_by"])
     warn_problems()
     grid = grid_of(options)
     store = Store(options["store"] or default_root())
@@ -202,5 +201,5 @@ def _show(records: list[Record], options: Mapping[str, Any]) -> None:
     console = stdout()
     for table in tables:
         if not table.empty:
-            console.print(render(table))
+            console.print(render(table, folders=[options["out"]]))
     click.echo(f"Records and raw scores are in {options['out']}.", err=True)

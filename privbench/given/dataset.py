@@ -16,7 +16,7 @@ from privbench.errors import UndeclaredEvidence
 from privbench.evidence import Answered, Evidence
 from privbench.given.measures import OneRelease, measured
 from privbench.given.measures import chosen as measurements_of
-from privbench.given.result import Audited, about, above, attacks, exposure, judge, strongest
+from privbench.given.result import Audited, about, above, attacks, exposure, judge, selected, strongest
 from privbench.given.scale import dominated, encoder
 from privbench.given.sets import Sets, sets
 from privbench.record import Data
@@ -98,6 +98,7 @@ def audit_dataset(
         records.append(record)
         if its_scores is not None:
             scores[record.attack.spec] = its_scores
+    records = selected(records, scores, given.member, seed)
     best = strongest(records)
     exposed = given.exposed(None if best is None else scores[best.attack.spec])
     measurements = measured(audits, given.release, given.data, command)

@@ -16,7 +16,7 @@ from privbench.errors import UsageError
 from privbench.evidence import Evidence
 from privbench.given import columns
 from privbench.given.answers import Predictions, predictions
-from privbench.given.result import Audited, about, above, attacks, exposure, judge, strongest
+from privbench.given.result import Audited, about, above, attacks, exposure, judge, selected, strongest
 from privbench.membership import shadow_order
 from privbench.record import Data, Utility
 from privbench.scoring import CALIBRATORS
@@ -85,6 +85,7 @@ def audit_predictions(
         records.append(record)
         if found_scores is not None:
             scores[record.attack.spec] = found_scores
+    records = selected(records, scores, given.arrays.member, seed)
     exposed = given.exposed(strongest(records), scores)
     notes = (*notes, *given.arrays.notes, *given.notes)
     return Audited(records, given.arrays.member, scores, exposed, left_out, given.arrays.warnings, notes)

@@ -11,15 +11,16 @@ import numpy as np
 
 from privbench import intervals, metrics
 from privbench.errors import CellFailed, UsageError
-from privbench.leaderboard import RANKINGS
 from privbench.provenance import component, environment, failure, now
+from privbench.ranking import RANKINGS
 from privbench.record import Component, Data, Record, save, scores_sha256, sealed
 from privbench.scoring import per_example
+from privbench.selection import Together
 from privbench.store import atomic_write
 from privbench.threat import threat_model
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     import numpy.typing as npt
     import pandas as pd
@@ -94,6 +95,15 @@ def strongest(records: Iterable[Record]) -> Record | None:
         return tuple(-np.inf if each is None or each.value is None else each.value for each in found)
 
     return max((record for record in records if record.metrics), key=strength, default=None)
+
+
+def selected(records: Iterable[Record], scores: Mapping[str, Array], member: Array, seed: int) -> list[Record]:
+    """Return the records with bands that account for the choice of the strongest attack (selection.py)."""
+    together = Together(seed)
+    for record in records:
+        own = scores.get(record.attack.spec)
+        together.add(record, {} if own is None else {"scores": own[None], "member": member[None]})
+    return together.selected()
 
 
 def about(

@@ -49,9 +49,9 @@ def rows(records: Sequence[Record], arrays: Sequence[Mapping[str, Array]], targe
     arrays: what lies beside each record. Raises UsageError where the records are of different settings, or where the
     target was not attacked.
     """
-    from privbench.leaderboard import setting_text, title
+    from privbench.comparable import setting_text, title
 
-    settings = {f"{title(record)} ({setting_text(record)})": record for record in records}
+    settings = {f"{title(record)} ({setting_text([record])})": record for record in records}
     if len(settings) > 1:
         raise UsageError(f"These records are of several settings: {'; '.join(settings)}. Name those of one.")
     if not 0 <= target < records[0].targets:

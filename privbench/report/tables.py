@@ -2,83 +2,29 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Any
 
 from privbench.costs import SPREAD
 from privbench.errors import UsageError, did_you_mean
-from privbench.leaderboard import COSTS, LIKENESS, NUMBERS, RANKINGS
+from privbench.leaderboard import COSTS, LIKENESS, NUMBERS
+from privbench.ranking import RANKINGS
+from privbench.report.columns import DIGITS, DISPENSABLE, HEADINGS, LEFT, WORSE, check, headings, plain
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
 
     import pandas as pd
     from rich.console import RenderableType
 
 FORMATS = ("md", "csv", "json", "latex")
-HEADINGS = {
-    "rank": "#",
-    "defense": "defense",
-    "attack": "attack",
-    "tpr@1%": "TPR % at\n1 % FPR",
-    "tpr@0.1%": "TPR % at\n0.1 % FPR",
-    "auc": "AUC",
-    "canary-tpr@1%": "canaries' TPR\n% at 1 % FPR",
-    "canary-attack": "canaries'\nattack",
-    "balanced-accuracy": "balanced\nacc. %",
-    "oracle-balanced-accuracy": "oracle\nbal. acc. %",
-    "test-accuracy": "test\nacc. %",
-    "train-accuracy": "train\nacc. %",
-    "epsilon": "epsilon\n(delta)",
-    "cost": "cost of\na model",
-    "threat-model": "attacker sees",
-}
-"""What a person is shown, in this order, as far as the table has it; a terminal breaks headings at the newline."""
-ONLY_WHERE_ANY = ("canary-tpr@1%", "canary-attack", "epsilon")
-"""Columns that are left out where no row has anything to say there."""
-
-RECONSTRUCTED = {
-    "defense": "defense",
-    "attack": "attack",
-    "accuracy": "recognised\nby E %",
-    "confidence": "target's\nconfid. %",
-    "detected": "detected\n%",
-    "distance-ratio": "distance\nratio",
-    "feature-distance": "feature\ndistance",
-    "psnr-mean": "PSNR dB to\nclass mean",
-    "psnr-member": "PSNR dB to\nmember",
-    "psnr-nonmember": "PSNR dB to\nnon-member",
-    "ssim-mean": "SSIM to\nclass mean",
-    "ssim-member": "SSIM to\nmember",
-    "ssim-nonmember": "SSIM to\nnon-member",
-    "test-accuracy": "test\nacc. %",
-    "threat-model": "attacker sees",
-}
-"""The same of the table of reconstructions."""
-DISPENSABLE = (
-    "ssim-nonmember",
-    "ssim-mean",
-    "psnr-nonmember",
-    "test-accuracy",
-    "ssim-member",
-    "detected",
-    "psnr-mean",
-    "confidence",
-    "psnr-member",
-    "feature-distance",
-)
-"""What goes first from that where there is no room for all."""
-WORSE = (
-    "worse for privacy: higher shares, PSNR and SSIM, lower feature distance, and a distance ratio (to the nearest "
-    "member / to the nearest non-member) below 1"
-)
-DIGITS = {"auc": (1, 3), "distance-ratio": (1, 3), "feature-distance": (1, 2)}
-"""What is not in percent with one digit: the factor, and the digits after the point."""
-DIGITS |= {f"psnr-{to}": (1, 1) for to in ("mean", "member", "nonmember")}
-DIGITS |= {f"ssim-{to}": (1, 2) for to in ("mean", "member", "nonmember")}
-
-RANKED_ONLY = ("rank", "train-accuracy", "test-accuracy", "cost", "canary-attack", "epsilon")
-CELLS_ONLY = ("oracle-balanced-accuracy",)
 BARELY, BARELY_NOTE = "~", "~: fewer than 10 false positives are allowed here; take the number as a hint."
+ALONE = "*"
+ALONE_NOTE = (
+    "*: interval of this attack alone, though it is the strongest of several: too narrow. Bands that account for the "
+    "choice are kept by a run of all attacks, or made of the raw scores of all."
+)
 NA = "n/a"
 NA_NOTE = "n/a: too few examples or models to support a number, or the attack does not apply; the record says which."
 _LATEX = {
@@ -92,56 +38,75 @@ _LATEX = {
 }
 
 
-def readable(table: pd.DataFrame) -> pd.DataFrame:
+def readable(table: pd.DataFrame, columns: Sequence[str] = ()) -> pd.DataFrame:
     """Return the table as text with intervals, under the headings that a person reads."""
-    headings = _headings(table)
-    text: pd.DataFrame = type(table)(_cells(table, headings), columns=list(headings))
-    text.columns = [heading.replace("\n", " ") for heading in headings.values()]
+    shown = headings(table, columns)
+    text: pd.DataFrame = type(table)(_cells(table, shown), columns=list(shown))
+    text.columns = [heading.replace("\n", " ") for heading in shown.values()]
     return text
 
 
-def export(table: pd.DataFrame, form: str) -> str:
-    """Return the table as Markdown, CSV, JSON or LaTeX; CSV and JSON hold plain numbers, not percent."""
+def export(table: pd.DataFrame, form: str, columns: Sequence[str] = ()) -> str:
+    """Return the table as Markdown, CSV, JSON or LaTeX; CSV and JSON hold plain numbers, not percent.
+
+    columns: which, in this order, by the names that CSV has; all where none is named. Raises UsageError for
+    unknown ones.
+    """
     if form not in FORMATS:
         raise UsageError(f"No format {form!r}.{did_you_mean(form, FORMATS)} Use one of {', '.join(FORMATS)}.")
+    check(columns)
+    if form in ("csv", "json"):
+        table = table[plain(table, columns)] if columns else table
     if form == "csv":
         return str(table.to_csv(index=False, lineterminator="\n"))
     if form == "json":
         return str(table.to_json(orient="records", indent=1, double_precision=12)) + "\n"
     draw = {"md": _markdown, "latex": _latex}[form]
     groups = table.groupby(["task", "setting"], sort=False)
-    return "\n".join(draw(str(task), _caption(table, setting), group) for (task, setting), group in groups)
+    return "\n".join(
+        draw(str(task), _caption(table, setting, group), group, columns) for (task, setting), group in groups
+    )
 
 
-def export_both(table: pd.DataFrame, reconstructions: pd.DataFrame, form: str) -> str:
-    """Return membership and reconstruction attacks: two tables to read; one of CSV or JSON, where `family` tells."""
+def export_all(tables: Sequence[pd.DataFrame], form: str, columns: Sequence[str] = ()) -> str:
+    """Return several tables: one after the other to read; as one table of CSV or JSON, where `family` tells them apart.
+
+    A single table, and membership attacks alone, have no `family`.
+    """
     import pandas as pd
 
-    if reconstructions.empty:
-        return export(table, form)
-    if form in ("md", "latex"):
-        return "\n".join(export(each, form) for each in (table, reconstructions) if not each.empty)
-    families = {"membership": table, "reconstruction": reconstructions}
-    parts = [each.astype(object).assign(family=family) for family, each in families.items() if not each.empty]
-    return export(pd.concat(parts, ignore_index=True), form)
+    tables = [table for table in tables if not table.empty] or list(tables[:1])
+    if form in ("md", "latex") or len(tables) == 1:
+        return "\n".join(export(table, form, columns) for table in tables)
+    families = [("reconstruction" if "kind" in table else "membership") for table in tables]
+    parts = [table.astype(object) for table in tables]
+    if len(set(families)) > 1:
+        parts = [part.assign(family=family) for part, family in zip(parts, families, strict=True)]
+        columns = [*columns, "family"] if columns else columns
+    return export(pd.concat(parts, ignore_index=True), form, columns)
 
 
-def render(table: pd.DataFrame) -> RenderableType:
-    """Return the table for a terminal: one block per setting, in the richest layout it has room for, notes below."""
+def render(table: pd.DataFrame, *, folders: Sequence[Path] = (), columns: Sequence[str] = ()) -> RenderableType:
+    """Return the table for a terminal: one block per setting, in the richest layout it has room for, notes below.
+
+    folders: where its records are, for the command that exports what there was no room for.
+    """
     from rich.console import Group
 
     from privbench.report.terminal import Block
 
-    headings, by = _headings(table), str(table.attrs.get("rank_by", ""))
+    check(columns)
+    shown, by = headings(table, columns), str(table.attrs.get("rank_by", ""))
     return Group(
         *(
             Block(
                 title=str(task),
-                caption=_caption(table, setting),
-                headings=headings,
-                rows=_cells(group, headings),
+                caption=_caption(table, setting, group),
+                headings=shown,
+                rows=_cells(group, shown),
                 notes=_notes(group),
-                explained={NA: NA_NOTE},
+                explain=explained,
+                export=shlex.join(["privbench", "leaderboard", "export", *map(str, folders)]),
                 keep=by,
                 **({"dispensable": DISPENSABLE} if "kind" in table else {}),
             )
@@ -150,29 +115,34 @@ def render(table: pd.DataFrame) -> RenderableType:
     )
 
 
-def _headings(table: pd.DataFrame) -> dict[str, str]:
-    """Return the headings of the columns that this kind of table shows."""
-    if "kind" in table:
-        return RECONSTRUCTED
-    ranked = "rank" in table
-    left_out = CELLS_ONLY if ranked else RANKED_ONLY
-    left_out = (*left_out, *(name for name in ONLY_WHERE_ANY if name not in table or table[name].isna().all()))
-    shown = {name: heading for name, heading in HEADINGS.items() if name not in left_out}
-    return {**shown, "attack": "strongest\nattack"} if ranked else shown
+def explained(texts: Iterable[str]) -> list[str]:
+    """Return notes on the marks that cells hold."""
+    found = set(texts)
+    notes = [ALONE_NOTE] if any(text.endswith(f"]{ALONE}") for text in found) else []
+    notes += [BARELY_NOTE] if any(text.startswith(BARELY) for text in found) else []
+    return notes + ([NA_NOTE] if NA in found else [])
 
 
 def _cells(table: pd.DataFrame, names: Mapping[str, str]) -> list[dict[str, str]]:
     return [{name: _text(row, name) for name in names} for row in table.to_dict("records")]
 
 
-def _caption(table: pd.DataFrame, setting: Any) -> str:
+def _caption(table: pd.DataFrame, setting: Any, group: pd.DataFrame) -> str:
     """Return the setting, and what ranks."""
     if "kind" in table:
         return f"{setting}; {WORSE}"
     by = table.attrs.get("rank_by")
     if by not in RANKINGS:
-        return str(setting)
-    return f"{setting}; ranked by {HEADINGS[by].replace(' % at', ' at').replace(chr(10), ' ')}, safest first"
+        return f"{setting}, each of one attack alone"
+    name = HEADINGS[by].replace(" % at", " at").replace("\n% at", " at").replace("\n", " ").removesuffix(" %")
+    compared = str(group["compared"].iloc[0])
+    if not compared:
+        return f"{setting}; not ranked: no attack was run against every defense"
+    if ", " not in compared:
+        return f"{setting}; ranked by {name} of {compared}, safest first"
+    known = [by not in str(alone).split() for alone in group["alone"]]
+    choice = ", with intervals that account for the choice" if any(known) else ""
+    return f"{setting}; ranked by {name} of the strongest of {compared}{choice}; safest first"
 
 
 def _text(row: Mapping[Any, Any], name: str) -> str:
@@ -203,7 +173,8 @@ def _estimate_text(row: Mapping[Any, Any], name: str) -> str:
         return "failed" if _absent(row.get("auc")) and _absent(row.get("accuracy")) and "failed" in row["note"] else NA
     scale, digits = DIGITS.get(name, (100, 1))
     text = f"{BARELY if name in row.get('barely-supported', '').split() else ''}{value * scale:.{digits}f}"
-    return text if _absent(low) else f"{text} [{low * scale:.{digits}f}, {high * scale:.{digits}f}]"
+    mark = ALONE if name in row.get("alone", "").split() else ""
+    return text if _absent(low) else f"{text} [{low * scale:.{digits}f}, {high * scale:.{digits}f}]{mark}"
 
 
 def _cost_text(seconds: float | None, ratio: float | None, low: float | None, high: float | None) -> str:
@@ -232,7 +203,6 @@ def _absent(value: Any) -> bool:
 
 
 def _notes(group: pd.DataFrame) -> list[str]:
-    barely = [BARELY_NOTE] if "barely-supported" in group and (group["barely-supported"] != "").any() else []
     said: dict[tuple[str, str], list[str]] = {}  # what is noted of several attacks is said once
     for defense, attack, note in zip(group["defense"], group["attack"], group["note"], strict=True):
         if note:
@@ -242,7 +212,7 @@ def _notes(group: pd.DataFrame) -> list[str]:
     for (defense, note), attacks in said.items():
         rest = note.replace("does not apply", "do not apply") if len(attacks) > 1 else note
         notes.append(f"{defense}: {' '.join(filter(None, (', '.join(attacks), rest)))}")
-    return [*_findings(group), *notes, *barely]
+    return [*_findings(group), *notes]
 
 
 def _findings(group: pd.DataFrame) -> list[str]:
@@ -254,23 +224,25 @@ def _findings(group: pd.DataFrame) -> list[str]:
 
 
 def _all_notes(group: pd.DataFrame, shown: pd.DataFrame) -> list[str]:
-    return [*_notes(group), *([NA_NOTE] if (shown == NA).to_numpy().any() else [])]
+    return [*_notes(group), *explained(map(str, shown.to_numpy().ravel()))]
 
 
-def _markdown(task: str, caption: str, group: pd.DataFrame) -> str:
-    shown = readable(group)
-    lines = [list(shown.columns), ["---"] * len(shown.columns), *shown.to_numpy().tolist()]
+def _markdown(task: str, caption: str, group: pd.DataFrame, columns: Sequence[str]) -> str:
+    shown = readable(group, columns)
+    rule = ["---" if name in LEFT else "---:" for name in headings(group, columns)]
+    lines = [list(shown.columns), rule, *shown.to_numpy().tolist()]
     body = "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)
     notes = "".join(f"\n- {note}" for note in _all_notes(group, shown))
     return f"### {task}\n\n{caption}\n\n{body}" + (f"{notes}\n" if notes else "")
 
 
-def _latex(task: str, caption: str, group: pd.DataFrame) -> str:
+def _latex(task: str, caption: str, group: pd.DataFrame, columns: Sequence[str]) -> str:
     def escape(text: str) -> str:
         return "".join(_LATEX.get(char, char) for char in text)
 
-    shown = readable(group)
+    shown = readable(group, columns)
     head, *body = (" & ".join(map(escape, line)) + r" \\" for line in [list(shown.columns), *shown.to_numpy().tolist()])
-    notes = [f"% {line}" for line in (f"{task}: {caption}", *_all_notes(group, shown))]
-    begin = rf"\begin{{tabular}}{{{'l' * len(shown.columns)}}}"
-    return "\n".join([*notes, begin, r"\hline", head, r"\hline", *body, r"\hline", r"\end{tabular}"]) + "\n"
+    notes = [f"% {line}" for line in (f"{task}: {caption}", *_all_notes(group, shown), r"Needs \usepackage{booktabs}.")]
+    align = "".join("l" if name in LEFT else "r" for name in headings(group, columns))
+    begin, rules = rf"\begin{{tabular}}{{{align}}}", (r"\toprule", r"\midrule", r"\bottomrule")
+    return "\n".join([*notes, begin, rules[0], head, rules[1], *body, rules[2], r"\end{tabular}"]) + "\n"

@@ -14,12 +14,13 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from privbench.report.columns import LEFT
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from rich.console import Console, ConsoleOptions, RenderResult
 
-LEFT = ("defense", "attack", "canary-attack", "threat-model")
 DISPENSABLE = (
     "train-accuracy",
     "tpr@0.1%",
@@ -47,8 +48,10 @@ class Block:
     headings: Mapping[str, str]
     rows: Sequence[Mapping[str, str]]
     notes: Sequence[str]
-    explained: Mapping[str, str]
-    """Notes on texts that cells may hold, given where one does."""
+    explain: Callable[[Iterable[str]], list[str]]
+    """Returns notes on the texts that cells hold."""
+    export: str
+    """The command that shows all columns."""
     keep: str = ""
     """The column that ranks, which is never left out."""
     dispensable: Sequence[str] = DISPENSABLE
@@ -62,20 +65,21 @@ class Block:
         yield Text(self.title, style="bold")
         yield Text(self.caption, style="dim")
         yield table
-        if "threat-model" not in names:
+        if "threat-model" in self.headings and "threat-model" not in names:
             yield from map(Text, self._threats())
         yield from map(Text, self.notes)
         texts = {row[name] for row in self.rows for name in names}
-        yield from (Text(note) for text, note in self.explained.items() if text in texts)
+        yield from map(Text, self.explain(texts))
         gone = [_flat(heading) for name, heading in self.headings.items() if name not in (*names, "threat-model")]
         if gone:
-            yield Text(f"Left out for lack of room: {', '.join(gone)}. All: privbench leaderboard export", style="dim")
+            yield Text(f"Left out for lack of room: {', '.join(gone)}. All: {self.export}", style="dim")
 
     def _layouts(self) -> Iterator[tuple[Sequence[str], Table]]:
         """Yield the columns of ever narrower tables, and the tables."""
         names = list(self.headings)
         yield tuple(names), self._table(names, fold=None)
-        names.remove("threat-model")
+        if "threat-model" in names:
+            names.remove("threat-model")
         for gone in (None, *self.dispensable):
             if gone in names and gone != self.keep:
                 names.remove(gone)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import datetime as dt
 import io
 import json
 
@@ -137,6 +138,61 @@ def test_both_places_count(here):
     save(record("ce", "lira", 0.5), here / "privbench-results")
     save(record("loud", "lira", 1.5), here / "leaderboards")
     assert [row["defense"] for row in exported()] == ["ce", "loud"]
+
+
+def test_the_folders_that_were_not_named_are_said(here):
+    save(record("ce", "lira", 0.5), here / "privbench-results")
+    save(record("loud", "lira", 1.5), here / "leaderboards")
+    assert run("show").stderr == "Records of privbench-results and leaderboards.\n"
+    assert run("show", "leaderboards").stderr == ""
+
+
+def test_two_records_of_one_cell_are_said(here):
+    for day, folder in ((1, "leaderboards"), (2, "privbench-results")):
+        made = dt.datetime(2026, 1, day, tzinfo=dt.timezone.utc)
+        save(record("ce", "lira", day).model_copy(update={"created": made}), here / folder)
+    (file,) = (file.relative_to(here / "leaderboards") for file in (here / "leaderboards").rglob("*.json"))
+    (said,) = run("show").stderr.splitlines()[1:]
+    newer, older = f"privbench-results/{file}", f"leaderboards/{file}"
+    assert said == f"Warning: {newer} counts, and not {older}: they are of one cell, and it is the newer."
+
+
+def test_records_that_differ_in_what_made_them_are_ranked_apart_with_a_word(here):
+    for torch, folder in (("2.13", "leaderboards"), ("2.14", "privbench-results")):
+        save(record("ce", "lira", 1.0).model_copy(update={"environment": {"torch": torch}}), here / folder)
+    result = run("export")
+    assert "Warning: records of digits are ranked apart, for they differ in torch.\n" in result.stderr
+    assert result.stdout.count("### digits") == 2
+    assert "; only records with torch 2.13; " in result.stdout
+
+
+def test_attacks_can_be_declared(folder):
+    def ranked(*options):
+        return {row["defense"]: (row["rank"], row["lacks"]) for row in exported(folder, *options)}
+
+    assert ranked() == {"ce": (1, ""), "loud": (2, ""), "rare": (3, "")}
+    assert ranked("--attacks", "lira,entropy") == {"ce": (1, ""), "loud": (None, "entropy"), "rare": (None, "entropy")}
+    assert "no attack named 'lyra'. Did you mean 'lira'?" in fails("show", folder, "--attacks", "lyra")
+
+
+def test_a_board_says_what_ranks_unless_it_is_typed(here):
+    save(record("loud", "lira", 1.5), here / "board")
+    save(record("rare", "lira", 8.0, quiet=0.7), here / "board")
+    (here / "board" / "board.toml").write_text('title = "Loud and rare"\nrank-by = "auc"\n')
+    assert [row["defense"] for row in exported("board")] == ["rare", "loud"]
+    assert [row["defense"] for row in exported("board", "--rank-by", "tpr@1%")] == ["loud", "rare"]
+    assert "\nLoud and rare; 4 models" in run("export", "board").stdout
+
+
+def test_columns_can_be_chosen(folder):
+    text = run("export", folder, "--columns", "defense,auc", "--columns", "cost").stdout
+    assert "| defense | AUC | cost of a model |\n| --- | ---: | ---: |\n| ce | " in text
+    row = exported(folder, "--columns", "defense,auc")[0]
+    assert list(row) == ["task", "setting", "defense", "auc", "auc_low", "auc_high"]
+    assert "No column 'acu'. Did you mean 'auc'?" in fails("show", folder, "--columns", "acu")
+    shown = run("show", folder, "--columns", "defense,auc").stdout
+    assert "TPR %" not in shown.replace("ranked by TPR", "")
+    assert "sees" not in shown
 
 
 def test_no_records_anywhere(here):

@@ -289,6 +289,7 @@ def test_a_default_that_is_typed_wins_too(here, tiny):
     ("text", "message"),
     [
         ("model = 4", "study.toml: no option 'model'. Did you mean 'models'? Options: attack, defense,"),
+        ("rank-bye = 'auc'", "study.toml: no option 'rank-bye'. Did you mean 'rank-by'? Options: attack, defense,"),
         ("config = 'other.toml'", "study.toml: no option 'config'."),
         ("dry_run = true", "study.toml: no option 'dry_run'."),
         ("models = ", "study.toml is no TOML: "),

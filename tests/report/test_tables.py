@@ -13,7 +13,7 @@ from rich.console import Console
 
 from privbench import leaderboard
 from privbench.errors import UsageError
-from privbench.report import tables
+from privbench.report import columns, tables
 
 NUMBERS = {
     "tpr@1%": (0.031, 0.006, 0.059),
@@ -45,6 +45,9 @@ def row(rank=1, defense="ce", attack="lira", numbers=NUMBERS, **changes):
         "threat-model": THREAT,
         "barely-supported": "",
         "note": "",
+        "compared": "lira",
+        "lacks": "",
+        "alone": "",
         "attacks": 1,
         "failed": 0,
     }
@@ -61,7 +64,7 @@ def ranked(*rows, by="tpr@1%"):
 
 
 def unranked(*rows):
-    return pd.DataFrame(rows).drop(columns=["rank", "attacks", "failed"])
+    return pd.DataFrame(rows).drop(columns=["rank", *leaderboard.RANKED_ONLY])
 
 
 def drawn(table, width):
@@ -148,7 +151,7 @@ def test_markdown_is_a_table_with_notes():
     text = tables.export(TWO, "md")
     lines = text.splitlines()
     assert lines[0] == "### digits"
-    assert lines[2] == "16 models; ranked by TPR at 1 % FPR, safest first"
+    assert lines[2] == "16 models; ranked by TPR at 1 % FPR of lira, safest first"
     widths = {line.count("|") for line in lines if line.startswith("|")}
     assert len(widths) == 1
     assert "- bad: lira failed: loss is nan" in lines
@@ -176,9 +179,49 @@ def test_latex_escapes_whatever_a_name_holds(name):
 
 def test_latex_is_one_tabular_with_as_many_cells_in_each_row():
     lines = tables.export(TWO, "latex").splitlines()
-    assert lines[0] == "% digits: 16 models; ranked by TPR at 1 % FPR, safest first"
+    assert lines[0] == "% digits: 16 models; ranked by TPR at 1 % FPR of lira, safest first"
     columns = len(next(line for line in lines if line.startswith(r"\begin{tabular}")).split("{")[2]) - 1
     assert {len(re.split(r"(?<!\\)&", line)) for line in lines if line.endswith(r" \\")} == {columns}
+
+
+def test_latex_has_the_rules_of_booktabs_and_numbers_to_the_right():
+    lines = tables.export(TWO, "latex", ["rank", "defense", "auc", "threat-model"]).splitlines()
+    assert r"\begin{tabular}{rlrl}" in lines
+    assert [line for line in lines if line.endswith("rule")] == [r"\toprule", r"\midrule", r"\bottomrule"]
+    assert r"% Needs \usepackage{booktabs}." in lines
+    assert r"1 & relaxloss:alpha=0.5 & 0.546 [0.483, 0.609] & " + THREAT + r" \\" in lines
+
+
+def test_markdown_has_numbers_to_the_right():
+    lines = tables.export(TWO, "md", ["defense", "auc"]).splitlines()
+    assert lines[4:6] == ["| defense | AUC |", "| --- | ---: |"]
+
+
+@pytest.mark.parametrize("form", tables.FORMATS)
+def test_an_unknown_column_gets_the_nearest(form):
+    with pytest.raises(UsageError, match=r"No column 'defence'\. Did you mean 'defense'\? Columns: rank, "):
+        tables.export(TWO, form, ["defence"])
+
+
+def test_plain_columns_come_with_the_ends_of_their_intervals():
+    rows = list(csv.DictReader(io.StringIO(tables.export(TWO, "csv", ["defense", "auc", "cost"]))))
+    numbers = ["auc", "auc_low", "auc_high", "seconds-per-model", "relative-to-ce"]
+    assert list(rows[0]) == ["task", "setting", "defense", *numbers]
+
+
+def test_the_mark_of_few_false_positives_is_explained_only_where_it_stands():
+    """Not where the number is n/a, or its column is left out or not chosen."""
+    table = ranked(row(**{"barely-supported": "tpr@0.1% tpr@1%"}))
+    assert tables.BARELY_NOTE in tables.export(table, "md")
+    assert tables.BARELY_NOTE not in tables.export(table, "md", ["defense", "auc"])
+    assert tables.BARELY_NOTE not in tables.export(ranked(row(**{"barely-supported": "tpr@0.1%"})), "md")
+    assert not any(line.startswith("~") for line in drawn(ranked(row(**{"barely-supported": "tpr@0.1%"})), 80))
+
+
+def test_what_is_left_out_is_exported_from_the_folders_that_were_read():
+    console = Console(width=80, file=io.StringIO())
+    console.print(tables.render(TWO, folders=["my results", "other"]))
+    assert "All: privbench leaderboard export 'my results' other" in " ".join(console.file.getvalue().split())
 
 
 def test_a_typo_in_a_format_gets_the_nearest():
@@ -229,7 +272,7 @@ def test_at_80_columns_some_columns_are_left_out_and_named():
 def test_what_ranks_is_never_left_out(by, width):
     table = ranked(row(numbers=WITH_CANARIES), by=by)
     gone = " ".join(drawn(table, width)).partition("Left out")[2]
-    assert tables.HEADINGS[by].replace("\n", " ") not in gone
+    assert columns.HEADINGS[by].replace("\n", " ") not in gone
     assert "test acc. %" not in gone
 
 
@@ -250,7 +293,7 @@ def test_attacks_that_see_the_same_share_a_line():
 def test_notes_stand_below(width):
     text = " ".join(drawn(TWO, width))
     assert "bad: lira failed: loss is nan" in text
-    assert "ranked by TPR at 1 % FPR, safest first" in text
+    assert "ranked by TPR at 1 % FPR of lira, safest first" in text
     assert tables.NA_NOTE in text
 
 
@@ -309,8 +352,8 @@ def test_numbers_of_images_have_their_own_units():
 
 
 def test_no_number_of_a_record_is_left_out():
-    assert set(leaderboard.LIKENESS) <= set(tables.RECONSTRUCTED)
-    assert set(tables.DISPENSABLE) <= set(tables.RECONSTRUCTED)
+    assert set(leaderboard.LIKENESS) <= set(columns.RECONSTRUCTED)
+    assert set(columns.DISPENSABLE) <= set(columns.RECONSTRUCTED)
 
 
 @pytest.mark.parametrize("width", [60, 80, 100, 120, 200, 400])
@@ -327,20 +370,20 @@ def test_images_fit_the_terminal_and_the_caption_says_what_is_worse(width):
 
 @pytest.mark.parametrize("form", ["md", "latex"])
 def test_both_tables_are_exported_to_read(form):
-    both = tables.export_both(TWO, IMAGES, form)
+    both = tables.export_all([TWO, IMAGES], form)
     assert both == tables.export(TWO, form) + "\n" + tables.export(IMAGES, form)
-    assert tables.export_both(TWO, IMAGES[:0], form) == tables.export(TWO, form)
-    assert tables.export_both(TWO[:0], IMAGES, form) == tables.export(IMAGES, form)
+    assert tables.export_all([TWO, IMAGES[:0]], form) == tables.export(TWO, form)
+    assert tables.export_all([TWO[:0], IMAGES], form) == tables.export(IMAGES, form)
 
 
 def test_csv_and_json_tell_the_families_apart():
-    rows = list(csv.DictReader(io.StringIO(tables.export_both(TWO, IMAGES, "csv"))))
+    rows = list(csv.DictReader(io.StringIO(tables.export_all([TWO, IMAGES], "csv"))))
     assert [row["family"] for row in rows] == ["membership"] * 3 + ["reconstruction"] * 6
     assert (rows[0]["rank"], rows[3]["rank"], rows[3]["distance-ratio"]) == ("1", "", "0.987")
-    found = json.loads(tables.export_both(TWO, IMAGES, "json"))
+    found = json.loads(tables.export_all([TWO, IMAGES], "json"))
     assert found[0]["tpr@1%"] == 0.031
     assert found[4]["defense"] == "relaxloss"
-    assert "family" not in json.loads(tables.export_both(TWO, IMAGES[:0], "json"))[0]
+    assert "family" not in json.loads(tables.export_all([TWO, IMAGES[:0]], "json"))[0]
 
 
 def test_what_is_noted_of_several_attacks_is_said_once():
