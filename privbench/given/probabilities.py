@@ -30,6 +30,10 @@ UNDERFLOW = 1e-19
 and digits do not get there."""
 ALIKE = 10
 """Models whose smallest positive probabilities are within this factor have one resolution."""
+ROUNDED = 0.05
+"""How far a multiple of a step may be from a whole number: thirtieths of four digits are."""
+STEPS = 5
+"""Different multiples of the smallest probability that make it a step: two or three values are multiples by chance."""
 TINY = {"bfloat16": 2**-133, "float16": 2**-24, "float32": 2**-149}
 """Smallest positive number of the types from which numbers may have been widened."""
 HALF_TOLERANCE = 2e-2
@@ -40,11 +44,12 @@ HALF_TOLERANCE = 2e-2
 class Grain:
     """The resolution of one model's probabilities, as far as they show it.
 
-    least: smallest positive probability, where zeros were clipped the smallest above these
+    least: smallest positive probability, above those at which zeros were clipped; is_stepped: all are multiples of it
     tiny: smallest positive number of the floating-point type; rows: how many have a zero
     """
 
     least: float
+    is_stepped: bool
     tiny: float
     rows: int
 
@@ -81,30 +86,41 @@ def as_logits(given: Sequence[tuple[str, Array]]) -> tuple[list[Array], list[str
 
 
 def floor_of(grains: Sequence[Grain]) -> tuple[float, bool]:
-    """Return what a zero is taken for, and whether that is half of a coarse resolution: of the coarsest, if it differs.
+    """Return what a zero is taken for, and whether that is half of a coarse resolution; 0.0 where there are no zeros.
 
-    0.0 where there are no zeros.
+    It is the finest resolution, because few answers may not show all of it; but the coarsest where a model answers in
+    steps that others do not have.
     """
-    coarse = [one.least for one in grains if one.is_coarse]
-    if not coarse:
+    if not any(one.is_coarse for one in grains):
         return max((one.tiny for one in grains if one.rows), default=0.0), False
-    finest = min(one.least for one in grains)
-    return (finest if finest * ALIKE >= max(coarse) else max(coarse)) / 2, True
+    finest, coarsest = min(one.least for one in grains), coarsest_steps(grains)
+    return max(finest, coarsest if differ(grains) else 0) / 2, True
+
+
+def coarsest_steps(grains: Sequence[Grain]) -> float:
+    """Return the largest step of the models that have zeros and answer in steps; 0.0 where none does."""
+    return max((one.least for one in grains if one.is_coarse and one.is_stepped), default=0.0)
+
+
+def differ(grains: Sequence[Grain]) -> bool:
+    """Return whether models answer in steps that others do not have: were rounded otherwise, or have fewer trees."""
+    return min(one.least for one in grains) * ALIKE < coarsest_steps(grains)
 
 
 def floored(p: Array, floor: Array | float, *, share: bool) -> Array:
     """Return probabilities (n, q, c) as float64 with what is below the floor put in its place.
 
     floor: of all classes, or (c,)
-    share: whether the classes of an answer below it have one floor between them, as 1 - p has of a p rounded to 1;
-        with 100 classes and a floor of 0.005 each, p = 1 would end as p = 2/3
+    share: whether the classes of an answer below it share what the others leave of 1, and at least one floor; with 100
+        classes and a floor of 0.005 each, p = 1 would end as p = 2/3
     """
     kept = p.astype(np.float64)
     small = kept < floor
-    if not small.any():
-        return kept
-    count = small.sum(axis=-1, keepdims=True) if share else 1
-    return np.where(small, floor / np.maximum(count, 1), kept)
+    if not share:
+        return np.where(small, floor, kept)
+    count = small.sum(axis=-1, keepdims=True)
+    left = 1 - np.where(small, 0, kept).sum(axis=-1, keepdims=True)
+    return np.where(small, np.clip(left, floor, floor * np.maximum(count, 1)) / np.maximum(count, 1), kept)
 
 
 def grain(p: Array) -> Grain:
@@ -114,8 +130,11 @@ def grain(p: Array) -> Grain:
     at_least, above = positive[positive <= least * 1.001], positive[positive > least * 1.001]
     # One value that many share, far below all others, is where zeros were clipped: log(0) is avoided so.
     if len(at_least) >= ALIKE and len(above) and above.min() > least * 1000:
-        least, zero = float(above.min()), float(at_least.max())
-    return Grain(least, _tiny(p), int((p <= zero).any(axis=-1).sum()))
+        least, zero, positive = float(above.min()), float(at_least.max()), above
+    counts = positive / least
+    whole = np.rint(counts)
+    is_stepped = bool((np.abs(counts - whole) < ROUNDED).all()) and len(np.unique(whole)) >= STEPS
+    return Grain(least, is_stepped, _tiny(p), int((p <= zero).any(axis=-1).sum()))
 
 
 def _tiny(p: Array) -> float:
@@ -189,21 +208,21 @@ def _warnings(given: Sequence[tuple[str, Array]], grains: Sequence[Grain], floor
         for where, p in given
         if half(p)
     ]
-    coarse = [one.least for one in grains if one.is_coarse]
+    is_coarse = any(one.is_coarse for one in grains)
     if all(one.least == 1 for one in grains):
         said.append(
             f"{names}: all are 0 or 1, which tells no more than the predicted class; give logits if the model has them."
         )
-    elif not coarse and any(one.rows for one in grains):
+    elif not is_coarse and any(one.rows for one in grains):
         said.append(
             f"{names}: {rows} hold a probability of exactly 0, taken as {floor:.1g}: rounding has made examples alike "
             f"that attacks, LiRA above all, tell apart. Give logits if the model has them."
         )
-    finest = min(one.least for one in grains)
-    if coarse and finest * ALIKE < max(coarse):
+    if is_coarse and differ(grains):
         said.append(
-            f"{names}: models differ in resolution, {max(coarse):.2g} against {finest:.2g}; all are cut off at "
-            f"{floor:.2g}, and attacks may still take the difference for a leak. Give all of them rounded alike."
+            f"{names}: models differ in resolution, {coarsest_steps(grains):.2g} against "
+            f"{min(one.least for one in grains):.2g}; all are cut off at {floor:.2g}, and attacks may still take the "
+            f"difference for a leak. Give all of them rounded alike."
         )
     return said
 
@@ -212,7 +231,7 @@ def _notes(given: Sequence[tuple[str, Array]], grains: Sequence[Grain], floor: f
     if not any(one.is_coarse for one in grains):
         return []
     said = (
-        f"{_rows(given, grains)} hold zeros, and the smallest probability above 0 is {2 * floor:.3g}: zeros are taken "
+        f"{_rows(given, grains)} hold zeros, and probabilities resolve {2 * floor:.3g}: zeros are taken "
         f"for half of it, {floor:.2g}, shared by those of a row. If the model has logits, they tell more."
     )
     return [said]

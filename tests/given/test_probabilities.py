@@ -65,7 +65,7 @@ def test_lira_finds_in_a_forest_what_is_there(forest, data):
     audited = _audit(forest, data)
     assert audited[0].metrics.auc.value == pytest.approx(right, abs=0.05)
     assert audited.warnings == ()
-    assert "smallest probability above 0 is 0.0333: zeros are taken for half of it, 0.017" in audited.notes[0]
+    assert "probabilities resolve 0.0333: zeros are taken for half of it, 0.017" in audited.notes[0]
     assert "If the model has logits" in audited.notes[0]
 
 
@@ -132,6 +132,21 @@ def test_of_two_classes_each_has_its_own_floor():
     assert logits[2, 1] == pytest.approx(np.log(2.0**-90))
 
 
+def test_hundred_classes_of_which_one_is_sure():
+    p = np.zeros((2, 100))
+    p[0, 0] = 1
+    p[1] = np.repeat([0.01, 0.02, 0.03, 0.0], 25) / 1.5
+    logits, _, _ = _one(p)
+    assert logits[0, 0] - np.log(np.exp(logits[0, 1:]).sum()) == pytest.approx(np.log(150 / 0.5), rel=1e-6)
+
+
+def test_a_tree_whose_leaves_are_fractions_is_no_reason_to_cut_off_others():
+    tree, other = [[0.5, 0.5, 0], [1, 0, 0]], [[0.99, 0.01, 0], [0.3, 0.7, 0]]
+    (_, shadow), warnings, _ = as_logits([("p", np.array(tree)[:, None]), ("shadow_p", np.array([other])[:, :, None])])
+    assert np.exp(shadow[0, 0, 0]).tolist() == pytest.approx([0.99, 0.01, 0.005])
+    assert warnings == []
+
+
 @pytest.mark.parametrize(("type_", "least"), [(np.float32, 2.0**-149), (np.float64, 2.0**-1074)])
 def test_underflow_is_not_taken_for_a_coarse_resolution(type_, least):
     z = np.array([[0, -50.3, -87.1, -20000.7], [0, -1.7, -20000.3, -86.2]]).astype(type_)
@@ -154,12 +169,12 @@ def test_predicted_classes_alone():
     assert notes == []
 
 
-def test_hundred_rounded_classes():
+def test_what_rounding_has_taken_from_a_row_is_in_its_zeros():
     p = np.full((2, 100), 0.004)
     p[0, 0] = 1 - p[0, 1:].sum()
     p[1] = 0.01
     logits, _, _ = _one(p.round(2))
-    assert logits[0, 0] - np.log(np.exp(logits[0, 1:]).sum()) == pytest.approx(np.log(0.6 / 0.005))
+    assert logits[0, 0] - np.log(np.exp(logits[0, 1:]).sum()) == pytest.approx(np.log(0.6 / 0.4))
 
 
 def test_digits():
