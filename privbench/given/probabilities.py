@@ -28,6 +28,9 @@ PERCENT, PAIR = 100, 2
 UNDERFLOW = 1e-19
 """A smallest positive probability below it comes from floating point, in which softmax falls to 1e-38 and less; counts
 and digits do not get there."""
+COMPLEMENT = 1e-6
+"""Of two classes one is often 1 minus the other: it ends at 1e-8 or 1e-16, where the other goes on to 1e-45. From here
+on each has a floor of its own."""
 ALIKE = 10
 """Models whose smallest positive probabilities are within this factor have one resolution."""
 ROUNDED = 0.05
@@ -70,18 +73,18 @@ def as_logits(given: Sequence[tuple[str, Array]]) -> tuple[list[Array], list[str
         for i, model in enumerate(several):
             check(model, where if len(several) == 1 else f"{where}[{i}]")
     classes = given[0][1].shape[-1]
-    # Of two classes one is often 1 minus the other: it ends at 1e-8 or 1e-16, where the other goes on to 1e-45.
-    columns = [[0], [1]] if classes == PAIR else [list(range(classes))]
-    grains = [[grain(model[..., some]) for _, several in models for model in several] for some in columns]
+    grains = [[grain(model) for _, several in models for model in several]]
+    if classes == PAIR and min(one.least for one in grains[0]) < COMPLEMENT:
+        grains = [[grain(model[..., [i]]) for _, several in models for model in several] for i in range(PAIR)]
     floors = [floor_of(each) for each in grains]
-    floor = np.array([floors[0][0], floors[-1][0]]) if classes == PAIR else floors[0][0]
+    floor = np.array([found for found, _ in floors])
     out = []
     for (_, p), (_, several) in zip(given, models, strict=True):
         logits = np.empty(several.shape, dtype=np.float32)
         for i, model in enumerate(several):
             logits[i] = np.log(floored(model, floor, share=floors[0][1] and classes > PAIR))
         out.append(logits.reshape(p.shape))
-    most = max(range(len(columns)), key=lambda i: floors[i])
+    most = max(range(len(floors)), key=lambda i: floors[i])
     return out, _warnings(given, grains[most], floors[most][0]), _notes(given, grains[most], floors[most][0])
 
 
@@ -107,10 +110,10 @@ def differ(grains: Sequence[Grain]) -> bool:
     return min(one.least for one in grains) * ALIKE < coarsest_steps(grains)
 
 
-def floored(p: Array, floor: Array | float, *, share: bool) -> Array:
+def floored(p: Array, floor: Array, *, share: bool) -> Array:
     """Return probabilities (n, q, c) as float64 with what is below the floor put in its place.
 
-    floor: of all classes, or (c,)
+    floor: (1,) of all classes, or (c,)
     share: whether the classes of an answer below it share what the others leave of 1, and at least one floor; with 100
         classes and a floor of 0.005 each, p = 1 would end as p = 2/3
     """
@@ -126,6 +129,8 @@ def floored(p: Array, floor: Array | float, *, share: bool) -> Array:
 def grain(p: Array) -> Grain:
     """Return the resolution of one model's probabilities, (n, q, c)."""
     positive = p[p > 0].astype(np.float64)
+    if not len(positive):
+        return Grain(1.0, is_stepped=False, tiny=_tiny(p), rows=p[..., 0].size)
     least, zero = float(positive.min()), 0.0
     at_least, above = positive[positive <= least * 1.001], positive[positive > least * 1.001]
     # One value that many share, far below all others, is where zeros were clipped: log(0) is avoided so.

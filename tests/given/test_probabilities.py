@@ -128,8 +128,24 @@ def test_of_two_classes_each_has_its_own_floor():
     """1 - p ends at the precision of 1 - p, where p goes on."""
     p = np.float32([[0.5, 0.5], [1 - 2**-20, 2**-20], [1, 2**-90], [0, 1]])
     logits, _, _ = _one(p)
-    assert logits[3, 0] == pytest.approx(np.log(0.25))
+    assert logits[3, 0] == pytest.approx(np.log(0.25))  # half the least of this column
     assert logits[2, 1] == pytest.approx(np.log(2.0**-90))
+
+
+def test_of_two_classes_of_a_tree_the_order_of_confidences_stays():
+    logits, _, _ = _one([[1, 0], [0, 1], [0.99, 0.01], [0.25, 0.75]])
+    p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    assert p[0, 0] == p[1, 1] > p[2, 0]
+
+
+def test_a_class_that_is_never_answered():
+    logits, _, _ = _one(np.float32([[1, 0], [1 - 2**-22, 2**-22]])[:1])
+    assert np.isfinite(logits).all()
+    (target, shadow), _, _ = as_logits(
+        [("p", np.float32([[[1, 0]]])), ("shadow_p", np.float32([[[[1 - 2**-22, 2**-22]]]]))]
+    )
+    assert np.isfinite(target).all()
+    assert np.isfinite(shadow).all()
 
 
 def test_hundred_classes_of_which_one_is_sure():
