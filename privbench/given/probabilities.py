@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from privbench.errors import DataError
+from privbench.given import precision
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 SUM_TOLERANCE = 1e-3
 """How far a row may be from 1: what rounding to three digits does."""
-MOST_DIGITS = 5
 PERCENT, PAIR = 100, 2
 UNDERFLOW = 1e-19
 """A smallest positive probability below it comes from floating point, in which softmax falls to 1e-38 and less; counts
@@ -37,8 +37,6 @@ ROUNDED = 0.05
 """How far a multiple of a step may be from a whole number: thirtieths of four digits are."""
 STEPS = 5
 """Different multiples of the smallest probability that make it a step: two or three values are multiples by chance."""
-TINY = {"bfloat16": 2**-133, "float16": 2**-24, "float32": 2**-149}
-"""Smallest positive number of the types from which numbers may have been widened."""
 HALF_TOLERANCE = 2e-2
 """How far a row of 16-bit numbers may be from 1."""
 
@@ -130,45 +128,16 @@ def grain(p: Array) -> Grain:
     """Return the resolution of one model's probabilities, (n, q, c)."""
     positive = p[p > 0].astype(np.float64)
     if not len(positive):
-        return Grain(1.0, is_stepped=False, tiny=_tiny(p), rows=p[..., 0].size)
+        return Grain(1.0, is_stepped=False, tiny=precision.tiny(p), rows=p[..., 0].size)
     least, zero = float(positive.min()), 0.0
     at_least, above = positive[positive <= least * 1.001], positive[positive > least * 1.001]
     # One value that many share, far below all others, is where zeros were clipped: log(0) is avoided so.
     if len(at_least) >= ALIKE and len(above) and above.min() > least * 1000:
         least, zero, positive = float(above.min()), float(at_least.max()), above
     counts = positive / least
-    whole = np.rint(counts)
-    is_stepped = bool((np.abs(counts - whole) < ROUNDED).all()) and len(np.unique(whole)) >= STEPS
-    return Grain(least, is_stepped, _tiny(p), int((p <= zero).any(axis=-1).sum()))
-
-
-def _tiny(p: Array) -> float:
-    """Return the smallest positive number of the type that the numbers are of, or were before they were widened."""
-    own = np.nextafter(p.dtype.type(0), p.dtype.type(1)) if p.dtype.kind == "f" else np.nextafter(0.0, 1.0)
-    return next((tiny for name, tiny in TINY.items() if _was(name, p)), float(own) or float(np.nextafter(0.0, 1.0)))
-
-
-def half(p: Array) -> str:
-    """Return "bfloat16" or "float16" where the numbers are of 16 bits, or were before they were widened; else ""."""
-    return next((name for name in ("bfloat16", "float16") if _was(name, p)), "")
-
-
-def _was(name: str, p: Array) -> bool:
-    """Return whether all numbers are of a floating-point type; of halves, quarters and such it cannot be told."""
-    with np.errstate(over="ignore"):
-        narrow = p.astype(np.float16 if name == "float16" else np.float32)
-    exact = (narrow == p).all() and not (p * 64 == np.rint(p * 64)).all()
-    return bool(exact) and (name != "bfloat16" or not (narrow.view(np.uint32) & 0xFFFF).any())
-
-
-def digits(p: Array) -> int | None:
-    """Return to how many decimal digits, 0 to 5, all probabilities are rounded; None if to more, or not at all."""
-    eps = 4 * float(np.finfo(p.dtype).eps) if p.dtype.kind == "f" else 0.0
-    for count in range(MOST_DIGITS + 1):
-        scaled = p * float(10**count)
-        if np.abs(scaled - np.rint(scaled)).max() <= 10**count * eps + 1e-9:
-            return count if 10**count * eps < 0.1 else None  # noqa: PLR2004 - else its own type rounds more
-    return None
+    is_stepped = all(precision.are_whole(some, ROUNDED) for some in (counts[: precision.FEW], counts))
+    is_stepped = is_stepped and len(np.unique(np.rint(counts))) >= STEPS
+    return Grain(least, is_stepped, precision.tiny(p), int((p <= zero).any(axis=-1).sum()))
 
 
 def check(p: Array, where: str) -> None:
@@ -193,9 +162,9 @@ def check(p: Array, where: str) -> None:
 
 def _is_off(p: Array, sums: Array) -> Array:
     """Return which rows are further from 1 than half a unit of the last digit per class: a whole one if cut off."""
-    rounded = digits(p)
+    rounded = precision.digits(p)
     decimal = p.shape[-1] * 0.5 * 10.0**-rounded if rounded else 0.0
-    allowed = min(max(HALF_TOLERANCE if half(p) else SUM_TOLERANCE, decimal), 0.5) + 1e-9
+    allowed = min(max(HALF_TOLERANCE if precision.half(p) else SUM_TOLERANCE, decimal), 0.5) + 1e-9
     least = 1 - max(allowed, min(2 * decimal, 0.5))
     return np.asarray((sums > 1 + allowed) | (sums < least - 1e-9))
 
@@ -209,9 +178,9 @@ def _first(bad: Array) -> int | tuple[int, ...]:
 def _warnings(given: Sequence[tuple[str, Array]], grains: Sequence[Grain], floor: float) -> list[str]:
     names, rows = _names(given), _rows(given, grains)
     said = [
-        f"{where} has no more than {half(p)} precision, too coarse for LiRA; give float32 if the model has it."
+        f"{where} has no more than {precision.half(p)} precision, too coarse for LiRA; give float32 if you can."
         for where, p in given
-        if half(p)
+        if precision.half(p)
     ]
     is_coarse = any(one.is_coarse for one in grains)
     if all(one.least == 1 for one in grains):

@@ -7,7 +7,7 @@ from sklearn.metrics import roc_auc_score
 
 from privbench.errors import DataError
 from privbench.given import audit_predictions
-from privbench.given.probabilities import as_logits, digits, half
+from privbench.given.probabilities import as_logits
 
 TREES, SHADOWS = 30, 8
 
@@ -191,24 +191,6 @@ def test_what_rounding_has_taken_from_a_row_is_in_its_zeros():
     p[1] = 0.01
     logits, _, _ = _one(p.round(2))
     assert logits[0, 0] - np.log(np.exp(logits[0, 1:]).sum()) == pytest.approx(np.log(0.6 / 0.4))
-
-
-def test_digits():
-    rng = np.random.default_rng(0)
-    p = rng.dirichlet(np.ones(4), 50)
-    for count in range(6):
-        assert digits(p.round(count)) == count
-        assert count > 4 or digits(p.astype(np.float32).round(count)) == count
-    assert digits(p) is None
-    assert digits(p.astype(np.float16)) is None
-
-
-def test_halves():
-    p = np.random.default_rng(0).dirichlet(np.ones(4), 50)
-    assert half(p.astype(np.float16)) == half(p.astype(np.float16).astype(np.float64)) == "float16"
-    bits = p.astype(np.float32).view(np.uint32) & 0xFFFF0000
-    assert half(bits.astype(np.uint32).view(np.float32)) == "bfloat16"
-    assert half(p) == half(p.astype(np.float32)) == half(np.array([[0.5, 0.5]])) == ""
 
 
 def test_percentages_and_rows_that_are_off():
