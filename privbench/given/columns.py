@@ -7,6 +7,7 @@ shadow_membership_3.
 from __future__ import annotations
 
 import re
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,6 +39,7 @@ PATTERN = re.compile(
     ),
     re.IGNORECASE,
 )
+NUMPY = (".npz", ".npy")
 PER_CLASS = ("logits", "probabilities")
 
 
@@ -45,7 +47,11 @@ def arrays_of(source: str | Path | Mapping[str, Any]) -> tuple[Mapping[str, Any]
     """Return arrays by name, and notes, of a file, a data frame or a mapping. Raises DataError."""
     if isinstance(source, (str, Path)):
         path = Path(source).expanduser()
-        return read(path) if path.suffix.lower() in SUFFIXES else (files.read(path), ())
+        if path.suffix.lower() in SUFFIXES:
+            return read(path)
+        if path.is_file() and not (path.suffix.lower() in NUMPY or zipfile.is_zipfile(path)):
+            raise DataError(f"{path} is no file of arrays or columns; give a .npz, .csv, .tsv or .parquet file.")
+        return files.read(path), ()
     if isinstance(source, Mapping):
         return source, ()
     by_name = {str(key): source[key] for key in columns_of(source)}

@@ -120,3 +120,12 @@ def test_what_is_no_table_at_all(arrays):
         audit_predictions([1, 2])
     with pytest.raises(DataError, match="a ndarray is no file, data frame or mapping"):
         audit_predictions(arrays["probabilities"])
+
+
+def test_files_of_other_kinds(arrays, tmp_path):
+    (tmp_path / "mine.json").write_text("{}")
+    with pytest.raises(DataError, match=r"give a \.npz, \.csv, \.tsv or \.parquet file"):
+        audit_predictions(tmp_path / "mine.json")
+    np.savez(tmp_path / "mine.npz", **arrays)
+    (tmp_path / "mine.npz").rename(tmp_path / "mine.bin")
+    assert len(audit_predictions(tmp_path / "mine.bin", attack="lira")) == 1
