@@ -205,8 +205,8 @@ def _notes(given: Sequence[tuple[str, Array]], grains: Sequence[Grain], floor: f
     if not any(one.is_coarse for one in grains):
         return []
     said = (
-        f"{_rows(given, grains)} hold zeros, and probabilities resolve {2 * floor:.3g}: zeros are taken "
-        f"for half of it, {floor:.2g}, shared by those of a row. If the model has logits, they tell more."
+        f"{_rows(given, grains)} hold zeros, and the smallest other probability is {2 * floor:.3g}: the zeros of a row "
+        f"share half of that, {floor:.2g}, or what the row leaves of 1. If the model has logits, they tell more."
     )
     return [said]
 

@@ -65,7 +65,7 @@ def test_lira_finds_in_a_forest_what_is_there(forest, data):
     audited = _audit(forest, data)
     assert audited[0].metrics.auc.value == pytest.approx(right, abs=0.05)
     assert audited.warnings == ()
-    assert "probabilities resolve 0.0333: zeros are taken for half of it, 0.017" in audited.notes[0]
+    assert "smallest other probability is 0.0333: the zeros of a row share half of that, 0.017" in audited.notes[0]
     assert "If the model has logits" in audited.notes[0]
 
 
