@@ -34,7 +34,7 @@ PREFIXES = {
 }
 """What columns may be called, before their class or shadow."""
 PATTERN = re.compile(
-    "({})(?:[ _.:-]*(.+))?".format(
+    "({})(?:[ _.:-]+(.+)|([0-9]+))?".format(
         "|".join(sorted({n for name, aliases in PREFIXES.items() for n in (name, *aliases)}, key=len, reverse=True))
     ),
     re.IGNORECASE,
@@ -126,7 +126,7 @@ def _parsed(name: str) -> tuple[str, tuple[str, ...]]:
         return "", ()
     prefix = match[1].lower()
     wanted = next(each for each, aliases in PREFIXES.items() if prefix in (each, *aliases))
-    rest = match[2] or ""
+    rest = match[2] or match[3] or ""
     if wanted in ("labels", "membership"):
         return ("", ()) if rest else (wanted, ())
     if wanted == "shadow_membership" or wanted in PER_CLASS:

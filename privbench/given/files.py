@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 ALIASES = {
     "logits": ("target_logits",),
     "probabilities": ("probs", "proba", "y_proba", "y_prob", "target_probabilities"),
-    "labels": ("y", "y_true", "label"),
+    "labels": ("y", "y_true", "label", "target", "targets"),
     "membership": ("member", "members", "is_member", "in_train"),
     "shadow_logits": (),
     "shadow_probabilities": ("shadow_probs", "shadow_proba"),

@@ -93,8 +93,10 @@ def test_membership_in_words(arrays, tmp_path):
 
 
 def test_other_columns_are_named(arrays, tmp_path):
-    _frame(arrays).assign(age=1, logit=2).to_csv(tmp_path / "mine.csv", index=False)
-    assert "array 'age' is not read." in _same(tmp_path / "mine.csv", arrays).warnings
+    others = {"age": 1, "patient": 2, "predicted": 0, "label_text": "x"}
+    _frame(arrays).rename(columns={"label": "target"}).assign(**others).to_csv(tmp_path / "mine.csv", index=False)
+    found = _same(tmp_path / "mine.csv", arrays)
+    assert {f"array {name!r} is not read." for name in ("age", "patient", "predicted")} <= set(found.warnings)
 
 
 def test_tables_that_do_not_fit(arrays, tmp_path):
