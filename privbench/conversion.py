@@ -48,6 +48,19 @@ def columns_of(value: Any) -> list[Any]:
     return list(value.columns) if _is(value, "pandas", "DataFrame") or _is(value, "polars", "DataFrame") else []
 
 
+def are_shuffled(first: Any, second: Any) -> bool:
+    """Return whether two pandas objects have one index in two orders, so that their rows may not belong together.
+
+    An index that only counts the rows says nothing of that.
+    """
+    if not all(_is(each, "pandas", "DataFrame", "Series") for each in (first, second)):
+        return False
+    one, other = first.index, second.index
+    if any(_is(index, "pandas", "RangeIndex") for index in (one, other)) or one.equals(other):
+        return False
+    return len(one) == len(other) and one.is_unique and bool(one.isin(other).all())
+
+
 def _unwrapped(value: Any, name: str) -> Array:
     """Return what a library's object holds as an array, perhaps of objects."""
     if np.ma.is_masked(value):

@@ -63,7 +63,7 @@ def predictions(found: Mapping[str, Any], name: str) -> Predictions:
     member = _membership(source, key, answers.shape)
     shadow_member = _shadow_membership(source, shadows.shape)
     labels = _labels(source, key, answers.shape)
-    warnings += [*_split(member, shadow_member, *converted), *source.unused()]
+    warnings += [*_split(member, shadow_member, *converted), *source.shuffled(), *source.unused()]
     return Predictions(converted[0], labels, member, converted[1], shadow_member, tuple(warnings), tuple(notes))
 
 

@@ -7,6 +7,7 @@ shadow_membership_3.
 from __future__ import annotations
 
 import re
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,11 +34,12 @@ PREFIXES = {
 }
 """What columns may be called, before their class or shadow."""
 PATTERN = re.compile(
-    "({})(?:[ _.:-]*(.+))?".format(
+    "({})(?:[ _.:-]+(.+)|([0-9]+))?".format(
         "|".join(sorted({n for name, aliases in PREFIXES.items() for n in (name, *aliases)}, key=len, reverse=True))
     ),
     re.IGNORECASE,
 )
+NUMPY = (".npz", ".npy")
 PER_CLASS = ("logits", "probabilities")
 
 
@@ -45,7 +47,11 @@ def arrays_of(source: str | Path | Mapping[str, Any]) -> tuple[Mapping[str, Any]
     """Return arrays by name, and notes, of a file, a data frame or a mapping. Raises DataError."""
     if isinstance(source, (str, Path)):
         path = Path(source).expanduser()
-        return read(path) if path.suffix.lower() in SUFFIXES else (files.read(path), ())
+        if path.suffix.lower() in SUFFIXES:
+            return read(path)
+        if path.is_file() and not (path.suffix.lower() in NUMPY or zipfile.is_zipfile(path)):
+            raise DataError(f"{path} is no file of arrays or columns; give a .npz, .csv, .tsv or .parquet file.")
+        return files.read(path), ()
     if isinstance(source, Mapping):
         return source, ()
     by_name = {str(key): source[key] for key in columns_of(source)}
@@ -120,7 +126,7 @@ def _parsed(name: str) -> tuple[str, tuple[str, ...]]:
         return "", ()
     prefix = match[1].lower()
     wanted = next(each for each, aliases in PREFIXES.items() if prefix in (each, *aliases))
-    rest = match[2] or ""
+    rest = match[2] or match[3] or ""
     if wanted in ("labels", "membership"):
         return ("", ()) if rest else (wanted, ())
     if wanted == "shadow_membership" or wanted in PER_CLASS:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import itertools
 import zipfile
 import zlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from privbench.conversion import as_array, columns_of
+from privbench.conversion import are_shuffled, as_array, columns_of
 from privbench.errors import DataError
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 ALIASES = {
     "logits": ("target_logits",),
     "probabilities": ("probs", "proba", "y_proba", "y_prob", "target_probabilities"),
-    "labels": ("y", "y_true", "label"),
+    "labels": ("y", "y_true", "label", "target", "targets"),
     "membership": ("member", "members", "is_member", "in_train"),
     "shadow_logits": (),
     "shadow_probabilities": ("shadow_probs", "shadow_proba"),
@@ -65,11 +66,12 @@ class Found:
         self._arrays: dict[str, tuple[str, Array]] = {}
         self.unread: list[str] = []
         self.classes: list[str] = []
+        self._source = arrays
         canonical = {alias: wanted for wanted, aliases in ALIASES.items() for alias in (wanted, *aliases)}
         for key, value in arrays.items():
-            wanted = canonical.get(key.lower().replace("-", "_"))
+            wanted = canonical.get(str(key).lower().replace("-", "_"))
             if wanted is None:
-                self.unread.append(key)
+                self.unread.append(str(key))
                 continue
             if wanted in self._arrays:
                 raise DataError(f"{name}: {self._arrays[wanted][0]} and {key} are both {wanted}; leave one out.")
@@ -90,6 +92,16 @@ class Found:
         hint = f" Rename {near[0][0]!r} to {near[0][1]!r}?" if near else ""
         choice = " or ".join(map(repr, wanted))
         raise DataError(f"{self.name}: no array {choice}.{hint} Found: {', '.join(names) or 'none'}.")
+
+    def shuffled(self) -> list[str]:
+        """Return a sentence about each pair of pandas objects whose rows are in different orders."""
+        read = [key for key, _ in self._arrays.values()]
+        return [
+            f"{one} and {other} have the same index in different orders, and are paired by position; if that is wrong, "
+            f"give {other}.loc[{one}.index]."
+            for one, other in itertools.combinations(read, 2)
+            if are_shuffled(self._source[one], self._source[other])
+        ]
 
     def unused(self) -> list[str]:
         """Return a sentence about each array that is not read."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from privbench.errors import DataError
-from privbench.given.probabilities import half
+from privbench.given.precision import half
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from privbench.errors import DataError
+from privbench.given import precision
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,15 +24,19 @@ if TYPE_CHECKING:
 
 SUM_TOLERANCE = 1e-3
 """How far a row may be from 1: what rounding to three digits does."""
-MOST_DIGITS = 5
 PERCENT, PAIR = 100, 2
 UNDERFLOW = 1e-19
 """A smallest positive probability below it comes from floating point, in which softmax falls to 1e-38 and less; counts
 and digits do not get there."""
+COMPLEMENT = 1e-6
+"""Of two classes one is often 1 minus the other: it ends at 1e-8 or 1e-16, where the other goes on to 1e-45. From here
+on each has a floor of its own."""
 ALIKE = 10
 """Models whose smallest positive probabilities are within this factor have one resolution."""
-TINY = {"bfloat16": 2**-133, "float16": 2**-24, "float32": 2**-149}
-"""Smallest positive number of the types from which numbers may have been widened."""
+ROUNDED = 0.05
+"""How far a multiple of a step may be from a whole number: thirtieths of four digits are."""
+STEPS = 5
+"""Different multiples of the smallest probability that make it a step: two or three values are multiples by chance."""
 HALF_TOLERANCE = 2e-2
 """How far a row of 16-bit numbers may be from 1."""
 
@@ -40,11 +45,12 @@ HALF_TOLERANCE = 2e-2
 class Grain:
     """The resolution of one model's probabilities, as far as they show it.
 
-    least: smallest positive probability, where zeros were clipped the smallest above these
+    least: smallest positive probability, above those at which zeros were clipped; is_stepped: all are multiples of it
     tiny: smallest positive number of the floating-point type; rows: how many have a zero
     """
 
     least: float
+    is_stepped: bool
     tiny: float
     rows: int
 
@@ -65,86 +71,73 @@ def as_logits(given: Sequence[tuple[str, Array]]) -> tuple[list[Array], list[str
         for i, model in enumerate(several):
             check(model, where if len(several) == 1 else f"{where}[{i}]")
     classes = given[0][1].shape[-1]
-    # Of two classes one is often 1 minus the other: it ends at 1e-8 or 1e-16, where the other goes on to 1e-45.
-    columns = [[0], [1]] if classes == PAIR else [list(range(classes))]
-    grains = [[grain(model[..., some]) for _, several in models for model in several] for some in columns]
+    grains = [[grain(model) for _, several in models for model in several]]
+    if classes == PAIR and min(one.least for one in grains[0]) < COMPLEMENT:
+        grains = [[grain(model[..., [i]]) for _, several in models for model in several] for i in range(PAIR)]
     floors = [floor_of(each) for each in grains]
-    floor = np.array([floors[0][0], floors[-1][0]]) if classes == PAIR else floors[0][0]
+    floor = np.array([found for found, _ in floors])
     out = []
     for (_, p), (_, several) in zip(given, models, strict=True):
         logits = np.empty(several.shape, dtype=np.float32)
         for i, model in enumerate(several):
             logits[i] = np.log(floored(model, floor, share=floors[0][1] and classes > PAIR))
         out.append(logits.reshape(p.shape))
-    most = max(range(len(columns)), key=lambda i: floors[i])
+    most = max(range(len(floors)), key=lambda i: floors[i])
     return out, _warnings(given, grains[most], floors[most][0]), _notes(given, grains[most], floors[most][0])
 
 
 def floor_of(grains: Sequence[Grain]) -> tuple[float, bool]:
-    """Return what a zero is taken for, and whether that is half of a coarse resolution: of the coarsest, if it differs.
+    """Return what a zero is taken for, and whether that is half of a coarse resolution; 0.0 where there are no zeros.
 
-    0.0 where there are no zeros.
+    It is the finest resolution, because few answers may not show all of it; but the coarsest where a model answers in
+    steps that others do not have.
     """
-    coarse = [one.least for one in grains if one.is_coarse]
-    if not coarse:
+    if not any(one.is_coarse for one in grains):
         return max((one.tiny for one in grains if one.rows), default=0.0), False
-    finest = min(one.least for one in grains)
-    return (finest if finest * ALIKE >= max(coarse) else max(coarse)) / 2, True
+    finest, coarsest = min(one.least for one in grains), coarsest_steps(grains)
+    return max(finest, coarsest if differ(grains) else 0) / 2, True
 
 
-def floored(p: Array, floor: Array | float, *, share: bool) -> Array:
+def coarsest_steps(grains: Sequence[Grain]) -> float:
+    """Return the largest step of the models that have zeros and answer in steps; 0.0 where none does."""
+    return max((one.least for one in grains if one.is_coarse and one.is_stepped), default=0.0)
+
+
+def differ(grains: Sequence[Grain]) -> bool:
+    """Return whether models answer in steps that others do not have: were rounded otherwise, or have fewer trees."""
+    return min(one.least for one in grains) * ALIKE < coarsest_steps(grains)
+
+
+def floored(p: Array, floor: Array, *, share: bool) -> Array:
     """Return probabilities (n, q, c) as float64 with what is below the floor put in its place.
 
-    floor: of all classes, or (c,)
-    share: whether the classes of an answer below it have one floor between them, as 1 - p has of a p rounded to 1;
-        with 100 classes and a floor of 0.005 each, p = 1 would end as p = 2/3
+    floor: (1,) of all classes, or (c,)
+    share: whether the classes of an answer below it share what the others leave of 1, and at least one floor; with 100
+        classes and a floor of 0.005 each, p = 1 would end as p = 2/3
     """
     kept = p.astype(np.float64)
     small = kept < floor
-    if not small.any():
-        return kept
-    count = small.sum(axis=-1, keepdims=True) if share else 1
-    return np.where(small, floor / np.maximum(count, 1), kept)
+    if not share:
+        return np.where(small, floor, kept)
+    count = small.sum(axis=-1, keepdims=True)
+    left = 1 - np.where(small, 0, kept).sum(axis=-1, keepdims=True)
+    return np.where(small, np.clip(left, floor, floor * np.maximum(count, 1)) / np.maximum(count, 1), kept)
 
 
 def grain(p: Array) -> Grain:
     """Return the resolution of one model's probabilities, (n, q, c)."""
     positive = p[p > 0].astype(np.float64)
+    if not len(positive):
+        return Grain(1.0, is_stepped=False, tiny=precision.tiny(p), rows=p[..., 0].size)
     least, zero = float(positive.min()), 0.0
     at_least, above = positive[positive <= least * 1.001], positive[positive > least * 1.001]
     # One value that many share, far below all others, is where zeros were clipped: log(0) is avoided so.
     if len(at_least) >= ALIKE and len(above) and above.min() > least * 1000:
-        least, zero = float(above.min()), float(at_least.max())
-    return Grain(least, _tiny(p), int((p <= zero).any(axis=-1).sum()))
-
-
-def _tiny(p: Array) -> float:
-    """Return the smallest positive number of the type that the numbers are of, or were before they were widened."""
-    own = np.nextafter(p.dtype.type(0), p.dtype.type(1)) if p.dtype.kind == "f" else np.nextafter(0.0, 1.0)
-    return next((tiny for name, tiny in TINY.items() if _was(name, p)), float(own) or float(np.nextafter(0.0, 1.0)))
-
-
-def half(p: Array) -> str:
-    """Return "bfloat16" or "float16" where the numbers are of 16 bits, or were before they were widened; else ""."""
-    return next((name for name in ("bfloat16", "float16") if _was(name, p)), "")
-
-
-def _was(name: str, p: Array) -> bool:
-    """Return whether all numbers are of a floating-point type; of halves, quarters and such it cannot be told."""
-    with np.errstate(over="ignore"):
-        narrow = p.astype(np.float16 if name == "float16" else np.float32)
-    exact = (narrow == p).all() and not (p * 64 == np.rint(p * 64)).all()
-    return bool(exact) and (name != "bfloat16" or not (narrow.view(np.uint32) & 0xFFFF).any())
-
-
-def digits(p: Array) -> int | None:
-    """Return to how many decimal digits, 0 to 5, all probabilities are rounded; None if to more, or not at all."""
-    eps = 4 * float(np.finfo(p.dtype).eps) if p.dtype.kind == "f" else 0.0
-    for count in range(MOST_DIGITS + 1):
-        scaled = p * float(10**count)
-        if np.abs(scaled - np.rint(scaled)).max() <= 10**count * eps + 1e-9:
-            return count if 10**count * eps < 0.1 else None  # noqa: PLR2004 - else its own type rounds more
-    return None
+        least, zero, positive = float(above.min()), float(at_least.max()), above
+    counts = positive / least
+    is_stepped = all(precision.are_whole(some, ROUNDED) for some in (counts[: precision.FEW], counts))
+    is_stepped = is_stepped and len(np.unique(np.rint(counts))) >= STEPS
+    return Grain(least, is_stepped, precision.tiny(p), int((p <= zero).any(axis=-1).sum()))
 
 
 def check(p: Array, where: str) -> None:
@@ -169,9 +162,9 @@ def check(p: Array, where: str) -> None:
 
 def _is_off(p: Array, sums: Array) -> Array:
     """Return which rows are further from 1 than half a unit of the last digit per class: a whole one if cut off."""
-    rounded = digits(p)
+    rounded = precision.digits(p)
     decimal = p.shape[-1] * 0.5 * 10.0**-rounded if rounded else 0.0
-    allowed = min(max(HALF_TOLERANCE if half(p) else SUM_TOLERANCE, decimal), 0.5) + 1e-9
+    allowed = min(max(HALF_TOLERANCE if precision.half(p) else SUM_TOLERANCE, decimal), 0.5) + 1e-9
     least = 1 - max(allowed, min(2 * decimal, 0.5))
     return np.asarray((sums > 1 + allowed) | (sums < least - 1e-9))
 
@@ -185,25 +178,25 @@ def _first(bad: Array) -> int | tuple[int, ...]:
 def _warnings(given: Sequence[tuple[str, Array]], grains: Sequence[Grain], floor: float) -> list[str]:
     names, rows = _names(given), _rows(given, grains)
     said = [
-        f"{where} has no more than {half(p)} precision, too coarse for LiRA; give float32 if the model has it."
+        f"{where} has no more than {precision.half(p)} precision, too coarse for LiRA; give float32 if you can."
         for where, p in given
-        if half(p)
+        if precision.half(p)
     ]
-    coarse = [one.least for one in grains if one.is_coarse]
+    is_coarse = any(one.is_coarse for one in grains)
     if all(one.least == 1 for one in grains):
         said.append(
             f"{names}: all are 0 or 1, which tells no more than the predicted class; give logits if the model has them."
         )
-    elif not coarse and any(one.rows for one in grains):
+    elif not is_coarse and any(one.rows for one in grains):
         said.append(
             f"{names}: {rows} hold a probability of exactly 0, taken as {floor:.1g}: rounding has made examples alike "
             f"that attacks, LiRA above all, tell apart. Give logits if the model has them."
         )
-    finest = min(one.least for one in grains)
-    if coarse and finest * ALIKE < max(coarse):
+    if is_coarse and differ(grains):
         said.append(
-            f"{names}: models differ in resolution, {max(coarse):.2g} against {finest:.2g}; all are cut off at "
-            f"{floor:.2g}, and attacks may still take the difference for a leak. Give all of them rounded alike."
+            f"{names}: models differ in resolution, {coarsest_steps(grains):.2g} against "
+            f"{min(one.least for one in grains):.2g}; all are cut off at {floor:.2g}, and attacks may still take the "
+            f"difference for a leak. Give all of them rounded alike."
         )
     return said
 
@@ -212,8 +205,8 @@ def _notes(given: Sequence[tuple[str, Array]], grains: Sequence[Grain], floor: f
     if not any(one.is_coarse for one in grains):
         return []
     said = (
-        f"{_rows(given, grains)} hold zeros, and the smallest probability above 0 is {2 * floor:.3g}: zeros are taken "
-        f"for half of it, {floor:.2g}, shared by those of a row. If the model has logits, they tell more."
+        f"{_rows(given, grains)} hold zeros, and the smallest other probability is {2 * floor:.3g}: the zeros of a row "
+        f"share half of that, {floor:.2g}, or what the row leaves of 1. If the model has logits, they tell more."
     )
     return [said]
 

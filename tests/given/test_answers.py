@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 
 from privbench.errors import DataError
@@ -162,6 +163,19 @@ def test_what_is_not_read_is_said(arrays):
     found = predictions({**arrays, "x": np.zeros(3), "shadow_prob": np.zeros(3)}, "mine")
     assert found.warnings[0] == "array 'x' is not read."
     assert "'shadow_prob' is not read; did you mean 'shadow_prob" in found.warnings[1]
+
+
+def test_rows_of_data_frames_in_different_orders(soft):
+    order = np.random.default_rng(0).permutation(N)
+    given = {**soft, "probabilities": pd.DataFrame(soft["probabilities"], index=order)}
+    (warning,) = predictions({**given, "labels": pd.Series(soft["labels"], index=order[::-1])}, "mine").warnings
+    assert "have the same index in different orders" in warning
+    for labels in (pd.Series(soft["labels"]), pd.Series(soft["labels"], index=order), soft["labels"]):
+        assert predictions({**given, "labels": labels}, "mine").warnings == ()
+
+
+def test_keys_that_are_no_texts(arrays):
+    assert predictions({**arrays, 0: [1]}, "mine").warnings == ("array '0' is not read.",)
 
 
 def test_a_shadow_with_the_targets_members(arrays):

@@ -93,8 +93,10 @@ def test_membership_in_words(arrays, tmp_path):
 
 
 def test_other_columns_are_named(arrays, tmp_path):
-    _frame(arrays).assign(age=1, logit=2).to_csv(tmp_path / "mine.csv", index=False)
-    assert "array 'age' is not read." in _same(tmp_path / "mine.csv", arrays).warnings
+    others = {"age": 1, "patient": 2, "predicted": 0, "label_text": "x"}
+    _frame(arrays).rename(columns={"label": "target"}).assign(**others).to_csv(tmp_path / "mine.csv", index=False)
+    found = _same(tmp_path / "mine.csv", arrays)
+    assert {f"array {name!r} is not read." for name in ("age", "patient", "predicted")} <= set(found.warnings)
 
 
 def test_tables_that_do_not_fit(arrays, tmp_path):
@@ -120,3 +122,12 @@ def test_what_is_no_table_at_all(arrays):
         audit_predictions([1, 2])
     with pytest.raises(DataError, match="a ndarray is no file, data frame or mapping"):
         audit_predictions(arrays["probabilities"])
+
+
+def test_files_of_other_kinds(arrays, tmp_path):
+    (tmp_path / "mine.json").write_text("{}")
+    with pytest.raises(DataError, match=r"give a \.npz, \.csv, \.tsv or \.parquet file"):
+        audit_predictions(tmp_path / "mine.json")
+    np.savez(tmp_path / "mine.npz", **arrays)
+    (tmp_path / "mine.npz").rename(tmp_path / "mine.bin")
+    assert len(audit_predictions(tmp_path / "mine.bin", attack="lira")) == 1

@@ -7,7 +7,7 @@ from sklearn.metrics import roc_auc_score
 
 from privbench.errors import DataError
 from privbench.given import audit_predictions
-from privbench.given.probabilities import as_logits, digits, half
+from privbench.given.probabilities import as_logits
 
 TREES, SHADOWS = 30, 8
 
@@ -65,7 +65,7 @@ def test_lira_finds_in_a_forest_what_is_there(forest, data):
     audited = _audit(forest, data)
     assert audited[0].metrics.auc.value == pytest.approx(right, abs=0.05)
     assert audited.warnings == ()
-    assert "smallest probability above 0 is 0.0333: zeros are taken for half of it, 0.017" in audited.notes[0]
+    assert "smallest other probability is 0.0333: the zeros of a row share half of that, 0.017" in audited.notes[0]
     assert "If the model has logits" in audited.notes[0]
 
 
@@ -128,8 +128,39 @@ def test_of_two_classes_each_has_its_own_floor():
     """1 - p ends at the precision of 1 - p, where p goes on."""
     p = np.float32([[0.5, 0.5], [1 - 2**-20, 2**-20], [1, 2**-90], [0, 1]])
     logits, _, _ = _one(p)
-    assert logits[3, 0] == pytest.approx(np.log(0.25))
+    assert logits[3, 0] == pytest.approx(np.log(0.25))  # half the least of this column
     assert logits[2, 1] == pytest.approx(np.log(2.0**-90))
+
+
+def test_of_two_classes_of_a_tree_the_order_of_confidences_stays():
+    logits, _, _ = _one([[1, 0], [0, 1], [0.99, 0.01], [0.25, 0.75]])
+    p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    assert p[0, 0] == p[1, 1] > p[2, 0]
+
+
+def test_a_class_that_is_never_answered():
+    logits, _, _ = _one(np.float32([[1, 0], [1 - 2**-22, 2**-22]])[:1])
+    assert np.isfinite(logits).all()
+    (target, shadow), _, _ = as_logits(
+        [("p", np.float32([[[1, 0]]])), ("shadow_p", np.float32([[[[1 - 2**-22, 2**-22]]]]))]
+    )
+    assert np.isfinite(target).all()
+    assert np.isfinite(shadow).all()
+
+
+def test_hundred_classes_of_which_one_is_sure():
+    p = np.zeros((2, 100))
+    p[0, 0] = 1
+    p[1] = np.repeat([0.01, 0.02, 0.03, 0.0], 25) / 1.5
+    logits, _, _ = _one(p)
+    assert logits[0, 0] - np.log(np.exp(logits[0, 1:]).sum()) == pytest.approx(np.log(150 / 0.5), rel=1e-6)
+
+
+def test_a_tree_whose_leaves_are_fractions_is_no_reason_to_cut_off_others():
+    tree, other = [[0.5, 0.5, 0], [1, 0, 0]], [[0.99, 0.01, 0], [0.3, 0.7, 0]]
+    (_, shadow), warnings, _ = as_logits([("p", np.array(tree)[:, None]), ("shadow_p", np.array([other])[:, :, None])])
+    assert np.exp(shadow[0, 0, 0]).tolist() == pytest.approx([0.99, 0.01, 0.005])
+    assert warnings == []
 
 
 @pytest.mark.parametrize(("type_", "least"), [(np.float32, 2.0**-149), (np.float64, 2.0**-1074)])
@@ -154,30 +185,12 @@ def test_predicted_classes_alone():
     assert notes == []
 
 
-def test_hundred_rounded_classes():
+def test_what_rounding_has_taken_from_a_row_is_in_its_zeros():
     p = np.full((2, 100), 0.004)
     p[0, 0] = 1 - p[0, 1:].sum()
     p[1] = 0.01
     logits, _, _ = _one(p.round(2))
-    assert logits[0, 0] - np.log(np.exp(logits[0, 1:]).sum()) == pytest.approx(np.log(0.6 / 0.005))
-
-
-def test_digits():
-    rng = np.random.default_rng(0)
-    p = rng.dirichlet(np.ones(4), 50)
-    for count in range(6):
-        assert digits(p.round(count)) == count
-        assert count > 4 or digits(p.astype(np.float32).round(count)) == count
-    assert digits(p) is None
-    assert digits(p.astype(np.float16)) is None
-
-
-def test_halves():
-    p = np.random.default_rng(0).dirichlet(np.ones(4), 50)
-    assert half(p.astype(np.float16)) == half(p.astype(np.float16).astype(np.float64)) == "float16"
-    bits = p.astype(np.float32).view(np.uint32) & 0xFFFF0000
-    assert half(bits.astype(np.uint32).view(np.float32)) == "bfloat16"
-    assert half(p) == half(p.astype(np.float32)) == half(np.array([[0.5, 0.5]])) == ""
+    assert logits[0, 0] - np.log(np.exp(logits[0, 1:]).sum()) == pytest.approx(np.log(0.6 / 0.4))
 
 
 def test_percentages_and_rows_that_are_off():
