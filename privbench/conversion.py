@@ -43,6 +43,11 @@ def as_array(value: Any, name: str) -> Array:
         raise DataError(f"{name} ({type(value).__name__}) cannot be read as an array: {text[:200]}") from None
 
 
+def columns_of(value: Any) -> list[Any]:
+    """Return the columns' names of a pandas or polars data frame, and none of any other object."""
+    return list(value.columns) if _is(value, "pandas", "DataFrame") or _is(value, "polars", "DataFrame") else []
+
+
 def _unwrapped(value: Any, name: str) -> Array:
     """Return what a library's object holds as an array, perhaps of objects."""
     if np.ma.is_masked(value):
@@ -170,6 +175,8 @@ def _of_objects(array: Array, name: str) -> Array:
     values = array.ravel().tolist()
     if not array.ndim:
         raise DataError(f"{name} is a {type(values[0]).__name__}; expected an array, a list, a data frame or a tensor.")
+    if all(isinstance(value, (list, tuple, np.ndarray)) for value in values):
+        return _sequence(values, name)  # a row in each cell
     kinds = {_kind(value) for value in values}
     if "missing" in kinds:
         _complete(sum(_kind(value) == "missing" for value in values), name)

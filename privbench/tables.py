@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from privbench.conversion import as_array
+from privbench.conversion import EXACT, as_array
 from privbench.errors import DataError
 
 if TYPE_CHECKING:
@@ -32,7 +32,8 @@ SAMPLE = 50
 class Table:
     """The columns of a table file by name, in order.
 
-    columns: (n,) numbers, NaN where a cell is empty; or booleans; or texts, "" where a cell is empty
+    columns: (n,) numbers, NaN where a cell is empty; or booleans; or texts, "" where a cell is empty; of lists in a
+        .parquet file (n, length)
     empty: how many cells are empty, of columns that have such
     notes: what was found out about the file, a sentence each: separator, index, missing header
     """
@@ -61,17 +62,23 @@ def read_table(path: Path, as_text: Callable[[str], bool] = lambda name: False) 
 
 
 def classes(texts: Array) -> Array:
-    """Return labels that are all written as plain integers (7, not 07 or 7.0) as int64, and others as they are."""
+    """Return labels that are all written as integers (7 or 7.0e+00, but not 07) as int64, and others as they are."""
     try:
-        whole = texts.astype(np.int64)
-    except (ValueError, OverflowError):
+        numbers = texts.astype(np.float64)
+        with np.errstate(invalid="ignore"):  # of NaN and infinity, which are no whole numbers below
+            whole = numbers.astype(np.int64)
+    except ValueError:
         return texts
-    return whole if (whole.astype(np.str_) == texts).all() else texts
+    plain = (np.char.find(texts, ".") > 0) | (whole.astype(np.str_) == texts)
+    alike = len(np.unique(whole)) == len(np.unique(texts))  # 1 and 1.0 are two classes, or a mistake
+    return whole if plain.all() and alike and (np.abs(numbers) < EXACT).all() and (whole == numbers).all() else texts
 
 
 def _column(column: pd.Series[Any], name: str, as_text: bool) -> Array:
     if as_text or column.dtype.kind not in "biuf":
-        whole = as_array(column.dropna(), name)
+        whole = as_array(column.dropna(), name) if column.notna().any() else np.empty(0, dtype=np.str_)
+        if whole.ndim > 1 and len(whole) == len(column):  # a list in each cell
+            return whole
         texts = np.full(len(column), "", dtype=whole.astype(np.str_).dtype if len(whole) else np.str_)
         texts[column.notna().to_numpy()] = whole
         return texts

@@ -66,6 +66,9 @@ def test_labels_stay_as_they_are_written(tmp_path):
     labels = read_table(tmp_path / "t.csv", _labels).columns["label"]
     assert labels.tolist() == classes(labels).tolist() == ["01", "1"]
     assert classes(np.array(["1", "-1", "10"])).tolist() == [1, -1, 10]
+    assert classes(np.array(["0.000e+00", "2.000e+00"])).tolist() == [0, 2]
+    assert classes(np.array(["1.0", "2.5"])).tolist() == ["1.0", "2.5"]
+    assert classes(np.array(["nan", "inf", "1"])).tolist() == ["nan", "inf", "1"]
     assert classes(np.array(["1", "1.0"])).tolist() == ["1", "1.0"]
     assert classes(np.array(["1", str(2**70)])).tolist() == ["1", str(2**70)]
 
@@ -145,6 +148,12 @@ def test_parquet(tmp_path, monkeypatch):
     assert found.columns["label"].tolist() == ["x", "y"]
     np.testing.assert_array_equal(found.columns["0"], [1, np.nan])
     assert found.empty == {"0": 1}
+
+
+def test_parquet_with_a_list_in_each_cell(tmp_path, monkeypatch):
+    (tmp_path / "t.parquet").touch()
+    _parquet(monkeypatch, pd.DataFrame({"p": [np.array([0.5, 0.5]), np.array([0.25, 0.75])], "y": [0, 1]}))
+    assert read_table(tmp_path / "t.parquet").columns["p"].tolist() == [[0.5, 0.5], [0.25, 0.75]]
 
 
 @pytest.mark.parametrize(
