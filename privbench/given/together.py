@@ -75,7 +75,7 @@ def copies(real: Comparable, synthetic: Comparable, holdout: Comparable) -> tupl
         )
     distinct, given = len(set(_digests(synthetic.exact))), len(synthetic.x)
     if distinct < given:
-        repeats = f"the synthetic set holds {distinct} distinct examples among {given}"
+        repeats = f"the synthetic set holds {distinct} distinct example{'s' * (distinct > 1)} among {given}"
         if distinct <= given // 2:
             warnings.append(f"{repeats}: its generator collapsed; what is said of it rests on few examples.")
         else:

@@ -114,7 +114,10 @@ def numbers_the_rows(column: Array) -> bool:
 
 
 def check_numbers(features: Mapping[str, Array], name: str) -> None:
-    """Raise DataError, naming them and a cell, where some columns hold texts."""
+    """Raise DataError, naming them and a cell, where some columns hold texts or lists."""
+    lists = [column for column, values in features.items() if values.ndim > 1]
+    if lists:
+        raise DataError(f"{name}: {listing(lists)}: lists in cells; give each number a column of its own.")
     words = {column: values for column, values in features.items() if values.dtype.kind not in "biuf"}
     if not words:
         return

@@ -74,7 +74,7 @@ def test_copies_are_called_what_they_are(kind, how):
 
 def test_repeated_synthetic_examples_are_said():
     _, (warning,), _ = compared(FLOATS[:10], np.repeat(FLOATS[20:21], 300, axis=0), FLOATS[10:])
-    assert warning.startswith("the synthetic set holds 1 distinct examples among 300: its generator collapsed")
+    assert warning.startswith("the synthetic set holds 1 distinct example among 300: its generator collapsed")
     _, warnings, notes = compared(FLOATS[:10], np.concatenate([FLOATS + 1, FLOATS[:1] + 1]), FLOATS[10:])
     assert (warnings, notes) == ([], ["The synthetic set holds 30 distinct examples among 31."])
 
