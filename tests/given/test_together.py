@@ -111,6 +111,8 @@ def test_a_column_that_counts_the_rows_is_left_out_of_all_sets():
     found, _, notes = compared(real, synthetic, named(parts[2]))
     assert [each.x.shape for each in found] == [(10, 3)] * 3
     assert notes == ["Column 'id' counts the rows, and is left out."]
+    shuffled = {"Unnamed: 0": RNG.permutation(10), **named(parts[0])}
+    assert compared(shuffled, named(parts[1]), named(parts[2]))[0][0].columns == ("a", "b", "c")
     assert compared({"id": np.arange(10)}, {"id": np.arange(10)}, {"id": np.arange(10)})[0][0].x.shape == (10, 1)
 
 
