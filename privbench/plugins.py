@@ -81,7 +81,8 @@ class Catalogue:
         known = self.of(kind)
         if name not in known:
             listing = ", ".join(known) or "none"
-            raise UnknownName(f"No {kind} named {name!r}.{did_you_mean(name, known)} Installed: {listing}.")
+            hint = _data_hint(name, known) if kind == "task" else did_you_mean(name, known)
+            raise UnknownName(f"No {kind} named {name!r}.{hint} Installed: {listing}.")
         return known[name]
 
     def add(self, entry: Registered) -> None:
@@ -148,6 +149,13 @@ def resolve_all(kind: str, texts: Iterable[str]) -> list[Any]:
         names: Iterable[str] = _complete(kind) if text == "all" else [text]
         components.update(dict.fromkeys(resolve(kind, name) for name in names))
     return list(components)
+
+
+def _data_hint(name: str, tasks: Iterable[str]) -> str:
+    """Return what may be meant by the name of no task: a data set of the user's, or a task of a similar name."""
+    from privbench.tasks.npz import of_data, of_imported
+
+    return of_imported(name) or did_you_mean(name, tasks) or of_data(name)
 
 
 def _complete(kind: str) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +9,7 @@ import click
 
 from privbench.cli import shared
 from privbench.cli.console import count_text, stdout, table, warn_problems
+from privbench.cli.shell import command_line
 from privbench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def command(name: str, places: Sequence[object], attack: Sequence[str], seed: in
     """Return the words that run an audit again."""
     words = ["privbench", "audit", name, *map(str, places)]
     words += [word for each in attack if each != "all" for word in ("--attack", each)]
-    return shlex.join([*words, "--seed", str(seed)])
+    return command_line([*words, "--seed", str(seed)])
 
 
 def show(audited: Audited, out: Path, top: int, columns: dict[str, Callable[[dict[str, object]], str]]) -> None:

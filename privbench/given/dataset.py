@@ -70,7 +70,7 @@ def audit_dataset(
     holdout: Given,
     *,
     attack: Iterable[Any] | str = "all",
-    audit: Iterable[Any] | str = "all",
+    audit: Iterable[Any] | str | None = "all",
     label: str | None = None,
     seed: int = 0,
     name: str = "",

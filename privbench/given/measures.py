@@ -62,14 +62,14 @@ class OneRelease:
         return self.published
 
 
-def chosen(audits: Iterable[Any] | str) -> list[Any]:
+def chosen(audits: Iterable[Any] | str | None) -> list[Any]:
     """Return measurements, named or built; all: those of MEASURES that are installed. Raises UnknownName, BadOption."""
     from privbench.plugins import catalogue, resolve
 
     if isinstance(audits, str) and audits == "all":
         audits = [name for name in MEASURES if name in catalogue().of("audit")]
     given = [audits] if isinstance(audits, str) else audits
-    return [resolve("audit", each) if isinstance(each, str) else each for each in given]
+    return [resolve("audit", each) if isinstance(each, str) else each for each in given or ()]
 
 
 def measured(

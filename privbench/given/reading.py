@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from privbench.conversion import NUMERIC, as_array
+from privbench.conversion import NUMERIC, as_array, columns_of
 from privbench.data import Examples
 from privbench.errors import BadOption, DataError, did_you_mean
 from privbench.given import files
@@ -95,16 +94,16 @@ def _named(given: Given, name: str, label: str | None) -> tuple[Mapping[str, Arr
             cells = ", ".join(f"{column!r} {count}" for column, count in list(table.empty.items())[:10])
             raise DataError(f"{name} has empty cells ({cells}); fill them, or leave those rows out.")
         return table.columns, tuple(f"{name}: {note}" for note in table.notes)
-    frames = [getattr(sys.modules.get(library), "DataFrame", None) for library in ("pandas", "polars")]
-    if not isinstance(given, tuple(filter(None, frames))):
-        return None, ()
-    frame: Any = given
-    names = [str(column) for column in frame.columns]
-    if len(set(names)) < len(names):
-        twice = next(column for column in names if names.count(column) > 1)
+    columns = columns_of(given)
+    names = [str(column) for column in columns]
+    twice = next((column for column in names if names.count(column) > 1), None)
+    if twice is not None:
         raise DataError(f"{name} has several columns called {twice!r}; give each its own name.")
-    columns = {key: as_array(frame[column], f"{name}: column {key!r}") for key, column in zip(names, frame.columns)}  # noqa: B905
-    return columns, ()
+    frame: Any = given
+    found = {
+        key: as_array(frame[column], f"{name}: column {key!r}") for key, column in zip(names, columns, strict=True)
+    }
+    return found or None, ()
 
 
 def _of_columns(columns: Mapping[str, Array], name: str, label: str | None, notes: tuple[str, ...]) -> OneSet:
@@ -115,6 +114,8 @@ def _of_columns(columns: Mapping[str, Array], name: str, label: str | None, note
     features = {key: column for key, column in columns.items() if key != label}
     if not features:
         raise DataError(f"{name}: {listing(list(columns))} is the only column; there is nothing to compare.")
+    if not len(next(iter(features.values()))):
+        raise DataError(f"{name} has no rows.")
     try:
         check_numbers(features, name)
     except DataError as error:
@@ -122,7 +123,8 @@ def _of_columns(columns: Mapping[str, Array], name: str, label: str | None, note
         raise DataError(f"{error}{hint}") from None
     bad = [key for key, column in features.items() if not np.isfinite(column).all()]
     if bad:
-        raise DataError(f"{name}: {listing(bad)} hold NaN or infinity; remove or repair them.")
+        holds = "holds" if len(bad) == 1 else "hold"
+        raise DataError(f"{name}: {listing(bad)} {holds} NaN or infinity; remove or repair those examples.")
     return OneSet(name, features, None if label is None else classes(columns[label].astype(np.str_)), notes)
 
 

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     Array = npt.NDArray[Any]
 
 TABLE = 2
+INDEX = "Unnamed: 0"
+"""What pandas calls the index when it reads it back from a file."""
 SCALED = "pixel for pixel, once scaled to 8 bits"
 """The kind of images that were read with more than 8 bits a channel, and how they are compared."""
 
@@ -75,7 +77,7 @@ def copies(real: Comparable, synthetic: Comparable, holdout: Comparable) -> tupl
         )
     distinct, given = len(set(_digests(synthetic.exact))), len(synthetic.x)
     if distinct < given:
-        repeats = f"the synthetic set holds {distinct} distinct examples among {given}"
+        repeats = f"the synthetic set holds {distinct} distinct example{'s' * (distinct > 1)} among {given}"
         if distinct <= given // 2:
             warnings.append(f"{repeats}: its generator collapsed; what is said of it rests on few examples.")
         else:
@@ -126,7 +128,9 @@ def _matched(sets: Sequence[OneSet]) -> tuple[list[Array | list[Array]], tuple[s
         tables = [part for part in parts if isinstance(part, list) or part.ndim == TABLE]
         return parts, tuple(str(j) for j in range(_width(parts[0]))) if tables else (), []
     first, table = next(iter(named.items()))
-    serial = {key for each in named.values() for key, column in each.items() if numbers_the_rows(column)}
+    serial = {
+        key for each in named.values() for key, column in each.items() if key == INDEX or numbers_the_rows(column)
+    }
     order = [column for column in table if column not in serial]
     if not order:
         order, serial = list(table), set()

@@ -10,7 +10,7 @@ from privbench.api import component, option
 from privbench.errors import BadOption, did_you_mean
 from privbench.models import ModelName
 from privbench.tasks.base import Part, Source
-from privbench.tasks.downloads import DownloadedTask
+from privbench.tasks.downloads import DownloadedTask, Files
 from privbench.tasks.images import ImageFiles
 
 if TYPE_CHECKING:
@@ -43,6 +43,15 @@ class CelebA(DownloadedTask):
     def wanted(cls) -> list[str]:
         """Return the files and folders that must be there, relative to the data root."""
         return [f"celeba/{name}" for name in (ATTRIBUTES, PARTITION, "img_align_celeba")]
+
+    @classmethod
+    def elsewhere(cls) -> Files:
+        """Return the archive of images and the two files of labels that are read."""
+        from torchvision.datasets import CelebA as Known
+
+        wanted = {"img_align_celeba.zip", ATTRIBUTES, PARTITION}
+        address = "https://drive.google.com/uc?id="
+        return Files([f"{address}{key} ({name})" for key, _, name in Known.file_list if name in wanted], "celeba", True)
 
     @classmethod
     def download(cls, root: Path) -> None:

@@ -11,7 +11,7 @@ from privbench.api import component, option
 from privbench.models import ModelName
 from privbench.tasks import presets as published
 from privbench.tasks.base import Part, Source
-from privbench.tasks.downloads import DownloadedTask
+from privbench.tasks.downloads import DownloadedTask, Files
 from privbench.tasks.safe_pickle import UnsafePickleError, loads
 
 if TYPE_CHECKING:
@@ -46,6 +46,13 @@ class Cifar10(DownloadedTask):
     def wanted(cls) -> list[str]:
         """Return the files that must be there, relative to the data root."""
         return [f"{cls.folder_name}/{name}" for part in cls.parts for name in part]
+
+    @classmethod
+    def elsewhere(cls) -> Files:
+        """Return the archive."""
+        import torchvision.datasets
+
+        return Files([getattr(torchvision.datasets, cls.torchvision_name).url], "", True)
 
     @classmethod
     def download(cls, root: Path) -> None:

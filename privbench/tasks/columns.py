@@ -24,6 +24,8 @@ MOST_VALUES = 10
 FEW_PER_CLASS, FEW_PER_NUMBER = 10, 50
 """Examples of a class on average below which classes are doubted: of any, and of more than 20 that are numbers."""
 MANY_NUMBERS = 20
+FEWEST = 4
+"""Rows from which on a column that counts them is no accident."""
 IDENTIFIED = 20
 """Rows from which on a different integer in each looks like an identifier."""
 MISSING = {"", "-", "?", "n/a", "na", "nan", "none", "null"}
@@ -108,13 +110,16 @@ def _as_numbers(values: Array) -> Array | None:
 
 def numbers_the_rows(column: Array) -> bool:
     """Return whether a column counts the rows, from 0 or from 1."""
-    if column.dtype.kind not in "iuf" or not len(column) or column[0] not in (0, 1):
+    if column.dtype.kind not in "iuf" or column.ndim > 1 or len(column) < FEWEST or column[0] not in (0, 1):
         return False
     return bool((column == np.arange(len(column)) + column[0]).all())
 
 
 def check_numbers(features: Mapping[str, Array], name: str) -> None:
-    """Raise DataError, naming them and a cell, where some columns hold texts."""
+    """Raise DataError, naming them and a cell, where some columns hold texts or lists."""
+    lists = [column for column, values in features.items() if values.ndim > 1]
+    if lists:
+        raise DataError(f"{name}: {listing(lists)}: lists in cells; give each number a column of its own.")
     words = {column: values for column, values in features.items() if values.dtype.kind not in "biuf"}
     if not words:
         return

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
@@ -23,6 +23,19 @@ def data_root(root: str | Path | None = None) -> Path:
 
     given = root or os.environ.get("PRIVBENCH_DATA")
     return Path(given).expanduser() if given else platformdirs.user_data_path("privbench")
+
+
+class Files(NamedTuple):
+    """Public files of a data set: their addresses, the folder below the data root, and whether they are unpacked."""
+
+    addresses: list[str]
+    folder: str
+    unpacked: bool
+
+    def text(self, root: Path) -> str:
+        """Return what to do with them by hand."""
+        unpack = " and unpack there" if self.unpacked else ""
+        return f"download {', '.join(self.addresses)} elsewhere, and place in {root / self.folder}{unpack}"
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
@@ -58,8 +71,13 @@ class DownloadedTask(DataTask):
             reason = " ".join(str(error).split()).strip("<>.") or type(error).__name__
             raise PrivbenchError(
                 f"{cls.name} could not be fetched into {root}: {reason}. "
-                "Check the connection and the disk, and fetch again."
+                f"Check the connection and the disk, and fetch again; or {cls.elsewhere().text(root)}."
             ) from None
+
+    @classmethod
+    def elsewhere(cls) -> Files:
+        """Return the public files that `download` gets, for whoever has to get them on another machine."""
+        raise NotImplementedError
 
     @classmethod
     def download(cls, root: Path) -> None:

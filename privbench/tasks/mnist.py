@@ -12,7 +12,7 @@ import numpy as np
 from privbench.api import component, option
 from privbench.models import ModelName
 from privbench.tasks.base import Part, Source
-from privbench.tasks.downloads import DownloadedTask
+from privbench.tasks.downloads import DownloadedTask, Files
 from privbench.tasks.presets import DAE
 
 if TYPE_CHECKING:
@@ -50,6 +50,14 @@ class Mnist(DownloadedTask):
     def missing(cls, root: Path) -> list[str]:
         """Return which files are absent; one that was unpacked and deleted counts as present."""
         return [name for name in super().missing(root) if not (root / name.removesuffix(".gz")).exists()]
+
+    @classmethod
+    def elsewhere(cls) -> Files:
+        """Return the four archives at the last mirror, which need no unpacking."""
+        import torchvision.datasets
+
+        known = getattr(torchvision.datasets, cls.folder_name)
+        return Files([f"{known.mirrors[-1]}{name}" for name, _ in known.resources], f"{cls.folder_name}/raw", False)
 
     @classmethod
     def download(cls, root: Path) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 from typing import ClassVar
 
 from privbench.api import component, option
 from privbench.errors import DataError, did_you_mean
+from privbench.tables import SUFFIXES as TABLES
 from privbench.tasks.arrays import read
 from privbench.tasks.base import DataTask, Source
 from privbench.tasks.downloads import data_root
@@ -37,18 +39,46 @@ class Npz(DataTask):
     def file(self) -> Path:
         """Return the file that `path` means. Raises DataError where there is none."""
         folder = data_root() / IMPORTED
-        if NAME.fullmatch(self.path) and not Path(self.path).is_file():
+        path = Path(self.path).expanduser()
+        if NAME.fullmatch(self.path) and not path.is_file():
             found = folder / f"{self.path}.npz"
             if found.is_file():
                 return found
-            known = sorted(path.stem for path in folder.glob("*.npz"))
+            known = imported()
             listing = f"Imported: {', '.join(known)}." if known else "Import one with: privbench data import PATH"
             raise DataError(
                 f"{self.name}: no data set {self.path!r} in {folder}.{did_you_mean(self.path, known)} {listing}"
             )
-        path = Path(self.path).expanduser()
+        if path.is_dir() or (path.is_file() and path.suffix.lower() in TABLES):
+            raise DataError(f"{self.name}: {path} is no .npz file.{_import(path)}")
         if not path.is_file():
             raise DataError(
                 f"{self.name}: no file {path}; give the path of a .npz file, or the name of an imported data set."
             )
         return path
+
+
+def imported() -> list[str]:
+    """Return the names of imported data sets, sorted."""
+    return sorted(path.stem for path in (data_root() / IMPORTED).glob("*.npz"))
+
+
+def of_imported(name: str) -> str:
+    """Return, for a name that is no task's, how to use the imported data set that is called so, or nothing."""
+    return f" Imported data go by npz:path={name}." if name in imported() else ""
+
+
+def of_data(name: str) -> str:
+    """Return, for a name that is no task's, how to use a file or folder of that name or an imported set like it."""
+    path = Path(name).expanduser()
+    if path.suffix.lower() == ".npz" and path.is_file():
+        return f" A file goes by npz:path={name}."
+    if path.is_dir() or (path.is_file() and path.suffix.lower() in TABLES):
+        return _import(path)
+    return did_you_mean(name, imported()).replace("'", "'npz:path=", 1)
+
+
+def _import(path: Path) -> str:
+    """Return the command that makes a data set of a table or of a folder of images."""
+    label = "" if path.is_dir() else " --label COLUMN"
+    return f" Import it first: privbench data import {shlex.quote(str(path))}{label}."

@@ -9,7 +9,7 @@ import numpy as np
 from privbench.api import component, option
 from privbench.models import ModelName
 from privbench.tasks.base import Part, Source
-from privbench.tasks.downloads import DownloadedTask
+from privbench.tasks.downloads import DownloadedTask, Files
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,6 +30,13 @@ class Svhn(DownloadedTask):
     def wanted(cls) -> list[str]:
         """Return the files that must be there, relative to the data root."""
         return ["train_32x32.mat", "test_32x32.mat"]
+
+    @classmethod
+    def elsewhere(cls) -> Files:
+        """Return the two files."""
+        from torchvision.datasets import SVHN
+
+        return Files([SVHN.split_list[part][0] for part in ("train", "test")], "", False)
 
     @classmethod
     def download(cls, root: Path) -> None:

@@ -4,6 +4,8 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from privbench._checks.base import auc_se
 from privbench.api import Needs
@@ -68,6 +70,21 @@ def test_columns_are_scaled_so_that_a_serial_number_does_not_hide_copies(cls, he
     target = helpers.Published(numbered(body), numbered(made), reference=numbered(rng.normal(size=(120, 20))))
     assert helpers.auc(target.score(cls()), member) > 0.9
     assert helpers.auc(target.score(cls(scale="none")), member) < 0.65
+
+
+@pytest.mark.parametrize("cls", [GanLeaks, NearestNeighbour, RealVsFake])
+@given(st.lists(st.floats(-6, 6), min_size=4, max_size=4), st.lists(st.floats(-100, 100), min_size=4, max_size=4))
+@settings(deadline=None, max_examples=15)
+def test_units_of_columns_do_not_matter(helpers, cls, powers, offsets):
+    rng = np.random.default_rng(3)
+    x, made, reference = rng.normal(size=(3, 60, 4))
+    scale = 10 ** np.array(powers)
+
+    def scored(units, zero):
+        parts = [(each * units + zero).astype(np.float32) for each in (x, made, reference)]
+        return helpers.Published(parts[0], parts[1], reference=parts[2]).score(cls())
+
+    np.testing.assert_allclose(scored(scale, scale * offsets), scored(1, 0), rtol=2e-3, atol=2e-3)
 
 
 def test_images_are_compared_as_they_are(helpers):

@@ -81,6 +81,15 @@ def test_tables_with_labels(here):
     assert "real (real, v1.csv) has no column 'sik'. Did you mean 'sick'?" in str(wrong.exception)
 
 
+def test_names_of_bytes_that_are_no_text(here):
+    (here / "made.npz").rename(here / "m\udce9, de.npz")
+    result = _invoke("real.npz", "m\udce9, de.npz", "--holdout", "held.npz", "-a", "gan-leaks", "--out", "one")
+    assert result.exit_code == 0, result.output
+    (one,) = record.load([here / "one"])
+    assert one.data.name == "m\\xe9, de"
+    assert "$'m\\xe9, de.npz'" in one.command
+
+
 def test_the_list_of_the_exposed_fits_eighty_columns(here, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     result = _invoke("real.npz", "made.npz", "--holdout", "held.npz", "-a", "gan-leaks", "--top", 3)

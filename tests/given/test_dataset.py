@@ -246,7 +246,7 @@ def test_one_synthetic_example_three_hundred_times_is_no_certainty():
     rate = audited[0].findings["memorisation_rate"]
     assert (rate.value, rate.n) == (1, 1)
     assert rate.low < 0.1
-    assert any("1 distinct examples among 300" in warning for warning in audited.warnings)
+    assert any("1 distinct example among 300" in warning for warning in audited.warnings)
 
 
 def test_a_serial_number_does_not_hide_copies():
@@ -299,6 +299,7 @@ def test_labels_in_a_column_are_no_feature():
         (["generation-quality:features=pca"], ["generation-quality"]),
         ("all", ["expected-privacy-loss", "generation-quality"]),
         ([], []),
+        (None, []),
     ],
 )
 def test_measurements_are_named_as_attacks_are(audit, names):

@@ -74,7 +74,7 @@ def test_copies_are_called_what_they_are(kind, how):
 
 def test_repeated_synthetic_examples_are_said():
     _, (warning,), _ = compared(FLOATS[:10], np.repeat(FLOATS[20:21], 300, axis=0), FLOATS[10:])
-    assert warning.startswith("the synthetic set holds 1 distinct examples among 300: its generator collapsed")
+    assert warning.startswith("the synthetic set holds 1 distinct example among 300: its generator collapsed")
     _, warnings, notes = compared(FLOATS[:10], np.concatenate([FLOATS + 1, FLOATS[:1] + 1]), FLOATS[10:])
     assert (warnings, notes) == ([], ["The synthetic set holds 30 distinct examples among 31."])
 
@@ -111,6 +111,8 @@ def test_a_column_that_counts_the_rows_is_left_out_of_all_sets():
     found, _, notes = compared(real, synthetic, named(parts[2]))
     assert [each.x.shape for each in found] == [(10, 3)] * 3
     assert notes == ["Column 'id' counts the rows, and is left out."]
+    shuffled = {"Unnamed: 0": RNG.permutation(10), **named(parts[0])}
+    assert compared(shuffled, named(parts[1]), named(parts[2]))[0][0].columns == ("a", "b", "c")
     assert compared({"id": np.arange(10)}, {"id": np.arange(10)}, {"id": np.arange(10)})[0][0].x.shape == (10, 1)
 
 

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from privbench.errors import BadOption, DataError
-from privbench.tasks.columns import doubtful_classes, features_and_classes
+from privbench.tasks.columns import check_numbers, doubtful_classes, features_and_classes
 
 RNG = np.random.default_rng(0)
 FRAME = pd.DataFrame(
@@ -95,6 +95,11 @@ def test_columns_that_are_no_features_are_named(read, column, said):
         read(FRAME.assign(dose=column), index=False)
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_lists_in_cells_are_refused():
+    with pytest.raises(DataError, match=r"t.parquet: 'a': lists in cells; give each number a column of its own"):
+        check_numbers({"a": np.zeros((4, 2)), "b": np.zeros(4)}, "t.parquet")
 
 
 def test_rows_are_compared_before_they_are_narrowed(read):

@@ -54,6 +54,21 @@ def test_a_download_that_fails_is_one_line(root, monkeypatch, error):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("cls", [cls for cls in DOWNLOADED if not cls.by_hand], ids=lambda cls: cls.name)
+def test_without_a_connection_it_says_what_to_place_where(cls, root, monkeypatch):
+    monkeypatch.setattr(cls, "download", classmethod(lambda *_: (_ for _ in ()).throw(OSError("no route"))))
+    with pytest.raises(PrivbenchError) as caught:
+        cls.fetch(root)
+    _, _, by_hand = str(caught.value).partition("; or download ")
+    addresses, _, place = by_hand.partition(" elsewhere, and place in ")
+    assert all(address.startswith("http") for address in addresses.split(", "))
+    folder = Path(place.removesuffix(".").removesuffix(" and unpack there"))
+    for name in cls.wanted():
+        assert folder in (root / name).parents
+        archive = Path(name).name
+        assert " and unpack there" in place or archive in addresses
+
+
 def test_what_cannot_be_fetched_says_how_to_get_it(root):
     with pytest.raises(DataError, match=f"^tiny-imagenet cannot be fetched: download .* unpack it in {root}$"):
         TinyImageNet.fetch(root)

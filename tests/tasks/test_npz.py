@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from privbench.errors import DataError
+from privbench.errors import DataError, UnknownName
 from privbench.options import build, options_of, spec
+from privbench.plugins import resolve
 from privbench.tasks.npz import Npz
 
 RNG = np.random.default_rng(0)
@@ -170,6 +171,34 @@ def test_without_imports_the_command_that_imports_is_named(root):
 def test_a_missing_file_is_named():
     with pytest.raises(DataError, match=r"npz: no file nowhere/mine.npz; give the path of a .npz file"):
         build(Npz, {"path": "nowhere/mine.npz"}).load()
+
+
+def test_tables_and_folders_are_to_be_imported(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my data.csv").write_text("a,b\n1,2\n")
+    (tmp_path / "pets").mkdir()
+    for path, command in (("my data.csv", "'my data.csv' --label COLUMN"), ("./pets", "pets")):
+        with pytest.raises(DataError, match=rf"is no .npz file\. Import it first: privbench data import {command}\."):
+            build(Npz, {"path": path}).load()
+
+
+def test_a_task_of_that_name_may_be_meant_as_data(root, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (root / "imported").mkdir(parents=True)
+    np.savez(root / "imported" / "patients.npz", x=TABLE, y=Y)
+    np.savez(tmp_path / "mine.npz", x=TABLE, y=Y)
+    (tmp_path / "t.csv").write_text("a,b\n1,2\n")
+    hints = {
+        "patients": "Imported data go by npz:path=patients.",
+        "patents": "Did you mean 'npz:path=patients'?",
+        "mine.npz": "A file goes by npz:path=mine.npz.",
+        "t.csv": "Import it first: privbench data import t.csv --label COLUMN.",
+        "digit": "Did you mean 'digits'?",
+    }
+    for name, hint in hints.items():
+        with pytest.raises(UnknownName) as caught:
+            resolve("task", name)
+        assert f"No task named {name!r}. {hint} Installed: " in str(caught.value)
 
 
 def test_the_path_shapes_no_result_for_the_content_is_what_counts():

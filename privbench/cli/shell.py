@@ -1,0 +1,27 @@
+"""Words for a shell, and names for people, of paths whose bytes are no UTF-8: a record is UTF-8."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+def readable(text: str) -> str:
+    r"""Return a name with bytes that are no UTF-8 written as \xff."""
+    return os.fsencode(text).decode("utf-8", "backslashreplace")
+
+
+def command_line(words: Iterable[object]) -> str:
+    """Return words as a command line for a shell; one with such bytes is quoted as $'...', as bash and zsh read it."""
+    return " ".join(map(_quoted, map(str, words)))
+
+
+def _quoted(word: str) -> str:
+    if word.isprintable() or readable(word) == word:
+        return shlex.quote(word)
+    escaped = word.replace("\\", "\\\\").replace("'", "\\'")
+    return f"$'{readable(escaped)}'"
