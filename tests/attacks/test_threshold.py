@@ -4,8 +4,9 @@ from scipy.special import log_softmax
 
 from privbench import metrics, signals
 from privbench.api import Needs
-from privbench.attacks.threshold import Confidence, Correctness, Entropy, ModifiedEntropy
+from privbench.attacks.threshold import Confidence, Correctness, Entropy, ModifiedEntropy, first_best_score
 from privbench.errors import CellFailed, UndeclaredEvidence
+from privbench.options import build
 
 CALIBRATED = {
     Confidence: signals.log_confidence,
@@ -81,6 +82,45 @@ def test_defaults_are_the_papers():
         "global",
         "class",
     )
+
+
+def authors_threshold(member_values, nonmember_values):
+    """The rule of Song and Mittal's code as it is described there: try each value, keep the first that is best."""
+    best, highest = 0.0, 0.0
+    for value in [*member_values, *nonmember_values]:
+        accuracy = 0.5 * (np.mean(member_values >= value) + np.mean(nonmember_values < value))
+        if accuracy > highest:
+            best, highest = value, accuracy
+    return best
+
+
+@each_class
+def test_the_official_preset_decides_as_the_authors_code(attack, helpers):
+    """Scores of few distinct values, so that many thresholds are equally good; one shadow, as the authors have."""
+    official, differ = build(attack, {"preset": "official"}), 0
+    for seed in range(20):
+        answers, _ = helpers.population(seed, n=80, models=4)
+        answers.logits, answers.shadows = (np.round(2 * each) / 2 for each in (answers.logits, answers.shadows[:1]))
+        answers.shadow_member = answers.shadow_member[:1]
+        shadow = CALIBRATED[attack](answers.shadows[0], answers.labels)[:, 0]
+        own = CALIBRATED[attack](answers.logits, answers.labels)[:, 0]
+        inside, expected = answers.shadow_member[0], np.zeros(80, dtype=bool)
+        for label in range(5):
+            rows = answers.labels == label
+            expected[rows] = own[rows] >= authors_threshold(shadow[rows & inside], shadow[rows & ~inside])
+        called = answers.score(official) >= official.threshold
+        np.testing.assert_array_equal(called, expected)
+        differ += int((called != (answers.score(attack(thresholds="class")) >= 0)).sum())
+    assert differ > 0, "the rules are not the same"
+
+
+def test_of_equally_good_scores_the_first_member_is_taken():
+    scores, member = np.array([1.0, 2.0, 3.0, 4.0]), np.array([False, True, False, True])
+    assert first_best_score(scores, member) == 2.0
+    assert first_best_score(scores[::-1], member[::-1]) == 4.0
+    assert metrics.best_threshold(scores, member) == metrics.best_threshold(scores[::-1], member[::-1]) == 3.5
+    with pytest.raises(CellFailed, match="members and of non-members"):
+        first_best_score(scores, np.zeros(4, dtype=bool))
 
 
 @each_class

@@ -51,11 +51,15 @@ class CalibratedLoss(ShadowOptions):
         signal = signals.phi if self.scale == "logit" else signals.log_confidence
         shadow, member = shadow_signals(evidence, signal)
         shadow = shadow[:, :, 0]
-        expected, known = mean_over(shadow, ~member), (~member).any(axis=0)
+        expected, outside = mean_over(shadow, ~member), (~member).any(axis=0)
+        known = outside
         if self.mode == "online":
             expected = (expected + mean_over(shadow, member)) / 2
-            known &= member.any(axis=0)
+            known = outside & member.any(axis=0)
         if not known.any():
             kind = "without" if self.mode == "offline" else "both with and without"
-            raise CellFailed(f"calibrated-loss ({self.mode}) needs shadows trained {kind} an example; none has them.")
+            offline = "; mode=offline takes those without it alone" if outside.any() else ""
+            raise CellFailed(
+                f"calibrated-loss ({self.mode}) needs shadows trained {kind} an example; none has them{offline}."
+            )
         return np.where(known, evidence.signals(signal)[:, 0] - expected, 0.0)

@@ -47,8 +47,10 @@ def test_unknown_difficulty_is_no_evidence(made):
 
 
 def test_says_what_it_needs(made):
-    with pytest.raises(CellFailed, match="trained both with and without an example"):
+    with pytest.raises(CellFailed, match="trained both with and without an example; none has them; mode=offline"):
         ONLINE.score(made.Evidence([1.0], [[0.0]], [[False]]))
+    with pytest.raises(CellFailed, match=r"none has them\.$"):
+        ONLINE.score(made.Evidence([1.0], [[0.0]], [[True]]))
     with pytest.raises(CellFailed, match="trained without an example"):
         OFFLINE.score(made.Evidence([1.0], [[0.0]], [[True]]))
 
