@@ -101,8 +101,11 @@ def selected(records: Iterable[Record], scores: Mapping[str, Array], member: Arr
     """Return the records with bands that account for the choice of the strongest attack (selection.py)."""
     together = Together(seed)
     for record in records:
-        own = scores.get(record.attack.spec)
-        together.add(record, {} if own is None else {"scores": own[None], "member": member[None]})
+        own, counted = scores.get(record.attack.spec), record.per_example
+        raw = {} if own is None else {"scores": own[None], "member": member[None]}
+        if counted is not None:  # of one target these are the decisions
+            raw["decisions"] = (np.array(counted.member_hits) + np.array(counted.nonmember_hits) > 0)[None]
+        together.add(record, raw)
     return together.selected()
 
 

@@ -96,9 +96,12 @@ def render(table: pd.DataFrame, *, folders: Sequence[Path] = (), columns: Sequen
     from privbench.report.terminal import Block
 
     check(columns)
-    shown, by = headings(table, columns), str(table.attrs.get("rank_by", ""))
-    return Group(
-        *(
+    layout: dict[str, Any] = {"dispensable": DISPENSABLE} if "kind" in table else {}
+    layout |= {"dispensable": ()} if columns else {}  # what was asked for is not left out
+    blocks = []
+    for (task, setting), group in table.groupby(["task", "setting"], sort=False):
+        shown = headings(group, columns)
+        blocks.append(
             Block(
                 title=str(task),
                 caption=_caption(table, setting, group),
@@ -107,12 +110,11 @@ def render(table: pd.DataFrame, *, folders: Sequence[Path] = (), columns: Sequen
                 notes=_notes(group),
                 explain=explained,
                 export=shlex.join(["privbench", "leaderboard", "export", *map(str, folders)]),
-                keep=by,
-                **({"dispensable": DISPENSABLE} if "kind" in table else {}),
+                keep=str(table.attrs.get("rank_by", "")),
+                **layout,
             )
-            for (task, setting), group in table.groupby(["task", "setting"], sort=False)
         )
-    )
+    return Group(*blocks)
 
 
 def explained(texts: Iterable[str]) -> list[str]:
@@ -137,7 +139,7 @@ def _caption(table: pd.DataFrame, setting: Any, group: pd.DataFrame) -> str:
     name = HEADINGS[by].replace(" % at", " at").replace("\n% at", " at").replace("\n", " ").removesuffix(" %")
     compared = str(group["compared"].iloc[0])
     if not compared:
-        return f"{setting}; not ranked: no attack was run against every defense"
+        return f"{setting}; not ranked: no attack was run against every defense (--attacks declares which must be)"
     if ", " not in compared:
         return f"{setting}; ranked by {name} of {compared}, safest first"
     known = [by not in str(alone).split() for alone in group["alone"]]

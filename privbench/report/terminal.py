@@ -28,6 +28,7 @@ DISPENSABLE = (
     "balanced-accuracy",
     "cost",
     "auc",
+    "canary-attack",
     "tpr@1%",
 )
 """What goes first where there is no room for all; test accuracy, a defense's utility, and what ranks always stay."""
@@ -119,12 +120,16 @@ def _cell(name: str, text: str, fold: int | None) -> Text:
 
 
 def _folded(text: str, width: int) -> str:
-    """Break a name such as relaxloss:alpha=0.5,upper=0.9 into lines no longer than `width`, where its parts end."""
+    """Break a name such as relaxloss:alpha=0.5,upper=0.9 into lines no longer than `width`, where its parts end.
+
+    A part that is longer is broken at hyphens.
+    """
     lines = [""]
     for part in re.split(r"(?<=[:,+])", text):
-        if lines[-1] and len(lines[-1]) + len(part) > width:
-            lines.append(" ")
-        lines[-1] += part
+        for piece in re.split(r"(?<=-)", part) if len(part) > width else [part]:
+            if lines[-1] and len(lines[-1]) + len(piece) > width:
+                lines.append(" ")
+            lines[-1] += piece
     return "\n".join(lines)
 
 

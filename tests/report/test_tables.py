@@ -203,6 +203,13 @@ def test_an_unknown_column_gets_the_nearest(form):
         tables.export(TWO, form, ["defence"])
 
 
+def test_columns_that_were_chosen_are_not_left_out_of_a_narrow_terminal():
+    chosen = ["defense", "tpr@1%", "tpr@0.1%", "auc", "balanced-accuracy", "train-accuracy"]
+    console = Console(width=60, file=io.StringIO())
+    console.print(tables.render(TWO, columns=chosen))
+    assert "Left out" not in console.file.getvalue()
+
+
 def test_plain_columns_come_with_the_ends_of_their_intervals():
     rows = list(csv.DictReader(io.StringIO(tables.export(TWO, "csv", ["defense", "auc", "cost"]))))
     numbers = ["auc", "auc_low", "auc_high", "seconds-per-model", "relative-to-ce"]
@@ -282,6 +289,14 @@ def test_long_names_are_broken_where_their_parts_end():
     at = next(i for i, line in enumerate(lines) if "relaxloss" in line)
     shown = [line[2:].strip().partition("  ")[0] for line in lines[at : at + 3]]
     assert shown == ["relaxloss:alpha=0.5,", "upper=0.9,", "variant=official_nonimage"]
+
+
+def test_a_long_name_without_options_is_broken_at_hyphens():
+    rows = [row(defense="adversarial-regularisation", numbers=WITH_CANARIES, **{"canary-attack": "calibrated-loss"})]
+    text = "\n".join(drawn(ranked(*rows), 80))
+    assert "adversarial-" in text
+    assert " regularisation" in text
+    assert "[0.6, 5.9]" in text
 
 
 def test_attacks_that_see_the_same_share_a_line():
