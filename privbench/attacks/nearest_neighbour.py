@@ -34,14 +34,15 @@ class NearestNeighbour(FeatureOptions):
     The paper shows the nearest training images beside generated ones for people to look at; votes are our reading of
     that as an attack. What it reports besides, with the truth:
 
-    memorisation_rate     how often a distinct synthetic example's nearest member is nearer than its nearest non-member;
-                          ties count half; 0.5 where nothing is memorised. All members and non-members are searched:
-                          where these are not equally many, the rate that chance gives is laid to 0.5, so that 1/2 + c/2
-                          stands for a share c of copies whatever the numbers
-    distance_ratio        median of (distance to the nearest member) / (to the nearest non-member), of as many of both,
-                          drawn from the more numerous; 1 where nothing is memorised
-    distance_ratio_low    its 5th and 95th percentiles, one being the inverse of the other where nothing is memorised:
-    distance_ratio_high   a few copies among many fresh examples show in the first before they move the median
+    memorisation_rate: how often a distinct synthetic example's nearest member is nearer than its nearest non-member;
+    ties count half; 0.5 where nothing is memorised. All members and non-members are searched: where these are not
+    equally many, the rate that chance gives is laid to 0.5, so that 1/2 + c/2 stands for a share c of copies.
+
+    distance_ratio: median of (distance to the nearest member) / (to the nearest non-member), of as many of both, drawn
+    from the more numerous; 1 where nothing is memorised.
+
+    distance_ratio_low, distance_ratio_high: its 5th and 95th percentiles, one being the inverse of the other where
+    nothing is memorised: a few copies among many fresh examples show in the first before they move the median.
     """
 
     name: ClassVar[str] = "nearest-neighbour"

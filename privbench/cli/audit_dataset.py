@@ -19,12 +19,14 @@ if TYPE_CHECKING:
 EPILOG = """\b
 Examples:
   privbench audit dataset real.npz synthetic.npz --holdout holdout.npz
-  privbench audit dataset real.csv synthetic.csv --holdout holdout.csv --label outcome
-  privbench audit dataset photos/ generated/ --holdout other-photos/ --attack gan-leaks:features=encoder
+  privbench audit dataset real.csv made.csv --holdout other.csv --label sex
+  privbench audit dataset photos/ made/ --holdout others/ -a gan-leaks
 \b
-REAL is what the generator was trained on, SYNTHETIC what it made, HOLDOUT real examples that it never saw.
-Each is a .npz file with x (n, height, width[, channels]) or (n, features) and perhaps y (n,), a .npy file
-of x alone, a table (.csv, .tsv, .parquet), whose columns are matched by name, or a folder of images.
+REAL is what the generator was trained on, SYNTHETIC what it made, HOLDOUT
+real examples that it never saw. Each is a .npz file with x (n, height, width
+[, channels]) or (n, features) and perhaps y (n,), a .npy file of x alone, a
+table (.csv, .tsv, .parquet), whose columns are matched by name, or a folder
+of images.
 """
 
 

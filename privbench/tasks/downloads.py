@@ -34,8 +34,8 @@ class Files(NamedTuple):
 
     def text(self, root: Path) -> str:
         """Return what to do with them by hand."""
-        unpack = " and unpack there" if self.unpacked else ""
-        return f"download {', '.join(self.addresses)} elsewhere, and place in {root / self.folder}{unpack}"
+        place = "unpack" if self.unpacked else "put"
+        return f"download {', '.join(self.addresses)} elsewhere, and {place} it in {root / self.folder}"
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))

@@ -53,11 +53,11 @@ class Mnist(DownloadedTask):
 
     @classmethod
     def elsewhere(cls) -> Files:
-        """Return the four archives at the last mirror, which need no unpacking."""
+        """Return the four archives at the first mirror, which need no unpacking."""
         import torchvision.datasets
 
         known = getattr(torchvision.datasets, cls.folder_name)
-        return Files([f"{known.mirrors[-1]}{name}" for name, _ in known.resources], f"{cls.folder_name}/raw", False)
+        return Files([f"{known.mirrors[0]}{name}" for name, _ in known.resources], f"{cls.folder_name}/raw", False)
 
     @classmethod
     def download(cls, root: Path) -> None:

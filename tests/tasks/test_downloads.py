@@ -60,13 +60,12 @@ def test_without_a_connection_it_says_what_to_place_where(cls, root, monkeypatch
     with pytest.raises(PrivbenchError) as caught:
         cls.fetch(root)
     _, _, by_hand = str(caught.value).partition("; or download ")
-    addresses, _, place = by_hand.partition(" elsewhere, and place in ")
+    addresses, _, place = by_hand.partition(" elsewhere, and ")
     assert all(address.startswith("http") for address in addresses.split(", "))
-    folder = Path(place.removesuffix(".").removesuffix(" and unpack there"))
+    how, _, folder = place.removesuffix(".").partition(" it in ")
     for name in cls.wanted():
-        assert folder in (root / name).parents
-        archive = Path(name).name
-        assert " and unpack there" in place or archive in addresses
+        assert Path(folder) in (root / name).parents
+        assert how == "unpack" or Path(name).name in addresses
 
 
 def test_what_cannot_be_fetched_says_how_to_get_it(root):
