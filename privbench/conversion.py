@@ -106,7 +106,8 @@ def _frame(value: Any, name: str) -> Array:
     words = [str(c) for c, column in zip(value.columns, columns, strict=True) if column.dtype.kind not in NUMERIC]
     if words and len(words) < len(columns):
         listing = ", ".join(map(repr, words[:10]))
-        raise DataError(f"{name}: of the columns, {listing} hold no numbers, and others do; give columns of one kind.")
+        verb = "holds" if len(words) == 1 else "hold"
+        raise DataError(f"{name}: column {listing} {verb} no numbers, and others do; give columns of one kind.")
     return _joined(columns, name, axis=1)
 
 

@@ -70,7 +70,7 @@ REFUSED = {
     "rows of different lengths": ([[1, 2], [3]], "different shapes"),
     "a pair": ((Z, np.zeros(3)), "different shapes"),
     "texts and numbers": ([1, "a"], "holds objects (int, str)"),
-    "a frame of both": (pd.DataFrame({"a": ["x"], "b": [1]}), "'a' hold no numbers"),
+    "a frame of both": (pd.DataFrame({"a": ["x"], "b": [1]}), "column 'a' holds no numbers"),
     "None": ([1, None], "1 values are missing"),
     "missing integer": (pd.Series([1, None], dtype="Int64"), "1 values are missing"),
     "missing boolean": (pd.Series([True, None], dtype="boolean"), "1 values are missing"),

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 TABLE = 2
 SHOWN = 5
-SAID = {"true": 1, "train": 1, "1": 1, "false": 0, "test": 0, "0": 0}
+SAID = {"true": 1, "train": 1, "yes": 1, "1": 1, "false": 0, "test": 0, "no": 0, "0": 0}
 """Texts for members and non-members, in any case."""
 
 
@@ -35,18 +35,48 @@ def labels(raw: Array, count: int, names: Sequence[str], where: str) -> Array:
         return _from_one_hot(raw, where)
     if raw.ndim != 1:
         raise DataError(f"{where} has shape {raw.shape}; expected one class number per example, (n,).")
+    found = _values(raw, count, where)
+    if names:
+        return _by_name(raw, found, names, where)
+    if found.dtype.kind == "U":
+        raise DataError(f"{where} holds texts, {_listing(found)}; {_numbered(count)}")
+    return _by_number(found, count, where)
+
+
+def _values(raw: Array, count: int, where: str) -> Array:
+    """Return texts as the numbers that they are, whole floats as integers, and booleans of two classes as 0 and 1."""
     found = numbers_of(raw) if raw.dtype.kind == "U" else raw
+    if found.dtype.kind == "U" and np.isin(found, ("True", "False")).all():
+        found = found == "True"
     if found.dtype.kind == "f" and np.isnan(found).any():
         raise DataError(f"{where} has {int(np.isnan(found).sum())} values that are NaN; leave those examples out.")
-    if found.dtype.kind == "f" and (found == np.rint(found)).all():
-        found = found.astype(np.int64)
-    if names and np.isin(found.astype(np.str_), names).all():
-        return np.array([list(names).index(text) for text in found.astype(np.str_)], dtype=np.int64)
+    is_whole = found.dtype.kind == "f" and bool((found == np.rint(found)).all())
+    return found.astype(np.int64) if is_whole or (found.dtype.kind == "b" and count == TABLE) else found
+
+
+def _by_name(raw: Array, found: Array, names: Sequence[str], where: str) -> Array:
+    """Return where among the names of the columns each label is, or labels that number them.
+
+    raw, found: labels as they are given, and their values
+    """
+    for texts in (raw.astype(np.str_), found.astype(np.str_)):
+        if np.isin(texts, names).all():
+            return np.array([list(names).index(text) for text in texts], dtype=np.int64)
+    count = len(names)
     if found.dtype.kind == "U":
-        unlike = f", which are not the names of the columns, {_listing(np.array(names))}" if names else ""
-        raise DataError(f"{where} holds texts, {_listing(found)}{unlike}; {_numbered(count)}")
-    if found.dtype.kind == "b" and count == TABLE:
-        found = found.astype(np.int64)
+        raise DataError(
+            f"{where} holds texts, {_listing(found)}, which are not the names of the columns, "
+            f"{_listing(np.array(names))}; {_numbered(count)}"
+        )
+    if all(name.isdecimal() for name in names):
+        raise DataError(
+            f"{where} has the classes {_listing(found)}, but the columns of the answers are called "
+            f"{_listing(np.array(names, dtype=np.int64))}; give both the same numbers, or the columns no names."
+        )
+    return _by_number(found, count, where)
+
+
+def _by_number(found: Array, count: int, where: str) -> Array:
     name, _, key = where.rpartition(": ")
     y = arrays.labels(found, name, key)
     if len(y) and (y.min() < 0 or y.max() >= count):

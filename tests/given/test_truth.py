@@ -30,7 +30,12 @@ def test_labels(raw, names):
 
 
 def test_booleans_are_two_classes():
-    assert labels(np.array([True, False]), 2, [], "mine: labels").tolist() == [1, 0]
+    for raw in (np.array([True, False]), np.array(["True", "False"])):
+        assert labels(raw, 2, [], "mine: labels").tolist() == [1, 0]
+
+
+def test_booleans_are_names_too():
+    assert labels(np.array([True, False]), 2, ["True", "False"], "mine: labels").tolist() == [0, 1]
 
 
 def test_names_are_those_of_the_columns_in_their_order():
@@ -45,6 +50,7 @@ def test_names_are_those_of_the_columns_in_their_order():
         (np.array([5, 6]), [], "class numbers run from 5 to 6"),
         (NAMED, [], "holds texts, 'ant', 'bee', 'cat'; number them 0 to 2"),
         (NAMED, ["ant", "bee", "dog"], "which are not the names of the columns, 'ant', 'bee', 'dog'"),
+        (Y, ["1", "2", "3"], "has the classes 0, 1, 2, but the columns of the answers are called 1, 2, 3"),
         (np.array(["01", "1"]), [], "holds texts, '01', '1'"),
         (np.array([str(i) + "x" for i in range(9)]), [], "'0x', '1x', ..., '8x'"),
         (np.array([0, np.nan]), [], "1 values that are NaN"),
