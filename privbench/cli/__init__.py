@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import click
 
 from privbench import __version__
+from privbench.cli import streams
 from privbench.errors import PrivbenchError, UnknownName, did_you_mean
 
 INTERRUPTED = 130
@@ -89,18 +90,27 @@ class LazyGroup(click.Group):
         names = [name for name in COMMANDS if name.startswith(incomplete)]
         return [*(CompletionItem(name, help=COMMANDS[name].summary) for name in names), *options]
 
+    def main(self, *args: Any, **options: Any) -> Any:
+        """Run the command line, whatever its output is."""
+        with streams.safe_output(), streams.debug_log(wanted=_debugging()):
+            return super().main(*args, **options)
+
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command that was typed. The only place where a PrivbenchError ends; click ends closed pipes."""
+        """Run the command that was typed. The only place where a PrivbenchError ends."""
         try:
             return super().invoke(ctx)
         except PrivbenchError as error:
-            if os.environ.get("PRIVBENCH_DEBUG", "0") not in {"", "0"}:
+            if _debugging():
                 raise
             click.echo(f"Error: {' '.join(str(error).split())}", err=True)
             ctx.exit(error.exit_code)
         except KeyboardInterrupt:
             click.echo("\nInterrupted. The same command goes on where it stopped.", err=True)
             ctx.exit(INTERRUPTED)
+
+
+def _debugging() -> bool:
+    return os.environ.get("PRIVBENCH_DEBUG", "0") not in {"", "0"}
 
 
 @click.group(
