@@ -17,6 +17,7 @@ import pluggy
 
 from privbench import __version__, hookspecs
 from privbench.errors import BadOption, PluginError, UnknownName, did_you_mean
+from privbench.failures import note, one_line
 from privbench.options import build, required_options
 
 if TYPE_CHECKING:
@@ -176,10 +177,13 @@ def _register(manager: pluggy.PluginManager, entry_point: importlib.metadata.Ent
         module = entry_point.load()
         manager.register(module, name=entry_point.name)
         manager.check_pending()
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a plugin does wrong, the others go on
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001 - whatever a plugin does wrong, SystemExit too, the others go on
         if manager.has_plugin(entry_point.name):
             manager.unregister(name=entry_point.name)
-        return _reason(error)
+        note(error)
+        return one_line(error)
     if not manager.get_hookcallers(module):
         return f"{entry_point.value!r} registers nothing; decorate its hooks with @privbench.hookimpl."
     return ""
@@ -201,8 +205,11 @@ def _collect(found: Catalogue, kind: str, implementation: pluggy.HookImpl) -> No
     plugin = implementation.plugin_name
     try:
         classes = list(cast("Iterable[Any]", implementation.function()))
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - as above
-        found.problems.append(Problem(plugin, f"{KINDS[kind]}: {_reason(error)}"))
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001 - as above
+        note(error)
+        found.problems.append(Problem(plugin, f"{KINDS[kind]}: {one_line(error)}"))
         return
     for cls in classes:
         fault = _fault(kind, cls)
@@ -224,8 +231,3 @@ def _fault(kind: str, cls: Any) -> str:
         if not any(hasattr(cls, word) for word in words):
             return f"{kind} {name!r} has no {' or '.join(map(repr, words))}; see privbench.api."
     return ""
-
-
-def _reason(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -222,7 +222,7 @@ class Population:
             needs,
             pool.y,
             *answered("pool"),
-            shadow_member=np.array([shadows.members(i) for i in indices]).reshape(len(indices), len(pool)),
+            shadow_member=np.array([shadows.members(i) for i in indices], dtype=bool).reshape(len(indices), len(pool)),
             classes=self.dataset.classes,
             x=pool.x,
             reference=Answered(needs, reference.y, *answered("reference"), x=reference.x),

@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from privbench import seeds
+from privbench.api import Release
 from privbench.context import Context
+from privbench.defenses.released import publishes
 from privbench.errors import CellFailed
+from privbench.failures import blamed
 from privbench.fingerprint import library_versions, source_hash
 from privbench.population import ANSWERS, KEPT, MODEL, Job, Population
 from privbench.queries import ask
@@ -22,7 +25,6 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from privbench.api import Release
     from privbench.context import Make
     from privbench.store import Store
 
@@ -62,7 +64,13 @@ def _fit(population: Population, index: int, report: Report) -> tuple[Release, f
         keep=keeper,
         report=report,
     )
-    release: Release = population.defense.fit(population.blueprint, examples, context)
+    defense = population.defense
+    with blamed(defense):
+        release: Release = defense.fit(population.blueprint, examples, context)
+    if not isinstance(release, Release):
+        raise CellFailed(f"{defense.name}: `fit` returned {type(release).__name__}; expected privbench.api.Release.")
+    if release.synthetic is not None and not publishes(defense):
+        raise CellFailed(f"{defense.name}: `fit` published synthetic examples; it says that it does not.")
     return release, keeper.saved
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from privbench.atomic import ensure_writable
 from privbench.cli import shared
 from privbench.cli.audit_predictions import command, show
 from privbench.cli.console import stdout, warn_problems
@@ -62,6 +63,7 @@ def dataset(
     from privbench.report.audits import render
 
     warn_problems()
+    ensure_writable(out, "records")
     words = command("dataset", [real, synthetic, "--holdout", holdout], attack, seed)
     audited = audit_dataset(real, synthetic, holdout, attack=attack, seed=seed, name=synthetic.stem, command=words)
     columns: dict[str, Callable[[dict[str, object]], str]] = {"real example": lambda row: str(row["index"])}

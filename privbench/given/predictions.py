@@ -18,7 +18,7 @@ from privbench.given import files
 from privbench.given.answers import Predictions, predictions
 from privbench.given.result import Audited, about, above, attacks, exposure, judge, strongest
 from privbench.record import Data, Utility
-from privbench.scoring import CALIBRATORS
+from privbench.scoring import CALIBRATORS, threshold_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -134,7 +134,7 @@ class Given:
         base = base.model_copy(update={"utility": self.utility})
 
         def decide(scores: Array) -> tuple[Array | None, str]:
-            return above(getattr(acting, "threshold", None), scores, self._calibration(acting))
+            return above(threshold_of(acting), scores, self._calibration(acting))
 
         return judge(acting, base, self.evidence(acting.needs), self.arrays.member, decide)
 

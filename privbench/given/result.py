@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 import numpy as np
 
 from privbench import intervals, metrics
+from privbench.atomic import atomic_write, writing_into
 from privbench.errors import CellFailed, UsageError
+from privbench.failures import ENDS_THE_RUN, blamed
 from privbench.leaderboard import RANKINGS
 from privbench.provenance import component, environment, failure, now
 from privbench.record import Component, Data, Record, save, scores_sha256, sealed
-from privbench.scoring import per_example
-from privbench.store import atomic_write
+from privbench.scoring import needs_of, per_example
 from privbench.threat import threat_model
 
 if TYPE_CHECKING:
@@ -82,7 +83,8 @@ class Audited(Sequence[Record]):
         best = self.strongest
         if best is not None:
             table = self.exposed.to_csv(index=False, lineterminator="\n")
-            atomic_write(best.path(out).with_suffix(".exposed.csv"), table.encode())
+            with writing_into(out, "records"):
+                atomic_write(best.path(out).with_suffix(".exposed.csv"), table.encode())
         return paths
 
 
@@ -138,18 +140,24 @@ def judge(
     member: (n,) bool. decide: scores -> (n,) decisions or None, and where they come from.
     """
     try:
-        scores = metrics.check_scores(attack.score(evidence), member.shape)
+        with blamed(attack):
+            given = attack.score(evidence)
+        scores = metrics.check_scores(given, member.shape)
         decisions, threshold = decide(scores)
         both = scores[None], member[None]
         flagged = None if decisions is None else decisions[None]
         measured = metrics.evaluate(*both, flagged, seed=base.seed)
         find = getattr(attack, "findings", None)
-        findings = dict(find(evidence, scores, member)) if find else {}
-    except Exception as error:  # noqa: BLE001 - whatever an attack does wrong, the others go on
+        with blamed(attack):
+            findings = find(evidence, scores, member) if find else {}
+        findings = metrics.check_findings(findings)
+    except ENDS_THE_RUN:
+        raise
+    except BaseException as error:  # noqa: BLE001 - whatever an attack does wrong, SystemExit too, the others go on
         return sealed(base, **failure(error)), None
     found = {
         "metrics": measured,
-        "findings": {name: intervals.mean(np.array([float(value)])) for name, value in findings.items()},
+        "findings": {name: intervals.mean(np.array([value])) for name, value in findings.items()},
         "threshold": threshold,
         "per_example": per_example(flagged, both[1]),
         "scores_sha256": scores_sha256(*both),
@@ -192,10 +200,19 @@ def attacks(texts: Iterable[Any] | str, supports: Callable[[Any], str]) -> tuple
     chosen: dict[Any, None] = {}
     for each in given:
         chosen.update(dict.fromkeys(resolve_all("attack", [each]) if isinstance(each, str) else [each]))
-    lacking = {attack: supports(attack) for attack in chosen}
+    lacking = {attack: _unreadable(attack) or supports(attack) for attack in chosen}
     left_out = {spec(attack): reason for attack, reason in lacking.items() if reason}
     kept = [attack for attack, reason in lacking.items() if not reason]
     if not kept:
         listing = "; ".join(f"{name} needs {reason}" for name, reason in left_out.items())
         raise UsageError(f"None of the attacks can be run on these arrays: {listing or 'none was named'}.")
     return kept, left_out
+
+
+def _unreadable(attack: Any) -> str:
+    """Return what is wrong with an attack's threat model, or nothing."""
+    try:
+        needs_of(attack)
+    except CellFailed as error:
+        return f"a threat model that can be read: {error}"
+    return ""
