@@ -85,6 +85,9 @@ class WorkerDied(CellFailed):
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return " Did you mean 'x'?" for the closest of the known names, whatever its case, or nothing."""
     by_folded = {_folded(each): each for each in known}
+    begun = [each for each in by_folded if len(name) > 1 and each.startswith(_folded(name))]
+    if len(begun) == 1:
+        return f" Did you mean {by_folded[begun[0]]!r}?"
     close = difflib.get_close_matches(_folded(name), by_folded, n=1, cutoff=0.6)
     return f" Did you mean {by_folded[close[0]]!r}?" if close else ""
 

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pluggy
 
-from privbench import __version__, hookspecs
-from privbench.errors import BadOption, PluginError, UnknownName, did_you_mean
+from privbench import __version__, hookspecs, suggestions
+from privbench.errors import BadOption, PluginError, UnknownName
 from privbench.failures import note, one_line
 from privbench.options import build, required_options
 
@@ -82,7 +82,8 @@ class Catalogue:
         known = self.of(kind)
         if name not in known:
             listing = ", ".join(known) or "none"
-            raise UnknownName(f"No {kind} named {name!r}.{did_you_mean(name, known)} Installed: {listing}.")
+            hint = suggestions.for_name(kind, name, {each: self.of(each) for each in KINDS})
+            raise UnknownName(f"No {kind} named {name!r}.{hint} Installed: {listing}.")
         return known[name]
 
     def add(self, entry: Registered) -> None:
@@ -158,14 +159,18 @@ def _complete(kind: str) -> list[str]:
 
 def _one(kind: str, text: str, options: Mapping[str, Any] | None) -> Any:
     name, _, rest = text.strip().partition(":")
-    return build(catalogue().get(kind, name).cls, {**dict(_options(text, rest)), **(options or {})})
+    cls = catalogue().get(kind, name).cls
+    return build(cls, {**dict(_options(cls, text, rest)), **(options or {})})
 
 
-def _options(text: str, rest: str) -> Iterator[tuple[str, str]]:
+def _options(cls: type, text: str, rest: str) -> Iterator[tuple[str, str]]:
     for part in filter(None, rest.split(",")):
         key, equals, value = part.partition("=")
         if not equals or not key.strip():
-            raise BadOption(f"Cannot read {part!r} in {text!r}: options are written name:option=value,option=value.")
+            hint = suggestions.for_options(text.partition(":")[0], part, rest, required_options(cls))
+            raise BadOption(
+                f"Cannot read {part!r} in {text!r}: options are written name:option=value,option=value.{hint}"
+            )
         yield key.strip().replace("-", "_"), value.strip()
 
 
