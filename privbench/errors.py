@@ -82,6 +82,11 @@ class WorkerDied(CellFailed):
     """The process that computed a model was killed from outside, often for lack of memory."""
 
 
+def printable(text: str) -> str:
+    """Return text that UTF-8 can hold: undecodable bytes of file names, which Python keeps as surrogates, escaped."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return " Did you mean 'x'?" for the closest of the known names, whatever its case, or nothing."""
     by_folded = {_folded(each): each for each in known}

@@ -11,7 +11,7 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from privbench.errors import CannotWrite, CellFailed, PrivbenchError
+from privbench.errors import CannotWrite, CellFailed, PrivbenchError, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +28,7 @@ _log = logging.getLogger(__name__)
 def one_line(error: BaseException) -> str:
     """Return "Type: message" on one line; of our own errors, which are written for people, the message alone."""
     try:
-        text = " ".join(str(error).split())
+        text = printable(" ".join(str(error).split()))
     except Exception:  # noqa: BLE001 - an exception class of a plugin may do anything
         text = "(its message cannot be printed)"
     text = text if len(text) <= LONGEST else text[: LONGEST - 3] + "..."
@@ -68,8 +68,8 @@ def note(error: BaseException) -> None:
     """Log the traceback of a contained failure, for PRIVBENCH_DEBUG=1."""
     if _log.isEnabledFor(logging.DEBUG):
         sent = getattr(error, "__notes__", ())  # from a worker process, whose traceback does not travel
-        text = "".join([*traceback.format_exception(type(error), error, error.__traceback__), *sent])
-        _log.debug("%s", text.rstrip())
+        lines = sent or traceback.format_exception(type(error), error, error.__traceback__)
+        _log.debug("%s", "".join(lines).rstrip())
 
 
 def _module(frame: FrameType) -> str:

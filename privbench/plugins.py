@@ -232,6 +232,9 @@ def _fault(kind: str, cls: Any) -> str:
     name = getattr(cls, "name", None)
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         return f"{cls.__qualname__} is named {name!r}; use lower-case letters, digits and '-'."
+    version = getattr(cls, "version", 1)
+    if not isinstance(version, int):
+        return f"{kind} {name!r} has the version {version!r}; it must be a whole number."
     for words in _CONTRACT[kind]:
         if not any(hasattr(cls, word) for word in words):
             return f"{kind} {name!r} has no {' or '.join(map(repr, words))}; see privbench.api."

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from privbench import __version__
 from privbench.data import ROLES
+from privbench.errors import printable
 from privbench.failures import note, one_line
 from privbench.fingerprint import component_key, library_versions
 from privbench.options import spec
@@ -40,7 +41,7 @@ def component(kind: str, component: Any) -> Component:
 def data_of(dataset: Dataset) -> Data:
     """Return a data set as a record names it."""
     return Data(
-        name=dataset.name,
+        name=printable(dataset.name),
         fingerprint=dataset.fingerprint,
         classes=dataset.classes,
         duplicates=duplicates(dataset),

@@ -236,7 +236,8 @@ def make_releases(
         if isinstance(outcome.error, ENDS_THE_RUN):
             raise outcome.error
         if outcome.error is not None:
-            note(outcome.error)
+            if outcome.job.population not in failed:
+                note(outcome.error)
             failed.setdefault(outcome.job.population, _named(outcome.job, outcome.error))
         if listener:
             listener.made(replace(outcome, index=first + outcome.index))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +9,7 @@ import click
 
 from privbench.atomic import ensure_writable
 from privbench.cli import shared
-from privbench.cli.console import count_text, stdout, table, warn_problems
+from privbench.cli.console import count_text, shell_command, stdout, table, warn_problems
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -60,7 +59,7 @@ def command(name: str, places: Sequence[object], attack: Sequence[str], seed: in
     """Return the words that run an audit again."""
     words = ["privbench", "audit", name, *map(str, places)]
     words += [word for each in attack if each != "all" for word in ("--attack", each)]
-    return shlex.join([*words, "--seed", str(seed)])
+    return shell_command([*words, "--seed", str(seed)])
 
 
 def show(audited: Audited, out: Path, top: int, columns: dict[str, Callable[[dict[str, object]], str]]) -> None:

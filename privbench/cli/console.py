@@ -5,13 +5,15 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shlex
+import string
 import sys
 import textwrap
 from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
-from privbench.errors import UnknownName, UsageError, did_you_mean
+from privbench.errors import UnknownName, UsageError, did_you_mean, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -24,6 +26,7 @@ KINDS = ("task", "defense", "attack", "audit")
 PLURALS = {"tasks": "task", "defenses": "defense", "attacks": "attack", "audits": "audit"}
 PARAGRAPH = 100
 UNLIMITED = 10_000
+_SAFE = frozenset(string.ascii_letters + string.digits + "@%+=:,./-_ ")
 USUAL, NARROWEST = 80, 40
 
 
@@ -83,6 +86,18 @@ def warn_problems() -> None:
 
     for problem in catalogue().problems:
         click.echo(f"Warning: plugin {problem.plugin!r}: {problem.reason}", err=True)
+
+
+def shell_command(words: Iterable[str]) -> str:
+    """Return a command line that a shell reads as these words; undecodable bytes as Bash and Zsh quote them."""
+    return " ".join(_quoted(word) for word in words)
+
+
+def _quoted(word: str) -> str:
+    if word == printable(word):
+        return shlex.quote(word)
+    escaped = (chr(byte) if chr(byte) in _SAFE else f"\\x{byte:02x}" for byte in os.fsencode(word))
+    return f"$'{''.join(escaped)}'"
 
 
 def kind_of(word: str) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +10,7 @@ import click
 from privbench.atomic import ensure_writable
 from privbench.cli import shared
 from privbench.cli.config import with_config
-from privbench.cli.console import stdout, warn_problems
+from privbench.cli.console import shell_command, stdout, warn_problems
 from privbench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -140,7 +139,7 @@ def command_of(grid: Grid, *words: str) -> str:
     parts += ["--models", str(grid.models)]
     parts += ["--targets", str(grid.targets)] if grid.targets is not None else []
     parts += ["--seed", str(grid.seed), "--device", grid.device]
-    return shlex.join(parts)
+    return shell_command(parts)
 
 
 def _run(grid: Grid, store: Store, executor: Executor, options: Mapping[str, Any]) -> list[Record]:

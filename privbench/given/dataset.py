@@ -13,7 +13,7 @@ from privbench import seeds
 from privbench.answers import Answers
 from privbench.atomic import writing_into
 from privbench.data import Examples
-from privbench.errors import UndeclaredEvidence
+from privbench.errors import UndeclaredEvidence, printable
 from privbench.evidence import Answered, Evidence
 from privbench.given.measures import MEASURES, OneRelease, measured
 from privbench.given.result import Audited, about, above, attacks, exposure, judge, strongest
@@ -198,7 +198,7 @@ class Published:
         given = self.sets
         classes = 1 + max(int(each.y.max()) for each in (given.real, given.synthetic, given.holdout))
         return Data(
-            name=self.name,
+            name=printable(self.name),
             fingerprint=given.fingerprint,
             classes=classes,
             pool=len(self.member),

@@ -12,7 +12,7 @@ import numpy as np
 from privbench import intervals, metrics, seeds, signals
 from privbench.answers import Answers
 from privbench.api import Needs
-from privbench.errors import UsageError
+from privbench.errors import UsageError, printable
 from privbench.evidence import Evidence
 from privbench.given import files
 from privbench.given.answers import Predictions, predictions
@@ -194,7 +194,8 @@ class Given:
         """The arrays as a record names them; nothing but the pool is known, and no inputs of it."""
         n, classes = len(self.arrays.labels), self.arrays.logits.shape[-1]
         roles = {"pool": n, "reference": 0, "validation": 0, "test": 0}
-        return Data(name=self.name, fingerprint=self.arrays.fingerprint, classes=classes, duplicates=0, **roles)
+        name, fingerprint = printable(self.name), self.arrays.fingerprint
+        return Data(name=name, fingerprint=fingerprint, classes=classes, duplicates=0, **roles)
 
     @cached_property
     def correct(self) -> Array:

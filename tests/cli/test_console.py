@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import io
+import os
+import shutil
+import subprocess
 
 import pytest
 from rich.console import Console
 
-from privbench.cli.console import UNLIMITED, count_text, paragraphs, size_text, stdout, width
+from privbench.cli.console import UNLIMITED, count_text, paragraphs, shell_command, size_text, stdout, width
 
 
 @pytest.mark.parametrize(
@@ -46,6 +49,22 @@ def test_a_width_that_is_not_known_is_that_of_a_pipe(monkeypatch, capsys, column
     assert stdout().width == expected
     stdout().print("something")
     assert capsys.readouterr().out == "something\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["run", "npz:path=a b.npz"], "run 'npz:path=a b.npz'"),
+        (["npz:path=b\udcff1.npz"], r"$'npz:path=b\xff1.npz'"),
+        (["it's\udcc3"], r"$'it\x27s\xc3'"),
+    ],
+)
+def test_a_command_line_is_read_as_its_words(words, line):
+    assert shell_command(words) == line
+    bash = shutil.which("bash")
+    if bash:
+        done = subprocess.run([bash, "-c", f"printf '%s\\n' {line}"], capture_output=True, check=True)
+        assert done.stdout.splitlines() == [os.fsencode(word) for word in words]
 
 
 def test_a_terminal_that_does_not_know_its_size_has_the_usual_one(monkeypatch):

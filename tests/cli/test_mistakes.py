@@ -16,7 +16,7 @@ from privbench.cli import main
         (["run", "--seed", "x"], "Invalid value for '--seed': 'x' is not a valid integer. Help: privbench run --help"),
         (
             ["run", "--defense", "ce", "relaxloss", "lira"],
-            "Got unexpected extra arguments (relaxloss lira). Write --defense relaxloss --attack lira: an option takes ",
+            "Got unexpected extra arguments (relaxloss lira). Write --defense relaxloss --attack lira: an option takes",
         ),
         (["run", "nonsense"], "Got unexpected extra argument (nonsense). Help: privbench run --help"),
         (

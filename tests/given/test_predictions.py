@@ -1,3 +1,6 @@
+import os
+import sys
+
 import numpy as np
 import pytest
 
@@ -276,3 +279,15 @@ def test_the_same_seed_gives_the_same_records(random):
     assert first.digest == second.digest
     assert first.scores_sha256 == third.scores_sha256
     assert first.digest != third.digest
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are bytes there")
+def test_a_file_name_that_is_no_text_is_no_trouble(tmp_path):
+    rng = np.random.default_rng(0)
+    arrays = {"logits": rng.normal(size=(100, 2)), "labels": np.zeros(100, int), "membership": np.arange(100) % 2}
+    path = tmp_path / os.fsdecode(b"a\xff.npz")
+    with path.open("wb") as file:
+        np.savez(file, **arrays)
+    audited = audit_predictions(path, attack="correctness")
+    assert audited[0].data.name == "a\\udcff"
+    audited.save(tmp_path / os.fsdecode(b"out\xff"))
