@@ -133,6 +133,8 @@ class Defense(Protocol):
         def reuse(self, task, members, synthetic, ctx) -> Examples
                                                     the data stage of an attacker who has no generator but the
                                                     published synthetic examples (`lira:shadows=released`)
+        publishes_synthetic: ClassVar[bool] = True  False where `fit` publishes no synthetic examples: then attacks on
+                                                    them are known to be n/a before anything is trained
         trains_on_members: bool                     False where models see generated examples only: then there is
                                                     nothing to reuse them for
         def transform_inputs(self, task, notes, x, device) -> Array
@@ -239,7 +241,8 @@ class Audit(Protocol):
 
     What else it may have:
 
-        def compared(self, population) -> Sequence[Population]      further populations that are made before it measures
+        def compared(self, population) -> Sequence[Population]      further populations that are made before it
+                                                                    measures; CellFailed where it cannot apply
     """
 
     name: ClassVar[str]

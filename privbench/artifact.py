@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
+import os
 import re
 import time
 from dataclasses import dataclass, field
@@ -91,7 +93,8 @@ def save_array(path: Path, array: Array) -> None:
     """Save one array as path.npy. Raises ValueError for an array of objects."""
     import numpy as np
 
-    np.save(_named(path, _ARRAY), array, allow_pickle=False)
+    with _saving(_named(path, _ARRAY)) as file:
+        np.save(file, array, allow_pickle=False)
 
 
 def save_tensors(path: Path, arrays: Mapping[str, Array]) -> None:
@@ -101,12 +104,30 @@ def save_tensors(path: Path, arrays: Mapping[str, Array]) -> None:
 
     # safetensors writes raw memory: what is strided or big-endian would come back as other numbers
     plain = {name: np.array(a, dtype=np.asarray(a).dtype.newbyteorder("<"), order="C") for name, a in arrays.items()}
-    save_file(plain, _named(path, _TENSORS))
+    with _saving(_named(path, _TENSORS)) as file:
+        save_file(plain, file)
 
 
 def save_json(path: Path, value: Any) -> None:
     """Save a JSON document as path.json. Raises ValueError for NaN and infinity, which JSON does not have."""
-    _named(path, _JSON).write_text(json.dumps(value, allow_nan=False, indent=1) + "\n", encoding="utf-8")
+    text = json.dumps(value, allow_nan=False, indent=1) + "\n"
+    with _saving(_named(path, _JSON)) as file:
+        file.write_text(text, encoding="utf-8")
+
+
+@contextlib.contextmanager
+def _saving(file: Path) -> Iterator[Path]:
+    """Raise OSError, which names the file, for what the system refuses to write, whatever library writes."""
+    from safetensors import SafetensorError
+
+    try:
+        yield file
+    except OSError as error:  # NumPy's, of a full disk, has no number
+        number = error.errno or errno.ENOSPC
+        raise OSError(number, os.strerror(number), str(file)) from error
+    except SafetensorError as error:
+        number = int(match[1]) if (match := re.search(r"os error (\d+)", str(error))) else errno.EIO
+        raise OSError(number, os.strerror(number), str(file)) from error
 
 
 def seal(folder: Path, kind: str, key: str, manifest: Mapping[str, Any]) -> None:

@@ -8,13 +8,24 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import os
 import platform
 import re
 import secrets
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from privbench.errors import CannotWrite
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+NO_FOLDER = (FileExistsError, NotADirectoryError)
+"""What the system raises where a file stands in the place of a folder."""
+PROBE = 4096
+"""Bytes that are written to see whether a disk is full."""
 _OWNED = re.compile(r"(?P<pid>[0-9]{1,10})-[0-9a-f]{8}-(?P<host>[0-9a-f]{8})")
 
 
@@ -52,6 +63,42 @@ def atomic_write(path: Path | str, data: bytes) -> None:
         temporary.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def writing_into(folder: Path, what: str) -> Iterator[None]:
+    """Raise CannotWrite, which names the folder, for what the system refuses to write in the block."""
+    try:
+        yield
+    except OSError as error:
+        reason = "it is not a folder" if isinstance(error, NO_FOLDER) else error.strerror or str(error)
+        raise CannotWrite(f"Cannot write {what} into {folder}: {reason}.") from error
+
+
+def ensure_writable(folder: Path, what: str) -> None:
+    """Raise CannotWrite where files could not be written into a folder, which may not exist yet; leave no trace.
+
+    Better before the first training than after it. Some bytes are written, for a disk may be full.
+    """
+    absent = list(itertools.takewhile(lambda each: not os.path.lexists(each), (folder, *folder.absolute().parents)))
+    try:
+        with writing_into(folder, what):
+            folder.mkdir(parents=True, exist_ok=True)
+            try_writing(folder)
+    finally:
+        for each in absent:
+            with contextlib.suppress(OSError):
+                each.rmdir()
+
+
+def try_writing(folder: Path) -> None:
+    """Write some bytes into a folder and remove them. Raises OSError where that fails."""
+    probe = folder / f".{temporary_name()}.tmp"
+    try:
+        probe.write_bytes(bytes(PROBE))
+        sync_file(probe)
+    finally:
+        probe.unlink(missing_ok=True)
 
 
 def sync_file(path: Path) -> None:

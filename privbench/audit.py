@@ -20,8 +20,10 @@ import numpy as np
 from pydantic import Field
 
 from privbench import seeds
+from privbench.atomic import atomic_write, writing_into
 from privbench.context import Context
-from privbench.errors import CellFailed, UsageError
+from privbench.errors import CellFailed, PrivbenchError, UsageError
+from privbench.failures import ENDS_THE_RUN, blamed, note
 from privbench.intervals import Estimate
 from privbench.provenance import component, data_of, environment, failure, now
 from privbench.record import (
@@ -41,7 +43,6 @@ from privbench.record import (
 )
 from privbench.releases import Keeper
 from privbench.seeds import salted
-from privbench.store import atomic_write
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -102,22 +103,38 @@ class Bench:
 
     audit: Any
     population: Population
-    compared: tuple[Population, ...]
+    compared: tuple[Population, ...] = ()
+    impossible: Exception | None = None
+    """Why the audit must fail, as far as that is known before training."""
 
 
 def plan(grid: Grid, audits: Sequence[Any], store: Store) -> tuple[Plan, list[Bench]]:
-    """Work out what audits need, without training anything. Raises UsageError for what cannot be run."""
+    """Work out what audits need, without training anything. Raises UsageError where no audit can be run."""
     from privbench.run import Plan
 
     planned, benches = Plan(grid), []
     for task in grid.tasks:
         dataset = task.load()
         for defense in grid.defenses:
-            for audit in audits:
-                population = planned.need(grid.population(task, dataset, defense, store), 1)
-                others = getattr(audit, "compared", lambda _population: ())(population)
-                benches.append(Bench(audit, population, tuple(planned.need(each, 1) for each in others)))
+            population = grid.population(task, dataset, defense, store)
+            benches += [_bench(planned, audit, population) for audit in audits]
+    if benches and all(bench.impossible for bench in benches):
+        raise UsageError(str(benches[0].impossible)) from benches[0].impossible
     return planned, benches
+
+
+def _bench(planned: Plan, audit: Any, population: Population) -> Bench:
+    """Return one audit of one population, and note what has to be made for it: nothing where it must fail."""
+    try:
+        with blamed(audit):
+            others = tuple(getattr(audit, "compared", lambda _population: ())(population))
+    except UsageError:
+        raise
+    except PrivbenchError as error:
+        note(error)
+        return Bench(audit, population, impossible=error)
+    population = planned.need(population, 1)
+    return Bench(audit, population, tuple(planned.need(each, 1) for each in others))
 
 
 def conduct(
@@ -132,14 +149,15 @@ def conduct(
     command: str = "",
 ) -> Iterator[AuditRecord]:
     """Make the releases that are missing, measure, and yield one record per audit and population, in `out` too."""
-    from privbench.run import make_releases
+    from privbench.run import make_planned
 
     planned, benches = plan(grid, audits, store)
     if listener:
         listener.planned(planned)
-    failed = make_releases(planned.jobs(), executor, listener)
+    failed = make_planned(planned, executor, listener)
     for bench in benches:
-        reason = next((failed[each] for each in (bench.population, *bench.compared) if each in failed), None)
+        sources = (bench.population, *bench.compared)
+        reason = bench.impossible or next((failed[each] for each in sources if each in failed), None)
         record, arrays = measure(bench.audit, bench.population, reason=reason, progress=progress, command=command)
         if out is not None:
             save(record, out, arrays)
@@ -175,7 +193,8 @@ def fill(base: AuditRecord, audit: Any, population: Population, context: Context
     """Return a record with what an audit measures of a population, and the arrays; or with why it could not."""
     start = time.perf_counter()
     try:
-        found: Measurement = audit.measure(population, context)
+        with blamed(audit):
+            found: Measurement = audit.measure(population, context)
         arrays = {name: np.asarray(array) for name, array in found.arrays.items()}
         record = AuditRecord(
             **{
@@ -187,7 +206,9 @@ def fill(base: AuditRecord, audit: Any, population: Population, context: Context
                 "seconds": round(time.perf_counter() - start, 3),
             }
         )
-    except Exception as error:  # noqa: BLE001 - whatever an audit does wrong, the others go on
+    except ENDS_THE_RUN:
+        raise
+    except BaseException as error:  # noqa: BLE001 - whatever an audit does wrong, SystemExit too, the others go on
         return sealed(base, **failure(error)), {}
     return sealed(record), arrays
 
@@ -195,10 +216,11 @@ def fill(base: AuditRecord, audit: Any, population: Population, context: Context
 def save(record: AuditRecord, out: Path, arrays: Mapping[str, Any]) -> Path:
     """Write a record, and beside it `<record>.arrays.npz`; return the record's path."""
     path = record.path(out)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if arrays:
-        save_arrays(path.with_suffix(".arrays.npz"), arrays)
-    atomic_write(path, readable(json.loads(record.model_dump_json())).encode())
+    with writing_into(out, "records"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if arrays:
+            save_arrays(path.with_suffix(".arrays.npz"), arrays)
+        atomic_write(path, readable(json.loads(record.model_dump_json())).encode())
     return path
 
 

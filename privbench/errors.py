@@ -4,7 +4,8 @@
     ├── UsageError                 2: what was typed is wrong
     │   ├── UnknownName            2: no such task, defense, attack, audit, file
     │   ├── BadOption              2: an option that is unknown, of a wrong type or out of range
-    │   └── DataError              2: a dataset that is missing or unfit
+    │   ├── DataError              2: a dataset that is missing or unfit
+    │   └── CannotWrite            2: a file or folder that cannot be written, for a full disk or lack of permission
     ├── PluginError                   a plugin clashes, or breaks the rules of registration
     ├── CorruptArtifact               bytes in the store are not those that were written
     ├── UndeclaredEvidence            an attack asked for what its threat model does not declare
@@ -49,6 +50,10 @@ class DataError(UsageError):
     """A dataset that is missing, damaged or unfit for a task."""
 
 
+class CannotWrite(UsageError):  # noqa: N818
+    """A file or folder that cannot be written. It ends the run: every further result would be lost as well."""
+
+
 class PluginError(PrivbenchError):
     """A plugin that registers the impossible, or a name that is already taken."""
 
@@ -77,7 +82,20 @@ class WorkerDied(CellFailed):
     """The process that computed a model was killed from outside, often for lack of memory."""
 
 
+def printable(text: str) -> str:
+    """Return text that UTF-8 can hold: undecodable bytes of file names, which Python keeps as surrogates, escaped."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return " Did you mean 'x'?" for the closest of the known names, or nothing."""
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f" Did you mean {close[0]!r}?" if close else ""
+    """Return " Did you mean 'x'?" for the closest of the known names, whatever its case, or nothing."""
+    by_folded = {_folded(each): each for each in known}
+    begun = [each for each in by_folded if len(name) > 1 and each.startswith(_folded(name))]
+    if len(begun) == 1:
+        return f" Did you mean {by_folded[begun[0]]!r}?"
+    close = difflib.get_close_matches(_folded(name), by_folded, n=1, cutoff=0.6)
+    return f" Did you mean {by_folded[close[0]]!r}?" if close else ""
+
+
+def _folded(name: str) -> str:
+    return name.casefold().replace("_", "-")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from privbench.population import Population
     from privbench.run import Plan
 
+NOT_APPLICABLE, WILL_FAIL = "n/a", "will fail"
 PROBE_STEPS = 8
 """Training steps that are timed where nothing of a task is in the store yet."""
 
@@ -40,6 +41,17 @@ class Line:
     def seconds(self) -> float:
         """Core-seconds of training that are left."""
         return self.to_train * self.seconds_per_model
+
+
+class Foreseen(NamedTuple):
+    """Attacks on one population that come to nothing, for one reason."""
+
+    where: str
+    """The task and the defense, as on the command line."""
+    verdict: str
+    """NOT_APPLICABLE or WILL_FAIL."""
+    reason: str
+    attacks: list[str]
 
 
 def estimate(plan: Plan, executor: Executor) -> list[Line]:
@@ -71,6 +83,16 @@ def estimate(plan: Plan, executor: Executor) -> list[Line]:
 def describe(population: Population) -> str:
     """Return a population's defense, and its task, as on the command line."""
     return f"{spec(population.task)} / {spec(population.defense)}"
+
+
+def foreseen(plan: Plan) -> list[Foreseen]:
+    """Return what is known before training: attacks that do not apply, or must fail, by population and reason."""
+    names: dict[tuple[str, str, str], list[str]] = {}
+    for cell in plan.cells:
+        for verdict, reason in ((NOT_APPLICABLE, cell.inapplicable), (WILL_FAIL, cell.impossible)):
+            if reason:
+                names.setdefault((describe(cell.population), verdict, reason), []).append(spec(cell.attack))
+    return [Foreseen(*known, attacks) for known, attacks in names.items()]
 
 
 def _measured(population: Population, made: Sequence[int]) -> tuple[float, str]:

@@ -8,6 +8,7 @@ Definitions: METHODS M1 to M3; TPR at low FPR as Carlini et al. 2022 (LiRA) repo
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,8 @@ __all__ = [
     "TargetSpread",
     "accuracy",
     "best_threshold",
+    "check_findings",
+    "check_number",
     "check_scores",
     "clopper_pearson",
     "delong",
@@ -179,6 +182,21 @@ def check_scores(scores: Array, shape: tuple[int, ...]) -> npt.NDArray[np.float6
             f"the first at {where}; expected finite numbers."
         )
     return array
+
+
+def check_findings(findings: Any) -> dict[str, float]:
+    """Return an attack's own numbers by name, as floats. Raises InvalidScores for what is no finite number."""
+    if not isinstance(findings, Mapping):
+        raise InvalidScores(f"findings are {type(findings).__name__}; expected a mapping of names to numbers.")
+    return {str(name): check_number(value, f"finding {name!r}") for name, value in findings.items()}
+
+
+def check_number(value: Any, what: str) -> float:
+    """Return a number as a float. Raises InvalidScores for what is no real, finite number: text, None, NaN, arrays."""
+    array = np.asarray(value)
+    if array.shape != () or array.dtype.kind not in "uif" or not np.isfinite(array):
+        raise InvalidScores(f"{what} is {value!r}; expected a finite number.")
+    return value if isinstance(value, intervals.Bounded) else float(array)
 
 
 def best_threshold(scores: Array, member: Array) -> float:

@@ -117,9 +117,10 @@ def build(cls: type[C], options: Mapping[str, Any]) -> C:
         ) from None
 
 
-def read(text: str) -> tuple[str, dict[str, str]]:
+def read(text: str, hint: Callable[[str, str, str], str] = lambda *_: "") -> tuple[str, dict[str, str]]:
     """Return the name and the options of a component that a text such as "lira:queries=2" names, as `spec` writes them.
 
+    hint: (name, the part that cannot be read, all options) -> a sentence after a space, or nothing.
     Raises BadOption for a text that is not written so.
     """
     name, _, rest = text.strip().partition(":")
@@ -129,6 +130,7 @@ def read(text: str) -> tuple[str, dict[str, str]]:
         if not equals or not key.strip():
             raise BadOption(
                 f"Cannot read {part!r} in {text!r}: options are written name:option=value,option='a value, quoted'."
+                f"{hint(name, part, rest)}"
             )
         found[key.strip().replace("-", "_")] = value.strip()
     return name, found

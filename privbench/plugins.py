@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pluggy
 
-from privbench import __version__, hookspecs, quoting
-from privbench.errors import BadOption, PluginError, UnknownName, did_you_mean
+from privbench import __version__, hookspecs, quoting, suggestions
+from privbench.errors import BadOption, PluginError, UnknownName
+from privbench.failures import note, one_line
 from privbench.options import build, read, required_options
 
 if TYPE_CHECKING:
@@ -81,7 +82,8 @@ class Catalogue:
         known = self.of(kind)
         if name not in known:
             listing = ", ".join(known) or "none"
-            hint = _data_hint(name, known) if kind == "task" else did_you_mean(name, known)
+            hint = suggestions.for_name(kind, name, {each: self.of(each) for each in KINDS})
+            hint = _of_imported(name) or hint or _of_data(name) if kind == "task" else hint
             raise UnknownName(f"No {kind} named {name!r}.{hint} Installed: {listing}.")
         return known[name]
 
@@ -151,11 +153,16 @@ def resolve_all(kind: str, texts: Iterable[str]) -> list[Any]:
     return list(components)
 
 
-def _data_hint(name: str, tasks: Iterable[str]) -> str:
-    """Return what may be meant by the name of no task: a data set of the user's, or a task of a similar name."""
-    from privbench.tasks.npz import of_data, of_imported
+def _of_imported(name: str) -> str:
+    from privbench.tasks.npz import of_imported
 
-    return of_imported(name) or did_you_mean(name, tasks) or of_data(name)
+    return of_imported(name)
+
+
+def _of_data(name: str) -> str:
+    from privbench.tasks.npz import of_data
+
+    return of_data(name)
 
 
 def _complete(kind: str) -> list[str]:
@@ -164,8 +171,13 @@ def _complete(kind: str) -> list[str]:
 
 
 def _one(kind: str, text: str, options: Mapping[str, Any] | None) -> Any:
-    name, given = read(text)
+    name, given = read(text, lambda name, part, rest: _misread(kind, name, part, rest))
     return build(catalogue().get(kind, name).cls, {**given, **(options or {})})
+
+
+def _misread(kind: str, name: str, part: str, rest: str) -> str:
+    """Return a hint for a part of a component's options that cannot be read. Raises UnknownName."""
+    return suggestions.for_options(name, part, rest, required_options(catalogue().get(kind, name).cls))
 
 
 def _register(manager: pluggy.PluginManager, entry_point: importlib.metadata.EntryPoint) -> str:
@@ -176,10 +188,13 @@ def _register(manager: pluggy.PluginManager, entry_point: importlib.metadata.Ent
         module = entry_point.load()
         manager.register(module, name=entry_point.name)
         manager.check_pending()
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a plugin does wrong, the others go on
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001 - whatever a plugin does wrong, SystemExit too, the others go on
         if manager.has_plugin(entry_point.name):
             manager.unregister(name=entry_point.name)
-        return _reason(error)
+        note(error)
+        return one_line(error)
     if not manager.get_hookcallers(module):
         return f"{entry_point.value!r} registers nothing; decorate its hooks with @privbench.hookimpl."
     return ""
@@ -201,8 +216,11 @@ def _collect(found: Catalogue, kind: str, implementation: pluggy.HookImpl) -> No
     plugin = implementation.plugin_name
     try:
         classes = list(cast("Iterable[Any]", implementation.function()))
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - as above
-        found.problems.append(Problem(plugin, f"{KINDS[kind]}: {_reason(error)}"))
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001 - as above
+        note(error)
+        found.problems.append(Problem(plugin, f"{KINDS[kind]}: {one_line(error)}"))
         return
     for cls in classes:
         fault = _fault(kind, cls)
@@ -220,12 +238,10 @@ def _fault(kind: str, cls: Any) -> str:
     name = getattr(cls, "name", None)
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         return f"{cls.__qualname__} is named {name!r}; use lower-case letters, digits and '-'."
+    version = getattr(cls, "version", 1)
+    if not isinstance(version, int):
+        return f"{kind} {name!r} has the version {version!r}; it must be a whole number."
     for words in _CONTRACT[kind]:
         if not any(hasattr(cls, word) for word in words):
             return f"{kind} {name!r} has no {' or '.join(map(repr, words))}; see privbench.api."
     return ""
-
-
-def _reason(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from privbench import __version__
 from privbench.data import ROLES
 from privbench.devices import processor
-from privbench.errors import PrivbenchError
+from privbench.errors import printable
+from privbench.failures import note, one_line
 from privbench.fingerprint import component_key, library_versions
 from privbench.options import parts_of, spec
 from privbench.record import Component, Data
@@ -41,7 +42,7 @@ def component(kind: str, component: Any) -> Component:
 def data_of(dataset: Dataset) -> Data:
     """Return a data set as a record names it."""
     return Data(
-        name=dataset.name,
+        name=printable(dataset.name),
         fingerprint=dataset.fingerprint,
         classes=dataset.classes,
         duplicates=duplicates(dataset),
@@ -66,7 +67,7 @@ def now() -> dt.datetime:
     return dt.datetime.now(dt.timezone.utc).replace(microsecond=0)
 
 
-def failure(error: Exception) -> dict[str, str]:
-    """Return what a record says of something that failed: in one line our own errors' message, and others' type too."""
-    text = str(error) if isinstance(error, PrivbenchError) else f"{type(error).__name__}: {error}"
-    return {"status": "failed", "reason": " ".join(text.split())}
+def failure(error: BaseException) -> dict[str, str]:
+    """Return a record's status and reason, in one line, for what failed; its traceback goes to the debug log."""
+    note(error)
+    return {"status": "failed", "reason": one_line(error)}

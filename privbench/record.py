@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from privbench.atomic import atomic_write, writing_into
 from privbench.errors import UsageError
 from privbench.intervals import Estimate
 from privbench.likeness import Reconstruction
@@ -25,7 +26,6 @@ from privbench.metrics import Metrics
 from privbench.roc import OperatingPoint
 from privbench.seeds import salted
 from privbench.selection import Selection
-from privbench.store import atomic_write
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -226,12 +226,13 @@ def images_sha256(images: npt.NDArray[np.float32]) -> str:
 
 
 def save(record: Record, out: Path, raw: Mapping[str, npt.NDArray[Any]] | None = None) -> Path:
-    """Write a record, and beside it `<record>.scores.npz` with its raw arrays; return the record's path."""
+    """Write a record, and its raw arrays as `<record>.scores.npz`; return the record's path. Raises CannotWrite."""
     path = record.path(out)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if raw:
-        save_arrays(path.with_suffix(".scores.npz"), raw)
-    atomic_write(path, readable(json.loads(record.model_dump_json())).encode())
+    with writing_into(out, "records"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if raw:
+            save_arrays(path.with_suffix(".scores.npz"), raw)
+        atomic_write(path, readable(json.loads(record.model_dump_json())).encode())
     return path
 
 

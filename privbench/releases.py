@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from privbench import seeds
+from privbench.api import Release
 from privbench.context import Context
+from privbench.defenses.released import publishes
 from privbench.devices import processor
 from privbench.errors import CellFailed
+from privbench.failures import blamed
 from privbench.fingerprint import library_versions, source_hash
 from privbench.population import ANSWERS, KEPT, LENT, MODEL, Job, Population
 from privbench.queries import ask
@@ -21,7 +24,6 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from privbench.api import Release
     from privbench.context import Keep, Make
     from privbench.store import Store
 
@@ -41,7 +43,9 @@ def make(job: Job, report: Report) -> None:
         population.blueprint.model()  # so that the time measured is not that of the first import
         start = time.perf_counter()
         keeper = Keeper(population)
-        release = fit(population, index, keeper, report)
+        with blamed(population.defense):
+            release = fit(population, index, keeper, report)
+        release = _checked(population.defense, release)
         _save(population.store, manifest, release, time.perf_counter() - start + keeper.saved)
     if job.queries:
         _answer(population, index, job.queries, report)
@@ -62,6 +66,15 @@ def fit(population: Population, index: int, keep: Keep, report: Report) -> Relea
         report=report,
     )
     release: Release = population.defense.fit(population.blueprint, examples, context)
+    return release
+
+
+def _checked(defense: Any, release: Any) -> Release:
+    """Return what a defense made. Raises CellFailed where that is no release, or not what it says that it publishes."""
+    if not isinstance(release, Release):
+        raise CellFailed(f"{defense.name}: `fit` returned {type(release).__name__}; expected privbench.api.Release.")
+    if release.synthetic is not None and not publishes(defense):
+        raise CellFailed(f"{defense.name}: `fit` published synthetic examples; it says that it does not.")
     return release
 
 

@@ -11,24 +11,26 @@ One component that fails spoils only its own cells: they become records with sta
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Protocol
 
 from privbench import releases
 from privbench.defenses.released import ReleasedShadows, why_not
 from privbench.errors import BadOption, CellFailed, PrivbenchError, UsageError
+from privbench.failures import ENDS_THE_RUN, note
 from privbench.membership import partner
 from privbench.plugins import resolve
 from privbench.population import Job, Population
 from privbench.queries import check, queries_for, variants
-from privbench.scoring import Cell, score
+from privbench.scoring import Cell, inapplicable, needs_of, score, without_shadows
 from privbench.seeds import salt_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from privbench.api import Dataset, Task
+    from privbench.api import Dataset, Needs, Task
     from privbench.executors import Executor, Outcome
     from privbench.record import Record
     from privbench.store import Store
@@ -76,6 +78,9 @@ class Listener(Protocol):
     def made(self, outcome: Outcome[Job]) -> None:
         """One release is in the store, or failed."""
 
+    def scoring(self, cell: Cell, done: float) -> None:
+        """One cell has come so far, in [0, 1]."""
+
     def scored(self, record: Record) -> None:
         """One cell has its record."""
 
@@ -116,38 +121,58 @@ class Plan:
 
 
 def plan(grid: Grid, store: Store) -> Plan:
-    """Work out what a grid needs, without training anything. Raises UsageError for what cannot be run."""
+    """Work out what a grid needs, without training anything. Raises UsageError where no cell of it can be run."""
     planned = Plan(grid)
     for task in grid.tasks:
         dataset = task.load()
         for defense in grid.defenses:
             for attack in grid.attacks:
-                population = grid.population(task, dataset, defense, store)
-                planned.cells.append(_cell(planned, population, attack, _queries(attack, task, dataset)))
+                planned.cells.append(_cell(planned, grid.population(task, dataset, defense, store), attack))
+    if planned.cells and all(cell.impossible for cell in planned.cells):
+        first = planned.cells[0]
+        raise UsageError(f"{first.attack.name}: {first.impossible}")
     for each in {job.population.task: job.population for job in planned.jobs()}.values():
         each.blueprint.model()  # a model that does not fit the data fails here, not in every worker
     return planned
 
 
-def _cell(planned: Plan, population: Population, attack: Any, queries: int) -> Cell:
-    """Return one cell, and note what has to be made for it."""
-    needs, targets = attack.needs, planned.grid.targets
+def _cell(planned: Plan, population: Population, attack: Any) -> Cell:
+    """Return one cell, and note what has to be made for it: nothing where the attack cannot succeed."""
+    cell = Cell(population, attack, 1, planned.grid.targets, attacked=population, shadows=(population,))
+    try:
+        needs = needs_of(attack)
+    except CellFailed as error:
+        note(error)
+        return replace(cell, impossible=str(error))
+    cell = replace(cell, queries=_queries(needs, population.task, population.dataset))
+    cell = replace(cell, inapplicable=_inapplicable(cell, needs))
+    if not cell.inapplicable:
+        cell = replace(cell, impossible=without_shadows(attack, population.models))
+    return cell if cell.inapplicable or cell.impossible else _with_populations(planned, cell, needs)
+
+
+def _inapplicable(cell: Cell, needs: Needs) -> str:
+    """Return why an attack does not apply to a defense or a task, as far as that is known before training."""
+    population, attack = cell.population, cell.attack
     if needs.inputs == "transformed" and needs.shadows in ("undefended", "released"):
         raise BadOption(f"{attack.name!r}: {needs.shadows} shadows do not transform inputs; use adaptive ones.")
-    population = planned.need(population, queries)
-    cell = Cell(population, attack, queries, targets, attacked=population, shadows=(population,))
+    if needs.inputs == "transformed" and not getattr(population.defense, "transforms", False):
+        return f"{population.defense.name} does not transform its inputs"
+    return inapplicable(cell) or (why_not(population.defense) if needs.shadows == "released" else "")
+
+
+def _with_populations(planned: Plan, cell: Cell, needs: Needs) -> Cell:
+    """Return a cell with the populations that it takes, which are noted in the plan."""
+    queries = cell.queries
+    population = planned.need(cell.population, queries)
+    cell = replace(cell, population=population, attacked=population, shadows=(population,))
     if needs.inputs == "transformed":
-        if not getattr(population.defense, "transforms", False):
-            return replace(cell, inapplicable=f"{population.defense.name} does not transform its inputs")
         attacked = planned.need(replace(population, inputs="transformed"), queries)
         return replace(cell, attacked=attacked, shadows=(attacked,))
     if needs.shadows == "undefended":
         undefended = replace(population, defense=resolve("defense", "ce"))
         return replace(cell, shadows=(planned.need(undefended, queries),))
     if needs.shadows == "released":
-        reason = why_not(population.defense)
-        if reason:
-            return replace(cell, inapplicable=reason)
         reusing = [
             replace(population, defense=ReleasedShadows(population, target), skipped=(target, partner(target)))
             for target in cell.target_indices
@@ -175,18 +200,16 @@ def run(
     planned = plan(grid, store)
     if listener:
         listener.planned(planned)
-    failed: dict[Population, PrivbenchError] = {}
-    made = 0
-    for wave in planned.waves:
-        jobs = planned.jobs({each: queries for each, queries in wave.items() if not _rests_on(each, failed)})
-        failed |= make_releases(jobs, executor, listener, first=made)
-        made += len(jobs)
-    for _, cells in groupby(planned.cells, key=lambda cell: id(cell.population)):
+    failed = make_planned(planned, executor, listener)
+    for _, cells in groupby(planned.cells, key=lambda cell: cell.population):
         together = Together(grid.seed)
         for cell in cells:
             sources = (cell.population, cell.attacked, *cell.shadows)
             reason = next((failed[each] for each in sources if each in failed), None)
-            record, raw = score(cell, reason=reason, command=command)
+            report = partial(listener.scoring, cell) if listener else None
+            if report:
+                report(0.0)
+            record, raw = score(cell, reason=reason, command=command, report=report)
             together.add(record, raw)
             if out is not None:
                 save(record, out, raw)
@@ -196,6 +219,17 @@ def run(
             if out is not None and record.selection is not None:
                 save(record, out)
             yield record
+
+
+def make_planned(planned: Plan, executor: Executor, listener: Listener | None) -> dict[Population, PrivbenchError]:
+    """Make all releases of a plan that are missing; return the populations that could not be made, with the reason."""
+    failed: dict[Population, PrivbenchError] = {}
+    made = 0
+    for wave in planned.waves:
+        jobs = planned.jobs({each: queries for each, queries in wave.items() if not _rests_on(each, failed)})
+        failed |= make_releases(jobs, executor, listener, first=made)
+        made += len(jobs)
+    return failed
 
 
 def _rests_on(population: Population, failed: Collection[Population]) -> bool:
@@ -219,7 +253,11 @@ def make_releases(
             listener.progress(first + job, done, f"{jobs[job].population.defense.name}: {stage}")
 
     for outcome in executor.run(releases.make, jobs, progress):
+        if isinstance(outcome.error, ENDS_THE_RUN):
+            raise outcome.error
         if outcome.error is not None:
+            if outcome.job.population not in failed:
+                note(outcome.error)
             failed.setdefault(outcome.job.population, _named(outcome.job, outcome.error))
         if listener:
             listener.made(replace(outcome, index=first + outcome.index))
@@ -230,9 +268,9 @@ def _named(job: Job, error: PrivbenchError) -> PrivbenchError:
     return CellFailed(f"{job.population.defense.name} model {job.index}: {error}")
 
 
-def _queries(attack: Any, task: Task, dataset: Dataset) -> int:
+def _queries(needs: Needs, task: Task, dataset: Dataset) -> int:
     """Return how many aligned queries per example an attack asks of a task. Raises BadOption where it cannot."""
-    asked = attack.needs.queries
+    asked = needs.queries
     if asked == "task":
         return queries_for(task.recipe, dataset.examples.is_image)
     queries = len(variants(asked))

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from privbench import intervals, metrics, roc
+from privbench.api import Needs
 from privbench.claims import of_record as claims_of_record
 from privbench.claims import stated
 from privbench.costs import cost
+from privbench.defenses.released import publishes
+from privbench.errors import CellFailed
+from privbench.failures import ENDS_THE_RUN, blamed
 from privbench.provenance import component, data_of, environment, failure, now
 from privbench.record import (
     PER_EXAMPLE_LIMIT,
@@ -25,6 +30,8 @@ from privbench.record import (
 from privbench.threat import threat_model
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy.typing as npt
 
     from privbench.data import Dataset
@@ -34,6 +41,8 @@ if TYPE_CHECKING:
 
     Array = npt.NDArray[Any]
 
+WITH_SHADOWS = 4
+"""Models from which a target has shadows: its own pair is none."""
 CALIBRATORS = 2
 """Shadow models on which the harness calibrates a threshold: a pair, so that each example is a member of one."""
 
@@ -51,7 +60,19 @@ class Cell:
     shadows: tuple[Population, ...]
     """Where shadows come from: one population for all targets, or one for each."""
     inapplicable: str = ""
-    """Why the attack does not apply to this defense."""
+    """Why the attack does not apply to this defense, whatever the settings."""
+    impossible: str = ""
+    """Why the attack must fail with these settings, as far as that is known before training."""
+
+    @cached_property
+    def needs(self) -> Needs:
+        """The attack's threat model. Raises CellFailed where it is none."""
+        return needs_of(self.attack)
+
+    @property
+    def reconstructs(self) -> bool:
+        """Whether the attack makes images, not scores."""
+        return hasattr(self.attack, "reconstruct")
 
     def shadows_of(self, target: int) -> Population:
         """Return the population that one target's shadows come from."""
@@ -63,37 +84,54 @@ class Cell:
         return range(self.targets or self.population.models)
 
 
-def score(cell: Cell, *, reason: Exception | None = None, command: str = "") -> tuple[Record, dict[str, Array]]:
+def score(
+    cell: Cell, *, reason: Exception | None = None, command: str = "", report: Callable[[float], None] | None = None
+) -> tuple[Record, dict[str, Array]]:
     """Attack every target of a cell; return its record, and its raw arrays.
 
     Those are what `selection.numbers` takes, or what `reconstruction.evaluate` returns. With a reason, or when the
-    attack fails or does not apply, the record says so and there are none.
+    attack fails or does not apply, the record says so and there are none. report: hears the share done.
     """
     population, base = cell.population, _about(cell, command)
     if cell.inapplicable:
         return sealed(base, status="n/a", reason=cell.inapplicable), {}
+    if reason is None and cell.impossible:
+        reason = CellFailed(cell.impossible)
     if reason is not None:
         return sealed(base, **failure(reason)), {}
-    if cell.attack.needs.synthetic and population.synthetic(0) is None:
-        return sealed(base, status="n/a", reason=f"{population.defense.name} publishes no synthetic examples"), {}
-    if base.family == "reconstruction" and not population.dataset.examples.is_image:
-        none = f"{population.task.name} holds tables: there is no image to reconstruct"
-        return sealed(base, status="n/a", reason=none), {}
-    utility, spent = _utility(population, cell.queries), cost(population)
-    facts, claims = claims_of_record(stated(population))
-    base = base.model_copy(update={"utility": utility, "cost": spent, "facts": facts, "claims": claims})
-    measure = _reconstructed if base.family == "reconstruction" else _membership
     try:
-        found, raw = measure(cell)
-    except Exception as error:  # noqa: BLE001 - whatever an attack does wrong, the other cells go on
+        if without := inapplicable(cell):
+            return sealed(base, status="n/a", reason=without), {}
+        utility, spent = _utility(population, cell.queries), cost(population)
+        facts, claims = claims_of_record(stated(population))
+        base = base.model_copy(update={"utility": utility, "cost": spent, "facts": facts, "claims": claims})
+        found, raw = _reconstructed(cell) if cell.reconstructs else _membership(cell, report)
+    except ENDS_THE_RUN:
+        raise
+    except BaseException as error:  # noqa: BLE001 - whatever goes wrong here, SystemExit too, the other cells go on
         return sealed(base, **failure(error)), {}
     return sealed(base, **found), raw
 
 
-def _membership(cell: Cell) -> tuple[dict[str, Any], dict[str, Array]]:
+def inapplicable(cell: Cell) -> str:
+    """Return why an attack does not apply to the releases of a population, as far as they are made; else ""."""
+    population = cell.population
+    made = population.artifact(0) is not None
+    if cell.needs.synthetic and (not publishes(population.defense) or (made and population.synthetic(0) is None)):
+        return f"{population.defense.name} publishes no synthetic examples"
+    if cell.reconstructs and not population.dataset.examples.is_image:
+        return f"{population.task.name} holds tables: there is no image to reconstruct"
+    return ""
+
+
+def _membership(cell: Cell, report: Callable[[float], None] | None) -> tuple[dict[str, Any], dict[str, Array]]:
     """Return what a membership attack adds to a record, and its raw arrays."""
     member = np.stack([cell.population.members(target) for target in cell.target_indices])
-    scores = np.stack([_scores(cell, target) for target in cell.target_indices])
+    scores = np.empty(member.shape)
+    for row, target in enumerate(cell.target_indices):
+        scores[row] = _scores(cell, target)
+        if report:
+            report((row + 1) / len(scores))
     decisions, threshold = _decide(cell, scores)
     dataset, seed = cell.population.dataset, cell.population.seed
     common = dataset.is_ordinary
@@ -137,16 +175,47 @@ def _reconstructed(cell: Cell) -> tuple[dict[str, Any], dict[str, Array]]:
 def _scores(cell: Cell, target: int, *, calibrating_for: int | None = None) -> Array:
     """Return (examples,) scores of one target, or of a shadow posing as one while calibrating for a target."""
     evidence = _evidence(cell, target, calibrating_for)
-    scores = np.asarray(cell.attack.score(evidence), dtype=np.float64)
-    metrics.check_scores(scores, (len(cell.population.dataset.pool),))
-    return scores
+    with blamed(cell.attack):
+        scores = cell.attack.score(evidence)
+    return metrics.check_scores(scores, (len(cell.population.dataset.pool),))
+
+
+def needs_of(attack: Any) -> Needs:
+    """Return an attack's threat model. Raises CellFailed where its `needs` fail, or are none."""
+    with blamed(attack):
+        needs = attack.needs
+    if not isinstance(needs, Needs):
+        raise CellFailed(f"{attack.name!r}: `needs` is {needs!r}; expected privbench.api.Needs, the threat model.")
+    return needs
+
+
+def without_shadows(attack: Any, models: int) -> str:
+    """Return why an attack must fail in a population of so few models that no target has shadows; else ""."""
+    if needs_of(attack).shadows == "none" or models >= WITH_SHADOWS:
+        return ""
+    return f"it needs shadow models, and {models} models leave none: use {WITH_SHADOWS} or more (--models)."
+
+
+def without_decisions(attack: Any, models: int) -> str:
+    """Return why an attack makes no decisions in a population of so few models; "" where it makes some."""
+    needed = WITH_SHADOWS + (CALIBRATORS if needs_of(attack).shadows != "none" else 0)
+    if models >= needed or threshold_of(attack) is not None:
+        return ""
+    return f"none: calibrating one takes {needed} models or more"
+
+
+def threshold_of(attack: Any) -> float | None:
+    """Return an attack's own threshold, None without one. Raises CellFailed where it fails or is no number."""
+    with blamed(attack):
+        threshold = getattr(attack, "threshold", None)
+    return None if threshold is None else metrics.check_number(threshold, "threshold")
 
 
 def _evidence(cell: Cell, target: int, calibrating_for: int | None = None) -> Evidence:
     shadows = cell.shadows_of(target if calibrating_for is None else calibrating_for)
     source = cell.attacked if calibrating_for is None else shadows
     exclude = () if calibrating_for is None else (calibrating_for,)
-    return source.evidence(target, cell.attack.needs, cell.queries, shadows, exclude)
+    return source.evidence(target, cell.needs, cell.queries, shadows, exclude)
 
 
 def _findings(cell: Cell, scores: Array, member: Array) -> dict[str, Estimate]:
@@ -156,22 +225,24 @@ def _findings(cell: Cell, scores: Array, member: Array) -> dict[str, Estimate]:
         return {}
     found: dict[str, list[float]] = {}
     for row, target in enumerate(cell.target_indices):
-        for name, value in find(_evidence(cell, target), scores[row], member[row]).items():
+        with blamed(cell.attack):
+            values = find(_evidence(cell, target), scores[row], member[row])
+        for name, value in metrics.check_findings(values).items():
             found.setdefault(name, []).append(value)
     return {name: intervals.mean_of(values) for name, values in found.items()}
 
 
 def _decide(cell: Cell, scores: Array) -> tuple[Array | None, str]:
     """Return (targets, examples) decisions at the attacker's own threshold, and where that comes from."""
-    natural = getattr(cell.attack, "threshold", None)
+    natural = threshold_of(cell.attack)
     if natural is not None:
         return scores >= natural, f"the attack's own, {natural:g}"
     pairs = cell.population.models // 2
-    needed = 3 if cell.attack.needs.shadows != "none" else 2
-    if pairs < needed:
-        return None, f"none: calibrating one takes {2 * needed} models or more"
+    missing = without_decisions(cell.attack, cell.population.models)
+    if missing:
+        return None, missing
     # Without shadows nothing depends on whom a model poses for, so that its scores are those it has as a target.
-    alone = cell.attack.needs.shadows == "none"
+    alone = cell.needs.shadows == "none"
     known = dict(enumerate(scores)) if alone else {}
     decisions = []
     for row, target in enumerate(cell.target_indices):
@@ -191,9 +262,12 @@ def _decide(cell: Cell, scores: Array) -> tuple[Array | None, str]:
 def _about(cell: Cell, command: str) -> Record:
     """Return a record with everything but results."""
     population = cell.population
-    needs = cell.attack.needs
+    try:
+        needs = cell.needs
+    except CellFailed:  # the record says so: see `score`
+        needs = Needs(answers="none")
     return Record(
-        family="reconstruction" if hasattr(cell.attack, "reconstruct") else "membership",
+        family="reconstruction" if cell.reconstructs else "membership",
         task=component("task", population.task),
         data=data_of(population.dataset),
         defense=component("defense", population.defense),

@@ -35,8 +35,8 @@ from privbench.artifact import (
     save_tensors,
     seal,
 )
-from privbench.atomic import atomic_write, is_abandoned, sync_folder, temporary_name
-from privbench.errors import CorruptArtifact, UsageError
+from privbench.atomic import NO_FOLDER, atomic_write, is_abandoned, sync_folder, temporary_name, try_writing
+from privbench.errors import CannotWrite, CorruptArtifact, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -107,14 +107,20 @@ class Store:
         """Lend a folder for the files of one artifact; publish it at the end of the block, if no exception left it.
 
         Where somebody else published the same artifact meanwhile, theirs stays. The files lie side by side, without
-        folders. Raises UsageError where the store cannot be written.
+        folders. Raises CannotWrite where the store cannot be written.
         """
         shaped_by = _plain(manifest, kind)
         key = digest([kind, shaped_by])
         target = self._folder(kind, key)
         folder = self._temporary()
         try:
-            yield folder
+            try:
+                yield folder
+            except OSError as error:
+                if error.filename is None or folder not in Path(error.filename).parents:
+                    raise  # not of the files in the folder, but of what was computed for them
+                with self._one_line("write to"):
+                    raise
             with self._one_line("write to"):
                 seal(folder, kind, key, shaped_by)
                 self._publish(folder, target, kind, key)
@@ -122,8 +128,13 @@ class Store:
             shutil.rmtree(folder, ignore_errors=True)  # once published it is no longer there
 
     def ensure_writable(self) -> None:
-        """Raise UsageError where the store cannot be written: better before the first training than after it."""
-        self._temporary().rmdir()
+        """Raise CannotWrite where the store cannot be written: better before the first training than after it."""
+        folder = self._temporary()
+        try:
+            with self._one_line("write to"):
+                try_writing(folder)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
     def artifacts(self, kind: str | None = None) -> Iterator[Artifact]:
         """Yield what is published, by kind and key; not what has no readable manifest, which `verify` finds."""
@@ -219,11 +230,9 @@ class Store:
         try:
             yield
         except OSError as error:
-            no_folder = isinstance(error, (FileExistsError, NotADirectoryError))
-            reason = "it is not a folder" if no_folder else error.strerror or str(error)
-            raise UsageError(
-                f"Cannot {verb} the store {self.root}: {reason}; name another with --store or PRIVBENCH_STORE."
-            ) from error
+            reason = "it is not a folder" if isinstance(error, NO_FOLDER) else error.strerror or str(error)
+            text = f"Cannot {verb} the store {self.root}: {reason}; name another with --store or PRIVBENCH_STORE."
+            raise (UsageError(text) if verb == "read" else CannotWrite(text)) from error
 
 
 def _plain(value: Any, where: str) -> Any:

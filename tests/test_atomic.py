@@ -1,3 +1,4 @@
+import errno
 import os
 import subprocess
 import sys
@@ -5,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from privbench.atomic import atomic_write, is_abandoned, temporary_name
+from privbench.atomic import atomic_write, ensure_writable, is_abandoned, temporary_name
+from privbench.errors import CannotWrite
 
 
 def ended_process():
@@ -56,3 +58,37 @@ def test_only_names_of_ended_processes_of_this_host_are_abandoned():
     assert mine != temporary_name()
     init = mine.replace(f"{os.getpid()}-", "1-")
     assert not any(map(is_abandoned, (mine, init, dead[:-8] + "00000000", "notes", "")))
+
+
+@pytest.mark.parametrize("place", ["new", "new/below", ""])
+def test_a_folder_that_can_be_written_is_left_as_it_was(tmp_path, place):
+    ensure_writable(tmp_path / place, "records")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("place", "reason"),
+    [
+        ("file", "it is not a folder"),
+        ("file/below", "it is not a folder"),
+        ("dangling", "it is not a folder"),
+        ("x" * 300, "File name too long"),
+    ],
+)
+def test_a_folder_that_cannot_be_written_is_one_line_that_names_it(tmp_path, place, reason):
+    (tmp_path / "file").touch()
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(CannotWrite) as caught:
+        ensure_writable(tmp_path / place, "records")
+    assert str(caught.value) == f"Cannot write records into {tmp_path / place}: {reason}."
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["dangling", "file"]
+
+
+def test_a_full_disk_is_noticed_by_writing(tmp_path, monkeypatch):
+    def full(self, data):
+        raise OSError(errno.ENOSPC, "No space left on device", str(self))
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(CannotWrite, match=r"^Cannot write records into .*/new: No space left on device\.$"):
+        ensure_writable(tmp_path / "new", "records")
+    assert list(tmp_path.iterdir()) == []

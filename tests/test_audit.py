@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import sys
 from typing import ClassVar
 
 import numpy as np
@@ -50,6 +51,22 @@ class Broken:
         if self.how == "nan":
             return Measurement({"value": float("nan")})
         raise CellFailed("It publishes nothing.") if self.how == "raise" else ZeroDivisionError("by zero")
+
+
+@component
+class Refusing:
+    """An audit that knows beforehand that it cannot, or thinks so of a defense."""
+
+    name: ClassVar[str] = "refusing"
+    defense: str = "ce"
+
+    def compared(self, population):
+        if population.defense.name == self.defense:
+            raise CellFailed(f"{self.defense} is not for it.")
+        return ()
+
+    def measure(self, population, ctx):
+        return Measurement({"models": population.models})
 
 
 @pytest.fixture
@@ -124,3 +141,75 @@ def test_what_is_no_record_of_an_audit_is_said(tmp_path):
         audit.load([tmp_path])
     with pytest.raises(UsageError, match="No records at"):
         audit.load([tmp_path / "nowhere"])
+
+
+def test_what_must_fail_is_known_before_training_and_fails_alone(grid, store, inline):
+    both = dataclasses.replace(grid, defenses=[resolve("defense", name) for name in ("ce", "relaxloss")])
+    failed, good = audit.conduct(both, [Refusing()], store, inline)
+    assert (failed.status, failed.reason) == ("failed", "ce is not for it.")
+    assert good.status == "ok"
+    assert [job.population.defense.name for job in inline.ran] == ["relaxloss"] * 4
+
+
+def test_where_no_audit_can_be_run_it_is_an_error(grid, store, inline):
+    with pytest.raises(UsageError, match="ce is not for it"):
+        list(audit.conduct(grid, [Refusing()], store, inline))
+    assert inline.ran == []
+
+
+@component
+class Leaving:
+    """An audit that ends the process."""
+
+    name: ClassVar[str] = "leaving"
+
+    def measure(self, population, ctx):
+        sys.exit("bye")
+
+
+def test_an_audit_that_exits_fails_alone(grid, store, inline):
+    left, good = audit.conduct(grid, [Leaving(), Accuracy()], store, inline)
+    assert left.status == "failed"
+    assert left.reason.startswith("SystemExit: bye (tests/test_audit.py:")
+    assert good.status == "ok"
+
+
+def test_what_rests_on_a_population_that_failed_is_not_made(grid, store, inline, monkeypatch):
+    from privbench import run
+
+    def resting(self, population):
+        return [dataclasses.replace(population, inputs="transformed")]
+
+    def failing(job, report):
+        raise CellFailed("no luck")
+
+    monkeypatch.setattr(Accuracy, "compared", resting)
+    monkeypatch.setattr(run.releases, "make", failing)
+    (record,) = audit.conduct(grid, [Accuracy()], store, inline)
+    assert record.reason == "ce model 0: no luck"
+    assert {job.population.inputs for job in inline.ran} == {"original"}
+
+
+@pytest.mark.parametrize(
+    ("command", "models", "reason"),
+    [
+        ("privacy-levels:attack=confidence --defense ce", 2, "2 models leave none"),
+        ("privacy-levels:attack=lira:mode=offline --defense ce", 4, "makes no decisions"),
+        ("privacy-levels:votes=1 --defense ce", 8, "votes=1"),
+        ("privacy-levels:distance=abs,attack=lira:mode=offline --defense ce", 8, "distance=abs"),
+        ("overlap --defense ce", 2, "at least 4 models"),
+        ("epsilon --defense ce", 2, "2 models leave none"),
+        ("epsilon:attack=gan-leaks --defense ce", 4, "ce has none"),
+        ("epsilon:attack=inversion --defense ce", 4, "no membership attack"),
+        ("generation-quality --defense relaxloss", 4, "publishes no synthetic examples"),
+        ("expected-privacy-loss --defense selena", 4, "publishes no synthetic examples"),
+        ("utility-matrix --defense ce+memguard", 4, "publishes no generated examples"),
+        ("validation-transfer --defense ce", 4, "publishes no generated examples"),
+        ("validation-transfer:release=9 --defense fake-data", 4, "release=9: there are 4 models"),
+    ],
+)
+def test_an_audit_that_cannot_apply_says_so_before_training(grid, store, command, models, reason):
+    name, _, defense = command.split()
+    grid = dataclasses.replace(grid, models=models, defenses=[resolve("defense", defense)])
+    with pytest.raises(UsageError, match=reason):
+        audit.plan(grid, [resolve("audit", name)], store)

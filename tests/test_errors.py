@@ -40,3 +40,12 @@ def test_usage_errors_exit_with_2_and_the_rest_with_1():
 )
 def test_did_you_mean(name, told):
     assert errors.did_you_mean(name, iter(["rmia", "lira"])) == told
+
+
+@pytest.mark.parametrize(("name", "meant"), [("LiRA", "lira"), ("EPS", "epsilon"), ("batchsize", "batch_size")])
+def test_did_you_mean_minds_neither_case_nor_what_is_left_out(name, meant):
+    assert errors.did_you_mean(name, ["epochs", "epsilon", "lira", "batch_size"]) == f" Did you mean {meant!r}?"
+
+
+def test_undecodable_bytes_are_printable():
+    assert errors.printable("caf\u00e9 b\udcff.npz") == "caf\u00e9 b\\udcff.npz"

@@ -140,6 +140,18 @@ class Plain:
     name = "plain"
 
 
+class Unusual(BaseException):
+    @staticmethod
+    def up():
+        raise Unusual("no Exception")
+
+
+def versioned(version):
+    cls = attack("x")
+    cls.version = version
+    return cls
+
+
 @pytest.mark.parametrize(
     ("hooks", "reason"),
     [
@@ -147,12 +159,14 @@ class Plain:
         ({"register_attacks": lambda option: [option]}, "PluginValidationError"),
         ({"register_attacks": raising}, "register_attacks: RuntimeError: no licence for this machine"),
         ({"register_attacks": lambda: sys.exit(3)}, "register_attacks: SystemExit: 3"),
+        ({"register_attacks": Unusual.up}, "register_attacks: Unusual: no Exception"),
         ({"register_attacks": lambda: None}, "register_attacks: TypeError"),
         ({"register_attacks": lambda: [defense("x", "fit")]}, "attack 'x' has no 'needs'; see privbench.api."),
         ({"register_defenses": lambda: [defense("x")]}, "defense 'x' has no 'fit' or 'prepare' or 'filter'; see"),
         ({"register_attacks": lambda: [Plain]}, "Plain is no component; decorate it with @privbench.api.component."),
         ({"register_attacks": lambda: [attack("x")()]}, "is no class; return the classes themselves, not instances."),
         ({"register_attacks": lambda: [attack("Bad Name")]}, "is named 'Bad Name'; use lower-case letters"),
+        ({"register_attacks": lambda: [versioned("2")]}, "attack 'x' has the version '2'; it must be a whole number."),
         ({}, "registers nothing; decorate its hooks with @privbench.hookimpl."),
     ],
 )

@@ -1,11 +1,14 @@
+import dataclasses
+import errno
 import json
+import sys
 
 import numpy as np
 import pytest
 
 from privbench import run as running
-from privbench.api import Needs
-from privbench.errors import BadOption, Diverged, UsageError
+from privbench.api import Needs, Release
+from privbench.errors import BadOption, CannotWrite, Diverged, UsageError
 from privbench.options import component
 from privbench.plugins import resolve
 from privbench.run import Grid, plan, run
@@ -106,7 +109,10 @@ def test_the_undefended_attacker_brings_a_population_of_its_own(task, store, inl
     assert adaptive.scores_sha256 != undefended.scores_sha256
 
 
-@pytest.mark.parametrize(("bad", "reason"), [(Diverging(), "loss is nan"), (Crashing(), "ZeroDivisionError")])
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [(Diverging(), "loss is nan"), (Crashing(), "ZeroDivisionError: division by zero (tests/")],
+)
 def test_one_bad_defense_spoils_only_its_own_cells(task, store, inline, bad, reason):
     failed, good = run(_grid(task, [bad, "ce"], ["confidence"]), store, inline)
     assert (failed.status, good.status) == ("failed", "ok")
@@ -126,6 +132,103 @@ def test_records_are_valid_json_by_the_published_schema(task, store, inline, tmp
         jsonschema.validate(json.loads(file.read_text()), schema)
         assert file.stat().st_size < 50_000
     assert sorted(r.digest for r in load([out])) == sorted(r.digest for r in records)
+
+
+@component
+class Refusing:
+    """An attack whose threat model cannot be had."""
+
+    name = "refusing"
+    paper = "none"
+    how: str = "raise"
+
+    @property
+    def needs(self):
+        return sys.exit("bye") if self.how == "raise" else None
+
+    def score(self, evidence):
+        raise AssertionError("it is never asked")
+
+
+@pytest.mark.parametrize(
+    ("how", "reason"), [("raise", "SystemExit: bye (tests/test_run.py:"), ("none", "'refusing': `needs` is None")]
+)
+def test_an_attack_without_a_threat_model_fails_alone_and_before_training(task, store, inline, how, reason):
+    grid = _grid(task, ["ce"], ["correctness"])
+    grid = dataclasses.replace(grid, attacks=[Refusing(how=how), *grid.attacks])
+    failed, good = run(grid, store, inline)
+    assert (failed.status, good.status) == ("failed", "ok")
+    assert failed.reason.startswith(reason)
+
+
+def test_what_must_fail_or_does_not_apply_is_planned_and_trains_nothing(task, store, inline):
+    grid = dataclasses.replace(_grid(task, ["ce", "memguard"], ["lira", "gan-leaks", "inversion"]), models=2)
+    planned = plan(grid, store)
+    assert planned.jobs() == []
+    few = "it needs shadow models, and 2 models leave none: use 4 or more (--models)."
+    assert [(cell.impossible, cell.inapplicable) for cell in planned.cells] == [
+        (few, ""),
+        ("", "ce publishes no synthetic examples"),
+        ("", "npz holds tables: there is no image to reconstruct"),
+        (few, ""),
+        ("", "memguard publishes no synthetic examples"),
+        ("", "npz holds tables: there is no image to reconstruct"),
+    ]
+    records = list(run(grid, store, inline))
+    assert [record.status for record in records] == ["failed", "n/a", "n/a"] * 2
+    assert records[0].reason == few
+    assert inline.ran == []
+
+
+def test_where_no_cell_can_be_run_it_is_an_error(task, store):
+    with pytest.raises(UsageError, match="lira: it needs shadow models, and 2 models leave none"):
+        plan(dataclasses.replace(_grid(task, ["ce"], ["lira", "confidence"]), models=2), store)
+
+
+def test_a_population_that_one_attack_can_use_is_trained(task, store):
+    grid = dataclasses.replace(_grid(task, ["ce"], ["lira", "correctness"]), models=2)
+    assert len(plan(grid, store).jobs()) == 2
+
+
+@component
+class Publishing:
+    """Its training may publish examples, for all that is known beforehand."""
+
+    name = "publishing"
+    paper = "none"
+    really: bool = True
+
+    def fit(self, task, examples, ctx):
+        from privbench.training import train
+
+        return Release(train(task, examples, ctx), synthetic=examples if self.really else None)
+
+
+def test_whether_unknown_training_publishes_examples_is_seen_when_it_is_done(task, store, inline):
+    grid = _grid(task, [Publishing(), Publishing(really=False)], ["gan-leaks"])
+    assert [record.status for record in run(grid, store, inline)] == ["ok", "n/a"]
+    assert len(inline.ran) == 8
+    assert [bool(cell.inapplicable) for cell in plan(grid, store).cells] == [False, True]  # now that it is known
+
+
+def test_a_store_that_is_full_ends_the_run(task, store, inline, monkeypatch):
+    def full(job, report):
+        raise CannotWrite("Cannot write to the store: No space left on device.")
+
+    monkeypatch.setattr(running.releases, "make", full)
+    with pytest.raises(CannotWrite):
+        list(run(_grid(task, ["ce", "relaxloss"], ["correctness"]), store, inline))
+    assert len(inline.ran) == 1
+
+
+def test_a_full_disk_ends_the_run_with_a_word(task, store, inline, tmp_path, monkeypatch):
+    def full(path, data):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    out = tmp_path / "out"
+    monkeypatch.setattr("privbench.record.atomic_write", full)
+    with pytest.raises(CannotWrite, match=f"^Cannot write records into {out}: No space left on device.$"):
+        list(run(_grid(task, ["ce"], ["correctness"]), store, inline, out=out))
 
 
 @pytest.mark.parametrize("models", [0, 1, 3, -2])
@@ -161,13 +264,16 @@ def test_the_listener_hears_everything(task, store, inline):
         def made(self, outcome):
             heard.append(("made", outcome.index))
 
+        def scoring(self, cell, done):
+            heard.append(("scoring", cell.attack.name, done))
+
         def scored(self, record):
             heard.append(("scored", record.attack.name))
 
     list(run(_grid(task, ["ce"], ["confidence"]), store, inline, listener=Listener()))
     assert heard[0] == ("planned", 4)
     assert [event for event in heard if event[0] == "made"] == [("made", i) for i in range(4)]
-    assert heard[-1] == ("scored", "confidence")
+    assert heard[-6:] == [*(("scoring", "confidence", i / 4) for i in range(5)), ("scored", "confidence")]
     assert any(event[0] == "progress" for event in heard)
 
 

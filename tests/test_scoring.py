@@ -1,10 +1,12 @@
+import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from privbench import metrics
+from privbench import metrics, scoring
 from privbench.api import Needs
+from privbench.errors import CannotWrite, CorruptArtifact
 from privbench.intervals import Bounded
 from privbench.options import component
 from privbench.plugins import resolve
@@ -44,7 +46,15 @@ class Broken:
         n = len(evidence.labels)
         if self.how == "raise":
             raise ValueError("no\nluck")
-        return {"nan": np.full(n, np.nan), "shape": np.zeros((n, 2))}[self.how]
+        if self.how == "exit":
+            sys.exit("bye")
+        return {
+            "nan": np.full(n, np.nan),
+            "shape": np.zeros((n, 2)),
+            "text": np.full(n, "0.5"),
+            "complex": np.full(n, 0.5 + 1j),
+            "object": np.full(n, 0.5, dtype=object),
+        }[self.how]
 
 
 @component
@@ -144,7 +154,18 @@ def test_without_enough_models_there_is_no_calibrated_threshold(table_file, tmp_
     assert "4 models" in record.reason
 
 
-@pytest.mark.parametrize(("how", "reason"), [("nan", "finite"), ("shape", "shape"), ("raise", "ValueError: no luck")])
+@pytest.mark.parametrize(
+    ("how", "reason"),
+    [
+        ("nan", "finite"),
+        ("shape", "shape"),
+        ("raise", "ValueError: no luck (tests/test_scoring.py:"),
+        ("exit", "SystemExit: bye (tests/test_scoring.py:"),
+        ("text", "dtype <U3; expected real numbers"),
+        ("complex", "dtype complex128; expected real numbers"),
+        ("object", "dtype object; expected real numbers"),
+    ],
+)
 def test_an_attack_that_fails_is_a_marked_cell(population, how, reason):
     record, raw = score(_cell(population, Broken(how=how)))
     assert record.status == "failed"
@@ -152,6 +173,91 @@ def test_an_attack_that_fails_is_a_marked_cell(population, how, reason):
     assert record.metrics is None
     assert record.utility is not None
     assert raw == {}
+
+
+@component
+class Numbers:
+    """Scores well, and has numbers and a threshold of its own that may be none."""
+
+    name = "numbers"
+    paper = "none"
+    needs = Needs()
+    found: object = None
+    at: object = 0.0
+
+    @property
+    def threshold(self):
+        return _given(self.at)
+
+    def score(self, evidence):
+        return np.arange(len(evidence.labels), dtype=float)
+
+    def findings(self, evidence, scores, member):
+        return _given(self.found)
+
+
+def _given(value):
+    if isinstance(value, type):
+        raise value("no luck")
+    return value
+
+
+@pytest.mark.parametrize(
+    ("found", "reason"),
+    [
+        ({"rate": float("nan")}, "finding 'rate' is nan; expected a finite number."),
+        ({"rate": "0.5"}, "finding 'rate' is '0.5'; expected a finite number."),
+        ({"rate": None}, "finding 'rate' is None"),
+        ({"rate": [1.0, 2.0]}, "finding 'rate' is [1.0, 2.0]"),
+        ([0.5], "findings are list; expected a mapping of names to numbers."),
+        (SystemExit, "SystemExit: no luck (tests/test_scoring.py:"),
+    ],
+)
+def test_findings_that_are_no_numbers_fail_the_cell(population, found, reason):
+    record, _ = score(_cell(population, Numbers(found=found)))
+    assert record.status == "failed"
+    assert record.reason.startswith(reason)
+
+
+def test_findings_of_any_number_type_are_floats(population):
+    found = {"a": 1, "b": np.float32(0.5), "c": np.array(2)}
+    record, _ = score(_cell(population, Numbers(found=found)))
+    assert {name: each.value for name, each in record.findings.items()} == {"a": 1.0, "b": 0.5, "c": 2.0}
+
+
+@pytest.mark.parametrize(
+    ("at", "reason"),
+    [
+        ("0.5", "threshold is '0.5'; expected a finite number."),
+        (float("nan"), "threshold is nan; expected a finite number."),
+        (1j, "threshold is 1j; expected a finite number."),
+        (SystemExit, "SystemExit: no luck (tests/test_scoring.py:"),
+    ],
+)
+def test_a_threshold_that_is_no_number_fails_the_cell(population, at, reason):
+    record, _ = score(_cell(population, Numbers(found={}, at=at)))
+    assert record.status == "failed"
+    assert record.reason.startswith(reason)
+
+
+@pytest.mark.parametrize("name", ["_utility", "_cost", "_facts"])
+def test_what_fails_beside_the_attack_fails_the_cell_too(population, monkeypatch, name):
+    def damaged(*_):
+        raise CorruptArtifact("The stored answers are gone.")
+
+    monkeypatch.setattr(scoring, name, damaged)
+    record, raw = score(_cell(population, "correctness"))
+    assert (record.status, record.reason, raw) == ("failed", "The stored answers are gone.", {})
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), CannotWrite("Cannot write to the store: disk full.")])
+def test_ctrl_c_and_a_full_disk_end_the_run(population, monkeypatch, error):
+    def stop(*_):
+        raise error
+
+    monkeypatch.setattr(Loss, "score", stop)
+    with pytest.raises(type(error)):
+        score(_cell(population, Loss()))
 
 
 def test_fewer_targets(population):

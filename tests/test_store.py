@@ -1,3 +1,4 @@
+import errno
 import json
 import logging
 import math
@@ -14,8 +15,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors import SafetensorError
 
-from privbench.errors import CorruptArtifact, UsageError
+from privbench.errors import CannotWrite, CorruptArtifact, UsageError
 from privbench.store import (
     Store,
     artifact_key,
@@ -465,6 +467,48 @@ def test_a_root_that_cannot_be_written_is_one_line(store, monkeypatch):
     with pytest.raises(UsageError, match="Permission denied"), store.write("a", {"b": 1}) as folder:
         save_json(folder / "x", 1)
     assert not folder.exists()
+
+
+def _full(*args, **kwargs):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def _no_number(*args, **kwargs):
+    raise OSError("1000 requested and 512 written")  # NumPy's
+
+
+def _rust(*args, **kwargs):
+    raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+
+@pytest.mark.parametrize(
+    ("library", "fails", "save"),
+    [
+        ("numpy.save", _no_number, lambda folder: save_array(folder / "x", np.zeros(3))),
+        ("safetensors.numpy.save_file", _rust, lambda folder: save_tensors(folder / "x", {"a": np.zeros(3)})),
+        ("pathlib.Path.write_text", _full, lambda folder: save_json(folder / "x", 1)),
+    ],
+    ids=["array", "tensors", "json"],
+)
+def test_a_full_disk_is_one_line_that_names_the_store(store, monkeypatch, library, fails, save):
+    monkeypatch.setattr(library, fails)
+    message = rf"^Cannot write to the store {store.root}: No space left on device; name another"
+    with pytest.raises(CannotWrite, match=message), store.write("a", {}) as folder:
+        save(folder)
+    assert not folder.exists()
+
+
+def test_what_fails_while_a_folder_is_lent_is_not_laid_to_the_store(store):
+    with pytest.raises(FileNotFoundError), store.write("a", {}):
+        Path("/nowhere/at/all").read_bytes()
+    with pytest.raises(OSError, match="a plugin's"), store.write("a", {}):
+        raise OSError("a plugin's")
+
+
+def test_a_disk_that_is_full_is_noticed_by_writing(store, monkeypatch):
+    monkeypatch.setattr(Path, "write_bytes", _full)
+    with pytest.raises(CannotWrite, match="No space left on device"):
+        store.ensure_writable()
 
 
 def test_the_default_root(monkeypatch, tmp_path):

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from privbench.defenses.released import publishes
 from privbench.errors import CellFailed
 from privbench.options import spec
 from privbench.plugins import resolve
 from privbench.queries import queries_for, variants
-from privbench.scoring import Cell, _decide, _scores
+from privbench.scoring import Cell, _decide, _scores, needs_of, without_decisions, without_shadows
 
 if TYPE_CHECKING:
     from privbench.population import Population
@@ -39,7 +40,7 @@ def attacked(population: Population, attack: Any) -> Attacked:
     decisions; and what the attack raises.
     """
     shadows = (*further(population, attack), population)[0]
-    if attack.needs.synthetic and population.synthetic(0) is None:
+    if needs_of(attack).synthetic and population.synthetic(0) is None:
         raise CellFailed(f"Attack {attack.name!r} needs synthetic examples, but {population.defense.name} has none.")
     cell = Cell(population, attack, 1, None, attacked=population, shadows=(shadows,))
     scores = np.stack([_scores(cell, target) for target in cell.target_indices])
@@ -49,22 +50,35 @@ def attacked(population: Population, attack: Any) -> Attacked:
     return Attacked(scores, decisions, np.stack([population.members(target) for target in cell.target_indices]))
 
 
+def check_decisions(population: Population, attack: Any) -> None:
+    """Raise CellFailed, before anything is trained, where so few models leave an attack without decisions."""
+    missing = without_decisions(attack, population.models)
+    if missing:
+        raise CellFailed(f"Attack {attack.name!r} makes no decisions ({missing}); use more models.")
+
+
 def further(population: Population, attack: Any) -> tuple[Population, ...]:
     """Return the populations that an attack takes its shadows from, beside the attacked one: an audit's `compared`.
 
-    Raises CellFailed for an attack that asks more of releases than audits do, or that does not score examples.
+    Raises CellFailed for an attack that asks more of releases than audits do or than the population has, or that does
+    not score examples.
     """
-    needs = attack.needs
+    needs = needs_of(attack)
     if not hasattr(attack, "score"):
         raise CellFailed(f"{attack.name!r} is no membership attack; choose one that scores examples, as m-entropy.")
-    task = needs.queries == "task"
-    queries = queries_for(population.blueprint.recipe, population.dataset.examples.is_image) if task else needs.queries
+    queries = needs.queries
+    if queries == "task":
+        queries = queries_for(population.blueprint.recipe, population.dataset.examples.is_image)
     if len(variants(queries)) > 1:
         raise CellFailed(f"Audits ask one query per example, but {spec(attack)!r} asks {queries}; try queries=1.")
     if needs.inputs != "original":
         raise CellFailed(f"Audits ask about examples as they are; {spec(attack)!r} asks about {needs.inputs} ones.")
     if needs.shadows == "released":
         raise CellFailed(f"Audits have no shadows trained on what a target released; {spec(attack)!r} studies them.")
+    if needs.synthetic and not publishes(population.defense):
+        raise CellFailed(f"Attack {attack.name!r} needs synthetic examples, but {population.defense.name} has none.")
+    if few := without_shadows(attack, population.models):
+        raise CellFailed(f"Attack {attack.name!r}: {few}")
     if needs.shadows != "undefended":
         return ()
     return (replace(population, defense=resolve("defense", "ce")),)

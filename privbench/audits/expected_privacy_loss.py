@@ -8,6 +8,7 @@ import numpy as np
 
 from privbench import intervals
 from privbench.api import Measurement, component, option
+from privbench.defenses.released import publishes
 from privbench.divergence import SWEEP, PrivacyLoss, expected_privacy_loss, thin
 from privbench.errors import CellFailed, DataError
 from privbench.features import fit_encoder
@@ -15,6 +16,8 @@ from privbench.intervals import Estimate, rounded, unavailable
 from privbench.loss_bounds import bound, sample_bound
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy.typing as npt
 
     from privbench.api import Context
@@ -58,6 +61,12 @@ class ExpectedPrivacyLoss:
     )
     points: int = option(1000, "members, and held-out examples, that are looked at, evenly spaced", ge=10)
     synthetic: int = option(5000, "synthetic examples that are looked at, evenly spaced", ge=10)
+
+    def compared(self, population: Population) -> Sequence[Population]:
+        """Return no further populations. Raises CellFailed for a defense that publishes no synthetic examples."""
+        if not publishes(population.defense):
+            raise CellFailed(f"{population.defense.name} publishes no synthetic examples to look at.")
+        return ()
 
     def measure(self, population: Population, ctx: Context) -> Measurement:
         """Return mu of members and held-out examples, averaged over releases. Raises CellFailed without synthetic data.

@@ -12,6 +12,7 @@ from privbench import intervals, metrics
 from privbench.audits import resampling, success_rates
 from privbench.defenses.valuation import LEVELS
 from privbench.errors import CellFailed
+from privbench.scoring import threshold_of
 
 if TYPE_CHECKING:
     from privbench.audits.attacked import Attacked
@@ -28,11 +29,16 @@ def above_threshold(scores: Array, attack: Any, distance: str = "signed") -> Arr
     The sign of a distance takes no threshold within a model's ranking: without one, scores themselves are returned.
     Raises CellFailed for abs without a threshold.
     """
-    threshold = getattr(attack, "threshold", None)
-    if threshold is None and distance == "abs":
-        raise CellFailed(f"distance=abs takes an attack with a threshold of its own; {attack.name!r} has none.")
+    check_distance(attack, distance)
+    threshold = threshold_of(attack)
     above = scores - (0.0 if threshold is None else threshold)
     return np.asarray(np.abs(above) if distance == "abs" else above)
+
+
+def check_distance(attack: Any, distance: str) -> None:
+    """Raise CellFailed for abs with an attack that has no threshold of its own."""
+    if distance == "abs" and threshold_of(attack) is None:
+        raise CellFailed(f"distance=abs takes an attack with a threshold of its own; {attack.name!r} has none.")
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import numpy as np
 
 from privbench import intervals
 from privbench.api import Examples, Measurement, component, option
+from privbench.defenses.released import publishes
 from privbench.divergence import thin
 from privbench.errors import CellFailed
 from privbench.features import fit_encoder
@@ -56,6 +57,12 @@ class GenerationQuality:
 
     features: Literal["encoder", "pca", "pixels"] = option("encoder", "where distances are measured")
     examples: int = option(5000, "synthetic and real examples that are looked at, evenly spaced", ge=10)
+
+    def compared(self, population: Population) -> Sequence[Population]:
+        """Return no further populations. Raises CellFailed for a defense that publishes no synthetic examples."""
+        if not publishes(population.defense):
+            raise CellFailed(f"{population.defense.name} publishes no synthetic examples to look at.")
+        return ()
 
     def measure(self, population: Population, ctx: Context) -> Measurement:
         """Return numbers averaged over releases, and a table by class. Raises CellFailed without synthetic data."""

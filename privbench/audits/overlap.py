@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from privbench.api import Measurement, component, option
 from privbench.audits import exposure, resampling
-from privbench.audits.attacked import attacked, further
+from privbench.audits.attacked import attacked, check_decisions, further
 from privbench.audits.privacy_levels import ATTACK, ATTACK_HELP
 from privbench.defenses import valuation
 from privbench.errors import CellFailed
@@ -56,8 +56,14 @@ class Overlap:
     )
 
     def compared(self, population: Population) -> Sequence[Population]:
-        """Return the populations of ce and relaxloss, and those that the attack's shadows come from."""
+        """Return the populations of ce and relaxloss, and those that the attack's shadows come from.
+
+        Raises CellFailed for an attack or a number of models that does not serve.
+        """
+        _check_models(population)
         attack, ranked = resolve("attack", self.attack), _ranked(population)
+        check_decisions(population, attack)
+        exposure.check_distance(attack, self.distance)
         needed = [*ranked.values(), *(each for one in ranked.values() for each in further(one, attack))]
         return [each for each in dict.fromkeys(needed) if each != population]
 
@@ -66,8 +72,7 @@ class Overlap:
 
         Raises CellFailed with fewer than 4 models, and for an attack that does not serve (see `attacked`).
         """
-        if population.models < 4:  # noqa: PLR2004 - two rankings, of a pair of models each
-            raise CellFailed("Two rankings take two pairs of models: use at least 4 models (--models 4).")
+        _check_models(population)
         attack, ranked = resolve("attack", self.attack), _ranked(population)
         inside, outside = {}, {}
         for number, (name, each) in enumerate(ranked.items()):
@@ -107,6 +112,11 @@ NOTES = (
     ),
     "Intervals take the examples as the sample and the models as given.",
 )
+
+
+def _check_models(population: Population) -> None:
+    if population.models < 4:  # noqa: PLR2004 - two rankings, of a pair of models each
+        raise CellFailed("Two rankings take two pairs of models: use at least 4 models (--models 4).")
 
 
 def _ranked(population: Population) -> dict[str, Population]:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from privbench import metrics
 from privbench.api import Measurement, component, option
 from privbench.audits import exposure, losses, resampling, success_rates
-from privbench.audits.attacked import attacked, further
+from privbench.audits.attacked import attacked, check_decisions, further
 from privbench.defenses import valuation
 from privbench.errors import CellFailed
 from privbench.options import spec
@@ -53,8 +53,15 @@ class PrivacyLevels:
     shown: int = option(10, "most exposed examples that are listed", ge=0)
 
     def compared(self, population: Population) -> Sequence[Population]:
-        """Return where the attack's shadows come from, if that is another defense."""
-        return further(population, resolve("attack", self.attack))
+        """Return where the attack's shadows come from, if that is another defense.
+
+        Raises CellFailed for an attack or votes that do not serve.
+        """
+        attack = resolve("attack", self.attack)
+        check_decisions(population, attack)
+        exposure.check_distance(attack, self.distance)
+        self._check_votes(population.models // 2)
+        return further(population, attack)
 
     def measure(self, population: Population, ctx: Context) -> Measurement:
         """Attack every model, count, rank and compare; docs/audits.md says what each number is.
@@ -93,14 +100,16 @@ class PrivacyLevels:
 
     def _levels(self, u: Array, found: Attacked, ctx: Context) -> Array:
         """Return (n,) int8 levels: each pair of models is one voter, as it ranks every example once."""
-        pairs = len(u) // 2
+        self._check_votes(len(u) // 2)
+        places = resampling.whole_places(resampling.by_pair(u, found.member), ctx.rng("ties"))
+        return valuation.levels(places, self.quantile, self.votes)
+
+    def _check_votes(self, pairs: int) -> None:
         if self.votes is not None and not pairs < 2 * self.votes <= 2 * pairs:
             raise CellFailed(
                 f"votes={self.votes}: an example is a member of {pairs} of the models; "
                 f"choose {pairs // 2 + 1} to {pairs} votes, or another number of models."
             )
-        places = resampling.whole_places(resampling.by_pair(u, found.member), ctx.rng("ties"))
-        return valuation.levels(places, self.quantile, self.votes)
 
     def _notes(self, trials: int) -> list[str]:
         low, high = success_rates.posterior(trials, trials)

@@ -10,6 +10,7 @@ import numpy as np
 from privbench import intervals, seeds
 from privbench.api import Measurement, component, option
 from privbench.audits.resampling import over_examples
+from privbench.defenses.released import publishes
 from privbench.errors import CellFailed
 from privbench.intervals import Estimate, clopper_pearson, estimate
 
@@ -48,6 +49,12 @@ class UtilityMatrix:
 
     releases: int = option(SEEDS, "releases that are judged, each by two students with seeds of its own", ge=1)
     student: Literal["task", "logistic", "cnn", "mlp"] = option("task", "what is trained: the task's model, or another")
+
+    def compared(self, population: Population) -> Sequence[Population]:
+        """Return no further populations. Raises CellFailed for a defense that publishes no synthetic examples."""
+        if not publishes(population.defense):
+            raise CellFailed(f"{population.defense.name} publishes no generated examples to train a student on.")
+        return ()
 
     def measure(self, population: Population, ctx: Context) -> Measurement:
         """Return p1 to p4 and the accuracy loss. Raises CellFailed where nothing generated is published."""

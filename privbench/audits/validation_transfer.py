@@ -14,6 +14,7 @@ from privbench import intervals, seeds
 from privbench.api import Measurement, component, option
 from privbench.audits.resampling import over_examples, spearman
 from privbench.audits.settings import MOST, grid
+from privbench.defenses.released import publishes
 from privbench.errors import BadOption, CellFailed, Diverged
 from privbench.intervals import Estimate, unavailable
 
@@ -61,12 +62,18 @@ class ValidationTransfer:
     student: Literal["task", "logistic", "cnn", "mlp"] = option("mlp", "what is trained with them")
     release: int = option(0, "release whose generated examples are judged", ge=0)
 
+    def compared(self, population: Population) -> Sequence[Population]:
+        """Return no further populations. Raises CellFailed for a defense that publishes no synthetic examples."""
+        self._check_release(population)
+        if not publishes(population.defense):
+            raise CellFailed(f"{population.defense.name} publishes no generated examples to validate on.")
+        return ()
+
     def measure(self, population: Population, ctx: Context) -> Measurement:
         """Return correlations over settings and over epochs. Raises CellFailed where nothing generated is published."""
         from privbench.students import split
 
-        if self.release >= population.models or self.release in population.skipped:
-            raise BadOption(f"release={self.release}: there are {population.models} models, counted from 0.")
+        self._check_release(population)
         generated = population.synthetic(self.release)
         if generated is None:
             raise CellFailed(f"{population.defense.name} publishes no generated examples to validate on.")
@@ -81,6 +88,10 @@ class ValidationTransfer:
             stage = ctx.stage("student", place, (place / len(tried), (place + 1) / len(tried)))
             runs.append(self._student(population.blueprint, settings, stage, training=training, tests=tests))
         return self._measurement(tried, runs, tests, ctx)
+
+    def _check_release(self, population: Population) -> None:
+        if self.release >= population.models or self.release in population.skipped:
+            raise BadOption(f"release={self.release}: there are {population.models} models, counted from 0.")
 
     def _student(
         self,

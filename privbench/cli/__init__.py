@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import click
 
 from privbench import __version__
+from privbench.cli import mistakes, streams
 from privbench.errors import PrivbenchError, UnknownName, did_you_mean
 
 INTERRUPTED = 130
@@ -73,7 +74,8 @@ class LazyGroup(click.Group):
         """Find the command that was typed. Raises UnknownName with the nearest right one."""
         name = args[0]
         if name not in COMMANDS and not ctx.resilient_parsing:
-            raise UnknownName(f"No command {name!r}.{did_you_mean(name, COMMANDS)} Commands: {', '.join(COMMANDS)}.")
+            hint = mistakes.elsewhere(name) or did_you_mean(name, COMMANDS)
+            raise UnknownName(f"No command {name!r}.{hint} Commands: {', '.join(COMMANDS)}.")
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's
@@ -89,18 +91,42 @@ class LazyGroup(click.Group):
         names = [name for name in COMMANDS if name.startswith(incomplete)]
         return [*(CompletionItem(name, help=COMMANDS[name].summary) for name in names), *options]
 
+    def main(self, *args: Any, **options: Any) -> Any:
+        """Run the command line, whatever its output is."""
+        with streams.safe_output(), streams.debug_log(wanted=_debugging()):
+            return super().main(*args, **options)
+
+    def make_context(self, *args: Any, **options: Any) -> click.Context:
+        """Read the command line before the command. The only other place where an error ends: see `invoke`."""
+        try:
+            return super().make_context(*args, **options)
+        except click.exceptions.NoArgsIsHelpError:
+            raise
+        except click.UsageError as error:
+            click.echo(mistakes.told(error), err=True)
+            raise click.exceptions.Exit(error.exit_code) from None
+
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command that was typed. The only place where a PrivbenchError ends; click ends closed pipes."""
+        """Run the command that was typed. The only place where a PrivbenchError ends."""
         try:
             return super().invoke(ctx)
         except PrivbenchError as error:
-            if os.environ.get("PRIVBENCH_DEBUG", "0") not in {"", "0"}:
+            if _debugging():
                 raise
             click.echo(f"Error: {' '.join(str(error).split())}", err=True)
+            ctx.exit(error.exit_code)
+        except click.exceptions.NoArgsIsHelpError:
+            raise
+        except click.UsageError as error:
+            click.echo(mistakes.told(error), err=True)
             ctx.exit(error.exit_code)
         except KeyboardInterrupt:
             click.echo("\nInterrupted. The same command goes on where it stopped.", err=True)
             ctx.exit(INTERRUPTED)
+
+
+def _debugging() -> bool:
+    return os.environ.get("PRIVBENCH_DEBUG", "0") not in {"", "0"}
 
 
 @click.group(

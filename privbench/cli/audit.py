@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from privbench.atomic import ensure_writable
 from privbench.cli import shared
 from privbench.cli.console import stdout, warn_problems
 from privbench.errors import UnknownName, did_you_mean
@@ -121,7 +122,7 @@ def _help(chosen: Any) -> str:
 def _conduct(chosen: Any, options: Mapping[str, Any]) -> list[AuditRecord]:
     from privbench.audit import conduct, with_student
     from privbench.cli.progress import Progress
-    from privbench.cli.run import command_of, ensure_writable, executor_of, grid_of
+    from privbench.cli.run import command_of, executor_of, grid_of
     from privbench.options import spec
     from privbench.store import Store, default_root
 
@@ -132,7 +133,7 @@ def _conduct(chosen: Any, options: Mapping[str, Any]) -> list[AuditRecord]:
     store = Store(options["store"] or default_root())
     store.ensure_writable()
     store.sweep()
-    ensure_writable(options["out"])
+    ensure_writable(options["out"], "records")
     with Progress() as progress:
         return list(
             conduct(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from privbench.atomic import ensure_writable
 from privbench.cli import shared
 from privbench.cli.audit_predictions import command, show
 from privbench.cli.console import stdout, warn_problems
@@ -68,6 +69,7 @@ def dataset(
     from privbench.report.audits import render
 
     warn_problems()
+    ensure_writable(out, "records")
     places = [real, synthetic, "--holdout", holdout, *([] if label is None else ["--label", label])]
     words = command("dataset", places, attack, seed)
     audited = audit_dataset(

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from privbench.atomic import ensure_writable
 from privbench.cli import shared
 from privbench.cli.console import count_text, stdout, table, warn_problems
 from privbench.cli.shell import command_line
-from privbench.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -49,6 +49,7 @@ def predictions(ctx: click.Context, file: Path, *, attack: Sequence[str], out: P
     from privbench.given import audit_predictions
 
     warn_problems()
+    ensure_writable(out, "records")
     audited = audit_predictions(file, attack=attack, seed=seed, command=command("predictions", [file], attack, seed))
     columns = {
         "example": lambda row: str(row["index"]),
@@ -78,10 +79,7 @@ def show(audited: Audited, out: Path, top: int, columns: dict[str, Callable[[dic
 
     for warning in audited.warnings:
         click.echo(f"Warning: {warning}", err=True)
-    try:
-        audited.save(out)
-    except OSError as error:
-        raise UsageError(f"Cannot write records into {out}: {error.strerror or error}.") from None
+    audited.save(out)
     console = stdout()
     inside = int(audited.member.sum())
     sizes = f"{count_text(inside, 'member')}, {count_text(len(audited.member) - inside, 'non-member')}"

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from privbench.cli import console as out
-from privbench.errors import BadOption, UnknownName, UsageError
+from privbench.errors import BadOption, UnknownName, UsageError, did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from rich.console import Console
     from rich.table import Table
@@ -144,6 +144,7 @@ def prune(
         raise UsageError("Say what to remove: --older-than, --task, --defense, --kind, or --all.")
     store = _open(root)
     found = list(store.artifacts()) if store else []
+    _check_names(found, tasks, defenses, kinds)
     keep = _filter(older_than, tasks, defenses, kinds)
     chosen = [artifact for artifact in found if keep(artifact)]
     if not store or not chosen:
@@ -158,6 +159,31 @@ def prune(
         store.remove(artifact)
     freed = sum(artifact.size for artifact in chosen) + store.sweep(quarantine=everything)
     click.echo(f"Removed {out.count_text(len(chosen), 'artifact')}; freed {out.size_text(freed)}.")
+
+
+def _check_names(
+    found: Sequence[Artifact], tasks: Iterable[str], defenses: Iterable[str], kinds: Iterable[str]
+) -> None:
+    """Raise UnknownName for a filter that names nothing in the store, and no component."""
+    from privbench.plugins import catalogue
+
+    rows = [_row(artifact) for artifact in found]
+    stored = {
+        "task": {name for row in rows for name in (row.task, _bare(row.task))},
+        "defense": {name for row in rows for name in (row.defense, _bare(row.defense))},
+        "kind": {artifact.kind for artifact in found},
+    }
+    for kind, texts in (("task", tasks), ("defense", defenses), ("kind", kinds)):
+        known = {*stored[kind], *(catalogue().of(kind) if kind != "kind" else {"model", "answers", "kept"})}
+        for text in texts:
+            if text not in known and not all(part in known for part in _bare(text).split("+")):
+                hint = did_you_mean(_bare(text), known)
+                raise UnknownName(f"No {kind} {text!r} in the store.{hint} `privbench cache list` shows what it holds.")
+
+
+def _bare(spec: str) -> str:
+    """Return a spec without options."""
+    return re.sub(r":[^+]*", "", spec)
 
 
 def _filter(
@@ -179,7 +205,7 @@ def _filter(
 
 def _named(spec: str, text: str) -> bool:
     """Whether "digits" or "digits:limit=100" names a spec: all of it, or all but its options."""
-    return text in {spec, re.sub(r":[^+]*", "", spec)}
+    return text in {spec, _bare(spec)}
 
 
 def _root(root: Path | None) -> Path:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from privbench.cli import console as out
+from privbench.failures import location, note, one_line
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -58,7 +59,7 @@ def _check(console: Console, kind: str, text: str, component: Any, salt: str) ->
     wide = max((len(check.name) for check in checks), default=0)
     for check in checks:
         with console.status(f"{check.name}: {check.description}"):
-            reason = _reason(check)
+            reason = _reason(check, component)
         failed += bool(reason)
         console.print("  FAIL " if reason else "  pass ", style="bold red" if reason else "green", end="")
         console.print(f" {check.name:<{wide}}  {reason or check.description}", soft_wrap=True)
@@ -68,12 +69,16 @@ def _check(console: Console, kind: str, text: str, component: Any, salt: str) ->
     return failed
 
 
-def _reason(check: Any) -> str:
+def _reason(check: Any, component: Any) -> str:
     """Run one check; return why it fails, in one line, or nothing."""
     try:
         check.run()
     except AssertionError as error:
         return " ".join(str(error).split()) or "failed without saying why"
-    except Exception as error:  # noqa: BLE001 - a broken component may raise anything, and the other checks go on
-        return f"{type(error).__name__}: {' '.join(str(error).split())}"
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001 - a broken component may raise anything, and the other checks go on
+        note(error)
+        where = location(error, component)
+        return one_line(error) + (f" ({where})" if where else "")
     return ""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import sys
 import textwrap
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
@@ -23,14 +24,28 @@ KINDS = ("task", "defense", "attack", "audit")
 PLURALS = {"tasks": "task", "defenses": "defense", "attacks": "attack", "audits": "audit"}
 PARAGRAPH = 100
 UNLIMITED = 10_000
+USUAL, NARROWEST = 80, 40
 
 
 def stdout() -> Console:
     """Return a console on stdout. In a pipe it is plain, and a table's row is one line however long."""
     from rich.console import Console
 
-    plain = not sys.stdout.isatty() and "COLUMNS" not in os.environ
-    return Console(width=UNLIMITED if plain else None, highlight=False, markup=False, emoji=False)
+    return Console(width=width(sys.stdout), highlight=False, markup=False, emoji=False)
+
+
+def width(stream: TextIO | None) -> int:
+    """Return the columns of an output stream: those of COLUMNS or of the terminal, as far as they are known.
+
+    0 and what is no number are how systems say that they do not know. Tables need NARROWEST at least.
+    """
+    named = os.environ.get("COLUMNS", "")
+    columns = int(named) if named.isdecimal() else 0
+    if not columns and (stream is None or not stream.isatty()):
+        return UNLIMITED
+    with contextlib.suppress(OSError, ValueError):  # a terminal that says nothing of its size
+        columns = columns or (os.get_terminal_size(stream.fileno()).columns if stream else 0)
+    return min(max(NARROWEST, columns or USUAL), UNLIMITED)
 
 
 def table(console: Console, *columns: str, right: Sequence[str] = (), wrap: Sequence[str] = ()) -> Table:

@@ -98,7 +98,9 @@ def needs_of(cls: type) -> Needs | None:
     if not isinstance(needs, Needs) and needs is not None:
         try:
             needs = cls().needs
-        except Exception:  # noqa: BLE001 - a plugin's property may do anything, and options may be required
+        except KeyboardInterrupt:
+            raise
+        except BaseException:  # noqa: BLE001 - a plugin's property may do anything, and options may be required
             return None
     return needs if isinstance(needs, Needs) else None
 

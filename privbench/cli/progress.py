@@ -6,8 +6,12 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+import click
+
+from privbench.cli.console import width
 from privbench.cli.eta import Work
-from privbench.estimate import describe
+from privbench.estimate import WILL_FAIL, describe, foreseen
+from privbench.options import spec
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -18,8 +22,11 @@ if TYPE_CHECKING:
     from privbench.population import Job
     from privbench.record import Record
     from privbench.run import Plan
+    from privbench.scoring import Cell
 
 LOG_EVERY = 30.0
+AT_ONCE = 1e-3
+"""What a cell takes that is known beforehand to fail or not to apply, beside one that is scored."""
 QUERYING = 0.1
 """What it takes to query a model, beside training one."""
 MINUTE, HOUR = 60.0, 3600.0
@@ -42,7 +49,8 @@ class Progress:
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
         from rich.progress import Progress as Bars
 
-        self._console = Console(stderr=True, highlight=False, markup=False)
+        self._console = Console(stderr=True, width=width(sys.stderr), highlight=False, markup=False)
+        self._draws = self._console.is_terminal and not self._console.is_dumb_terminal
         self._bars = Bars(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
@@ -52,14 +60,14 @@ class Progress:
             TextColumn("{task.fields[stage]}", style="dim"),
             console=self._console,
             transient=True,
-            disable=not self._console.is_terminal,
+            disable=not self._draws,
         )
-        self._work = Work([], [])
-        self._done = 0
-        self._total = 0
-        self._cells = 0
-        self._stage = ""
-        self._started = self._logged = time.monotonic()
+        self._work = self._scoring = Work([], [])
+        self._done = self._failed = self._scored = 0
+        self._total = self._cells = 0
+        self._stage = self._place = ""
+        self._told: set[tuple[str, str]] = set()
+        self._started = self._logged = self._scoring_started = self._cell_started = time.monotonic()
 
     def __enter__(self) -> Self:
         self._bars.start()
@@ -70,7 +78,7 @@ class Progress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._console.is_terminal:  # before 14.3 rich ends even bars that were never drawn with an empty line
+        if self._draws:  # before 14.3 rich ends even bars that were never drawn with an empty line
             self._bars.stop()
 
     def planned(self, plan: Plan) -> None:
@@ -80,6 +88,12 @@ class Progress:
         self._total, to_query = len(jobs), sum(job.trained for job in jobs)
         self._work = Work([(job.population, job.trained) for job in jobs], list(map(_cost, jobs)))
         self._cells = len(plan.cells)
+        done_at_once = [bool(cell.inapplicable or cell.impossible) for cell in plan.cells]
+        names = [cell.attack.name for cell in plan.cells]
+        self._scoring = Work(names, [AT_ONCE if known else 1.0 for known in done_at_once])
+        for where, verdict, reason, attacks in foreseen(plan):
+            if verdict == WILL_FAIL:
+                self._tell(where, f" / {', '.join(attacks)}", reason)
         self._stage = "starting workers"
         self._bars.update(self._models, total=self._total, visible=self._total > 0, stage=self._stage)
         self._bars.update(self._scores, total=self._cells, visible=self._total == 0)
@@ -101,21 +115,40 @@ class Progress:
         self._done += 1
         self._work.ended(outcome.index, outcome.seconds)
         if outcome.error is not None:
-            population = outcome.job.population
-            self._say(f"Failed: {describe(population)}, model {outcome.job.index}: {outcome.error}")
+            self._failed += 1
+            population, index = outcome.job.population, outcome.job.index
+            self._tell(describe(population), f", model {index}", str(outcome.error))
+            self._told.add((describe(population), f"{population.defense.name} model {index}: {outcome.error}"))
         self._draw("")
         if time.monotonic() - self._logged > LOG_EVERY:
             self._logged = time.monotonic()
             self._log(f"{self._done} of {self._total} models, {self._eta()}")
         if self._done == self._total:
-            self._log(f"Done with {self._total} models in {duration_text(time.monotonic() - self._started)}.")
+            took = duration_text(time.monotonic() - self._started)
+            made = f"Made {self._total - self._failed} of {self._total} models in {took}; {self._failed} failed."
+            self._log(made if self._failed else f"Done with {self._total} models in {took}.")
             self._bars.update(self._scores, visible=True)
+
+    def scoring(self, cell: Cell, done: float) -> None:
+        """Name the cell in work, and move the bar by a part of it."""
+        if not self._scored and not done:
+            self._scoring_started = self._cell_started = self._logged = time.monotonic()
+        self._scoring.progress(self._scored, done)
+        self._place = describe(cell.population)
+        stage = f"{spec(cell.population.defense)} / {spec(cell.attack)}"
+        self._bars.update(self._scores, eta=self._scoring_eta(), stage=stage)
 
     def scored(self, record: Record) -> None:
         """Count a cell, or say at once why it failed."""
+        now = time.monotonic()
+        self._scoring.ended(self._scored, now - self._cell_started)
+        self._scored, self._cell_started = self._scored + 1, now
         if record.status == "failed":
-            self._say(f"Failed: {record.task.spec} / {record.defense.spec} / {record.attack.spec}: {record.reason}")
-        self._bars.update(self._scores, advance=1, stage=f"{record.defense.spec} / {record.attack.spec}")
+            self._tell(self._place, f" / {record.attack.spec}", record.reason)
+        self._bars.update(self._scores, advance=1, eta=self._scoring_eta())
+        if now - self._logged > LOG_EVERY:
+            self._logged = now
+            self._log(f"{self._scored} of {self._cells} cells, {self._scoring_eta()}")
 
     def measuring(self, done: float, stage: str) -> None:
         """Show how far an audit has come, which measures after the models are made."""
@@ -128,19 +161,31 @@ class Progress:
         self._bars.update(self._models, completed=self._done, eta=self._eta(), stage=self._stage)
 
     def _eta(self) -> str:
-        """Return the time left, from the parts of models done so far."""
-        if self._work.begun < 0.5:  # noqa: PLR2004 - too early to tell
-            return ""
-        left = (time.monotonic() - self._started) * (1 / self._work.fraction - 1)
-        return f"{duration_text(left)} left"
+        return _left(self._work, self._started)
+
+    def _scoring_eta(self) -> str:
+        return _left(self._scoring, self._scoring_started)
+
+    def _tell(self, where: str, what: str, reason: str) -> None:
+        """Say why something failed, once for each reason: where it is the same for all models, or for all cells."""
+        if (where, reason) not in self._told:
+            self._told.add((where, reason))
+            self._say(f"Failed: {where}{what}: {reason}")
 
     def _log(self, text: str) -> None:
         """Say something that the bar shows anyway in a terminal."""
-        if not self._console.is_terminal:
-            print(text, file=sys.stderr, flush=True)  # noqa: T201
+        if not self._draws:
+            click.echo(text, err=True)
 
     def _say(self, text: str) -> None:
         self._bars.console.print(text, soft_wrap=True)
+
+
+def _left(work: Work, started: float) -> str:
+    """Return the time left, from the parts done so far; nothing while it is too early to tell."""
+    if work.begun < 0.5:  # noqa: PLR2004
+        return ""
+    return f"{duration_text((time.monotonic() - started) * (1 / work.fraction - 1))} left"
 
 
 def _cost(job: Job) -> float:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from privbench.atomic import ensure_writable
 from privbench.cli import shared
 from privbench.cli.config import with_config
 from privbench.cli.console import stdout, warn_problems
@@ -95,18 +94,11 @@ def run(ctx: click.Context, /, **options: Any) -> None:
     if options["dry_run"]:
         _dry_run(grid, store, executor)
         return
-    ensure_writable(options["out"])
+    ensure_writable(options["out"], "records")
     records = _run(grid, store, executor, options)
     _show(records, options)
     if any(record.status == "failed" for record in records):
         ctx.exit(1)
-
-
-def ensure_writable(out: Path) -> None:
-    """Raise UsageError where records cannot be written: better before the first training than after it."""
-    nearest = next(folder for folder in (out, *out.parents) if folder.exists())
-    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
-        raise UsageError(f"Cannot write records into {out}: {nearest} is no folder that can be written.")
 
 
 def grid_of(options: Mapping[str, Any]) -> Grid:
@@ -152,7 +144,7 @@ def command_of(grid: Grid, *words: str) -> str:
     parts += ["--models", str(grid.models)]
     parts += ["--targets", str(grid.targets)] if grid.targets is not None else []
     parts += ["--seed", str(grid.seed), *(["--salt", grid.salt] if grid.salt else []), "--device", grid.device]
-    return shlex.join(parts)
+    return command_line(parts)
 
 
 def _run(grid: Grid, store: Store, executor: Executor, options: Mapping[str, Any]) -> list[Record]:
@@ -167,9 +159,9 @@ def _run(grid: Grid, store: Store, executor: Executor, options: Mapping[str, Any
 
 
 def _dry_run(grid: Grid, store: Store, executor: LocalProcesses) -> None:
-    from privbench.cli.console import table
+    from privbench.cli.console import count_text, table
     from privbench.cli.progress import duration_text
-    from privbench.estimate import estimate
+    from privbench.estimate import estimate, foreseen
     from privbench.options import spec
     from privbench.run import plan
 
@@ -183,12 +175,15 @@ def _dry_run(grid: Grid, store: Store, executor: LocalProcesses) -> None:
         counts = (str(line.cached), str(line.to_train), str(line.to_query))
         times = (duration_text(line.seconds_per_model), duration_text(line.seconds))
         shown.add_row(*names, *counts, *times, line.basis)
-    console.print(shown)
+    if lines:
+        console.print(shown)
+    for where, verdict, reason, attacks in foreseen(planned):
+        console.print(f"{where}: {', '.join(attacks)} {verdict}: {reason}", soft_wrap=True)
     total = sum(line.seconds for line in lines)
-    cells = len(planned.cells)
     console.print(
-        f"{cells} {'cell' if cells == 1 else 'cells'}; training about {duration_text(total / workers)} "
-        f"with {workers} {'worker' if workers == 1 else 'workers'}. Nothing was trained."
+        f"{count_text(len(planned.cells), 'cell')}; training about {duration_text(total / workers)} with "
+        f"{count_text(workers, 'worker')}. Nothing was trained. Scoring comes on top.",
+        soft_wrap=True,
     )
 
 

@@ -15,6 +15,7 @@ class CrossEntropy:
     """No defense: plain cross-entropy, the weights of the last epoch, no model selection."""
 
     name: ClassVar[str] = "ce"
+    publishes_synthetic: ClassVar[bool] = False
     paper: ClassVar[str] = "the undefended baseline"
 
     def fit(self, task: Blueprint, examples: Examples, ctx: Context) -> Release:

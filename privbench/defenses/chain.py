@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from privbench.api import Prepared
 from privbench.errors import BadOption, PluginError
+from privbench.failures import blamed
 from privbench.options import Composite, spec
 
 if TYPE_CHECKING:
@@ -58,18 +59,21 @@ class Chain(Composite):
         notes: dict[str, Any] = {}
         for done, (position, part) in enumerate(stages):
             share = _share(0.0, PREPARING, done, len(stages))
-            prepared = part.prepare(task, examples, ctx.stage(part.name, position, share))
+            with blamed(part):
+                prepared = part.prepare(task, examples, ctx.stage(part.name, position, share))
             if isinstance(prepared, Prepared):
                 synthetic = synthetic if prepared.synthetic is None else prepared.synthetic
                 facts |= prepared.facts
                 notes |= prepared.notes
                 prepared = prepared.examples
             examples = prepared
-        release: Release = self.trainer.fit(task, examples, self._training_stage(ctx))
+        with blamed(self.trainer):
+            release: Release = self.trainer.fit(task, examples, self._training_stage(ctx))
         model = release.model
         for done, (position, part) in enumerate(self._filters):
             share = _share(TRAINED, 1.0, done, len(self._filters))
-            model = part.filter(task, model.eval(), examples, ctx.stage(f"{part.name} filter", position, share))
+            with blamed(part):
+                model = part.filter(task, model.eval(), examples, ctx.stage(f"{part.name} filter", position, share))
         return replace(
             release,
             model=model,

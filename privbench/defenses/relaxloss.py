@@ -27,6 +27,7 @@ class RelaxLoss:
     """
 
     name: ClassVar[str] = "relaxloss"
+    publishes_synthetic: ClassVar[bool] = False
     paper: ClassVar[str] = "Chen, Yu & Fritz, RelaxLoss, ICLR 2022, arXiv 2207.05801; code DingfanChen/RelaxLoss"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "official": {"variant": "official_cifar", "detach_targets": False},

@@ -71,6 +71,15 @@ class ReleasedShadows(Composite):
         return model
 
 
+def publishes(defense: Any) -> bool:
+    """Return whether a defense may publish synthetic examples: a data stage may, and training unless it says not."""
+    parts = getattr(defense, "parts", (defense,))
+    trains = [part for part in parts if hasattr(part, "fit")]
+    return any(hasattr(part, "prepare") for part in parts) or any(
+        getattr(part, "publishes_synthetic", True) for part in trains
+    )
+
+
 def why_not(defense: Any) -> str:
     """Return why shadows of a defense cannot be trained on what it publishes; "" where they can."""
     parts = parts_of(defense)

@@ -33,6 +33,7 @@ class Selena:
     """
 
     name: ClassVar[str] = "selena"
+    publishes_synthetic: ClassVar[bool] = False
     paper: ClassVar[str] = (
         "Tang et al., Mitigating Membership Inference Attacks by Self-Distillation Through a Novel Ensemble "
         "Architecture, USENIX Security 2022; code inspire-group/MIAdefenseSELENA"

@@ -23,7 +23,8 @@ from privbench.errors import CellFailed, PrivbenchError, UsageError, WorkerDied
 from privbench.executors import J, Outcome, Progress, R, Report
 from privbench.executors.cores import default_workers
 from privbench.executors.process import NO_GUARD, Worker, cause, ctrl_c_later, hint, why_not_started
-from privbench.executors.worker import ENDED, PROGRESS, one_line
+from privbench.executors.worker import ENDED, PROGRESS
+from privbench.failures import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

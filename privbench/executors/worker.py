@@ -12,6 +12,7 @@ from multiprocessing.reduction import ForkingPickler
 from typing import TYPE_CHECKING, Any
 
 from privbench.errors import CellFailed, PrivbenchError
+from privbench.failures import one_line
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 READY, PROGRESS, ENDED = "ready", "progress", "ended"
 INTERVAL = 0.2
 """Seconds between two progress reports of a job that are sent; the others are dropped."""
-LONGEST = 500
-"""Characters of an error's message: some libraries print whole tensors."""
 
 
 def serve(connection: Connection[Any, Any]) -> None:
@@ -39,13 +38,6 @@ def serve(connection: Connection[Any, Any]) -> None:
             connection.send_bytes(_do(connection.recv_bytes(), connection))
     except (EOFError, OSError):
         return  # the parent has no more work, or is gone
-
-
-def one_line(error: BaseException) -> str:
-    """Return "Type: message" on one line."""
-    text = " ".join(str(error).split())
-    text = text if len(text) <= LONGEST else text[: LONGEST - 3] + "..."
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def _do(content: bytes, connection: Connection[Any, Any]) -> bytes:
@@ -94,7 +86,7 @@ def _portable(error: BaseException) -> PrivbenchError:
             copy = None
         sent = error if type(copy) is type(error) else sent
     trace = "".join(traceback.format_exception(type(error), error, error.__traceback__))
-    vars(sent).setdefault("__notes__", []).append(trace)  # add_note is of Python 3.11
+    vars(sent)["__notes__"] = [*getattr(error, "__notes__", ()), trace]  # add_note is of Python 3.11
     return sent
 
 

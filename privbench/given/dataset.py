@@ -11,8 +11,9 @@ import numpy as np
 
 from privbench import seeds
 from privbench.answers import Answers
+from privbench.atomic import writing_into
 from privbench.data import Examples
-from privbench.errors import UndeclaredEvidence
+from privbench.errors import UndeclaredEvidence, printable
 from privbench.evidence import Answered, Evidence
 from privbench.given.measures import OneRelease, measured
 from privbench.given.measures import chosen as measurements_of
@@ -20,6 +21,7 @@ from privbench.given.result import Audited, about, above, attacks, exposure, jud
 from privbench.given.scale import dominated, encoder
 from privbench.given.sets import Sets, sets
 from privbench.record import Data
+from privbench.scoring import threshold_of
 from privbench.tasks.duplicates import duplicated
 
 if TYPE_CHECKING:
@@ -60,7 +62,8 @@ class AuditedDataset(Audited):
             paths.append(audit.save(each, out, arrays))
         best = self.strongest or self.records[0]
         if self.page is not None:
-            self.page.save(best.path(out).with_suffix(".pairs.png"))
+            with writing_into(Path(out), "records"):
+                self.page.save(best.path(out).with_suffix(".pairs.png"))
         return paths
 
 
@@ -191,9 +194,11 @@ class Published:
     def judged(self, attack: Any, command: str) -> tuple[Record, Array | None]:
         """Return an attack's record, and its scores where it did not fail."""
         base = about("dataset", self.data, attack, attack.needs, shadows=0, seed=self.seed, command=command)
-        natural = getattr(attack, "threshold", None)
-        evidence = self.evidence(attack.needs)
-        return judge(attack, base, evidence, self.member, lambda scores: above(natural, scores, NO_SHADOWS))
+
+        def decide(scores: Array) -> tuple[Array | None, str]:
+            return above(threshold_of(attack), scores, NO_SHADOWS)
+
+        return judge(attack, base, self.evidence(attack.needs), self.member, decide)
 
     @cached_property
     def data(self) -> Data:
@@ -202,7 +207,7 @@ class Published:
         real, holdout = given.exact
         classes = 1 + max(int(each.y.max()) for each in (given.real, given.synthetic, given.holdout))
         return Data(
-            name=self.name,
+            name=printable(self.name),
             fingerprint=given.fingerprint,
             classes=classes,
             pool=len(self.member),

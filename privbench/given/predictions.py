@@ -12,14 +12,14 @@ import numpy as np
 from privbench import intervals, metrics, seeds, signals
 from privbench.answers import Answers
 from privbench.api import Needs
-from privbench.errors import UsageError
+from privbench.errors import UsageError, printable
 from privbench.evidence import Evidence
 from privbench.given import columns
 from privbench.given.answers import Predictions, predictions
 from privbench.given.result import Audited, about, above, attacks, exposure, judge, selected, strongest
 from privbench.membership import shadow_order
 from privbench.record import Data, Utility
-from privbench.scoring import CALIBRATORS
+from privbench.scoring import CALIBRATORS, threshold_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -146,7 +146,7 @@ class Given:
         base = base.model_copy(update={"utility": self.utility})
 
         def decide(scores: Array) -> tuple[Array | None, str]:
-            return above(getattr(acting, "threshold", None), scores, self._calibration(acting))
+            return above(threshold_of(acting), scores, self._calibration(acting))
 
         return judge(acting, base, self.evidence(acting.needs), self.arrays.member, decide, order=self.order)
 
@@ -219,7 +219,8 @@ class Given:
         """The arrays as a record names them; nothing but the pool is known, and no inputs of it."""
         n, classes = len(self.arrays.labels), self.arrays.logits.shape[-1]
         roles = {"pool": n, "reference": 0, "validation": 0, "test": 0}
-        return Data(name=self.name, fingerprint=self.arrays.fingerprint, classes=classes, duplicates=0, **roles)
+        name, fingerprint = printable(self.name), self.arrays.fingerprint
+        return Data(name=name, fingerprint=fingerprint, classes=classes, duplicates=0, **roles)
 
     @cached_property
     def correct(self) -> Array:

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 import numpy as np
 
 from privbench import intervals, metrics
+from privbench.atomic import atomic_write, writing_into
 from privbench.errors import CellFailed, UsageError
+from privbench.failures import ENDS_THE_RUN, blamed
 from privbench.provenance import component, environment, failure, now
 from privbench.ranking import RANKINGS
 from privbench.record import Component, Data, Record, save, scores_sha256, sealed
-from privbench.scoring import per_example
+from privbench.scoring import needs_of, per_example
 from privbench.selection import Together
-from privbench.store import atomic_write
 from privbench.threat import threat_model
 
 if TYPE_CHECKING:
@@ -83,7 +84,8 @@ class Audited(Sequence[Record]):
         best = self.strongest
         if best is not None:
             table = self.exposed.to_csv(index=False, lineterminator="\n")
-            atomic_write(best.path(out).with_suffix(".exposed.csv"), table.encode())
+            with writing_into(out, "records"):
+                atomic_write(best.path(out).with_suffix(".exposed.csv"), table.encode())
         return paths
 
 
@@ -159,15 +161,21 @@ def judge(
     """
     shown = np.arange(len(member)) if order is None else order
     try:
+        with blamed(attack):
+            given = attack.score(evidence)
         scores = np.empty(len(member))
-        scores[shown] = metrics.check_scores(attack.score(evidence), member.shape)
+        scores[shown] = metrics.check_scores(given, member.shape)
         decisions, threshold = decide(scores)
         both = scores[None], member[None]
         flagged = None if decisions is None else decisions[None]
         measured = metrics.evaluate(*both, flagged, seed=base.seed)
         find = getattr(attack, "findings", None)
-        findings = dict(find(evidence, scores[shown], member[shown])) if find else {}
-    except Exception as error:  # noqa: BLE001 - whatever an attack does wrong, the others go on
+        with blamed(attack):
+            findings = find(evidence, scores[shown], member[shown]) if find else {}
+        findings = metrics.check_findings(findings)
+    except ENDS_THE_RUN:
+        raise
+    except BaseException as error:  # noqa: BLE001 - whatever an attack does wrong, SystemExit too, the others go on
         return sealed(base, **failure(error)), None
     found = {
         "metrics": measured,
@@ -216,7 +224,7 @@ def attacks(texts: Any, supports: Callable[[Any], str]) -> tuple[list[Any], dict
         built = build(each, {}) if isinstance(each, type) else each
         chosen.update(dict.fromkeys(resolve_all("attack", [built]) if isinstance(built, str) else [built]))
     try:
-        lacking = {attack: supports(attack) for attack in chosen}
+        lacking = {attack: _unreadable(attack) or supports(attack) for attack in chosen}
     except AttributeError as error:
         raise UsageError(f"attack: {error}; give names of attacks, or objects with name, needs and score.") from None
     left_out = {spec(attack): reason for attack, reason in lacking.items() if reason}
@@ -225,3 +233,12 @@ def attacks(texts: Any, supports: Callable[[Any], str]) -> tuple[list[Any], dict
         listing = "; ".join(f"{name} needs {reason}" for name, reason in left_out.items())
         raise UsageError(f"None of the attacks can be run on these arrays: {listing or 'none was named'}.")
     return kept, left_out
+
+
+def _unreadable(attack: Any) -> str:
+    """Return what is wrong with an attack's threat model, or nothing."""
+    try:
+        needs_of(attack)
+    except CellFailed as error:
+        return f"a threat model that can be read: {error}"
+    return ""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from privbench.atomic import atomic_write
+from privbench.atomic import atomic_write, writing_into
 from privbench.errors import BadOption, DataError
 from privbench.options import build
 from privbench.tables import SUFFIXES as TABLES
@@ -80,8 +80,9 @@ def import_data(
     target = data_root(root) / IMPORTED / f"{chosen}.npz"
     dataset = build(Npz, {"path": str(target)}).assemble(Source(parts["train"], parts.get("test"), classes, chosen))
     flat = {f"{key}_{role}": array for role, pair in arrays.items() for key, array in zip("xy", pair, strict=True)}
-    target.parent.mkdir(parents=True, exist_ok=True)
-    atomic_write(target, npz_bytes(flat))
+    with writing_into(target.parent, target.name):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        atomic_write(target, npz_bytes(flat))
     spec = chosen if data_root(root) == data_root() else str(target)
     again = int(duplicated(np.concatenate(alike(*map(exactly, read.exact)))).sum())
     labels = tuple(map(str, np.unique(read.parts["train"][1]).tolist()))

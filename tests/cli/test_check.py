@@ -75,7 +75,7 @@ def test_a_failure_says_why_in_one_line_and_the_others_go_on(checks):
     assert result.exit_code == 1
     assert result.stdout.splitlines()[1:5] == [
         "  FAIL  check-0  it peeks",
-        "  FAIL  check-1  ZeroDivisionError: bug",
+        f"  FAIL  check-1  ZeroDivisionError: bug (tests/cli/test_check.py:{Check.run.__code__.co_firstlineno + 2})",
         "  FAIL  check-2  failed without saying why",
         "  pass  check-3  check-3 holds",
     ]

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import io
+
 import pytest
 from rich.console import Console
 
-from privbench.cli.console import UNLIMITED, count_text, paragraphs, size_text, stdout
+from privbench.cli.console import UNLIMITED, count_text, paragraphs, size_text, stdout, width
 
 
 @pytest.mark.parametrize(
@@ -33,3 +35,24 @@ def test_a_pipe_has_no_width_but_columns_gives_one(monkeypatch, capsys):
 def test_aligned_formulas_stay():
     text = "online:    a\noffline:   b"
     assert paragraphs(Console(width=80), text) == text
+
+
+@pytest.mark.parametrize(
+    ("columns", "expected"),
+    [("", 10_000), ("0", 10_000), ("-5", 10_000), ("abc", 10_000), ("1", 40), ("120", 120), ("9" * 20, 10_000)],
+)
+def test_a_width_that_is_not_known_is_that_of_a_pipe(monkeypatch, capsys, columns, expected):
+    monkeypatch.setenv("COLUMNS", columns)
+    assert stdout().width == expected
+    stdout().print("something")
+    assert capsys.readouterr().out == "something\n"
+
+
+def test_a_terminal_that_does_not_know_its_size_has_the_usual_one(monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    monkeypatch.setenv("COLUMNS", "0")
+    assert width(Terminal()) == 80
+    assert width(None) == 10_000

@@ -8,6 +8,7 @@ import pytest
 from privbench.cli import progress as module
 from privbench.cli.progress import Progress, duration_text
 from privbench.errors import Diverged
+from privbench.estimate import describe
 from privbench.executors import Outcome
 from privbench.plugins import resolve
 
@@ -19,6 +20,11 @@ class Releases:
         self.task, self.defense, self.models = task, resolve("defense", "ce"), models
 
 
+def cell(population, attack, impossible=""):
+    attack = resolve("attack", attack)
+    return types.SimpleNamespace(population=population, attack=attack, inapplicable="", impossible=impossible)
+
+
 class Planned:
     """A plan of one population, of which so many models are left to make."""
 
@@ -26,7 +32,7 @@ class Planned:
         self._trained = trained
         self.population = Releases(task, models)
         self.models = models
-        self.cells = [1, 2]
+        self.cells = [cell(self.population, name) for name in ("lira", "confidence")]
         self._left = left
 
     def jobs(self):
@@ -54,6 +60,8 @@ def clock(monkeypatch):
 def terminal(monkeypatch):
     """A terminal of 100 columns; what was written to it."""
     import rich.console
+
+    monkeypatch.setenv("TERM", "xterm")
 
     written = io.StringIO()
 
@@ -119,10 +127,65 @@ def test_what_fails_is_said_at_once(task, capfd):
         progress.planned(plan)
         for outcome in outcomes(plan, Diverged("the loss of epoch 1 is nan"), None):
             progress.made(outcome)
+        progress.scoring(plan.cells[0], 0.0)
         progress.scored(scored("failed", "scores are NaN"))
     text = capfd.readouterr().err
     assert "/ ce, model 0: the loss of epoch 1 is nan" in text
-    assert "Failed: task / defense / attack: scores are NaN" in text
+    assert " / ce / attack: scores are NaN" in text
+
+
+def test_a_reason_is_told_once_not_for_every_model_and_cell(task, capfd):
+    plan = Planned(task, left=4)
+    plan.cells.append(cell(plan.population, "entropy", impossible="it needs shadow models."))
+    with Progress() as progress:
+        progress.planned(plan)
+        for outcome in outcomes(plan, *4 * [Diverged("the loss is nan")]):
+            progress.made(outcome)
+        for each in plan.cells:
+            progress.scoring(each, 0.0)
+            progress.scored(scored("failed", each.impossible or "ce model 0: the loss is nan"))
+    where, lines = describe(plan.population), capfd.readouterr().err.splitlines()
+    assert [line for line in lines if line.startswith("Failed")] == [
+        f"Failed: {where} / entropy: it needs shadow models.",
+        f"Failed: {where}, model 0: the loss is nan",
+    ]
+    assert lines[-1].startswith("Made 0 of 4 models in")
+    assert lines[-1].endswith("; 4 failed.")
+
+
+def test_scoring_has_an_eta_from_cells_and_parts_of_them(task, clock, capfd):
+    plan = Planned(task, left=0)
+    plan.cells.append(cell(plan.population, "entropy", impossible="it needs shadow models."))
+    with Progress() as progress:
+        clock.value = 100.0
+        progress.planned(plan)
+        progress.scoring(plan.cells[0], 0.0)
+        assert progress._scoring_eta() == ""
+        clock.value += 20.0
+        progress.scoring(plan.cells[0], 0.5)
+        assert progress._scoring_eta() == "60 s left"  # a quarter of two cells in 20 s; the third takes no time
+        clock.value += 20.0
+        progress.scored(scored())
+    assert "1 of 3 cells, 40 s left" in capfd.readouterr().err
+
+
+def test_a_terminal_that_cannot_draw_gets_a_log(task, terminal, monkeypatch, capfd):
+    monkeypatch.setenv("TERM", "dumb")
+    with Progress() as progress:
+        progress.planned(Planned(task, left=0))
+        progress.scored(scored())
+    assert capfd.readouterr().err == "All 4 models are in the store.\n"
+    assert terminal.getvalue() == ""
+
+
+def test_a_stderr_that_is_closed_is_no_trouble(task, monkeypatch, capfd):
+    monkeypatch.setattr("sys.stderr", None)
+    plan = Planned(task, left=2, models=2)
+    with Progress() as progress:
+        progress.planned(plan)
+        for outcome in outcomes(plan, None, Diverged("the loss is nan")):
+            progress.made(outcome)
+    assert capfd.readouterr() == ("", "")
 
 
 def test_the_eta_counts_parts_of_models_and_waits_until_it_knows_something(task, clock):
@@ -145,7 +208,9 @@ def test_a_terminal_has_a_bar_and_no_log(task, clock, terminal, capfd):
         progress._bars.refresh()
         half = terminal.getvalue()
         progress.made(outcomes(plan, None, Diverged("loss is nan"))[1])
+        progress.scoring(plan.cells[0], 0.0)
         progress.scored(scored())
+        progress.scoring(plan.cells[1], 0.0)
         progress._bars.refresh()
     assert "Models" in half
     assert "1/2" in half
@@ -156,7 +221,7 @@ def test_a_terminal_has_a_bar_and_no_log(task, clock, terminal, capfd):
     assert "model 1: loss is nan" in whole
     assert "Scoring" in whole
     assert "1/2" in whole.rpartition("Scoring")[2]
-    assert "defense / attack" in whole
+    assert "ce / confidence" in whole.rpartition("Scoring")[2]  # the cell in work, not the one that is done
     assert capfd.readouterr() == ("", "")
 
 

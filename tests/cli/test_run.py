@@ -186,9 +186,29 @@ def test_a_dry_run_trains_nothing_and_counts(here, tiny, inline):
     rows = {words[1]: words[2:5] for words in map(str.split, result.stdout.splitlines()) if words[0].startswith("npz")}
     assert rows == {"ce": ["4", "2", "0"], "relaxloss": ["0", "6", "0"]}
     assert "4 cells; training about" in result.stdout
-    assert "with 1 worker. Nothing was trained." in result.stdout
+    assert "with 1 worker. Nothing was trained. Scoring comes on top." in result.stdout
     assert [type(job).__name__ for job in inline.ran] == ["Population"]  # a few timed steps
     assert len(load([here / "privbench-results"])) == 1  # of the run before
+
+
+def test_a_dry_run_tells_what_comes_to_nothing(here, tiny, inline):
+    result = ran(
+        "--task",
+        tiny,
+        *("-d", "ce", "-a", "correctness", "-a", "lira", "-a", "confidence", "-a", "gan-leaks"),
+        "--models",
+        2,
+        "--dry-run",
+    )
+    assert " / ce: lira, confidence will fail: it needs shadow models, and 2 models leave none" in result.stdout
+    assert " / ce: gan-leaks n/a: ce publishes no synthetic examples" in result.stdout
+
+
+@pytest.mark.parametrize("words", [["--dry-run"], []])
+def test_where_nothing_can_be_attacked_nothing_is_trained(here, tiny, inline, words):
+    message = fails("--task", tiny, "-a", "lira", "--models", 2, *words)
+    assert message.startswith("Error: lira: it needs shadow models, and 2 models leave none: use 4 or more (--models).")
+    assert inline.ran == []
 
 
 # What was typed wrong
@@ -240,7 +260,9 @@ def test_a_device_that_does_not_exist(here):
 
 def test_an_out_that_cannot_be_written_is_found_before_training(here, tiny, inline):
     (here / "file").write_text("")
-    assert "Cannot write records into file/out" in fails("--task", tiny, "--models", 4, "--out", "file/out")
+    assert "Cannot write records into file/out: it is not a folder." in fails(
+        "--task", tiny, "--models", 4, "--out", "file/out"
+    )
     assert inline.ran == []
 
 

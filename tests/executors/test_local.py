@@ -96,7 +96,7 @@ def test_what_goes_wrong_in_a_job_stays_in_its_outcome(jobs):
         LocalProcesses(2), jobs.fail, work
     )
     assert (type(ours.error), str(ours.error)) == (DataError, "no such data")
-    assert (type(wordy.error), str(wordy.error)) == (CellFailed, "WordyError: one and two")
+    assert (type(wordy.error), str(wordy.error)) == (CellFailed, "one and two")
     assert type(theirs.error) is CellFailed
     assert str(theirs.error).startswith("ValueError: several lines xxx")
     assert len(str(theirs.error)) < 600

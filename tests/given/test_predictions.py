@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 
@@ -393,3 +394,15 @@ def test_scores_stand_where_their_examples_stand_in_the_file(random):
     audited = audit_predictions(random, attack=[Margin()])
     expected = random["logits"][:, 0].astype(np.float32).max(axis=1).astype(float)
     np.testing.assert_array_equal(audited.scores["margin"], expected)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are bytes there")
+def test_a_file_name_that_is_no_text_is_no_trouble(tmp_path):
+    rng = np.random.default_rng(0)
+    arrays = {"logits": rng.normal(size=(100, 2)), "labels": np.zeros(100, int), "membership": np.arange(100) % 2}
+    path = tmp_path / os.fsdecode(b"a\xff.npz")
+    with path.open("wb") as file:
+        np.savez(file, **arrays)
+    audited = audit_predictions(path, attack="correctness")
+    assert audited[0].data.name == "a\\udcff"
+    audited.save(tmp_path / os.fsdecode(b"out\xff"))

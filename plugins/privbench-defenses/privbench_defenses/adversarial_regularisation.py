@@ -32,6 +32,7 @@ class AdversarialRegularisation:
     """
 
     name: ClassVar[str] = "adversarial-regularisation"
+    publishes_synthetic: ClassVar[bool] = False
     paper: ClassVar[str] = (
         "Nasr, Shokri & Houmansadr, Machine Learning with Membership Privacy using Adversarial Regularization, "
         "CCS 2018, arXiv 1807.05852; code DingfanChen/RelaxLoss, inspire-group/MIAdefenseSELENA"

@@ -22,6 +22,7 @@ class ConfidencePenalty:
     """
 
     name: ClassVar[str] = "confidence-penalty"
+    publishes_synthetic: ClassVar[bool] = False
     paper: ClassVar[str] = (
         "Pereyra et al., Regularizing Neural Networks by Penalizing Confident Output Distributions, "
         "ICLR workshop 2017, arXiv 1701.06548; as a defense in code DingfanChen/RelaxLoss"

@@ -30,6 +30,7 @@ class CRL:
     """
 
     name: ClassVar[str] = "crl"
+    publishes_synthetic: ClassVar[bool] = False
     paper: ClassVar[str] = (
         "Fang & Kim, Center-Based Relaxed Learning Against Membership Inference Attacks, UAI 2024, arXiv 2404.17674; "
         "code JEKimLab/UAI24_CRL"

@@ -26,6 +26,7 @@ class Distillation:
     """
 
     name: ClassVar[str] = "distillation"
+    publishes_synthetic: ClassVar[bool] = False
     paper: ClassVar[str] = (
         "Hinton, Vinyals & Dean, Distilling the Knowledge in a Neural Network, 2015, arXiv 1503.02531; "
         "as a defense in code DingfanChen/RelaxLoss"

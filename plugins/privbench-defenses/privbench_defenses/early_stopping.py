@@ -27,6 +27,7 @@ class EarlyStopping:
     """
 
     name: ClassVar[str] = "early-stopping"
+    publishes_synthetic: ClassVar[bool] = False
     paper: ClassVar[str] = (
         "Song & Mittal, Systematic Evaluation of Privacy Risks of Machine Learning Models, USENIX Security 2021; "
         "code DingfanChen/RelaxLoss"

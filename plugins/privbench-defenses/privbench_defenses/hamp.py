@@ -33,6 +33,7 @@ class Hamp:
     """
 
     name: ClassVar[str] = "hamp"
+    publishes_synthetic: ClassVar[bool] = False
     paper: ClassVar[str] = (
         "Chen & Pattabiraman, Overconfidence is a Dangerous Thing: Mitigating Membership Inference Attacks by "
         "Enforcing Less Confident Prediction, NDSS 2024, arXiv 2307.01610; code DependableSystemsLab/MIA_defense_HAMP"

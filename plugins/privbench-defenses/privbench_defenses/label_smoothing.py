@@ -23,6 +23,7 @@ class LabelSmoothing:
     """
 
     name: ClassVar[str] = "label-smoothing"
+    publishes_synthetic: ClassVar[bool] = False
     paper: ClassVar[str] = "Szegedy et al., Rethinking the Inception Architecture for Computer Vision, CVPR 2016"
 
     amount: float = option(0.1, "share of each label that goes to all classes alike", ge=0, lt=1)

@@ -24,6 +24,7 @@ class Mixup:
     """
 
     name: ClassVar[str] = "mixup"
+    publishes_synthetic: ClassVar[bool] = False
     paper: ClassVar[str] = (
         "Zhang et al., mixup: Beyond Empirical Risk Minimization, ICLR 2018, arXiv 1710.09412; "
         "code facebookresearch/mixup-cifar10"

@@ -32,6 +32,7 @@ class DPAuGM:
     """
 
     name: ClassVar[str] = "dp-augm"
+    publishes_synthetic: ClassVar[bool] = False
     paper: ClassVar[str] = "Chen et al., Differentially Private Data Generative Models, arXiv 1812.02274"
     relative_cost: ClassVar[float] = 5.0
 

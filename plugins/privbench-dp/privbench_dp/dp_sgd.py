@@ -49,6 +49,7 @@ class DPSGD:
     """
 
     name: ClassVar[str] = "dp-sgd"
+    publishes_synthetic: ClassVar[bool] = False
     paper: ClassVar[str] = (
         "Abadi et al., Deep Learning with Differential Privacy, CCS 2016; De et al., Unlocking High-Accuracy "
         "Differentially Private Image Classification through Scale, 2022; by Opacus"

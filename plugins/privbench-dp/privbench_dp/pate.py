@@ -47,6 +47,7 @@ class Pate:
     """
 
     name: ClassVar[str] = "pate"
+    publishes_synthetic: ClassVar[bool] = False
     paper: ClassVar[str] = (
         "Papernot et al., Semi-supervised Knowledge Transfer for Deep Learning from Private Training Data, ICLR 2017; "
         "Papernot et al., Scalable Private Learning with PATE, ICLR 2018"

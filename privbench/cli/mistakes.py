@@ -1,0 +1,83 @@
+"""Mistakes on the command line that click finds, told in one line with what would be right."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import click
+
+ELSEWHERE = {
+    "show": "leaderboard show",
+    "export": "leaderboard export",
+    "prune": "cache prune",
+    "verify": "cache verify",
+    "fetch": "data fetch",
+    "import": "data import",
+    "predictions": "audit predictions",
+    "dataset": "audit dataset",
+    "task": "run --task",
+    "defense": "run --defense",
+    "attack": "run --attack",
+}
+"""What is typed in place of a command, and where it stands."""
+KINDS = {"task": "digits", "defense": "ce", "attack": "lira"}
+"""Kinds of components, with the one whose options are thought of first."""
+
+
+def told(error: click.UsageError) -> str:
+    """Return a usage error as one line: what is wrong, what would be right, and where the help is."""
+    text = " ".join(error.format_message().split()).rstrip(".") + "."
+    command = error.ctx.command_path if error.ctx else "privbench"
+    hint = _hint(error, text, command)
+    if hint and isinstance(error, click.NoSuchOption):  # click's own guess is a worse one
+        text = f"No such option {error.option_name!r}."
+    return f"Error: {text}{hint} Help: {command} --help"
+
+
+def elsewhere(name: str) -> str:
+    """Return a hint for a command that is a subcommand, or an option, of another; or nothing."""
+    return f" Did you mean 'privbench {ELSEWHERE[name]}'?" if name in ELSEWHERE else ""
+
+
+def _hint(error: click.UsageError, text: str, command: str) -> str:
+    if isinstance(error, click.NoSuchOption):
+        return _option_of(error.option_name.lstrip("-").replace("-", "_"), command)
+    if found := re.search(r"unexpected extra arguments? \((.*)\)", text):
+        return _repeated(found[1].split())
+    if (found := re.search(r"No such command '(.*?)'", text)) and Path(found[1]).exists():
+        return f" Did you mean '{command} show {found[1]}'?"
+    return ""
+
+
+def _repeated(words: list[str]) -> str:
+    """Return a hint for names of components without the option that takes them."""
+    from privbench.plugins import catalogue
+
+    found = catalogue()
+    kinds = [next((kind for kind in KINDS if word.partition(":")[0] in found.of(kind)), None) for word in words]
+    if None in kinds:
+        return ""
+    named = " ".join(f"--{kind} {word}" for kind, word in zip(kinds, words, strict=True))
+    return f" Write {named}: an option takes one name, and is repeated for more."
+
+
+def _option_of(name: str, command: str) -> str:
+    """Return a hint for an option of a component that is typed as one of the command, or nothing."""
+    from privbench.options import option_infos
+    from privbench.plugins import catalogue
+
+    def takes(cls: type) -> bool:
+        return any(info.name == name for info in option_infos(cls))
+
+    found, words = catalogue(), command.split()
+    audit = found.of("audit").get(words[-1].partition(":")[0]) if words[1:2] == ["audit"] else None
+    if audit and takes(audit.cls):
+        return f" Write it as an option of the audit: privbench audit {audit.name}:{name}=VALUE."
+    for kind, first in KINDS.items() if {"run", "audit"} & set(words[1:2]) else ():
+        names = [entry.name for entry in found.of(kind).values() if takes(entry.cls)]
+        if names:
+            one = first if first in names else names[0]
+            others = f", likewise of {', '.join(names[1:])}" if len(names) > 1 and one != first else ""
+            return f" Write it as an option of the {kind}: --{kind} {one}:{name}=VALUE{others}."
+    return ""

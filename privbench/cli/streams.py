@@ -1,0 +1,82 @@
+"""Standard output that is closed, full, read by `head`, or of an encoding without our characters; and the debug log."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+BROKEN = 1
+"""Exit code where output cannot be written, as click has it."""
+_LOST = {errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EBADF}
+
+
+@contextlib.contextmanager
+def safe_output() -> Iterator[None]:
+    """End a command whose output cannot be written: silently where the reader has left, else with one line.
+
+    Characters that the encoding lacks, and bytes of undecodable file names, are printed as escapes.
+    """
+    escape_unknown(sys.stdout)
+    try:
+        try:
+            yield
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()  # here, and not when the interpreter ends, which prints a traceback
+    except OSError as error:
+        if error.filename is not None or error.errno not in _LOST:
+            raise
+        _discard_output()
+        if error.errno != errno.EPIPE:
+            with contextlib.suppress(OSError):
+                click.echo(f"Error: Cannot write the output: {error.strerror}.", err=True)
+        sys.exit(BROKEN)
+
+
+def escape_unknown(stream: Any) -> None:
+    """Have a stream print what it cannot encode as escapes."""
+    if not isinstance(stream, io.TextIOWrapper):
+        return
+    utf8 = stream.encoding.lower().replace("-", "") == "utf8"
+    if stream.errors == "strict" or (stream.errors == "surrogateescape" and not utf8):
+        stream.reconfigure(errors="backslashreplace")
+
+
+@contextlib.contextmanager
+def debug_log(*, wanted: bool) -> Iterator[None]:
+    """Print the log of privbench on stderr, tracebacks of contained failures included, where it is wanted."""
+    if not wanted:
+        yield
+        return
+    import logging
+
+    class Stderr(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            click.echo(self.format(record), err=True)  # above the progress bar, where there is one
+
+    handler, logger = Stderr(), logging.getLogger("privbench")
+    level, propagate = logger.level, logger.propagate
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG)
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+        logger.propagate = propagate
+
+
+def _discard_output() -> None:
+    """Send what is still buffered nowhere: the interpreter would try to write it once more."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
