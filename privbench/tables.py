@@ -94,9 +94,11 @@ def _without_index(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     for name in unnamed:
         if frame[name].isna().all():
             frame = frame.drop(columns=name)
-        elif name == "Unnamed: 0" and frame[name].is_unique and frame[name].dtype.kind != "f":
+        elif name == "Unnamed: 0":
+            numbers = frame[name].is_unique and frame[name].dtype.kind != "f"
             frame = frame.drop(columns=name)
-            notes.append("the first column has no name and numbers the rows: taken for an index, and left out.")
+            also = " and numbers the rows" if numbers else ""
+            notes.append(f"the first column has no name{also}: taken for an index, and left out.")
         else:
             notes.append(f"column {name!r} has no name in the file, and is kept.")
     return frame, notes

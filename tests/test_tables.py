@@ -12,6 +12,10 @@ NAMELESS = "the first row holds numbers only: there is no header, columns are ca
 TABLES = {
     "plain": (FRAME.to_csv(index=False), []),
     "with an index": (FRAME.to_csv(), [INDEX]),
+    "with an index of two parts": (
+        FRAME.set_index(pd.Index([0, 1, 0])).to_csv(),
+        ["the first column has no name: taken for an index, and left out."],
+    ),
     "with a shuffled index": (FRAME.set_index(pd.Index([5, 3, 9])).to_csv(), [INDEX]),
     "semicolons": (FRAME.to_csv(index=False, sep=";"), ["columns are separated by semicolons."]),
     "decimal commas": (
