@@ -210,7 +210,7 @@ def test_without_shadows_their_membership_is_still_bool(ce):
 
 
 def test_the_public_salt_changes_no_key_and_no_seed(ce):
-    assert ce.manifest(2).keys() == {"task", "defense", "seed", "device", "harness", "libraries", "index"}
+    assert ce.manifest(2).keys() == {"task", "defense", "seed", "device", "processor", "harness", "libraries", "index"}
     needs = Needs(answers="labels", training=True)
     _make_all(ce)
     evidence = ce.evidence(3, needs, 1, ce)

@@ -11,6 +11,7 @@ from privbench.atomic import ensure_writable
 from privbench.cli import shared
 from privbench.cli.config import with_config
 from privbench.cli.console import stdout, warn_problems
+from privbench.cli.shell import command_line
 from privbench.errors import UsageError
 
 if TYPE_CHECKING:
