@@ -151,9 +151,10 @@ def select(attacks: Mapping[str, Mapping[str, Number]], resamples: int = metrics
     critical: dict[str, float] = {}
     for name in dict.fromkeys(name for measured in attacks.values() for name in measured):
         measured = {attack: each[name] for attack, each in attacks.items() if name in each}
-        critical[name] = intervals.rounded(critical_value([number.deviations for number in measured.values()]), DIGITS)
+        width = critical_value([number.deviations for number in measured.values()])
+        critical[name] = intervals.rounded(width, DIGITS)
         for attack, number in measured.items():
-            low, high = number.bounds(critical[name])
+            low, high = number.bounds(width)
             bands[attack][name] = (intervals.rounded(low, DIGITS), intervals.rounded(high, DIGITS))
     return {
         attack: Selection(
@@ -230,11 +231,11 @@ def _tpr(ranking: roc.Ranking, fpr: float, draws: Array) -> Number:
     hits = np.bincount(ranking.inside_example[: at.hits], minlength=ranking.examples)
 
     def bounds(critical: float) -> tuple[float, float]:
-        # As in roc.py, never narrower than the exact interval at the threshold found.
+        # Never narrower than the interval of this attack alone (roc.py), and the exact one at the threshold found.
         fixed = intervals.rate(hits, ranking.trials[0], _level(critical))
         ends = np.clip([value - critical * error, value + critical * error], 0.0, np.pi / 2)
-        low, high = np.square(np.sin(ends))
-        return min(float(low), fixed.low or 0.0), max(float(high), fixed.high or 0.0)
+        (low, high), tails = np.square(np.sin(ends)), np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+        return float(min(low, tails[0], fixed.low or 0.0)), float(max(high, tails[1], fixed.high or 0.0))
 
     # Centred where the samples are: repeated examples are tied, and ties at the threshold pull a TPR down a little.
     return Number(_standardised(moved - moved.mean()), bounds)
