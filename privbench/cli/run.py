@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -165,8 +166,10 @@ def _dry_run(grid: Grid, store: Store, executor: LocalProcesses) -> None:
     from privbench.estimate import estimate, foreseen
     from privbench.options import spec
     from privbench.run import plan
+    from privbench.tasks.stand_in import with_stand_ins
 
-    planned, workers = plan(grid, store), executor.workers
+    tasks, absent = with_stand_ins(list(grid.tasks))
+    planned, workers = plan(replace(grid, tasks=tasks), store), executor.workers
     lines = estimate(planned, executor)
     console = stdout()
     numbers = ("cached", "to train", "to query", "each", "core time")
@@ -178,6 +181,8 @@ def _dry_run(grid: Grid, store: Store, executor: LocalProcesses) -> None:
         shown.add_row(*names, *counts, *times, line.basis)
     if lines:
         console.print(shown)
+    for text in absent:
+        console.print(text, soft_wrap=True)
     for where, verdict, reason, attacks in foreseen(planned):
         console.print(f"{where}: {', '.join(attacks)} {verdict}: {reason}", soft_wrap=True)
     total = sum(line.seconds for line in lines)

@@ -13,6 +13,7 @@ from privbench.tasks import presets as published
 from privbench.tasks.base import Part, Source
 from privbench.tasks.downloads import DownloadedTask, Files
 from privbench.tasks.safe_pickle import UnsafePickleError, loads
+from privbench.tasks.stand_in import Extent
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,6 +28,7 @@ class Cifar10(DownloadedTask):
     name: ClassVar[str] = "cifar10"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = published.CIFAR
     size: ClassVar[str] = "350 MB"
+    extent: ClassVar[Extent] = Extent(50_000, 10_000, (32, 32, 3), 10)
     folder_name: ClassVar[str] = "cifar-10-batches-py"
     torchvision_name: ClassVar[str] = "CIFAR10"
     parts: ClassVar[tuple[tuple[str, ...], ...]] = (tuple(f"data_batch_{i}" for i in range(1, 6)), ("test_batch",))
@@ -95,6 +97,7 @@ class Cifar100(Cifar10):
     """CIFAR-100: 50,000 + 10,000 colour images of 32x32 pixels, 100 classes of objects."""
 
     name: ClassVar[str] = "cifar100"
+    extent: ClassVar[Extent] = Extent(50_000, 10_000, (32, 32, 3), 100)
     folder_name: ClassVar[str] = "cifar-100-python"
     torchvision_name: ClassVar[str] = "CIFAR100"
     parts: ClassVar[tuple[tuple[str, ...], ...]] = (("train",), ("test",))

@@ -13,6 +13,7 @@ from pydantic.dataclasses import dataclass
 from privbench.errors import DataError, PrivbenchError
 from privbench.options import option
 from privbench.tasks.base import DataTask
+from privbench.tasks.stand_in import Extent
 
 CHUNK = 1 << 20
 
@@ -46,6 +47,8 @@ class DownloadedTask(DataTask):
 
     size: ClassVar[str]
     """What a download takes on disk, for people."""
+    extent: ClassVar[Extent | None] = None
+    """The size of the data, with which a dry run times trainings before they are here."""
     by_hand: ClassVar[str | None] = None
     """How to get the data where `privbench data fetch` cannot."""
 

@@ -14,6 +14,7 @@ from privbench.models import ModelName
 from privbench.tasks.base import Part, Source
 from privbench.tasks.downloads import DownloadedTask, Files
 from privbench.tasks.presets import DAE
+from privbench.tasks.stand_in import Extent
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,6 +34,7 @@ class Mnist(DownloadedTask):
 
     name: ClassVar[str] = "mnist"
     size: ClassVar[str] = "11 MB"
+    extent: ClassVar[Extent] = Extent(60_000, 10_000, (28, 28, 1), 10)
     folder_name: ClassVar[str] = "MNIST"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"dae": DAE}
 

@@ -10,6 +10,7 @@ from privbench.api import component, option
 from privbench.models import ModelName
 from privbench.tasks.base import Part, Source
 from privbench.tasks.downloads import DownloadedTask, Files
+from privbench.tasks.stand_in import Extent
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,6 +22,7 @@ class Svhn(DownloadedTask):
 
     name: ClassVar[str] = "svhn"
     size: ClassVar[str] = "250 MB"
+    extent: ClassVar[Extent] = Extent(73_257, 26_032, (32, 32, 3), 10)
 
     model: ModelName = option("mobilenet_v3_small", "architecture")
     batch_size: int = option(256, "examples per step", ge=1)

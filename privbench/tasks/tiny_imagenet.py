@@ -13,6 +13,7 @@ from privbench.tasks import presets as published
 from privbench.tasks.base import Part, Source
 from privbench.tasks.downloads import DownloadedTask
 from privbench.tasks.images import ImageFiles
+from privbench.tasks.stand_in import Extent
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,6 +28,7 @@ class TinyImageNet(DownloadedTask):
     name: ClassVar[str] = "tiny-imagenet"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"hivit": published.HIVIT, "cutout": {"cutout": 8}}
     size: ClassVar[str] = "480 MB"
+    extent: ClassVar[Extent] = Extent(100_000, 10_000, (64, 64, 3), 200)
     by_hand: ClassVar[str | None] = (
         "download tiny-imagenet-200.zip from http://cs231n.stanford.edu/tiny-imagenet-200.zip and unpack it in {root}"
     )

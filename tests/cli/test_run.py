@@ -14,6 +14,7 @@ from privbench.errors import Diverged
 from privbench.options import component
 from privbench.plugins import Registered, catalogue
 from privbench.record import load
+from privbench.tasks.stand_in import Extent
 
 
 @component
@@ -202,6 +203,17 @@ def test_a_dry_run_tells_what_comes_to_nothing(here, tiny, inline):
     )
     assert " / ce: lira, confidence will fail: it needs shadow models, and 2 models leave none" in result.stdout
     assert " / ce: gan-leaks n/a: ce publishes no synthetic examples" in result.stdout
+
+
+def test_a_dry_run_needs_no_data_whose_size_is_known(here, inline, monkeypatch):
+    from privbench.tasks.cifar import Cifar100
+
+    monkeypatch.setenv("PRIVBENCH_DATA", "nowhere")
+    monkeypatch.setattr(Cifar100, "extent", Extent(400, 100, (32, 32, 3), 100))
+    result = ran("--task", "cifar100:model=mlp,epochs=1", "-a", "lira", "--models", 4, "--dry-run")
+    assert re.search(r"^cifar100:epochs=1,model=mlp +ce +0 +4 +0 ", result.stdout, re.MULTILINE)
+    assert "cifar100 is not in nowhere; fetch it with: privbench data fetch cifar100. Until then, " in result.stdout
+    assert "cifar100 is not in nowhere" in fails("--task", "cifar100", "-a", "lira", "--models", 4)
 
 
 @pytest.mark.parametrize("words", [["--dry-run"], []])
