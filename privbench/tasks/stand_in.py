@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from privbench import seeds
-from privbench.options import spec
+from privbench.options import Composite, spec
 from privbench.tasks.base import Part, Source
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import nn
 
     from privbench.api import Dataset
@@ -34,7 +36,7 @@ class Extent(NamedTuple):
 
 
 @dataclass(frozen=True)
-class StandIn:
+class StandIn(Composite):
     """A task whose data are absent, with noise in their place; never registered, and nothing of it is stored."""
 
     task: DownloadedTask
@@ -46,14 +48,17 @@ class StandIn:
         return self.task.name
 
     @property
-    def spec_text(self) -> str:
-        """The text that builds the task."""
-        return spec(self.task)
+    def parts(self) -> tuple[Any, ...]:  # type: ignore[override]
+        """The task."""
+        return (self.task,)
 
-    @property
-    def cache_key(self) -> dict[str, Any]:
-        """A key that no stored artifact has."""
-        return {"stand_in": self.spec_text}
+    def spec(self, *, keyed_only: bool) -> str:
+        """Return the text that builds the task."""
+        return spec(self.task, keyed_only=keyed_only)
+
+    def cache_key(self, key_of: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:  # noqa: ARG002 - it is never stored
+        """Return a key that no stored artifact has."""
+        return {"stand_in": self.spec(keyed_only=True)}
 
     @property
     def recipe(self) -> Recipe:
