@@ -135,9 +135,9 @@ def columns() -> list[str]:
     return [*head, *spread, *tail, "barely-supported", "note"]
 
 
-RANKED_ONLY = ("compared", "lacks", "alone", "attacks", "failed")
-"""Columns of ranked tables: the attacks that rank, those that a row lacks, columns whose interval is of the shown
-attack alone though that was chosen among several, and the numbers of attacks that gave numbers and that failed."""
+RANKED_ONLY = ("compared", "lacks", "among", "alone", "attacks", "failed")
+"""Columns of ranked tables: the attacks that rank, those that a row lacks, how many the strongest was chosen among,
+columns whose interval is of the shown attack alone though that was chosen, and how many attacks worked and failed."""
 
 
 def _ranked(records: Sequence[Record], text: str, rank_by: str, declared: Sequence[str] | None) -> list[dict[str, Any]]:
@@ -152,6 +152,7 @@ def _ranked(records: Sequence[Record], text: str, rank_by: str, declared: Sequen
         more = {
             "compared": ", ".join(row.compared),
             "lacks": ", ".join(row.lacking),
+            "among": row.among(rank_by),
             "alone": " ".join(alone),
             "attacks": sum(each.status == "ok" for each in row.records),
             "failed": sum(each.status == "failed" for each in row.records),
@@ -165,7 +166,7 @@ def _choose(shown: dict[str, Any], row: ranking.Row, record: Record, canaries: R
     alone = []
     for name in (*RANKINGS, "canary-auc"):
         chosen, by = (canaries, CANARY) if name in OF_CANARIES else (record, row.rank_by)
-        if shown[name] is None or not row.has_choice(by):
+        if shown[name] is None or row.among(by) <= 1:
             continue
         band = row.band(chosen, name, by)
         if band is None:

@@ -116,9 +116,9 @@ class Row:
         low, high = record.selection.bands[name]
         return low, max(each.bands[name][1] for each in found) if name == by else high
 
-    def has_choice(self, by: str) -> bool:
-        """Return whether the strongest attack was chosen among several."""
-        return len(self._numbered(by)) > 1
+    def among(self, by: str) -> int:
+        """Return the number of attacks among which the strongest was chosen."""
+        return len(self._numbered(by))
 
     def notes(self, *, declared: bool) -> list[str]:
         """Return what must be said beside the row."""

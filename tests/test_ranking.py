@@ -229,6 +229,12 @@ def test_an_interval_of_the_chosen_attack_alone_is_marked():
     assert "account for the choice; safest" not in text
 
 
+def test_a_caption_says_nothing_of_a_choice_that_no_row_had():
+    table = leaderboard.frame([record("ce", "lira", 0.2)], attacks=["lira", "rmia"])
+    assert "choice" not in export(table, "md")
+    assert export(table, "csv", ["lacks", "among"]).splitlines()[1].endswith(",rmia,1")
+
+
 def test_of_one_attack_nothing_is_chosen():
     records = [record("ce", "lira", 0.2), record("ce", "gan-leaks", status="n/a", reason="no data", metrics=None)]
     assert only(leaderboard.frame(records))["alone"] == ""

@@ -95,7 +95,8 @@ def headings(table: pd.DataFrame, columns: Sequence[str] = ()) -> dict[str, str]
 
 def check(columns: Sequence[str]) -> None:
     """Raise UsageError for a column that no table has."""
-    known = [*HEADINGS, *RECONSTRUCTED, *leaderboard.columns()]
+    plain_ones = (name for name in leaderboard.columns() if not name.endswith(("_low", "_high")))
+    known = [*HEADINGS, *RECONSTRUCTED, *plain_ones, *leaderboard.RANKED_ONLY]
     for name in columns:
         if name not in known:
             listing = ", ".join(dict.fromkeys(known))

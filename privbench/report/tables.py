@@ -142,8 +142,9 @@ def _caption(table: pd.DataFrame, setting: Any, group: pd.DataFrame) -> str:
         return f"{setting}; not ranked: no attack was run against every defense (--attacks declares which must be)"
     if ", " not in compared:
         return f"{setting}; ranked by {name} of {compared}, safest first"
-    known = [by not in str(alone).split() for alone in group["alone"]]
-    choice = ", with intervals that account for the choice" if any(known) else ""
+    pairs = zip(group["among"], group["alone"], strict=True)
+    known = any(among > 1 and by not in str(alone).split() for among, alone in pairs)
+    choice = ", with intervals that account for the choice" if known else ""
     return f"{setting}; ranked by {name} of the strongest of {compared}{choice}; safest first"
 
 

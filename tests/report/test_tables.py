@@ -47,6 +47,7 @@ def row(rank=1, defense="ce", attack="lira", numbers=NUMBERS, **changes):
         "note": "",
         "compared": "lira",
         "lacks": "",
+        "among": 1,
         "alone": "",
         "attacks": 1,
         "failed": 0,
