@@ -75,7 +75,8 @@ def test_a_stray_tensor_is_noticed():
 @pytest.mark.parametrize("model", ["mlp", "cnn"])
 def test_it_overfits_64_random_images(model):
     examples = images()
-    fitted = train(blueprint(model, epochs=60), examples, Context())
+    # With lr=0.05 the CNN is so unstable that the last bits of another number of threads lose an image now and then.
+    fitted = train(blueprint(model, epochs=60, lr=0.02), examples, Context())
     assert not fitted.training
     assert (predict(fitted, examples.x, device="cpu").argmax(1) == examples.y).all()
 
