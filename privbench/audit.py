@@ -107,7 +107,8 @@ def plan(grid: Grid, audits: Sequence[Any], store: Store) -> tuple[Plan, list[Be
 
     planned, benches = Plan(grid), []
     for task in grid.tasks:
-        dataset = task.load()
+        with blamed(task):
+            dataset = task.load()
         for defense in grid.defenses:
             for audit in audits:
                 population = Population(task, dataset, defense, grid.models, grid.seed, grid.device, store)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pluggy
 
 from privbench import __version__, hookspecs, suggestions
-from privbench.errors import BadOption, PluginError, UnknownName
+from privbench.errors import BadOption, PluginError, PrivbenchError, UnknownName
 from privbench.failures import note, one_line
 from privbench.options import build, required_options
 
@@ -160,7 +160,13 @@ def _complete(kind: str) -> list[str]:
 def _one(kind: str, text: str, options: Mapping[str, Any] | None) -> Any:
     name, _, rest = text.strip().partition(":")
     cls = catalogue().get(kind, name).cls
-    return build(cls, {**dict(_options(cls, text, rest)), **(options or {})})
+    given = {**dict(_options(cls, text, rest)), **(options or {})}
+    try:
+        return build(cls, given)
+    except (PrivbenchError, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        raise PluginError(f"{kind} {text!r} cannot be built: {one_line(error)}") from error
 
 
 def _options(cls: type, text: str, rest: str) -> Iterator[tuple[str, str]]:
