@@ -114,7 +114,8 @@ def plan(grid: Grid, audits: Sequence[Any], store: Store) -> tuple[Plan, list[Be
 
     planned, benches = Plan(grid), []
     for task in grid.tasks:
-        dataset = task.load()
+        with blamed(task):
+            dataset = task.load()
         for defense in grid.defenses:
             population = grid.population(task, dataset, defense, store)
             benches += [_bench(planned, audit, population) for audit in audits]

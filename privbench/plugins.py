@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pluggy
 
 from privbench import __version__, hookspecs, quoting, suggestions
-from privbench.errors import BadOption, PluginError, UnknownName
+from privbench.errors import BadOption, PluginError, PrivbenchError, UnknownName
 from privbench.failures import note, one_line
 from privbench.options import build, read, required_options
 
@@ -172,7 +172,13 @@ def _complete(kind: str) -> list[str]:
 
 def _one(kind: str, text: str, options: Mapping[str, Any] | None) -> Any:
     name, given = read(text, lambda name, part, rest: _misread(kind, name, part, rest))
-    return build(catalogue().get(kind, name).cls, {**given, **(options or {})})
+    cls = catalogue().get(kind, name).cls
+    try:
+        return build(cls, {**given, **(options or {})})
+    except (PrivbenchError, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        raise PluginError(f"{kind} {text!r} cannot be built: {one_line(error)}") from error
 
 
 def _misread(kind: str, name: str, part: str, rest: str) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 from privbench import intervals, likeness, seeds
 from privbench.api import Release, component
 from privbench.errors import InvalidScores
+from privbench.failures import blamed
 from privbench.likeness import Reconstruction
 
 if TYPE_CHECKING:
@@ -146,12 +147,17 @@ def _attacked(cell: Cell, evidence: Callable[[Cell, int], Evidence], targets: ra
     """Return (targets, classes, height, width, channels): what the attack makes of every target."""
     shape = _shape(cell.population)
     classes = np.arange(shape[0])
-    return np.stack([check(cell.attack.reconstruct(evidence(cell, each), classes), shape) for each in targets])
+    images = []
+    for target in targets:
+        with blamed(cell.attack):
+            made = cell.attack.reconstruct(evidence(cell, target), classes)
+        images.append(check(made, shape))
+    return np.stack(images)
 
 
 def _applies_to_untrained(cell: Cell) -> bool:
     """Return whether the attack sees a net at all, and nothing that one without training does not have."""
-    needs = cell.attack.needs
+    needs = cell.needs
     return not needs.synthetic and (needs.model or needs.query or needs.answers != "none")
 
 
@@ -159,7 +165,7 @@ def _untrained(cell: Cell, evidence: Callable[[Cell, int], Evidence]) -> tuple[A
     """Return what the attack makes of untrained nets, and how confident these are of it."""
     from privbench.releases import make
 
-    needs = cell.attack.needs
+    needs = cell.needs
     models = cell.population.models if needs.shadows != "none" else UNTRAINED
     population = replace(cell.population, defense=Untrained(), models=models)
     for job in population.missing([cell.queries]):

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from privbench import releases
 from privbench.defenses.released import ReleasedShadows, why_not
 from privbench.errors import BadOption, CellFailed, PrivbenchError, UsageError
-from privbench.failures import ENDS_THE_RUN, note
+from privbench.failures import ENDS_THE_RUN, blamed, note
 from privbench.membership import partner
 from privbench.plugins import resolve
 from privbench.population import Job, Population
@@ -124,7 +124,8 @@ def plan(grid: Grid, store: Store) -> Plan:
     """Work out what a grid needs, without training anything. Raises UsageError where no cell of it can be run."""
     planned = Plan(grid)
     for task in grid.tasks:
-        dataset = task.load()
+        with blamed(task):
+            dataset = task.load()
         for defense in grid.defenses:
             for attack in grid.attacks:
                 planned.cells.append(_cell(planned, grid.population(task, dataset, defense, store), attack))
@@ -132,7 +133,8 @@ def plan(grid: Grid, store: Store) -> Plan:
         first = planned.cells[0]
         raise UsageError(f"{first.attack.name}: {first.impossible}")
     for each in {job.population.task: job.population for job in planned.jobs()}.values():
-        each.blueprint.model()  # a model that does not fit the data fails here, not in every worker
+        with blamed(each.task):
+            each.blueprint.model()  # a model that does not fit the data fails here, not in every worker
     return planned
 
 

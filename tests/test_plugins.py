@@ -301,3 +301,20 @@ def test_all_leaves_out_what_cannot_be_built_without_options():
     names = [component.name for component in plugins.resolve_all("task", ["all"])]
     assert "digits" in names
     assert "npz" not in names
+
+
+def test_a_component_that_cannot_be_built_is_one_line(plugin, monkeypatch):
+    @component
+    class Leaving:
+        """An attack that ends the process when it is built."""
+
+        name: ClassVar[str] = "leaving"
+        needs = score = None
+
+        def __post_init__(self):
+            sys.exit("bye")
+
+    found = load([plugin("leaving", register_attacks=lambda: [Leaving])])
+    monkeypatch.setattr("privbench.plugins.catalogue", lambda: found)
+    with pytest.raises(PluginError, match=r"^attack 'leaving' cannot be built: SystemExit: bye$"):
+        resolve("attack", "leaving")

@@ -203,6 +203,16 @@ def test_numbers_that_are_no_array_are_no_images():
         reconstruction.check([0.5], (3, 8, 8, 1))
 
 
+def test_an_attack_that_exits_fails_its_cell_and_names_the_line(population, monkeypatch):
+    def leave(self, evidence, classes):
+        raise SystemExit("bye")
+
+    monkeypatch.setattr(Static, "reconstruct", leave)
+    record, raw = scored(population, Static())
+    assert (record.status, raw) == ("failed", {})
+    assert record.reason.startswith("SystemExit: bye (tests/test_reconstruction.py:")
+
+
 def test_tables_hold_no_images(task, store):
     each = Population(task, task.load(), resolve("defense", "ce"), 2, 0, "cpu", store)
     for job in each.missing([1]):

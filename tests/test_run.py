@@ -8,7 +8,7 @@ import pytest
 
 from privbench import run as running
 from privbench.api import Needs, Release
-from privbench.errors import BadOption, CannotWrite, Diverged, UsageError
+from privbench.errors import BadOption, CannotWrite, CellFailed, Diverged, UsageError
 from privbench.options import component
 from privbench.plugins import resolve
 from privbench.run import Grid, plan, run
@@ -229,6 +229,16 @@ def test_a_full_disk_ends_the_run_with_a_word(task, store, inline, tmp_path, mon
     monkeypatch.setattr("privbench.record.atomic_write", full)
     with pytest.raises(CannotWrite, match=f"^Cannot write records into {out}: No space left on device.$"):
         list(run(_grid(task, ["ce"], ["correctness"]), store, inline, out=out))
+
+
+@pytest.mark.parametrize("method", ["load", "network"])
+def test_a_task_that_exits_is_one_line_before_training(task, store, monkeypatch, method):
+    def leave(*_):
+        sys.exit("bye")
+
+    monkeypatch.setattr(type(task), method, leave)
+    with pytest.raises(CellFailed, match=r"^SystemExit: bye"):
+        plan(_grid(task, ["ce"], ["lira"]), store)
 
 
 @pytest.mark.parametrize("models", [0, 1, 3, -2])
