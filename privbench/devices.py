@@ -29,6 +29,10 @@ def choose(name: str) -> str:
     return name
 
 
+DISPATCH = ("ATEN_CPU_CAPABILITY", "OPENBLAS_CORETYPE", "MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS", "ONEDNN_MAX_CPU_ISA")
+"""Variables by which libraries are told to compute as on another processor."""
+
+
 @functools.lru_cache(maxsize=4)
 def processor(device: str) -> str:
     """Return the kind of processor or card behind a device: of one kind, the same program gives the same bits."""
@@ -41,8 +45,8 @@ def processor(device: str) -> str:
     import numpy as np
 
     found = np.show_config(mode="dicts")["SIMD Extensions"].get("found", [])
-    forced = os.environ.get("ATEN_CPU_CAPABILITY")  # by which torch is told to do with less
-    return " ".join([platform.machine(), _vendor(), *found, *([f"as {forced}"] if forced else [])])
+    told = (f"{name}={os.environ[name]}" for name in DISPATCH if os.environ.get(name))
+    return " ".join([platform.machine(), _vendor(), *found, *told])
 
 
 def _vendor() -> str:

@@ -1,4 +1,4 @@
-"""Evidence: what an attack may see of one target, and no more than its threat model declares (DESIGN rule 4)."""
+"""Evidence: what an attack may see of one target, and no more than its threat model declares (design, rule 4)."""
 
 from __future__ import annotations
 

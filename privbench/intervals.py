@@ -135,9 +135,9 @@ def rounded(number: float, digits: int) -> float:
 
 
 def clopper_pearson(k: float, n: float, level: float = LEVEL) -> tuple[float, float]:
-    """Return the exact interval of a proportion with k hits in n trials (METHODS M2); (0, 1) without trials.
+    """Return the exact interval of a proportion with k hits in n trials (Clopper and Pearson 1934).
 
-    k and n need not be whole: survey statistics uses effective numbers.
+    Without trials it is (0, 1). k and n need not be whole: survey statistics uses effective numbers.
     """
     from scipy.special import betaincinv
 

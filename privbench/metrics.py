@@ -3,7 +3,7 @@
 Scores are (targets, examples), higher = likelier member; each example is a member of some targets and not of others.
 Pooled numbers take all (target, example) together, with the examples as the sample (intervals.py); `per_target`
 shows each target by itself, and their spread is what another training would change.
-Definitions: METHODS M1 to M3; TPR at low FPR as Carlini et al. 2022 (LiRA) report it.
+docs/records.md has the definitions; TPR at low FPR as Carlini et al. 2022 (LiRA) report it.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class Metrics(_Part):
 
 @dataclass(frozen=True)
 class Success:
-    """How often each example was flagged, over the targets (METHODS M3); (examples,) int64 each."""
+    """How often each example was flagged, over the targets; (examples,) int64 each."""
 
     hits_in: Array
     """Flagged when a member."""

@@ -2,7 +2,7 @@
 
 Every model takes its turn as the target while the other pairs are its shadows; its partner, which was trained on
 the complement of its half, is dropped. Keeping the partner would let an attack that merely counts shadow
-memberships reach AUC 1 with no leakage at all (DESIGN rule 1).
+memberships reach AUC 1 with no leakage at all (docs/design.md, rule 1).
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ class Population:
     # What is in the store, and what is not -------------------------------------------------------------------
 
     def manifest(self, index: int) -> dict[str, Any]:
-        """Return everything that shapes one release: the key under which it is stored (DESIGN rule 8)."""
+        """Return everything that shapes one release: the key under which it is stored (docs/design.md, rule 8)."""
         return {**self._shaped_by, "index": index}
 
     @cached_property

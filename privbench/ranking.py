@@ -41,7 +41,7 @@ RANKINGS: dict[str, Callable[[Record], Estimate | None]] = {
     "balanced-accuracy": lambda record: record.metrics.balanced_accuracy if record.metrics else None,
     CANARY: _tpr_at(0.01, canaries=True),
 }
-"""What can rank. Oracle thresholds never do (DESIGN rule 5)."""
+"""What can rank. Oracle thresholds never do (docs/design.md, rule 5)."""
 
 
 def check(rank_by: str) -> None:

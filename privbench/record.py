@@ -88,7 +88,7 @@ class Utility(_Part):
 
 
 class PerExample(_Part):
-    """How often the attack flagged each pool example (per-example attack success R, METHODS M3)."""
+    """How often the attack flagged each pool example (per-example attack success R)."""
 
     member_hits: list[int] = Field(description="flagged, over the targets that were trained on it")
     member_trials: int | list[int] = Field(description="one number where it is the same for all")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from privbench.errors import did_you_mean
@@ -27,8 +26,8 @@ def for_name(kind: str, name: str, known: Mapping[str, Collection[str]]) -> str:
     others = [other for other, names in known.items() if name in names]
     if others:
         return f" {name!r} is {'an' if others[0][0] == 'a' else 'a'} {others[0]}: --{others[0]} {name}."
-    if kind == "task" and (name.endswith(".npz") or _is_imported(name)):
-        return f" Did you mean 'npz:path={name}'?"
+    if kind == "task" and name.endswith(".npz"):
+        return f" A file goes by npz:path={name}."
     if kind == "defense" and name.casefold() in UNDEFENDED and "ce" in known[kind]:
         return " Did you mean 'ce', which trains without a defense?"
     return did_you_mean(name, known[kind])
@@ -48,10 +47,3 @@ def for_options(name: str, part: str, options: str, required: Collection[str]) -
     if len(required) == 1 and part == options:
         return f" Did you mean '{name}:{next(iter(required))}={part}'?"
     return ""
-
-
-def _is_imported(name: str) -> bool:
-    from privbench.tasks.downloads import data_root
-    from privbench.tasks.npz import IMPORTED
-
-    return Path(name).name == name and (data_root() / IMPORTED / f"{name}.npz").is_file()

@@ -162,7 +162,7 @@ def test_an_attack_without_a_threat_model_fails_alone_and_before_training(task, 
 
 
 def test_what_must_fail_or_does_not_apply_is_planned_and_trains_nothing(task, store, inline):
-    grid = dataclasses.replace(_grid(task, ["ce", "memguard"], ["lira", "gan-leaks", "inversion"]), models=2)
+    grid = dataclasses.replace(_grid(task, ["ce", "relaxloss"], ["lira", "gan-leaks", "inversion"]), models=2)
     planned = plan(grid, store)
     assert planned.jobs() == []
     few = "it needs shadow models, and 2 models leave none: use 4 or more (--models)."
@@ -171,7 +171,7 @@ def test_what_must_fail_or_does_not_apply_is_planned_and_trains_nothing(task, st
         ("", "ce publishes no synthetic examples"),
         ("", "npz holds tables: there is no image to reconstruct"),
         (few, ""),
-        ("", "memguard publishes no synthetic examples"),
+        ("", "relaxloss publishes no synthetic examples"),
         ("", "npz holds tables: there is no image to reconstruct"),
     ]
     records = list(run(grid, store, inline))

@@ -240,7 +240,7 @@ def test_a_threshold_that_is_no_number_fails_the_cell(population, at, reason):
     assert record.reason.startswith(reason)
 
 
-@pytest.mark.parametrize("name", ["_utility", "_cost", "_facts"])
+@pytest.mark.parametrize("name", ["_utility", "cost", "stated"])
 def test_what_fails_beside_the_attack_fails_the_cell_too(population, monkeypatch, name):
     def damaged(*_):
         raise CorruptArtifact("The stored answers are gone.")

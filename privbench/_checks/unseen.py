@@ -11,6 +11,7 @@ import numpy as np
 from privbench._checks.base import Check, auc, auc_se, require
 from privbench._checks.toy import ToyTask
 from privbench.api import Release, component
+from privbench.failures import one_line
 from privbench.likeness import unit
 from privbench.options import build
 
@@ -64,8 +65,7 @@ def find_nothing(attack: Any, salt: str) -> None:
     try:
         found = (_images if hasattr(attack, "reconstruct") else _scored)(attack, salt)
     except Exception as error:
-        told = f"{type(error).__name__}: {error}"
-        raise AssertionError(" ".join(f"It fails on models that saw no data: {told}".split())) from error
+        raise AssertionError(f"It fails on models that saw no data: {one_line(error)}") from error
     if found is None:
         return  # it does not apply to a defense of this kind
     what, value, within = found

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     Array = npt.NDArray[Any]
 
 PAIRS, ACROSS = 32, 8
-"""Pairs on a page, and side by side in a row of it (METHODS A16)."""
+"""Pairs on a page, and side by side in a row of it."""
 BYTE = 255
 
 

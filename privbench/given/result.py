@@ -223,10 +223,10 @@ def attacks(texts: Any, supports: Callable[[Any], str]) -> tuple[list[Any], dict
     for each in given:
         built = build(each, {}) if isinstance(each, type) else each
         chosen.update(dict.fromkeys(resolve_all("attack", [built]) if isinstance(built, str) else [built]))
-    try:
-        lacking = {attack: _unreadable(attack) or supports(attack) for attack in chosen}
-    except AttributeError as error:
-        raise UsageError(f"attack: {error}; give names of attacks, or objects with name, needs and score.") from None
+    for attack in chosen:
+        if not isinstance(getattr(attack, "name", None), str):
+            raise UsageError(f"attack={attack!r}: give names of attacks, or objects with name, needs and score.")
+    lacking = {attack: _unreadable(attack) or supports(attack) for attack in chosen}
     left_out = {spec(attack): reason for attack, reason in lacking.items() if reason}
     kept = [attack for attack, reason in lacking.items() if not reason]
     if not kept:

@@ -71,8 +71,6 @@ def of_imported(name: str) -> str:
 def of_data(name: str) -> str:
     """Return, for a name that is no task's, how to use a file or folder of that name or an imported set like it."""
     path = Path(name).expanduser()
-    if path.suffix.lower() == ".npz" and path.is_file():
-        return f" A file goes by npz:path={name}."
     if path.is_dir() or (path.is_file() and path.suffix.lower() in TABLES):
         return _import(path)
     return did_you_mean(name, imported()).replace("'", "'npz:path=", 1)

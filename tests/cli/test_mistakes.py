@@ -51,7 +51,7 @@ def test_a_group_without_a_command_shows_its_help(words):
 
 def test_what_is_registered_but_not_stored_is_no_mistake(tmp_path, monkeypatch):
     monkeypatch.setenv("PRIVBENCH_STORE", str(tmp_path))
-    words = ["cache", "prune", "--defense", "ce+memguard", "--task", "digits:limit=100", "--kind", "answers"]
+    words = ["cache", "prune", "--defense", "transform", "--task", "digits:limit=100", "--kind", "answers"]
     result = CliRunner().invoke(main, words, prog_name="privbench")
     assert result.exit_code == 0
     assert "Nothing to remove" in result.stdout

@@ -230,7 +230,7 @@ def test_where_nothing_can_be_attacked_nothing_is_trained(here, tiny, inline, wo
     ("arguments", "message"),
     [
         (["--defense", "relaxlos"], "No defense named 'relaxlos'. Did you mean 'relaxloss'?"),
-        (["--attack", "lria"], "No attack named 'lria'. Did you mean 'lira'?"),
+        (["--attack", "liira"], "No attack named 'liira'. Did you mean 'lira'?"),
         (["--task", "digit"], "No task named 'digit'. Did you mean 'digits'?"),
         (["--attack", "lira:querys=2"], "'lira' has no option 'querys'. Did you mean 'queries'?"),
         (["--attack", "lira:queries=3"], "option 'queries' = '3'"),
@@ -337,7 +337,7 @@ def test_a_default_that_is_typed_wins_too(here, tiny):
         ("attack = {lira = 2}", "study.toml: attack: "),
         ("device = 'tpu'", "study.toml: device: 'tpu' is not one of"),
         ("[run]\nmodels = 4", "study.toml: no option 'run'."),
-        ("attack = ['lria']", "Did you mean 'lira'?"),
+        ("attack = ['liira']", "Did you mean 'lira'?"),
     ],
 )
 def test_a_mistake_in_a_file_is_named_with_the_file(here, text, message):
