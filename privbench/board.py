@@ -13,7 +13,7 @@ import sys
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from privbench import ranking
+from privbench import quoting, ranking
 from privbench.comparable import age, made_as
 from privbench.errors import UnknownName, UsageError, did_you_mean
 from privbench.record import located
@@ -100,7 +100,7 @@ def named(texts: Sequence[str]) -> list[str]:
     found: list[str] = []
     for text in texts:
         first = True
-        for part in filter(None, map(str.strip, text.split(","))):
+        for part in filter(None, map(str.strip, quoting.split(text, ","))):
             if not first and "=" in part and ":" not in part.partition("=")[0]:
                 found[-1] += f",{part}"
             else:

@@ -12,13 +12,18 @@ from privbench.data import ROLES
 from privbench.devices import processor
 from privbench.errors import printable
 from privbench.failures import note, one_line
-from privbench.fingerprint import component_key, library_versions
+from privbench.fingerprint import component_key, library_versions, source_hash
 from privbench.options import parts_of, spec
 from privbench.record import Component, Data
+from privbench.syntax import Reference
 from privbench.tasks.duplicates import duplicates
 
 if TYPE_CHECKING:
     from privbench.data import Dataset
+
+
+MEASURING = (Reference("privbench.metrics", "evaluate"), Reference("privbench.scoring", "decide"))
+"""The code that turns scores into numbers and decisions: of other code, numbers mean something else."""
 
 
 def component(kind: str, component: Any) -> Component:
@@ -51,12 +56,13 @@ def data_of(dataset: Dataset) -> Data:
 
 
 def environment(device: str = "cpu") -> dict[str, str]:
-    """Return the versions that a run had, and the processor and card that it ran on."""
+    """Return the versions of libraries and of the metrics that a run had, and the processor and card that it ran on."""
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
         "privbench": __version__,
         **library_versions(),
+        "measured by": source_hash(*MEASURING)[:16],
         "processor": processor("cpu"),
         **({} if device == "cpu" else {"card": processor(device)}),
     }

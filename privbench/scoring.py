@@ -132,7 +132,7 @@ def _membership(cell: Cell, report: Callable[[float], None] | None) -> tuple[dic
         scores[row] = _scores(cell, target)
         if report:
             report((row + 1) / len(scores))
-    decisions, threshold = _decide(cell, scores)
+    decisions, threshold = decide(cell, scores)
     dataset, seed = cell.population.dataset, cell.population.seed
     common = dataset.is_ordinary
     decided = None if decisions is None else decisions[:, common]
@@ -232,7 +232,7 @@ def _findings(cell: Cell, scores: Array, member: Array) -> dict[str, Estimate]:
     return {name: intervals.mean_of(values) for name, values in found.items()}
 
 
-def _decide(cell: Cell, scores: Array) -> tuple[Array | None, str]:
+def decide(cell: Cell, scores: Array) -> tuple[Array | None, str]:
     """Return (targets, examples) decisions at the attacker's own threshold, and where that comes from."""
     natural = threshold_of(cell.attack)
     if natural is not None:

@@ -114,6 +114,7 @@ def test_a_declared_attack_is_told_as_records_tell_it(tmp_path):
         (["lira:mode=offline,variance=global,rmia"], ["lira:mode=offline,variance=global", "rmia"]),
         (["lira:mode=offline,rmia:a=1,entropy"], ["lira:mode=offline", "rmia:a=1", "entropy"]),
         ([" lira , rmia,"], ["lira", "rmia"]),
+        (["mine:path='a,b',lira"], ["mine:path='a,b'", "lira"]),
     ],
 )
 def test_names_are_separated_by_commas_and_so_are_options(texts, names):

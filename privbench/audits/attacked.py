@@ -13,7 +13,7 @@ from privbench.errors import CellFailed
 from privbench.options import spec
 from privbench.plugins import resolve
 from privbench.queries import queries_for, variants
-from privbench.scoring import Cell, _decide, _scores, needs_of, without_decisions, without_shadows
+from privbench.scoring import Cell, _scores, decide, needs_of, without_decisions, without_shadows
 
 if TYPE_CHECKING:
     from privbench.population import Population
@@ -44,7 +44,7 @@ def attacked(population: Population, attack: Any) -> Attacked:
         raise CellFailed(f"Attack {attack.name!r} needs synthetic examples, but {population.defense.name} has none.")
     cell = Cell(population, attack, 1, None, attacked=population, shadows=(shadows,))
     scores = np.stack([_scores(cell, target) for target in cell.target_indices])
-    decisions, how = _decide(cell, scores)
+    decisions, how = decide(cell, scores)
     if decisions is None:
         raise CellFailed(f"Attack {attack.name!r} makes no decisions ({how}); use more models.")
     return Attacked(scores, decisions, np.stack([population.members(target) for target in cell.target_indices]))
