@@ -31,7 +31,8 @@ class Inline:
             yield Outcome(index, job, result, error, 0.0)
 
 
-hypothesis.settings.register_profile("privbench", deadline=None, derandomize=True)
+SLOW = [hypothesis.HealthCheck.too_slow]  # on a busy machine: tests ask for no particular speed
+hypothesis.settings.register_profile("privbench", deadline=None, derandomize=True, suppress_health_check=SLOW)
 hypothesis.settings.load_profile("privbench")
 
 

@@ -4,7 +4,8 @@ import hypothesis
 import numpy as np
 import pytest
 
-hypothesis.settings.register_profile("privbench", deadline=None, derandomize=True)
+SLOW = [hypothesis.HealthCheck.too_slow]  # on a busy machine: tests ask for no particular speed
+hypothesis.settings.register_profile("privbench", deadline=None, derandomize=True, suppress_health_check=SLOW)
 hypothesis.settings.load_profile("privbench")
 
 
