@@ -146,6 +146,20 @@ def test_different_settings_are_never_compared(change):
     assert list(leaderboard.frame(records)["note"]) == ["", ""]
 
 
+def test_data_sets_of_one_name_and_size_have_tables_of_their_own():
+    """What tells tables apart is their text: two of one text would be drawn as one, with two rows of rank 1."""
+    other = Data(name="digits", fingerprint="g", classes=2, pool=18, reference=1, validation=1, test=1, duplicates=0)
+    table = leaderboard.frame([record("a"), record("b", tpr=0.2), record("a", data=other), record("b", data=other)])
+    assert table.groupby("setting").size().tolist() == [2, 2]
+    assert [text.partition(";")[0] for text in dict.fromkeys(table["setting"])] == ["data f", "data g"]
+
+
+def test_it_is_the_intervals_of_cells_that_are_of_one_attack_alone():
+    records = [record("a", environment={"torch": version}) for version in "12"]
+    text = export(leaderboard.cells(records), "md")
+    assert text.count("95 % intervals, each of one attack alone; only records with torch") == 2
+
+
 @pytest.mark.parametrize(("by", "first"), [("tpr@1%", "a"), ("auc", "b")])
 def test_what_ranks_can_be_chosen(by, first):
     records = [record("a", tpr=0.1, auc=0.9), record("b", tpr=0.2, auc=0.6)]
