@@ -170,6 +170,7 @@ def _choose(shown: dict[str, Any], row: ranking.Row, record: Record, canaries: R
     alone = []
     for name in (*RANKINGS, "canary-auc"):
         chosen, by = (canaries, CANARY) if name in OF_CANARIES else (record, row.rank_by)
+        by = row.chosen_by(by)
         if shown[name] is None or row.among(by) <= 1:
             continue
         band = row.band(chosen, name, by)

@@ -51,6 +51,13 @@ def check(rank_by: str) -> None:
         raise UsageError(f"Cannot rank by {rank_by!r}.{hint} Use one of {', '.join(RANKINGS)}.")
 
 
+CHOOSING: dict[str, Callable[[Record], Estimate | None]] = {
+    **RANKINGS,
+    "canary-auc": lambda record: record.canaries.auc if record.canaries else None,
+}
+"""What can choose the attack that stands in a row: what ranks or, where no attack has that number, an AUC."""
+
+
 @dataclass(frozen=True, eq=False)
 class Row:
     """A defense, and what the attacks on it found."""
@@ -94,9 +101,14 @@ class Row:
         """Whether the row has a rank."""
         return self.value is not None and bool(self.compared) and not self.lacking
 
+    def chosen_by(self, by: str) -> str:
+        """Return what chooses the attack that is shown: an AUC where few examples support no other number."""
+        other = ("canary-auc", "auc") if by == CANARY else ("auc",)
+        return next((name for name in (by, *other) if self._numbered(name)), by)
+
     def strongest(self, by: str = "") -> Record:
         """Return the record of the attack that finds most."""
-        numbered = self._numbered(by or self.rank_by)
+        numbered = self._numbered(self.chosen_by(by or self.rank_by))
         if not numbered:
             measured = (record for record in self.records if record.status == "ok")
             return next(iter(self.candidates), next(measured, self.records[0]))
@@ -130,12 +142,20 @@ class Row:
         elif self.compared and not self.candidates:
             notes.append("no rank: none of the attacks that rank applies")
         elif self.compared and self.value is None:
-            notes.append(f"no rank: the examples are too few to support {self.rank_by}")
+            notes.append(f"no rank: {self._unsupported()}")
         notes += filter(None, (remarks.collapse(self.strongest()), remarks.claims(self.strongest())))
         unmet = [spec for spec in self.sources if spec not in self.met and spec not in self.lacking]
         notes += [f"not attacked by {', '.join(unmet)}"] if unmet and not declared else []
         notes += [more] if (more := self._found_by_others()) else []
         return notes + remarks.faults([record for record in self.records if record.status == "n/a"])
+
+    def _unsupported(self) -> str:
+        """Return why no attack has the number that ranks."""
+        if self.rank_by == CANARY and not any(record.canaries for record in self.candidates):
+            return "the pool has no canaries"
+        if self.rank_by == "balanced-accuracy":
+            return "no attack makes decisions"
+        return f"the examples are too few to support {self.rank_by}"
 
     def _found_by_others(self) -> str:
         """Return what an attack finds that is not compared, where that is more than those that are."""
@@ -151,7 +171,7 @@ class Row:
         return f"{record.attack.spec}, which is not compared here, finds more: {self.rank_by} {most:.3f}"
 
     def _numbered(self, by: str) -> list[tuple[Record, float]]:
-        found = [(record, RANKINGS[by](record)) for record in self.candidates]
+        found = [(record, CHOOSING[by](record)) for record in self.candidates]
         return [(record, each.value) for record, each in found if each is not None and each.value is not None]
 
 
