@@ -258,16 +258,19 @@ def test_a_generator_that_collapsed_is_said():
 
 
 def test_releases_that_claim_different_epsilons_are_named():
-    def note(*epsilons):
+    def note(*epsilons, stated=True):
         names = ("epsilon_smallest", "epsilon_median", "epsilon_largest")
         claims = Claims(release=0, releases=8, **dict(zip(names, epsilons, strict=True)))
-        return only(leaderboard.frame([record(claims=claims)]))["note"]
+        facts = {"epsilon": epsilons[-1]} if stated else {}
+        return only(leaderboard.frame([record(claims=claims, facts=facts)]))["note"]
 
     assert note(8.0, 8.0, 8.0) == ""
     assert note(2.0, 4.71, 455.7).startswith(
         "its models claim epsilon 2 to 456, median 4.71; the table has the largest"
     )
     assert "1 to inf" in note(1.0, 2.0, float("inf"))
+    for smallest in (1.0, 2.0):
+        assert "others claim none, so that the table has none" in note(smallest, 2.0, 2.0, stated=False)
 
 
 def test_an_attack_that_does_not_apply_is_no_failure():
