@@ -168,7 +168,8 @@ class Row:
         record, most = max(known, key=lambda pair: pair[1])
         if self.value is not None and most <= self.value:
             return ""
-        return f"{record.attack.spec}, which is not compared here, finds more: {self.rank_by} {most:.3f}"
+        shown = f"{most:.3f}" if self.rank_by == "auc" else f"{100 * most:.1f} %"  # as in the table
+        return f"{record.attack.spec}, which is not compared here, finds more: {self.rank_by} {shown}"
 
     def _numbered(self, by: str) -> list[tuple[Record, float]]:
         found = [(record, CHOOSING[by](record)) for record in self.candidates]

@@ -80,7 +80,7 @@ def test_the_strongest_does_not_depend_on_which_attacks_were_run():
     assert set(table["compared"]) == {"lira"}
     assert "ranked by TPR at 1 % FPR of lira, safest first" in export(table, "md")
     assert notes(table) == {
-        "ce": "rmia, which is not compared here, finds more: tpr@1% 0.090",
+        "ce": "rmia, which is not compared here, finds more: tpr@1% 9.0 %",
         "relaxloss": "not attacked by rmia",
     }
 
