@@ -87,14 +87,19 @@ class Row:
 
     @cached_property
     def candidates(self) -> list[Record]:
-        """The records among which the strongest is chosen; where no attack was run against all rows, all of them."""
+        """The records that rank; where no attack was run against all rows, all of them."""
         chosen = [self.met[spec] for spec in self.compared if spec in self.met] if self.compared else self.records
         return [record for record in chosen if record.status == "ok"]
 
     @cached_property
+    def shown(self) -> list[Record]:
+        """The records among which the strongest is chosen: where none of those that rank worked, all that did."""
+        return self.candidates or [record for record in self.records if record.status == "ok"]
+
+    @cached_property
     def value(self) -> float | None:
-        """What the strongest attack finds; None is no number, and never means safe."""
-        return max((value for _, value in self._numbered(self.rank_by)), default=None)
+        """What the strongest attack finds of those that rank; None is no number, and never means safe."""
+        return max((value for _, value in _numbered(self.candidates, self.rank_by)), default=None)
 
     @property
     def ranked(self) -> bool:
@@ -110,8 +115,7 @@ class Row:
         """Return the record of the attack that finds most."""
         numbered = self._numbered(self.chosen_by(by or self.rank_by))
         if not numbered:
-            measured = (record for record in self.records if record.status == "ok")
-            return next(iter(self.candidates), next(measured, self.records[0]))
+            return next(iter(self.shown), self.records[0])
         return max(numbered, key=lambda pair: pair[1])[0]
 
     def band(self, record: Record, name: str, by: str) -> Band | None:
@@ -172,8 +176,12 @@ class Row:
         return f"{record.attack.spec}, which is not compared here, finds more: {self.rank_by} {shown}"
 
     def _numbered(self, by: str) -> list[tuple[Record, float]]:
-        found = [(record, CHOOSING[by](record)) for record in self.candidates]
-        return [(record, each.value) for record, each in found if each is not None and each.value is not None]
+        return _numbered(self.shown, by)
+
+
+def _numbered(records: Sequence[Record], by: str) -> list[tuple[Record, float]]:
+    found = [(record, CHOOSING[by](record)) for record in records]
+    return [(record, each.value) for record, each in found if each is not None and each.value is not None]
 
 
 def rows(records: Sequence[Record], rank_by: str, declared: Sequence[str] | None = None) -> list[Row]:

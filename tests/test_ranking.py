@@ -173,6 +173,19 @@ def test_options_make_another_attack():
     assert ranks(records, attacks=["lira:mode=offline"]) == {"b": 1, "ce": None}
 
 
+def test_the_attack_that_is_shown_of_a_row_without_a_rank_is_the_strongest_that_was_run():
+    """Not the first in the alphabet; and being chosen it has no interval of its own."""
+    found = [record("ce", "confidence", 0.01), record("ce", "rmia", 0.05), record("ce", "gan-leaks", failed="bug")]
+    for declared in (["lira"], ["gan-leaks"]):
+        row = only(leaderboard.frame(found, attacks=declared))
+        assert (row["attack"], row["tpr@1%"], row["among"]) == ("rmia", 0.05, 2)
+        assert "tpr@1%" in row["alone"].split()
+        assert pd.isna(row["rank"])
+    inapplicable = [*found[:2], record("ce", "gan-leaks", status="n/a", reason="no data", metrics=None)]
+    row = only(leaderboard.frame(inapplicable, attacks=["gan-leaks"]))
+    assert (row["attack"], pd.isna(row["rank"])) == ("rmia", True)
+
+
 def test_declared_attacks_that_nobody_met_rank_nobody():
     row = only(leaderboard.frame([record("ce", "lira", 0.1)], attacks=["rmia"]))
     assert pd.isna(row["rank"])
