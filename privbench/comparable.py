@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 INDIFFERENT = {"python", "platform", "threads"}
 """What a record's environment holds that changes no number."""
+INTERVALS = "95 % intervals"
 SHOWN = 8
 """How much of a SHA-256 is shown."""
 
@@ -87,7 +88,7 @@ def setting_text(records: Sequence[Record]) -> str:
     salt = f", salt {record.salt[:SHOWN]}..." if record.salt else ""
     return (
         f"{record.models} models, {record.targets} targets, pool of {record.data.pool}, {_members(records)}{copies}, "
-        f"seed {record.seed}{salt}, {record.device}; 95 % intervals"
+        f"seed {record.seed}{salt}, {record.device}; {INTERVALS}"
     )
 
 

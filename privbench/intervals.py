@@ -109,14 +109,14 @@ def share(values: Array, of: int = 1) -> Estimate:
 
 
 def mean_of(values: Sequence[float]) -> Estimate:
-    """Return the mean of independent numbers, within the bounds that they declare if all are `Bounded` alike."""
+    """Return the mean of independent numbers, within the bounds that they declare if all are `Bounded`: the widest."""
     if len(values) == 1 and isinstance(values[0], Bounded) and values[0].alone is not None:
         return values[0].alone
     array, bounded = np.array([float(each) for each in values]), [each for each in values if isinstance(each, Bounded)]
-    bounds = {(each.least, each.most) for each in bounded}
-    if len(bounded) < len(values) or len(bounds) != 1:
+    if len(bounded) < len(values):
         return mean(array)
-    return mean(array, *bounds.pop(), of=min(each.of for each in bounded))
+    least, most = min(each.least for each in bounded), max(each.most for each in bounded)
+    return mean(array, least, most, of=min(each.of for each in bounded))
 
 
 def _wilson(value: float, half: float, n: int, of: int) -> tuple[float, float]:

@@ -7,10 +7,11 @@ draws and exports what this module computes.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from privbench import ranking, remarks
-from privbench.comparable import differences, generations, latest, setting, setting_text, title
+from privbench.comparable import SHOWN, differences, generations, latest, setting, setting_text, title
 from privbench.likeness import Likeness
 from privbench.ranking import CANARY, RANKINGS
 from privbench.roc import tpr_name
@@ -121,10 +122,13 @@ def _settings(family: str, records: Iterable[Record], heading: str) -> Iterator[
     for record in latest(records):
         if record.family == family:
             settings.setdefault(setting(record), []).append(record)
+    heads = Counter((title(comparable[0]), setting_text(comparable)) for comparable in settings.values())
     for comparable in settings.values():
+        alike = heads[title(comparable[0]), setting_text(comparable)] > 1
+        data = f"data {comparable[0].data.fingerprint[:SHOWN]}" if alike else ""
         for difference, group in generations(comparable):
             only = f"only records with {difference}" if difference else ""
-            yield "; ".join(filter(None, (heading, setting_text(group), only))), group
+            yield "; ".join(filter(None, (heading, data, setting_text(group), only))), group
 
 
 def columns() -> list[str]:
@@ -166,6 +170,7 @@ def _choose(shown: dict[str, Any], row: ranking.Row, record: Record, canaries: R
     alone = []
     for name in (*RANKINGS, "canary-auc"):
         chosen, by = (canaries, CANARY) if name in OF_CANARIES else (record, row.rank_by)
+        by = row.chosen_by(by)
         if shown[name] is None or row.among(by) <= 1:
             continue
         band = row.band(chosen, name, by)

@@ -51,6 +51,13 @@ def check(rank_by: str) -> None:
         raise UsageError(f"Cannot rank by {rank_by!r}.{hint} Use one of {', '.join(RANKINGS)}.")
 
 
+CHOOSING: dict[str, Callable[[Record], Estimate | None]] = {
+    **RANKINGS,
+    "canary-auc": lambda record: record.canaries.auc if record.canaries else None,
+}
+"""What can choose the attack that stands in a row: what ranks or, where no attack has that number, an AUC."""
+
+
 @dataclass(frozen=True, eq=False)
 class Row:
     """A defense, and what the attacks on it found."""
@@ -80,26 +87,35 @@ class Row:
 
     @cached_property
     def candidates(self) -> list[Record]:
-        """The records among which the strongest is chosen; where no attack was run against all rows, all of them."""
+        """The records that rank; where no attack was run against all rows, all of them."""
         chosen = [self.met[spec] for spec in self.compared if spec in self.met] if self.compared else self.records
         return [record for record in chosen if record.status == "ok"]
 
     @cached_property
+    def shown(self) -> list[Record]:
+        """The records among which the strongest is chosen: where none of those that rank worked, all that did."""
+        return self.candidates or [record for record in self.records if record.status == "ok"]
+
+    @cached_property
     def value(self) -> float | None:
-        """What the strongest attack finds; None is no number, and never means safe."""
-        return max((value for _, value in self._numbered(self.rank_by)), default=None)
+        """What the strongest attack finds of those that rank; None is no number, and never means safe."""
+        return max((value for _, value in _numbered(self.candidates, self.rank_by)), default=None)
 
     @property
     def ranked(self) -> bool:
         """Whether the row has a rank."""
         return self.value is not None and bool(self.compared) and not self.lacking
 
+    def chosen_by(self, by: str) -> str:
+        """Return what chooses the attack that is shown: an AUC where few examples support no other number."""
+        other = ("canary-auc", "auc") if by == CANARY else ("auc",)
+        return next((name for name in (by, *other) if self._numbered(name)), by)
+
     def strongest(self, by: str = "") -> Record:
         """Return the record of the attack that finds most."""
-        numbered = self._numbered(by or self.rank_by)
+        numbered = self._numbered(self.chosen_by(by or self.rank_by))
         if not numbered:
-            measured = (record for record in self.records if record.status == "ok")
-            return next(iter(self.candidates), next(measured, self.records[0]))
+            return next(iter(self.shown), self.records[0])
         return max(numbered, key=lambda pair: pair[1])[0]
 
     def band(self, record: Record, name: str, by: str) -> Band | None:
@@ -130,12 +146,20 @@ class Row:
         elif self.compared and not self.candidates:
             notes.append("no rank: none of the attacks that rank applies")
         elif self.compared and self.value is None:
-            notes.append(f"no rank: the examples are too few to support {self.rank_by}")
+            notes.append(f"no rank: {self._unsupported()}")
         notes += filter(None, (remarks.collapse(self.strongest()), remarks.claims(self.strongest())))
         unmet = [spec for spec in self.sources if spec not in self.met and spec not in self.lacking]
         notes += [f"not attacked by {', '.join(unmet)}"] if unmet and not declared else []
         notes += [more] if (more := self._found_by_others()) else []
         return notes + remarks.faults([record for record in self.records if record.status == "n/a"])
+
+    def _unsupported(self) -> str:
+        """Return why no attack has the number that ranks."""
+        if self.rank_by == CANARY and not any(record.canaries for record in self.candidates):
+            return "the pool has no canaries"
+        if self.rank_by == "balanced-accuracy":
+            return "no attack makes decisions"
+        return f"the examples are too few to support {self.rank_by}"
 
     def _found_by_others(self) -> str:
         """Return what an attack finds that is not compared, where that is more than those that are."""
@@ -148,11 +172,16 @@ class Row:
         record, most = max(known, key=lambda pair: pair[1])
         if self.value is not None and most <= self.value:
             return ""
-        return f"{record.attack.spec}, which is not compared here, finds more: {self.rank_by} {most:.3f}"
+        shown = f"{most:.3f}" if self.rank_by == "auc" else f"{100 * most:.1f} %"  # as in the table
+        return f"{record.attack.spec}, which is not compared here, finds more: {self.rank_by} {shown}"
 
     def _numbered(self, by: str) -> list[tuple[Record, float]]:
-        found = [(record, RANKINGS[by](record)) for record in self.candidates]
-        return [(record, each.value) for record, each in found if each is not None and each.value is not None]
+        return _numbered(self.shown, by)
+
+
+def _numbered(records: Sequence[Record], by: str) -> list[tuple[Record, float]]:
+    found = [(record, CHOOSING[by](record)) for record in records]
+    return [(record, each.value) for record, each in found if each is not None and each.value is not None]
 
 
 def rows(records: Sequence[Record], rank_by: str, declared: Sequence[str] | None = None) -> list[Row]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from privbench.claims import EPSILON
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -22,11 +24,12 @@ def collapse(record: Record) -> str:
 def claims(record: Record) -> str:
     """Return a warning where the releases of a defense claim different epsilons; else ""."""
     found = record.claims
-    if found is None or found.epsilon_smallest == found.epsilon_largest:
+    if found is None or (found.epsilon_smallest == found.epsilon_largest and EPSILON in record.facts):
         return ""
+    shown = "the table has the largest" if EPSILON in record.facts else "others claim none, so that the table has none"
     return (
         f"its models claim epsilon {found.epsilon_smallest:.3g} to {found.epsilon_largest:.3g}, median "
-        f"{found.epsilon_median:.3g}; the table has the largest, and an epsilon that depends on the data is no promise"
+        f"{found.epsilon_median:.3g}; {shown}, and an epsilon that depends on the data is no promise"
     )
 
 

@@ -331,7 +331,9 @@ def test_findings_declare_their_bounds():
     assert intervals.mean_of([1.0, 2.0, 3.0]) == intervals.mean(np.arange(1.0, 4.0))
     distances = [intervals.Bounded(value, 0.0, math.inf) for value in (0.1, 0.2, 0.9)]
     assert intervals.mean_of(distances).low == 0
-    assert intervals.mean_of([*shares, *distances]) == intervals.mean(np.array([*shares, *distances]))
+    assert intervals.mean_of([*shares, *distances]) == intervals.mean(np.array([*shares, *distances]), least=0.0)
+    classes = [intervals.Bounded(value, most=most) for value, most in ((9.0, 9.0), (10.0, 10.0), (5.0, 10.0))]
+    assert intervals.mean_of(classes).high <= 10
     for outside in (1.5, -0.1):
         with pytest.raises(ValueError, match=r"outside \[0, 1\]"):
             intervals.Bounded(outside)

@@ -146,6 +146,20 @@ def test_different_settings_are_never_compared(change):
     assert list(leaderboard.frame(records)["note"]) == ["", ""]
 
 
+def test_data_sets_of_one_name_and_size_have_tables_of_their_own():
+    """What tells tables apart is their text: two of one text would be drawn as one, with two rows of rank 1."""
+    other = Data(name="digits", fingerprint="g", classes=2, pool=18, reference=1, validation=1, test=1, duplicates=0)
+    table = leaderboard.frame([record("a"), record("b", tpr=0.2), record("a", data=other), record("b", data=other)])
+    assert table.groupby("setting").size().tolist() == [2, 2]
+    assert [text.partition(";")[0] for text in dict.fromkeys(table["setting"])] == ["data f", "data g"]
+
+
+def test_it_is_the_intervals_of_cells_that_are_of_one_attack_alone():
+    records = [record("a", environment={"torch": version}) for version in "12"]
+    text = export(leaderboard.cells(records), "md")
+    assert text.count("95 % intervals, each of one attack alone; only records with torch") == 2
+
+
 @pytest.mark.parametrize(("by", "first"), [("tpr@1%", "a"), ("auc", "b")])
 def test_what_ranks_can_be_chosen(by, first):
     records = [record("a", tpr=0.1, auc=0.9), record("b", tpr=0.2, auc=0.6)]
@@ -244,16 +258,19 @@ def test_a_generator_that_collapsed_is_said():
 
 
 def test_releases_that_claim_different_epsilons_are_named():
-    def note(*epsilons):
+    def note(*epsilons, stated=True):
         names = ("epsilon_smallest", "epsilon_median", "epsilon_largest")
         claims = Claims(release=0, releases=8, **dict(zip(names, epsilons, strict=True)))
-        return only(leaderboard.frame([record(claims=claims)]))["note"]
+        facts = {"epsilon": epsilons[-1]} if stated else {}
+        return only(leaderboard.frame([record(claims=claims, facts=facts)]))["note"]
 
     assert note(8.0, 8.0, 8.0) == ""
     assert note(2.0, 4.71, 455.7).startswith(
         "its models claim epsilon 2 to 456, median 4.71; the table has the largest"
     )
     assert "1 to inf" in note(1.0, 2.0, float("inf"))
+    for smallest in (1.0, 2.0):
+        assert "others claim none, so that the table has none" in note(smallest, 2.0, 2.0, stated=False)
 
 
 def test_an_attack_that_does_not_apply_is_no_failure():

@@ -4,14 +4,17 @@ import pandas as pd
 import pytest
 
 from privbench import leaderboard
-from privbench.intervals import Estimate
+from privbench.intervals import Estimate, unavailable
 from privbench.metrics import Metrics
-from privbench.record import Component, Data, Record
+from privbench.record import Canaries, Component, Data, Record
 from privbench.report.tables import export
 from privbench.roc import OperatingPoint
 from privbench.selection import Selection
 
 DATA = Data(name="digits", fingerprint="f", classes=2, pool=18, reference=1, validation=1, test=1, duplicates=0)
+
+
+AUCS = {"entropy": 0.51, "lira": 0.9}
 
 
 def component(spec, source="s"):
@@ -77,7 +80,7 @@ def test_the_strongest_does_not_depend_on_which_attacks_were_run():
     assert set(table["compared"]) == {"lira"}
     assert "ranked by TPR at 1 % FPR of lira, safest first" in export(table, "md")
     assert notes(table) == {
-        "ce": "rmia, which is not compared here, finds more: tpr@1% 0.090",
+        "ce": "rmia, which is not compared here, finds more: tpr@1% 9.0 %",
         "relaxloss": "not attacked by rmia",
     }
 
@@ -111,17 +114,76 @@ def test_an_attack_that_does_not_apply_is_not_lacking(attacks):
     assert set(leaderboard.frame(records, attacks=attacks)["lacks"]) == {""}
 
 
+def unsupported(attack, auc, **changes):
+    """A record of few examples: no TPR, but an AUC."""
+    found = Estimate(value=auc, low=auc / 2, high=auc, n=9)
+    metrics = Metrics.model_construct(
+        tpr_at_fpr=[], auc=found, balanced_accuracy=unavailable("none"), oracle_balanced_accuracy=found
+    )
+    return record("ce", attack, metrics=metrics, **changes)
+
+
+@pytest.mark.parametrize(
+    ("by", "reason"),
+    [
+        ("tpr@1%", "the examples are too few to support tpr@1%"),
+        ("tpr@0.1%", "the examples are too few to support tpr@0.1%"),
+        ("balanced-accuracy", "no attack makes decisions"),
+        ("canary-tpr@1%", "the pool has no canaries"),
+    ],
+)
+def test_where_no_attack_has_the_number_that_ranks_the_strongest_by_auc_is_shown(by, reason):
+    """Not the first in the alphabet, which may find nothing."""
+    row = only(leaderboard.frame([unsupported("entropy", 0.51), unsupported("lira", 0.9)], rank_by=by))
+    assert (row["attack"], row["auc"], row["note"]) == ("lira", 0.9, f"no rank: {reason}")
+    assert pd.isna(row["rank"])
+    assert "auc" in row["alone"].split(), "it was chosen, by a number whose bands are unknown"
+
+
+def test_the_interval_of_what_is_shown_without_a_rank_accounts_for_the_choice():
+    bands = {attack: selection("entropy", "lira", band=(0.4, high)) for attack, high in (("entropy", 0.7), ("lira", 1))}
+    row = only(leaderboard.frame([unsupported(name, auc, selection=bands[name]) for name, auc in AUCS.items()]))
+    assert (row["attack"], row["auc_low"], row["auc_high"], row["alone"]) == ("lira", 0.4, 1.0, "")
+
+
+def test_of_few_canaries_those_of_the_attack_with_the_highest_auc_are_shown():
+    def few(auc):
+        return Canaries(kind="ood", count=6, tpr_at_fpr=[], auc=Estimate(value=auc, low=0.1, high=1.0, n=9))
+
+    records = [record("ce", name, 0.1, canaries=few(auc)) for name, auc in AUCS.items()]
+    row = only(leaderboard.frame(records, rank_by="canary-tpr@1%"))
+    assert (row["canary-attack"], row["canary-auc"]) == ("lira", 0.9)
+    assert row["note"] == "no rank: the examples are too few to support canary-tpr@1%"
+
+
 def test_an_attack_that_failed_everywhere_ranks_nobody_and_hinders_nobody():
     records = [record(name, "lira", 0.1) for name in "ab"] + [record(name, "broken", failed="bug") for name in "ab"]
     assert ranks(records) == {"a": 1, "b": 1}
     assert ranks(records, attacks=["lira", "broken"]) == {"a": None, "b": None}
+    only_broken = export(leaderboard.frame([record("a", "broken", failed="bug")]), "md")
+    assert "not ranked: no attack with a result was run against every defense" in only_broken
 
 
 def test_options_make_another_attack():
     records = [record("ce", "lira", 0.1), record("b", "lira:mode=offline", 0.05)]
     assert ranks(records) == {"ce": None, "b": None}
-    assert "not ranked: no attack was run against every defense" in export(leaderboard.frame(records), "md")
+    assert "not ranked: no attack with a result was run against every defense" in export(
+        leaderboard.frame(records), "md"
+    )
     assert ranks(records, attacks=["lira:mode=offline"]) == {"b": 1, "ce": None}
+
+
+def test_the_attack_that_is_shown_of_a_row_without_a_rank_is_the_strongest_that_was_run():
+    """Not the first in the alphabet; and being chosen it has no interval of its own."""
+    found = [record("ce", "confidence", 0.01), record("ce", "rmia", 0.05), record("ce", "gan-leaks", failed="bug")]
+    for declared in (["lira"], ["gan-leaks"]):
+        row = only(leaderboard.frame(found, attacks=declared))
+        assert (row["attack"], row["tpr@1%"], row["among"]) == ("rmia", 0.05, 2)
+        assert "tpr@1%" in row["alone"].split()
+        assert pd.isna(row["rank"])
+    inapplicable = [*found[:2], record("ce", "gan-leaks", status="n/a", reason="no data", metrics=None)]
+    row = only(leaderboard.frame(inapplicable, attacks=["gan-leaks"]))
+    assert (row["attack"], pd.isna(row["rank"])) == ("rmia", True)
 
 
 def test_declared_attacks_that_nobody_met_rank_nobody():

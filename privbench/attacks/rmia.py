@@ -97,7 +97,7 @@ class RMIA(ShadowOptions):
         fewer = min(int(member.sum()), int((~member).sum()))
         found = {"auc_of_share": intervals.Bounded(intervals.delong(share, member)[0], of=fewer), "z": float(steps)}
         if self.a == "tune":
-            found["a"] = self._chosen_a(evidence)
+            found["a"] = intervals.Bounded(self._chosen_a(evidence))
         return found
 
     def _compared(self, evidence: Evidence) -> tuple[Array, Array, int]:

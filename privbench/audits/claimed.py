@@ -51,10 +51,26 @@ def judged(claims: Sequence[Claim | None], guesses: Sequence[auditing.Matched]) 
     notes = [WITHOUT_DELTA] if len(known) < len(made) else []
     if not known:
         return Measurement({**values, "claim_violated": NO_DELTA}, {"By target": rows}, notes=notes)
+    notes += _differing(claims, tested)
     p = auditing.p_of_many(known)
     broken = p <= auditing.ALPHA
     values |= {"claim_violated": "yes" if broken else "no", "claim_p": rounded(p, DIGITS)}
     return Measurement(values, {"By target": rows}, notes=[JUDGED, BROKEN if broken else NOT_BROKEN, *notes])
+
+
+def _differing(claims: Sequence[Claim | None], tested: Sequence[float | None]) -> list[str]:
+    """Return a note where releases claim different things: it may not be the weakest claim that is contradicted."""
+    if len(set(claims)) == 1:
+        return []
+    epsilons = [claim.epsilon for claim in claims if claim]
+    none = f"; {claims.count(None)} of {len(claims)} releases claim nothing" if None in claims else ""
+    p, target = min((p, target) for target, p in enumerate(tested) if p is not None)
+    least = claims[target]
+    worst = f"target {target}, which claims {least.epsilon:.3g}" if least else ""
+    span = (
+        f"Releases claim epsilon {min(epsilons):.3g} to {max(epsilons):.3g}, and epsilon_claimed is the largest{none}."
+    )
+    return [f"{span} claim_violated says whether all hold; the smallest p, {p:.2g}, is that of {worst}."]
 
 
 def _p(claim: Claim | None, guesses: auditing.Matched) -> float | None:

@@ -87,7 +87,7 @@ def _empty() -> Table:
     from rich import box
     from rich.table import Table
 
-    return Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    return Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True, header_style="bold")
 
 
 def _columns(rows: Iterable[Mapping[str, Any]]) -> list[str]:

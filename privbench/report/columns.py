@@ -75,6 +75,9 @@ DIGITS = {"auc": (1, 3), "distance-ratio": (1, 3), "feature-distance": (1, 2)}
 DIGITS |= {f"psnr-{to}": (1, 1) for to in ("mean", "member", "nonmember")}
 DIGITS |= {f"ssim-{to}": (1, 2) for to in ("mean", "member", "nonmember")}
 
+BEHIND = {"cost": ["seconds-per-model", "relative-to-ce"], "epsilon": ["epsilon", "delta"]}
+"""Columns of plain numbers of which what a person reads is made."""
+
 RANKED_ONLY = ("rank", "train-accuracy", "test-accuracy", "cost", "canary-attack", "epsilon")
 CELLS_ONLY = ("oracle-balanced-accuracy",)
 
@@ -90,7 +93,8 @@ def headings(table: pd.DataFrame, columns: Sequence[str] = ()) -> dict[str, str]
         shown |= {"attack": "strongest\nattack"} if ranked else {}
     if not columns:
         return shown
-    return {name: shown.get(name, name) for name in columns if name in table or name in shown}
+    known = {**(HEADINGS if "kind" not in table else {}), **shown}
+    return {name: known.get(name, name) for name in columns if any(each in table for each in BEHIND.get(name, [name]))}
 
 
 def check(columns: Sequence[str]) -> None:
@@ -105,7 +109,6 @@ def check(columns: Sequence[str]) -> None:
 
 def plain(table: pd.DataFrame, columns: Sequence[str]) -> list[str]:
     """Return the columns of plain numbers behind those that a person reads, and of what tells tables apart."""
-    behind = {"cost": ["seconds-per-model", "relative-to-ce"], "epsilon": ["epsilon", "delta"]}
     wanted = ["task", "setting", *columns]
-    names = [each for name in wanted for each in behind.get(name, [name, f"{name}_low", f"{name}_high"])]
+    names = [each for name in wanted for each in BEHIND.get(name, [name, f"{name}_low", f"{name}_high"])]
     return [name for name in dict.fromkeys(names) if name in table]

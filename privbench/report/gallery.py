@@ -49,11 +49,15 @@ def rows(records: Sequence[Record], arrays: Sequence[Mapping[str, Array]], targe
     arrays: what lies beside each record. Raises UsageError where the records are of different settings, or where the
     target was not attacked.
     """
-    from privbench.comparable import setting_text, title
+    from privbench.comparable import SHOWN, setting, setting_text, title
 
-    settings = {f"{title(record)} ({setting_text([record])})": record for record in records}
+    settings = {setting(record): record for record in records}
     if len(settings) > 1:
-        raise UsageError(f"These records are of several settings: {'; '.join(settings)}. Name those of one.")
+        texts = [
+            f"{title(record)} (data {record.data.fingerprint[:SHOWN]}, {setting_text([record])})"
+            for record in settings.values()
+        ]
+        raise UsageError(f"These records are of several settings: {'; '.join(texts)}. Name those of one.")
     if not 0 <= target < records[0].targets:
         raise UsageError(f"--target {target}: the records have targets 0 to {records[0].targets - 1}.")
     order = sorted(range(len(records)), key=lambda i: (records[i].defense.spec != "ce", records[i].defense.spec))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING, Any
 
+from privbench.comparable import INTERVALS
 from privbench.costs import SPREAD
 from privbench.errors import UsageError, did_you_mean
 from privbench.leaderboard import COSTS, LIKENESS, NUMBERS
@@ -135,11 +136,12 @@ def _caption(table: pd.DataFrame, setting: Any, group: pd.DataFrame) -> str:
         return f"{setting}; {WORSE}"
     by = table.attrs.get("rank_by")
     if by not in RANKINGS:
-        return f"{setting}, each of one attack alone"
+        return str(setting).replace(INTERVALS, f"{INTERVALS}, each of one attack alone")
     name = HEADINGS[by].replace(" % at", " at").replace("\n% at", " at").replace("\n", " ").removesuffix(" %")
     compared = str(group["compared"].iloc[0])
     if not compared:
-        return f"{setting}; not ranked: no attack was run against every defense (--attacks declares which must be)"
+        why = "no attack with a result was run against every defense (--attacks declares which must be)"
+        return f"{setting}; not ranked: {why}"
     if ", " not in compared:
         return f"{setting}; ranked by {name} of {compared}, safest first"
     pairs = zip(group["among"], group["alone"], strict=True)

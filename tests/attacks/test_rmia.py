@@ -281,6 +281,7 @@ def test_tuning_finds_how_in_goes_with_out():
     chosen = attack.findings(evidence, None, member[0])["a"]
     assert chosen == pytest.approx(aucs.round(9).argmax() / 10)
     assert chosen < 0.3
+    assert (chosen.least, chosen.most) == (0, 1), "the interval of its mean over targets does not leave these"
     few = evidence_of(p[0], p[2:4], member[2:4], [0.5, 0.6], np.full((2, 2), 0.5))
     assert attack.findings(few, None, member[0])["a"] == 0.3, "one pair of shadows has nobody to pose for"
 

@@ -122,6 +122,16 @@ def test_each_release_is_held_against_its_own_claim():
     assert rows[7]["claim's p"] < 1e-4 < rows[0]["claim's p"]
 
 
+def test_the_claim_that_is_contradicted_is_named_where_claims_differ():
+    """Beside "epsilon_claimed 8", "violated" would be read as said of 8."""
+    guesses = guessed(lambda member, rng: response(member, rng, 1.0), 4, 0, n=2000)
+    claims = [Claim(8.0, 0.0), Claim(0.1, 0.0), None, Claim(8.0, 0.0)]
+    (note,) = [note for note in judged(claims, guesses).notes if "Releases claim" in note]
+    assert "epsilon 0.1 to 8, and epsilon_claimed is the largest; 1 of 4 releases claim nothing." in note
+    assert note.endswith("is that of target 1, which claims 0.1.")
+    assert not any("Releases claim" in note for note in judged([Claim(8.0, 0.0)] * 4, guesses).notes)
+
+
 def test_what_is_not_claimed_is_not_violated():
     guesses = guessed(lambda member, rng: response(member, rng, 4.0), 2, 0)
     found = judged([Claim(0.1, None)] * 2, guesses)

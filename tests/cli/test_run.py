@@ -192,6 +192,16 @@ def test_a_dry_run_trains_nothing_and_counts(here, tiny, inline):
     assert len(load([here / "privbench-results"])) == 1  # of the run before
 
 
+def test_a_dry_run_names_its_defenses_on_80_columns(here, tiny, monkeypatch):
+    """The defense had no room at all, and the task two letters a line, where "8 models in the store" never wrapped."""
+    grid = ("-d", "relaxloss", "-a", "confidence", "--models", 4)
+    ran("--task", tiny, *grid)
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = ran("--task", tiny, *grid, "--dry-run").stdout.splitlines()
+    assert any("relax" in line for line in lines)
+    assert "defense" in lines[0] + lines[1]
+
+
 def test_a_dry_run_tells_what_comes_to_nothing(here, tiny, inline):
     result = ran(
         "--task",

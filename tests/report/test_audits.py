@@ -45,6 +45,14 @@ def test_a_terminal_shows_values_tables_and_notes():
     assert max(map(len, text.splitlines())) <= 80
 
 
+def test_no_number_of_privacy_levels_is_broken_in_two():
+    """0.007958 was 0.00795 above 8."""
+    row = dict.fromkeys(("share", "low", "high"), 0.3598) | {"by chance": 0.0625, "R_in": 0.9218, "R_out": 0.7307}
+    text = shown(record(tables={"Levels": [{"level": "vague", "examples": 1298, **row, "A": 0.007958}]}))
+    assert "0.007958" in text
+    assert "examples" in text
+
+
 def test_markdown_has_the_same():
     text = audits.markdown(record(**FOUND))
     assert "| mean_loss | 0.3123 [0.25, 0.375] |" in text

@@ -96,6 +96,10 @@ def test_the_target_is_one_that_was_attacked():
 def test_settings_are_not_mixed():
     with pytest.raises(UsageError, match="several settings"):
         gallery.rows([record("ce"), record("ce", models=8)], [arrays(RED)] * 2)
+    ce = record("ce")
+    other = record("a", data=ce.data.model_copy(update={"fingerprint": "g"}))
+    with pytest.raises(UsageError, match=r"several settings: digits \(data f, .*; digits \(data g, "):
+        gallery.rows([ce, other], [arrays(RED)] * 2)
 
 
 def test_images_are_those_of_the_record(tmp_path):

@@ -217,6 +217,14 @@ def test_plain_columns_come_with_the_ends_of_their_intervals():
     assert list(rows[0]) == ["task", "setting", "defense", *numbers]
 
 
+def test_a_chosen_column_is_there_under_its_heading_whatever_else_the_table_shows():
+    """A cell has a cost as a row has, and 70 under "test-accuracy" would not say that it is percent."""
+    cells = tables.readable(unranked(row()), ["defense", "test-accuracy", "cost"])
+    assert list(cells) == ["defense", "test acc. %", "cost of a model"]
+    oracle = tables.readable(ranked(row()), ["attack", "oracle-balanced-accuracy"])
+    assert list(oracle) == ["strongest attack", "oracle bal. acc. %"]
+
+
 def test_the_mark_of_few_false_positives_is_explained_only_where_it_stands():
     """Not where the number is n/a, or its column is left out or not chosen."""
     table = ranked(row(**{"barely-supported": "tpr@0.1% tpr@1%"}))
