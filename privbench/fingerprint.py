@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib.metadata
+import sys
 import types
 from typing import Any
 
@@ -49,7 +50,7 @@ def source_hash(*things: Any) -> str:
     Raises PluginError for one that has no source.
     """
     digest = _source_hash(*(_reference(_unwrapped(thing)) for thing in things))
-    values = [made_with(thing) for thing in things if isinstance(thing, type) and "<locals>" in thing.__qualname__]
+    values = [made_with(thing) for thing in things if isinstance(thing, type) and not _is_in_its_place(thing)]
     return hashlib.sha256("\n".join([digest, *values]).encode()).hexdigest() if values else digest
 
 
@@ -90,6 +91,14 @@ def core() -> Definitions:
 def _reference(thing: Any) -> Reference:
     """Return the top-level definition that a class or function is, or is in."""
     return thing if isinstance(thing, Reference) else Reference(thing.__module__, thing.__qualname__.partition(".")[0])
+
+
+def _is_in_its_place(cls: type) -> bool:
+    """Return whether a class is what its module has under its name, and not one of several that a function made."""
+    found: Any = sys.modules.get(cls.__module__)
+    for name in cls.__qualname__.split("."):
+        found = getattr(found, name, None)
+    return found is cls or core().owns(cls.__module__)
 
 
 def _unwrapped(function: Any) -> Any:

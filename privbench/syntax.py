@@ -18,6 +18,8 @@ COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 SKIPPED = {"ctx", "kind", "type_comment", "type_params", "annotation", "returns", "lineno", "col_offset"}
 TYPED = {"register", "validate_call"}
 """Decorators (functools', pydantic's) of functions whose annotations decide what they do."""
+METHODS = {"property", "cached_property", "classmethod", "staticmethod", "abstractmethod"}
+"""Decorators of methods that may stand anywhere in a class."""
 CAST = ("type", "value")
 """The arguments of `typing.cast`."""
 MARKED = ("ClassVar", "InitVar", "KW_ONLY")
@@ -212,7 +214,8 @@ class Writer:
             self.text.append(";")
         self._scopes.append(_Scope(bindings(node.body, self.package), is_class=True))
         self.text.append(f"(ClassDef {node.name} {len(node.bases)} {[each.arg for each in node.keywords]} ")
-        for statement in node.body:
+        methods = _methods(node)
+        for statement in [*(each for each in node.body if each not in methods), *methods]:
             self.write(statement)
         self.text.append(")")
         self._scopes.pop()
@@ -292,6 +295,20 @@ def _does_nothing(node: ast.AST) -> bool:
 def _is_typed(node: ast.AST) -> bool:
     """Return whether the annotations of a function decide what it does."""
     return bool(_decorators(node) & TYPED)
+
+
+def _methods(node: ast.ClassDef) -> list[ast.stmt]:
+    """Return the methods of a class of which the order means nothing, by name."""
+    names = [name for each in node.body for name in bindings([each], "")]
+    found = {
+        each.name: each
+        for each in node.body
+        if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef)
+        and names.count(each.name) == 1
+        and _decorators(each) <= METHODS
+        and all(isinstance(value, ast.Constant) for value in [*each.args.defaults, *each.args.kw_defaults] if value)
+    }
+    return [found[name] for name in sorted(found)]
 
 
 def _decorators(node: ast.AST) -> set[str]:

@@ -110,6 +110,10 @@ def test_docs_places_and_what_is_not_used_change_nothing(tree, edit):
         ("x = 1\ndef f():\n    return x", "x: int = 1\ndef f():\n    return x"),
         ("def f():\n    x = 1\n    return x", "def f():\n    x: int = 1\n    return x"),
         ("def f():\n    x = 1\n    return x", "def f():\n    x: int\n    x = 1\n    return x"),
+        (
+            "class f:\n    def a(self): return 1\n    @property\n    def b(self): return 2\n    x = 3",
+            "class f:\n    x = 3\n    @property\n    def b(self): return 2\n    def a(self): return 1",
+        ),
         ("import numpy as np\ndef f():\n    return np.exp", "def f():\n    import numpy\n    return numpy.exp"),
         ("from typing import cast\ndef f(x):\n    return cast('int', x)", "def f(x):\n    return x"),
         (
@@ -118,7 +122,7 @@ def test_docs_places_and_what_is_not_used_change_nothing(tree, edit):
         ),
     ],
 )
-def test_what_is_written_for_type_checkers_alone_changes_nothing(tree, before, after):
+def test_what_is_written_for_people_and_type_checkers_alone_changes_nothing(tree, before, after):
     assert tree(a=before + "\n").digest([ROOT]) == tree(a=after + "\n").digest([ROOT])
 
 
@@ -130,6 +134,8 @@ REGISTERED = (
 @pytest.mark.parametrize(
     ("source", "values"),
     [
+        ("class f:\n{}\n", ("    a = 1\n    b = a", "    b = 2\n    a = 1")),
+        ("class f:\n    def a(self): return {}\n    def a(self): return 3\n", "12"),
         ("x = {}\n\ndef f():\n    return [x for x in x]\n", ("[1]", "[2]")),
         ("size = {}\n\nclass f:\n    size = size\n", ("1", "2")),
         ("import sys\n\ndef g():\n    return {}\n\ndef f():\n    return getattr(sys.modules[__name__], 'g')\n", "12"),

@@ -254,6 +254,15 @@ def test_classes_that_a_function_makes_are_keyed_by_what_it_makes_them_with(pack
     assert len(set(hashes)) == len(arguments)
 
 
+def test_classes_of_a_loop_are_keyed_by_what_they_hold(package):
+    (package / "attack.py").write_text(
+        "from privbench.api import component\nALL = []\nfor size in (1, 2, 3):\n"
+        "    @component\n    class Out:\n        name = 'out'\n        width = size\n    ALL.append(Out)\n"
+    )
+    fingerprint.forget()
+    assert len({source_hash(cls) for cls in importlib.import_module("outsider.attack").ALL}) == 3
+
+
 def test_what_is_edited_while_a_session_goes_on_changes_the_key(package):
     one = made(package)
     before = component_key(one)
