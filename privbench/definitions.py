@@ -14,7 +14,7 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from privbench.syntax import Imported, Reference, Writer, bindings, for_type_checkers, is_docstring
+from privbench.syntax import Imported, Reference, Writer, bindings, for_type_checkers, is_docstring, registers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -26,7 +26,7 @@ WHOLE, EFFECTS = "*", ""
 """Names of all that a module holds, and of what it does on import besides defining things."""
 DEFINING = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Assign, ast.AnnAssign)
 NOT_CODE = {"__all__"}
-LOADING, LOOKING_UP = {"importlib.import_module", "import_module", "__import__"}, {"globals", "eval", "exec"}
+LOADING, LOOKING_UP = {"importlib.import_module", "import_module", "__import__"}, {"globals", "eval", "exec", "vars()"}
 """Functions that find modules, and definitions of their own module, by names that only a run knows."""
 
 
@@ -40,6 +40,10 @@ class Module:
     imported: dict[str, Imported] = field(default_factory=dict)
     starred: list[str] = field(default_factory=list)
     """Modules from which everything is imported."""
+    ran: list[str] = field(default_factory=list)
+    """Modules that it imports by their whole path."""
+    body: list[ast.stmt] = field(default_factory=list)
+    """All statements, imports included."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,8 @@ class Written:
 def parse(source: bytes, name: str, *, is_package: bool) -> Module:
     """Return a module's definitions. Raises SyntaxError."""
     module = Module(name, name if is_package else name.rpartition(".")[0])
-    waiting: list[ast.stmt] = ast.parse(source).body
+    module.body = ast.parse(source).body
+    waiting = [*module.body]
     while waiting:
         statement = waiting.pop(0)
         if for_type_checkers(statement):
@@ -69,9 +74,11 @@ def parse(source: bytes, name: str, *, is_package: bool) -> Module:
                 module.starred.append(target.module)
             elif target:
                 module.imported[alias] = target
+        module.ran += [alias.name for alias in statement.names] if isinstance(statement, ast.Import) else []
         if isinstance(statement, ast.Import | ast.ImportFrom) or is_docstring(statement):
             continue
-        defines = [*names, *([] if names and isinstance(statement, DEFINING) else [EFFECTS])]
+        is_definition = names and isinstance(statement, DEFINING) and not registers(statement)
+        defines = [*names, *([] if is_definition else [EFFECTS])]
         for each in defines:
             module.defined.setdefault(each, []).append(statement)
     return module
@@ -188,7 +195,7 @@ class Definitions:
             writer.write(statement)
         parts = [part if isinstance(part, str) else "\0" for part in writer.text]
         references = tuple(part for part in writer.text if isinstance(part, Reference))
-        ran = [target.module for target in module.imported.values() if self.owns(target.module)]
+        ran = [each for target in module.imported.values() for each in self._runs(target)] + module.ran
         packages = [module.name.rsplit(".", depth)[0] for depth in range(module.name.count(".") + 1)]
         others = [Reference(each, EFFECTS) for each in dict.fromkeys([*packages, *ran, *writer.imported])]
         both = module.imported.get(name)  # such as a name that is imported, and then wrapped
@@ -197,6 +204,14 @@ class Definitions:
         others += [Reference(module.package, WHOLE)] if called & LOADING else []
         others += [Reference(module.name, WHOLE)] if called & LOOKING_UP else []
         return Written(_sha256(name, "".join(parts)), references, tuple(others))
+
+    def _runs(self, target: Imported) -> list[str]:
+        """Return the modules of the package that an import runs."""
+        if not self.owns(target.module):
+            return []
+        module = self.module(target.module)
+        is_module = module and target.name not in {*module.defined, *module.imported, "", WHOLE}
+        return [target.module, *([f"{target.module}.{target.name}"] if is_module else [])]
 
     def _resolve(
         self, module: Module, name: str, attributes: Sequence[str], binding: Binding
@@ -241,8 +256,14 @@ class Definitions:
 
 def _calls(statement: ast.stmt) -> set[str]:
     """Return the names of the functions that a statement calls, as they are written."""
-    calls = (node.func for node in ast.walk(statement) if isinstance(node, ast.Call))
-    return {ast.unparse(call) for call in calls if isinstance(call, ast.Name | ast.Attribute)}
+    nodes = [*ast.walk(statement)]
+    calls = {ast.unparse(node if _is_vars(node) else node.func) for node in nodes if isinstance(node, ast.Call)}
+    by_name = any(isinstance(node, ast.Attribute) and ast.unparse(node) == "sys.modules" for node in nodes)
+    return calls | ({"globals"} if by_name else set())
+
+
+def _is_vars(call: ast.Call) -> bool:
+    return not call.args and isinstance(call.func, ast.Name) and call.func.id == "vars"
 
 
 def _sha256(*parts: str) -> str:

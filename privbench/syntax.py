@@ -16,6 +16,12 @@ if TYPE_CHECKING:
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 SKIPPED = {"ctx", "kind", "type_comment", "type_params", "annotation", "returns", "lineno", "col_offset"}
+TYPED = {"register", "validate_call"}
+"""Decorators (functools', pydantic's) of functions whose annotations decide what they do."""
+METHODS = {"property", "cached_property", "classmethod", "staticmethod", "abstractmethod"}
+"""Decorators of methods that may stand anywhere in a class."""
+CAST = ("type", "value")
+"""The arguments of `typing.cast`."""
 MARKED = ("ClassVar", "InitVar", "KW_ONLY")
 """Annotations of a class that change which fields a dataclass has."""
 
@@ -97,10 +103,10 @@ class Writer:
                 self.text.append(",")
             self.text.append("]")
         else:
-            self.text.append(repr(value))
+            self.text.append(ascii(value))
 
     def _constant(self, node: ast.Constant) -> None:
-        self.text.append(f"{type(node.value).__name__}:{node.value!r}")
+        self.text.append(f"{type(node.value).__name__}:{node.value!a}")
 
     def _if(self, node: ast.If) -> None:
         if for_type_checkers(node):
@@ -109,11 +115,12 @@ class Writer:
         else:
             self._plain(node)
 
-    def _import(self, node: ast.Import | ast.ImportFrom) -> None:
+    def _import(self, node: ast.Import | ast.ImportFrom, *, only: bool = False) -> None:
+        """Write an import; where it is the only one that can bind its names, they tell of it themselves."""
         for alias, target in imports(node, self.package):
             if self.own(target.module):
                 self.imported.append(target.module)
-            else:
+            elif not only:
                 self.text.append(f"(import {target.module} {target.name} as {alias})")
 
     def _name(self, node: ast.Name | ast.Attribute) -> None:
@@ -125,9 +132,25 @@ class Writer:
         found = None if local and binding is None else self.resolve(root.id, attributes, binding)
         if found is None:
             self._plain(node)
+            self._also_outside(root.id, attributes, local=local)
             return
         meant, taken = found
         self.text += ["(use ", meant, *(f".{name}" for name in attributes[taken:]), ")"]
+
+    def _also_outside(self, name: str, attributes: Sequence[str], *, local: bool) -> None:
+        """Refer to what a class's own name stands for around it, as the second does in `size = size`."""
+        if local and self._scopes[-1].is_class and name in self._scopes[-1].names:
+            found = self.resolve(name, attributes, None)
+            self.text += [found[0]] if found else []
+
+    def _call(self, node: ast.Call) -> None:
+        """Write a call; one of `typing.cast` does nothing."""
+        is_cast = ast.unparse(node.func).rpartition(".")[2] == "cast" and len(node.args) == len(CAST)
+        found = self.resolve("cast", (), None) if is_cast and isinstance(node.func, ast.Name) else None
+        if is_cast and (ast.unparse(node.func) == "typing.cast" or (found and found[0] == "typing.cast")):
+            self.write(node.args[1])
+        else:
+            self._plain(node)
 
     def _local(self, name: str) -> tuple[bool, Binding]:
         """Return whether a name is bound within the function, and the import that binds it."""
@@ -145,15 +168,19 @@ class Writer:
                 constant += str(part.value)
                 continue
             assert isinstance(part, ast.FormattedValue)
-            self.text.append(f"{constant!r} {{{part.conversion} ")
+            self.text.append(f"{constant!a} {{{part.conversion} ")
             constant = ""
             self.write(part.value)
             if isinstance(part.format_spec, ast.JoinedStr) and part.format_spec.values:
                 self._joined(part.format_spec)
             self.text.append("}")
-        self.text.append(f"{constant!r})")
+        self.text.append(f"{constant!a})")
 
     def _annotated(self, node: ast.AnnAssign) -> None:
+        if not (self._scopes and self._scopes[-1].is_class):
+            if node.value:
+                self._plain(ast.Assign(targets=[node.target], value=node.value))
+            return
         mark = next((mark for mark in MARKED if mark in ast.unparse(node.annotation)), "")
         self.text.append(f"(AnnAssign {mark} ")
         self.write(node.target)
@@ -165,6 +192,8 @@ class Writer:
         for outer in [*getattr(node, "decorator_list", []), *arguments.defaults, *arguments.kw_defaults]:
             self.write(outer)  # these are evaluated outside
             self.text.append(";")
+        if _is_typed(node):
+            self.text += [ascii(ast.unparse(each.annotation)) for each in _arguments(arguments) if each.annotation]
         bound: dict[str, Binding] = dict.fromkeys(each.arg for each in _arguments(arguments))
         bound |= bindings(body, self.package)
         self._scopes.append(_Scope(bound))
@@ -172,7 +201,10 @@ class Writer:
         self._plain(arguments, frozenset({"defaults", "kw_defaults"}))
         self.text.append(f"/{len(arguments.defaults)}/{[default is not None for default in arguments.kw_defaults]}")
         for statement in body:
-            self.write(statement)
+            if isinstance(statement, ast.Import | ast.ImportFrom):
+                self._import(statement, only=True)
+            else:
+                self.write(statement)
         self.text.append(")")
         self._scopes.pop()
 
@@ -182,13 +214,15 @@ class Writer:
             self.text.append(";")
         self._scopes.append(_Scope(bindings(node.body, self.package), is_class=True))
         self.text.append(f"(ClassDef {node.name} {len(node.bases)} {[each.arg for each in node.keywords]} ")
-        for statement in node.body:
+        methods = _methods(node)
+        for statement in [*(each for each in node.body if each not in methods), *methods]:
             self.write(statement)
         self.text.append(")")
         self._scopes.pop()
 
     def _comprehension(self, node: ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp) -> None:
         names = [each.id for part in node.generators for each in ast.walk(part.target) if isinstance(each, ast.Name)]
+        self.write(node.generators[0].iter)  # this is evaluated outside
         self._scopes.append(_Scope(dict.fromkeys(names)))
         self._plain(node)
         self._scopes.pop()
@@ -198,6 +232,7 @@ class Writer:
         (ast.Name, ast.Attribute): _name,
         ast.Constant: _constant,
         ast.If: _if,
+        ast.Call: _call,
         ast.JoinedStr: _joined,
         ast.AnnAssign: _annotated,
         (*FUNCTIONS, ast.Lambda): _function,
@@ -254,7 +289,38 @@ def is_docstring(node: ast.AST) -> bool:
 
 
 def _does_nothing(node: ast.AST) -> bool:
-    return is_docstring(node) or isinstance(node, ast.Pass)
+    return is_docstring(node) or isinstance(node, ast.Pass) or "overload" in _decorators(node)
+
+
+def _is_typed(node: ast.AST) -> bool:
+    """Return whether the annotations of a function decide what it does."""
+    return bool(_decorators(node) & TYPED)
+
+
+def _methods(node: ast.ClassDef) -> list[ast.stmt]:
+    """Return the methods of a class of which the order means nothing, by name."""
+    names = [name for each in node.body for name in bindings([each], "")]
+    found = {
+        each.name: each
+        for each in node.body
+        if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef)
+        and names.count(each.name) == 1
+        and _decorators(each) <= METHODS
+        and all(isinstance(value, ast.Constant) for value in [*each.args.defaults, *each.args.kw_defaults] if value)
+    }
+    return [found[name] for name in sorted(found)]
+
+
+def _decorators(node: ast.AST) -> set[str]:
+    """Return the last names of a definition's decorators."""
+    decorators = node.decorator_list if isinstance(node, (*FUNCTIONS, ast.ClassDef)) else []
+    calls = (each.func if isinstance(each, ast.Call) else each for each in decorators)
+    return {ast.unparse(each).rpartition(".")[2] for each in calls}
+
+
+def registers(node: ast.AST) -> bool:
+    """Return whether a definition is handed to another by its decorator, as by `@function.register`."""
+    return "register" in _decorators(node)
 
 
 def for_type_checkers(node: ast.AST) -> TypeGuard[ast.If]:

@@ -12,7 +12,7 @@ from privbench.definitions import EFFECTS, Definitions
 from privbench.fingerprint import core
 from privbench.plugins import catalogue
 from privbench.population import ASKING, HARNESS
-from privbench.syntax import Reference
+from privbench.syntax import Reference, Writer
 
 HERE = Path(privbench.__file__).parent
 BUILT_IN = {
@@ -102,6 +102,63 @@ def test_an_edit_of_what_is_used_changes_the_hash(tree, edit):
 )  # fmt: skip
 def test_docs_places_and_what_is_not_used_change_nothing(tree, edit):
     assert tree(**{**TREE, **edit}).digest([ROOT]) == tree(**TREE).digest([ROOT])
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("x = 1\ndef f():\n    return x", "x: int = 1\ndef f():\n    return x"),
+        ("def f():\n    x = 1\n    return x", "def f():\n    x: int = 1\n    return x"),
+        ("def f():\n    x = 1\n    return x", "def f():\n    x: int\n    x = 1\n    return x"),
+        (
+            "class f:\n    def a(self): return 1\n    @property\n    def b(self): return 2\n    x = 3",
+            "class f:\n    x = 3\n    @property\n    def b(self): return 2\n    def a(self): return 1",
+        ),
+        ("import numpy as np\ndef f():\n    return np.exp", "def f():\n    import numpy\n    return numpy.exp"),
+        ("from typing import cast\ndef f(x):\n    return cast('int', x)", "def f(x):\n    return x"),
+        (
+            "def f(x):\n    return x",
+            "from typing import overload\n@overload\ndef f(x: int) -> int: ...\ndef f(x):\n    return x",
+        ),
+    ],
+)
+def test_what_is_written_for_people_and_type_checkers_alone_changes_nothing(tree, before, after):
+    assert tree(a=before + "\n").digest([ROOT]) == tree(a=after + "\n").digest([ROOT])
+
+
+REGISTERED = (
+    "import functools\n\n@functools.singledispatch\ndef g(x):\n    pass\n\n@g.register\ndef _h(x: {}):\n    return {}\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("source", "values"),
+    [
+        ("class f:\n{}\n", ("    a = 1\n    b = a", "    b = 2\n    a = 1")),
+        ("class f:\n    def a(self): return {}\n    def a(self): return 3\n", "12"),
+        ("x = {}\n\ndef f():\n    return [x for x in x]\n", ("[1]", "[2]")),
+        ("size = {}\n\nclass f:\n    size = size\n", ("1", "2")),
+        ("import sys\n\ndef g():\n    return {}\n\ndef f():\n    return getattr(sys.modules[__name__], 'g')\n", "12"),
+        ("def g():\n    return {}\n\nf = vars()['g']\n", "12"),
+        ("def f():\n    return {}\n", ("'\U0001fae0'", "'\U0001fae1'")),
+        (REGISTERED.format("int", "{}") + "f = g\n", "12"),
+        (REGISTERED.format("{}", 1) + "f = g\n", ("int", "str")),
+    ],
+)
+def test_what_is_found_around_or_by_name_changes_the_hash(tree, source, values):
+    assert len({tree(a=source.format(value)).digest([ROOT]) for value in values}) == len(values)
+
+
+@pytest.mark.parametrize("imported", ["import pkg.b", "from pkg import b"])
+def test_what_a_module_does_when_it_is_imported_changes_the_hash(tree, imported):
+    source = f"{imported}\n\ndef f():\n    return 1\n"
+    assert tree(a=source, b="print(1)\n").digest([ROOT]) != tree(a=source, b="print(2)\n").digest([ROOT])
+
+
+def test_canonical_text_depends_on_no_version_of_unicode(tree):
+    text = Writer(lambda *_: None, "pkg", lambda _: False)
+    text.write(ast.parse("x = '\U0001fae0', f'\U0001fae0{1}', b'a'"))
+    assert "".join(text.text).isascii()
 
 
 def test_swapping_two_functions_that_are_both_reached_changes_the_hash(tree):

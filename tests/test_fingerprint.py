@@ -122,7 +122,6 @@ def test_what_a_plugin_uses_of_privbench_counts(package, monkeypatch):
     before = component_key(made(package))
     phi = Reference("privbench.signals", "phi")
     monkeypatch.setitem(core()._written, phi, dataclasses.replace(core()._write(phi), text="edited"))
-    fingerprint._source_hash.cache_clear()
     assert component_key(sys.modules["outsider.attack"].Out()) != before
 
 
@@ -142,6 +141,134 @@ def test_code_beside_a_plugin_that_no_distribution_brought_counts_too(package):
     before = component_key(made(package))
     (package.parent / "outsider_friend.py").write_text("VALUE = 2\n")
     assert component_key(made(package)) != before
+
+
+@pytest.mark.parametrize("imports", ["from space.helper import VALUE", "from . import helper", "import space.helper"])
+def test_modules_of_a_folder_that_is_no_package_count_where_they_are_imported(tmp_path, imports):
+    source = SCRIPT.replace("from friend import VALUE", imports)
+    inside = tmp_path / "space"
+    inside.mkdir()
+    run = functools.partial(ran_as, tmp_path, "space.script", source=textwrap.dedent(source))
+    before = run(helper="VALUE = 1\n")
+    assert run(helper="VALUE = 2\n") != before
+    assert run(helper="# docs\nVALUE = 1\n") == before
+
+
+def test_a_package_in_a_namespace_counts_where_another_of_it_imports_it(tmp_path):
+    source = textwrap.dedent(SCRIPT.replace("from friend import VALUE", "from space.common import VALUE"))
+    (tmp_path / "space" / "common").mkdir(parents=True)
+    hashes = set()
+    for value in (1, 2):
+        (tmp_path / "space" / "common" / "__init__.py").write_text(f"VALUE = {value}\n")
+        hashes.add(ran_as(tmp_path, "space.own.script", source=source, __init__=""))
+    assert len(hashes) == 2
+
+
+def test_a_script_of_a_package_is_keyed_with_what_it_imports_relatively(tmp_path):
+    source = textwrap.dedent(SCRIPT.replace("from friend import VALUE", "from .helper import VALUE"))
+    run = functools.partial(ran_as, tmp_path, "parcel.script", source=source, __init__="")
+    assert run(helper="VALUE = 1\n") != run(helper="VALUE = 2\n")
+
+
+def ran_as(folder, module, *, source, **others):
+    """Run a module by its dotted name, and return what it prints."""
+    *parents, name = module.split(".")
+    place = folder.joinpath(*parents)
+    place.mkdir(parents=True, exist_ok=True)
+    for other, text in {name: source, **others}.items():
+        (place / f"{other}.py").write_text(text)
+    done = subprocess.run([sys.executable, "-B", "-m", module], cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_file_of_a_plugin_that_cannot_be_parsed_counts_by_its_bytes(package):
+    (package / "template.py").write_text("class {{ name }}: pass\n")
+    before = component_key(made(package))
+    (package / "template.py").write_text("class {{ other }}: pass\n")
+    assert component_key(made(package)) != before
+
+
+@pytest.mark.parametrize("place", ["__pycache__/attack.nbi", ".git/index", ".ipynb_checkpoints/attack.py"])
+def test_what_tools_keep_in_a_plugins_folder_does_not_count(package, place):
+    before = component_key(made(package))
+    (package / place).parent.mkdir()
+    (package / place).write_text("x = 1\n")
+    assert component_key(made(package)) == before
+
+
+def test_data_files_of_code_beside_a_plugin_count_too(package):
+    friend = package.parent / "outsider_friend"
+    friend.mkdir()
+    (friend / "__init__.py").write_text("")
+    (package / "helper.py").write_text("import outsider_friend\n")
+    before = component_key(made(package))
+    (friend / "table.bin").write_bytes(b"\x00")
+    assert component_key(made(package)) != before
+
+
+@pytest.mark.parametrize("origin", ["", '{"url": "file:///x", "dir_info": {"editable": true}}'])
+def test_code_of_the_same_distribution_or_of_one_that_is_edited_counts_too(package, monkeypatch, origin):
+    other = "outsider" if not origin else "friend"
+    for name, tops in {
+        "outsider": "outsider\n" + "outsider_friend\n" * (not origin),
+        "friend": "outsider_friend",
+    }.items():
+        info = package.parent / f"{name}-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        if name == "outsider" or origin:
+            (info / "top_level.txt").write_text(tops)
+        if name == other and origin:
+            (info / "direct_url.json").write_text(origin)
+    (package / "helper.py").write_text("import outsider_friend\n")
+    hashes = set()
+    for value in (1, 2):
+        (package.parent / "outsider_friend.py").write_text(f"VALUE = {value}\n")
+        hashes.add(component_key(made(package))["source"])
+    assert len(hashes) == 2
+
+
+FACTORY = """
+from privbench.api import component
+
+def make(factor, function=abs):
+    @component
+    class Out:
+        name = 'out'
+
+        def score(self, evidence):
+            return function(factor)
+
+    return Out
+"""
+
+
+def test_classes_that_a_function_makes_are_keyed_by_what_it_makes_them_with(package):
+    (package / "attack.py").write_text(FACTORY)
+    fingerprint.forget()
+    make = importlib.import_module("outsider.attack").make
+    arguments = [(1,), (2,), (1.0,), (1, len), ([1, 2],), ({"a": 1},), (1, lambda x: x), (1, lambda x: x + 1)]
+    hashes = [source_hash(make(*each)) for each in arguments]
+    assert hashes == [source_hash(make(*each)) for each in arguments]
+    assert len(set(hashes)) == len(arguments)
+
+
+def test_classes_of_a_loop_are_keyed_by_what_they_hold(package):
+    (package / "attack.py").write_text(
+        "from privbench.api import component\nALL = []\nfor size in (1, 2, 3):\n"
+        "    @component\n    class Out:\n        name = 'out'\n        width = size\n    ALL.append(Out)\n"
+    )
+    fingerprint.forget()
+    assert len({source_hash(cls) for cls in importlib.import_module("outsider.attack").ALL}) == 3
+
+
+def test_what_is_edited_while_a_session_goes_on_changes_the_key(package):
+    one = made(package)
+    before = component_key(one)
+    with (package / "helper.py").open("a") as file:
+        file.write("CHANGED = True\n")
+    assert component_key(one) != before
 
 
 SCRIPT = """
@@ -188,29 +315,49 @@ NOTEBOOK = """
         exec(compile(source, name, "exec"), vars(sys.modules["__main__"]))
 
     del __file__
-    cell(1, "LIMIT = ONE\\n")
-    cell(2, "def helper(x):\\n    return x + TWO\\n")
-    cell(3, '''
+    cell(1, "import friend\\nfrom math import FUNCTION as chosen\\nimport functools\\n")
+    cell(2, "LIMIT = ONE\\nSIZES = {'all': [TWO]}\\n")
+    cell(3, "def _helper(x):\\n    return x + THREE\\n")
+    cell(4, "@functools.lru_cache\\ndef wrapped(x):\\n    return x - FOUR\\n")
+    cell(5, "class Settings:\\n    rate = FIVE\\n")
+    cell(6, '''
     from privbench.api import component
     @component
     class Mine:
         name = "mine"
+        @property
+        def factor(self):
+            return SIX
         def score(self, evidence):
-            return helper(LIMIT)
+            return chosen(_helper(LIMIT) + wrapped(SIZES["all"][0]) + Settings.rate + friend.VALUE)
     ''')
-    cell(4, "UNUSED = THREE\\n")
+    print(component_key(sys.modules["__main__"].Mine())["source"])
+    cell(7, "UNUSED = SEVEN\\n")
+    print(component_key(sys.modules["__main__"].Mine())["source"])
+    cell(2, "LIMIT = 100\\n")
+    print(component_key(sys.modules["__main__"].Mine())["source"])
+    cell(3, "def _helper(x):\\n    return x + 100\\n")
     print(component_key(sys.modules["__main__"].Mine())["source"])
 """
 
+WORDS = {"ONE": 1, "TWO": 2, "THREE": 3, "FOUR": 4, "FIVE": 5, "SIX": 6, "SEVEN": 7, "FUNCTION": "sin"}
+
+
+def notebook(folder, friend="VALUE = 1\n", **changed):
+    source = textwrap.dedent(NOTEBOOK)
+    for word, value in {**WORDS, **changed}.items():
+        source = source.replace(word, str(value))
+    return run(folder, source, friend).split()
+
 
 def test_a_component_of_a_notebook_is_keyed_by_the_cells_that_it_uses(tmp_path):
-    def hashed(one=1, two=2, three=3):
-        source = textwrap.dedent(NOTEBOOK).replace("ONE", str(one)).replace("TWO", str(two))
-        return run(tmp_path, source.replace("THREE", str(three)))
-
-    before = hashed()
-    assert hashed(three=4) == before
-    assert len({before, hashed(one=2), hashed(two=3)}) == 3
+    before, later, *edited = notebook(tmp_path)
+    assert later == before == notebook(tmp_path, SEVEN=8)[0]
+    assert len({before, *edited}) == 3, "cells that are run again in the same session count"
+    changes = [{word: 50} for word in ("ONE", "TWO", "THREE", "FOUR", "FIVE", "SIX")]
+    changes += [{"FUNCTION": "cos"}, {"friend": "VALUE = 2\n"}]
+    hashes = [notebook(tmp_path, **change)[0] for change in changes]
+    assert len({before, *hashes}) == 1 + len(changes), [h == before for h in hashes]
 
 
 def test_a_component_without_any_source_is_refused(tmp_path):
