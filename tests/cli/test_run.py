@@ -192,6 +192,13 @@ def test_a_dry_run_trains_nothing_and_counts(here, tiny, inline):
     assert len(load([here / "privbench-results"])) == 1  # of the run before
 
 
+def test_a_dry_run_keeps_its_words_whole_at_80_columns(here, inline, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    result = ran("--task", "digits:epochs=1", "-d", "ce", "--models", 4, "--dry-run")
+    assert re.search(r"^task +defense ", result.stdout, re.MULTILINE)
+    assert re.search(r"^digits:\S+ +ce +0 +4 +0 ", result.stdout, re.MULTILINE)
+
+
 def test_a_dry_run_tells_what_comes_to_nothing(here, tiny, inline):
     result = ran(
         "--task",
