@@ -39,7 +39,8 @@ UNSOUND = (OSError, EOFError, zipfile.BadZipFile, zlib.error)
 def read(path: Path) -> dict[str, Array]:
     """Return the arrays of a .npz file by name. Raises DataError, saying what is wrong and what would be right."""
     if not path.is_file():
-        raise DataError(f"{path}: no such file; give a .npz file, as numpy.savez writes it.")
+        what = "is a folder" if path.is_dir() else "no such file"
+        raise DataError(f"{path}: {what}; give a .npz file, as numpy.savez writes it.")
     try:
         with path.open("rb") as file:  # NumPy leaves the file open where it is no archive
             archive = np.load(file, allow_pickle=False)
