@@ -87,18 +87,32 @@ def setting_text(records: Sequence[Record]) -> str:
     copies = f", {record.data.duplicates} duplicated examples" if record.data.duplicates else ""
     salt = f", salt {record.salt[:SHOWN]}..." if record.salt else ""
     return (
-        f"{record.models} models, {record.targets} targets, pool of {record.data.pool}, {_members(records)}{copies}, "
-        f"seed {record.seed}{salt}, {record.device}; {INTERVALS}"
+        f"{_count(record.models, 'model')}, {_count(record.targets, 'target')}, pool of {record.data.pool}, "
+        f"{_members(records)}{copies}, seed {record.seed}{salt}, {record.device}; {INTERVALS}"
     )
 
 
 def _members(records: Sequence[Record]) -> str:
     """Return how many of the pool are members of one target; a record that failed may not know."""
-    known = next((record.utility for record in records if record.utility), None)
-    if known is None:
-        return "half of it members"
-    inside, outside, pool = known.train_accuracy.n, known.nonmember_accuracy.n, records[0].data.pool
-    members = pool * inside / (inside + outside) if inside + outside else pool / 2
+    inside, outside = next((found for record in records if sum(found := _counted(record))), (1, 1))
+    pool = records[0].data.pool
+    members = pool * inside / (inside + outside)
     if abs(members - pool / 2) <= 0.5:  # noqa: PLR2004 - half of an odd pool is no whole number
         return "half of it members"
     return f"{members:.0f} of them members"
+
+
+def _counted(record: Record) -> tuple[int, int]:
+    """Return members and non-members, of all targets together; zeros of a record that has no numbers.
+
+    A published set has no accuracies, only scores.
+    """
+    if record.utility:
+        return record.utility.train_accuracy.n, record.utility.nonmember_accuracy.n
+    if record.metrics and record.metrics.tpr_at_fpr:
+        return record.metrics.tpr_at_fpr[0].members, record.metrics.tpr_at_fpr[0].nonmembers
+    return 0, 0
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

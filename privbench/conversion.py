@@ -203,6 +203,8 @@ def _of_objects(array: Array, name: str) -> Array:
         raise DataError(f"{name} holds objects ({found or 'none'}); expected numbers, or texts, of one kind.")
     if kinds == {"integer"}:
         wide = np.uint64 if min(values) >= 0 and max(values) > np.iinfo(np.int64).max else np.int64
+        if min(values) < np.iinfo(wide).min or max(values) > np.iinfo(wide).max:
+            raise DataError(f"{name} holds integers of more than 64 bits; scale them, or leave them out.")
         return np.array(values, dtype=wide).reshape(array.shape)
     kind = {"boolean": np.bool_, "number": np.float64, "text": np.str_}[kinds.pop()]
     return np.array(values, dtype=kind).reshape(array.shape)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import itertools
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 SUFFIXES = (".csv", ".tsv", ".txt", ".parquet")
 SEPARATORS = {"\t": "tabs", ";": "semicolons", "|": "vertical bars", ",": "commas", " ": "blanks"}
 """Separators in the order in which they are tried: a comma may also be a decimal point, a blank stands in texts."""
+FOR_EXCEL = re.compile(r'"?sep=.?"?\s*')
+"""A first line that tells Excel the separator."""
 SAMPLE = 50
 """Rows looked at to find the separator and the header."""
 
@@ -52,7 +55,7 @@ def read_table(path: Path, as_text: Callable[[str], bool] = lambda name: False) 
     """
     if not path.is_file():
         raise DataError(f"{path}: no such file.")
-    frame, notes = _parquet(path) if path.suffix.lower() == ".parquet" else _text(path, as_text)
+    frame, notes = (_parquet if path.suffix.lower() == ".parquet" else _text)(path, as_text)
     frame, said = _without_index(frame)
     if not len(frame):
         raise DataError(f"{path.name} has no rows.")
@@ -79,6 +82,10 @@ def _column(column: pd.Series[Any], name: str, as_text: bool) -> Array:
         whole = as_array(column.dropna(), name) if column.notna().any() else np.empty(0, dtype=np.str_)
         if whole.ndim > 1 and len(whole) == len(column):  # a list in each cell
             return whole
+        if not as_text and whole.dtype.kind in "iuf":  # decimals, of .parquet files
+            numbers = np.full(len(column), np.nan)
+            numbers[column.notna().to_numpy()] = whole
+            return numbers
         texts = np.full(len(column), "", dtype=whole.astype(np.str_).dtype if len(whole) else np.str_)
         texts[column.notna().to_numpy()] = whole
         return texts
@@ -104,7 +111,7 @@ def _without_index(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     return frame, notes
 
 
-def _parquet(path: Path) -> tuple[pd.DataFrame, list[str]]:
+def _parquet(path: Path, as_text: Callable[[str], bool]) -> tuple[pd.DataFrame, list[str]]:
     import pandas as pd
 
     try:
@@ -118,27 +125,39 @@ def _parquet(path: Path) -> tuple[pd.DataFrame, list[str]]:
     frame.columns = pd.Index([str(name) for name in frame.columns])
     if not frame.columns.is_unique:
         raise DataError(f"{path.name} has several columns of one name; give each its own.")
-    return frame.reset_index(drop=True), []
+    names = [None if name is None else str(name) for name in frame.index.names]
+    if isinstance(frame.index, pd.RangeIndex) and names == [None]:
+        return frame, []
+    frame.index.names = names
+    kept = [name for name in names if name is not None and as_text(name) and name not in frame.columns]
+    left = ", ".join(repr(name) for name in names if name is not None and name not in kept)
+    notes = [f"the index{f', {left},' if left else ''} is left out."] if len(kept) < len(names) else []
+    return frame.reset_index(level=kept).reset_index(drop=True) if kept else frame.reset_index(drop=True), notes
 
 
 def _text(path: Path, as_text: Callable[[str], bool]) -> tuple[pd.DataFrame, list[str]]:
     import pandas as pd
 
     sample, encoding = _sample(path)
-    separator, rows = _separator(sample)
+    above = int(len(sample) > 1 and FOR_EXCEL.fullmatch(sample[0]) is not None)
+    separator, rows = _separator(sample[above:])
     header = _has_header(rows)
     names = rows[0] if header else [str(i) for i in range(len(rows[0]))]
     twice = next((name for name in names if name and names.count(name) > 1), None)
     if twice is not None:
         raise DataError(f"{path.name} has several columns called {twice!r}; give each its own name.")
+    # With names of our own pandas finds a label's type under blanks around its name, and without a header.
+    columns = [name or f"Unnamed: {i}" for i, name in enumerate(names)]
     decimal = "," if separator in ";\t" and _decimal_commas(rows[1:]) else "."
     try:
         frame = pd.read_csv(
             path,
             sep=r"\s+" if separator == " " else separator,
             header=0 if header else None,
+            names=columns,
+            skiprows=above,
             decimal=decimal,
-            dtype={name: str for name in names if as_text(name)} if header else None,
+            dtype={name: str for name in names if as_text(name)},
             na_values=[""],
             keep_default_na=False,
             skipinitialspace=True,
@@ -153,7 +172,6 @@ def _text(path: Path, as_text: Callable[[str], bool]) -> tuple[pd.DataFrame, lis
     if header and len(rows) > 1 and len(rows[1]) == len(names) + 1:
         notes.append("rows have one cell more than the header: the first is taken for an index, and left out.")
         frame = frame.reset_index(drop=True)
-    frame.columns = pd.Index([str(name).strip() for name in frame.columns])
     return frame, notes
 
 

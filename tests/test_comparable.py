@@ -2,8 +2,11 @@
 
 import datetime as dt
 
+import numpy as np
+
 from privbench import comparable
 from privbench.intervals import Estimate
+from privbench.metrics import evaluate
 from privbench.record import Component, Data, Record, Utility
 
 DATA = Data(name="blobs", fingerprint="f", classes=2, pool=19, reference=1, validation=1, test=1, duplicates=0)
@@ -28,6 +31,13 @@ def test_a_setting_is_told_by_whoever_knows_it():
     unknown, half, own = record(), record(members=9), record(members=12)
     assert "pool of 19, half of it members" in comparable.setting_text([unknown, half])
     assert "pool of 19, 12 of them members" in comparable.setting_text([unknown, own])
+
+
+def test_members_are_counted_from_the_scores_where_no_accuracy_is_known():
+    member = np.arange(19)[np.newaxis] < 13
+    scored = record(models=1, targets=1, metrics=evaluate(np.zeros((1, 19)), member, None, seed=0, resamples=10))
+    assert comparable.setting_text([record(), scored]).startswith("4 models, 4 targets, pool of 19, 13 of them members")
+    assert comparable.setting_text([scored]).startswith("1 model, 1 target, pool of 19, 13 of them members")
 
 
 def test_a_title_has_the_data_and_the_options():

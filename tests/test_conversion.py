@@ -91,7 +91,7 @@ REFUSED = {
     "generator": ((i for i in range(3)), "is a generator"),
     "integers that floats round": ([BIG, 0.5], "beyond 2**53"),
     "columns that floats round": (pd.DataFrame({"a": [BIG], "b": [0.5]}), "beyond 2**53"),
-    "integers beyond 64 bits": ([2**70], "cannot be read"),
+    "integers beyond 64 bits": ([2**70], "more than 64 bits"),
 }
 
 

@@ -1,3 +1,5 @@
+from decimal import Decimal
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -28,6 +30,9 @@ TABLES = {
     "blanks after commas": (FRAME.to_csv(index=False).replace(",", ", "), []),
     "byte-order mark": ("\ufeff" + FRAME.to_csv(index=False), []),
     "Windows": (FRAME.to_csv(index=False, lineterminator="\r\n"), []),
+    "a line for Excel": ("sep=;\n" + FRAME.to_csv(index=False, sep=";"), ["columns are separated by semicolons."]),
+    "a line for Excel, in quotes": ('"sep=,"\n' + FRAME.to_csv(index=False), []),
+    "blanks around names": (FRAME.to_csv(index=False).replace("label,a", " label , a "), []),
     "commas at the end": (FRAME.to_csv(index=False).replace("\n", ",\n"), []),
     "an index without a comma in the header": (
         FRAME.to_csv().removeprefix(","),
@@ -77,6 +82,13 @@ def test_labels_stay_as_they_are_written(tmp_path):
     assert classes(np.array(["1", str(2**70)])).tolist() == ["1", str(2**70)]
 
 
+@pytest.mark.parametrize("header", ["label ,a", " label,a", '"label ",a', ""])
+def test_labels_stay_as_they_are_written_under_any_header(tmp_path, header):
+    (tmp_path / "t.csv").write_text(f"{header}\n01,1\n1,2\n".lstrip("\n"))
+    found = read_table(tmp_path / "t.csv", lambda name: name in {"label", "0"}).columns
+    assert next(iter(found.values())).tolist() == ["01", "1"]
+
+
 def test_large_integers_are_not_rounded(tmp_path):
     (tmp_path / "t.csv").write_text("a,b\n9007199254740993,18446744073709551615\n1,2\n")
     found = read_table(tmp_path / "t.csv").columns
@@ -117,7 +129,7 @@ UNREADABLE = {
     "Latin-1, far down": (b"a,b\n" + b"1,2\n" * 100_000 + b"\xe9,2\n", "no readable table"),
     "two columns of one name": (b"a,b,a\n1,2,3\n", "has several columns called 'a'; give each its own name"),
     "zero bytes": (b"a,b\n\0,1\n", "zero bytes"),
-    "integers beyond 64 bits": (b"a,b\n99999999999999999999999,1\n", "column 'a'"),
+    "integers beyond 64 bits": (b"a,b\n99999999999999999999999,1\n", "column 'a' holds integers of more than 64 bits"),
 }
 
 
@@ -152,6 +164,24 @@ def test_parquet(tmp_path, monkeypatch):
     assert found.columns["label"].tolist() == ["x", "y"]
     np.testing.assert_array_equal(found.columns["0"], [1, np.nan])
     assert found.empty == {"0": 1}
+    assert found.notes == ("the index is left out.",)
+
+
+def test_an_index_of_parquet_is_named_and_may_hold_the_labels(tmp_path, monkeypatch):
+    (tmp_path / "t.parquet").touch()
+    index = pd.MultiIndex.from_arrays([["x", "y"], [7, 8]], names=["label", "patient"])
+    _parquet(monkeypatch, pd.DataFrame({"a": [1, 2]}, index=index))
+    found = read_table(tmp_path / "t.parquet", _labels)
+    assert {key: column.tolist() for key, column in found.columns.items()} == {"label": ["x", "y"], "a": [1, 2]}
+    assert found.notes == ("the index, 'patient', is left out.",)
+
+
+def test_decimals_of_parquet_are_numbers(tmp_path, monkeypatch):
+    (tmp_path / "t.parquet").touch()
+    _parquet(monkeypatch, pd.DataFrame({"a": [Decimal("0.25"), Decimal(2)], "b": [None, Decimal("0.5")]}))
+    found = read_table(tmp_path / "t.parquet").columns
+    assert found["a"].tolist() == [0.25, 2]
+    np.testing.assert_array_equal(found["b"], [np.nan, 0.5])
 
 
 def test_parquet_with_a_list_in_each_cell(tmp_path, monkeypatch):

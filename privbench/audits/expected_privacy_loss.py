@@ -40,7 +40,7 @@ BLIND = (
 
 @component
 class ExpectedPrivacyLoss:
-    """How much of a published synthetic set hangs on one member: KL of the set from itself without K points near him.
+    """How much of a published synthetic set hangs on one member: KL of the set from itself without K points near it.
 
     For each release, members and as many pool examples that its generator never saw lose their K nearest synthetic
     points in turn. mu bounds the loss but for probability gamma; the difference of mu between the two is what can be

@@ -173,8 +173,8 @@ def _dry_run(grid: Grid, store: Store, executor: LocalProcesses) -> None:
     lines = estimate(planned, executor)
     console = stdout()
     numbers = ("cached", "to train", "to query", "each", "core time")
-    texts = ("task", "defense", "measured on")
-    shown = table(console, "task", "defense", *numbers, "measured on", right=numbers, wrap=texts)
+    columns = ("task", "defense", *numbers, "measured on")
+    shown = table(console, *columns, right=numbers, wrap=columns)
     for line in lines:
         names = spec(line.population.task), spec(line.population.defense)
         counts = (str(line.cached), str(line.to_train), str(line.to_query))

@@ -114,7 +114,7 @@ def _of_logs(kind: str, where: str, array: Array) -> tuple[str, str, Array]:
     if kind.endswith("probabilities") or not array.size or not array.max() <= SUM_SLACK:
         return kind, where, array
     p = np.exp(array.astype(np.float64))
-    sums_to_one = (np.abs(p.sum(axis=-1) - 1) <= SUM_SLACK).all()
+    sums_to_one = not probabilities.is_off(p, p.sum(axis=-1)).any()
     if sums_to_one and any(probabilities.grain(model).is_coarse for model in p.reshape(-1, *p.shape[-3:])):
         return kind.replace("logits", "probabilities"), where, p
     return kind, where, array

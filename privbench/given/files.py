@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from privbench.conversion import are_shuffled, as_array, columns_of
-from privbench.errors import DataError
+from privbench.errors import DataError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     import numpy.typing as npt
@@ -39,7 +39,8 @@ UNSOUND = (OSError, EOFError, zipfile.BadZipFile, zlib.error)
 def read(path: Path) -> dict[str, Array]:
     """Return the arrays of a .npz file by name. Raises DataError, saying what is wrong and what would be right."""
     if not path.is_file():
-        raise DataError(f"{path}: no such file; give a .npz file, as numpy.savez writes it.")
+        what = "is a folder" if path.is_dir() else "no such file"
+        raise DataError(f"{path}: {what}; give a .npz file, as numpy.savez writes it.")
     try:
         with path.open("rb") as file:  # NumPy leaves the file open where it is no archive
             archive = np.load(file, allow_pickle=False)
@@ -116,6 +117,16 @@ def _columns(value: Any) -> list[str]:
     """Return the names of a data frame's columns, unless they number the columns; none of other objects."""
     names = [str(column) for column in columns_of(value)]
     return [] if names == [str(i) for i in range(len(names))] or len(set(names)) < len(names) else names
+
+
+def check_keywords(arrays: Mapping[str, Any], options: Sequence[str]) -> None:
+    """Raise UsageError for a keyword that is none of these arrays but a slip of an option, or a single value."""
+    known = {alias for wanted, aliases in ALIASES.items() for alias in (wanted, *aliases)}
+    for key, value in arrays.items():
+        hint = did_you_mean(key, options)
+        if key.lower() not in known and (hint or isinstance(value, (str, int, float, type(None)))):
+            takes = hint or f"; it takes {', '.join(options[:-1])} and {options[-1]}, and arrays: {', '.join(ALIASES)}."
+            raise UsageError(f"audit_predictions has no {key!r}{'.' if hint else ''}{takes}")
 
 
 def alike(key: str, wanted: str) -> bool:

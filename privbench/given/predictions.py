@@ -14,7 +14,7 @@ from privbench.answers import Answers
 from privbench.api import Needs
 from privbench.errors import UsageError, printable
 from privbench.evidence import Evidence
-from privbench.given import columns
+from privbench.given import columns, files
 from privbench.given.answers import Predictions, predictions
 from privbench.given.result import Audited, about, above, attacks, exposure, judge, selected, strongest
 from privbench.membership import shadow_order
@@ -75,6 +75,7 @@ def audit_predictions(
     """
     if source is not None and arrays:
         raise UsageError("Give a file, or a mapping, or arrays as keywords; not several of these.")
+    files.check_keywords(arrays, ("attack", "seed", "name", "command"))
     found, notes = columns.arrays_of(source if source is not None else arrays)
     name = name or (Path(source).stem if isinstance(source, (str, Path)) else "predictions")
     given = Given(predictions(found, name), name, seed)

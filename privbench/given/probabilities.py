@@ -149,10 +149,10 @@ def check(p: Array, where: str) -> None:
             f"these are no probabilities. If they are logits, save them as 'logits'."
         )
     sums = p.sum(axis=-1, dtype=np.float64)
-    off = _is_off(p, sums)
+    off = is_off(p, sums)
     if not off.any():
         return
-    if not _is_off(p / PERCENT, sums / PERCENT).any():
+    if not is_off(p / PERCENT, sums / PERCENT).any():
         raise DataError(f"{where}: all rows sum to 100: these are percentages; divide them by 100.")
     raise DataError(
         f"{where}: {int(off.sum())} of {off.size} rows do not sum to 1; row {_first(off)} is the first, its sum is "
@@ -160,7 +160,7 @@ def check(p: Array, where: str) -> None:
     )
 
 
-def _is_off(p: Array, sums: Array) -> Array:
+def is_off(p: Array, sums: Array) -> Array:
     """Return which rows are further from 1 than half a unit of the last digit per class: a whole one if cut off."""
     rounded = precision.digits(p)
     decimal = p.shape[-1] * 0.5 * 10.0**-rounded if rounded else 0.0

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 TABLE = 2
 SHOWN = 5
-SAID = {"true": 1, "train": 1, "yes": 1, "1": 1, "false": 0, "test": 0, "no": 0, "0": 0}
+MEMBERS = ("true", "train", "training", "yes", "in", "member", "1")
+OTHERS = ("false", "test", "no", "out", "nonmember", "non-member", "non_member", "0")
+SAID = {**dict.fromkeys(MEMBERS, 1), **dict.fromkeys(OTHERS, 0)}
 """Texts for members and non-members, in any case."""
 
 
@@ -88,11 +90,12 @@ def _by_number(found: Array, count: int, where: str) -> Array:
 
 
 def membership(raw: Array, where: str) -> Array:
-    """Return an array of booleans, zeros and ones, or of the texts train and test, as bool."""
+    """Return an array of booleans, zeros and ones, or of texts such as train and test, as bool."""
     if raw.dtype.kind == "U":
         said = [SAID.get(text.strip().lower()) for text in raw.ravel().tolist()]
         if None not in said:
             return np.array(said, dtype=bool).reshape(raw.shape)
+        raise DataError(f"{where} holds texts, {_listing(raw)}; give 1 for members and 0 for all others.")
     if raw.dtype.kind not in "buif" or not np.isin(raw, (0, 1)).all():
         strange = "" if raw.dtype.kind not in "uif" else f", for example {raw[~np.isin(raw, (0, 1))][0]}"
         raise DataError(f"{where} is {raw.dtype} and holds other things than 0 and 1{strange}; 1 means member.")

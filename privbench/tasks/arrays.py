@@ -136,7 +136,11 @@ def labels(y: Array, name: str, key: str = "y") -> Array:
         raise DataError(f"{name}: {key} has shape {y.shape}; expected one class number per example, (n,).")
     whole = y.dtype.kind in "ui" or (y.dtype.kind == "f" and bool(np.isfinite(y).all() and (y == np.rint(y)).all()))
     if not whole:
-        raise DataError(f"{name}: {key} is {y.dtype} and no whole numbers; number the classes 0 to classes - 1.")
+        what = "holds texts" if y.dtype.kind == "U" else f"is {y.dtype}"
+        raise DataError(
+            f"{name}: {key} {what} and no whole numbers; number the classes 0 to classes - 1, as "
+            f"`privbench data import` does."
+        )
     return y.astype(np.int64)
 
 

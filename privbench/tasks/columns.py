@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -123,7 +124,7 @@ def check_numbers(features: Mapping[str, Array], name: str) -> None:
     words = {column: values for column, values in features.items() if values.dtype.kind not in "biuf"}
     if not words:
         return
-    examples = [next((text for text in values.tolist() if not _is_number(text)), "") for values in words.values()]
+    examples = [next((text for text in v.tolist() if not _is_number(text)), v[0]) for v in words.values()]
     holds = "holds" if len(words) == 1 else "hold"
     raise DataError(
         f"{name}: {listing(list(words))} {holds} texts, such as {listing(list(dict.fromkeys(examples)), 3)}; "
@@ -133,10 +134,9 @@ def check_numbers(features: Mapping[str, Array], name: str) -> None:
 
 def _is_number(text: str) -> bool:
     try:
-        float(text or "0")
+        return math.isfinite(float(text or "0"))
     except ValueError:
         return False
-    return True
 
 
 def _spellings(y: Array, name: str) -> list[str]:

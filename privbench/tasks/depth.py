@@ -30,7 +30,7 @@ SINGLE = {"GIF", "PNG", "TIFF", "WEBP"}
 BITS_PER_SAMPLE = 258
 BYTE = 255
 LEVELS = 64
-"""Fewest of 256 levels that the brightest pixel of 16-bit files must reach: below lie 8 to 14 bits saved as 16."""
+"""Of 256 levels, the one that the brightest pixel of 16-bit files must exceed: 8 to 14 bits saved as 16 end there."""
 
 
 class Header(NamedTuple):
@@ -56,8 +56,10 @@ def eight_bit(image: Image, where: str, *, grey: bool) -> Image:
     """Return an image as L or RGB with 8 bits a channel. Raises DataError for what they cannot hold.
 
     where: the data set and the file, for messages. Integers are scaled by the bits that the file has, floats from
-    [0, 1]. Refused: other floats, 32-bit integers, transparency, several frames.
+    [0, 1]; it is turned as its camera was. Refused: other floats, 32-bit integers, transparency, several frames.
     """
+    from PIL import ImageOps
+
     if image.format in SINGLE and (frames := getattr(image, "n_frames", 1)) > 1:
         raise DataError(f"{where} holds {frames} frames; save each as a file of its own.")
     if image.has_transparency_data and image.convert("RGBA").getchannel("A").getextrema()[0] != BYTE:
@@ -67,7 +69,7 @@ def eight_bit(image: Image, where: str, *, grey: bool) -> Image:
     elif image.mode.startswith("I"):
         image = _from_integers(image, where)
     try:
-        return image.convert("L" if grey else "RGB")
+        return ImageOps.exif_transpose(image.convert("L" if grey else "RGB"))
     except ValueError:
         raise DataError(f"{where} has mode {image.mode}, which cannot be converted; save it as RGB.") from None
 
@@ -81,7 +83,7 @@ def scaled(x: Array, headers: Sequence[Header], name: str) -> list[str]:
     if not deep.any():
         return []
     brightest = int(x[deep].max())
-    if brightest < LEVELS:
+    if brightest <= LEVELS:
         raise DataError(
             f"{name}: the brightest pixel of {int(deep.sum())} images of more than 8 bits has {brightest / BYTE:.1%} "
             f"of the full range, as where fewer bits are saved as 16; scale them to the full range, or save 8 bits."

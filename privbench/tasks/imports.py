@@ -69,6 +69,7 @@ def import_data(
     does not fit.
     """
     path = path.expanduser()
+    path = path if path.name else path.resolve()  # the folder one stands in, "."
     chosen = name or re.sub(r"[^A-Za-z0-9_-]+", "-", path.resolve().stem).strip("-_")
     if not NAME.fullmatch(chosen):
         wrong = f"--name {name!r}" if name else f"{path.name!r} makes no name; give --name NAME"

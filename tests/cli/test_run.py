@@ -202,6 +202,13 @@ def test_a_dry_run_names_its_defenses_on_80_columns(here, tiny, monkeypatch):
     assert "defense" in lines[0] + lines[1]
 
 
+def test_a_dry_run_keeps_its_words_whole_at_80_columns(here, inline, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    result = ran("--task", "digits:epochs=1", "-d", "ce", "--models", 4, "--dry-run")
+    assert re.search(r"^task +defense ", result.stdout, re.MULTILINE)
+    assert re.search(r"^digits:\S+ +ce +0 +4 +0 ", result.stdout, re.MULTILINE)
+
+
 def test_a_dry_run_tells_what_comes_to_nothing(here, tiny, inline):
     result = ran(
         "--task",

@@ -98,7 +98,7 @@ BAD = {
     "halves": ({"labels": np.full(N, 0.5)}, "no whole numbers"),
     "membership of another size": ({"membership": np.zeros(N + 1, bool)}, "(41,), but logits has shape (40, 4)"),
     "membership of twos": ({"membership": np.arange(N) % 3}, "for example 2"),
-    "membership of words": ({"membership": np.full(N, "in")}, "holds other things than 0 and 1"),
+    "membership of words": ({"membership": np.full(N, "perhaps")}, "holds texts, 'perhaps'; give 1 for members"),
     "all members": ({"membership": np.ones(N)}, "marks members only (40 of 40)"),
     "no members": ({"membership": np.zeros(N)}, "marks non-members only (40 of 40)"),
     "shadows of others": ({"shadow_logits": np.zeros((S, N, C + 1))}, "(3, 40, 5), but logits has shape (40, 4)"),

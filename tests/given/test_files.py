@@ -24,7 +24,7 @@ def test_what_is_no_archive_is_said_in_a_line(tmp_path):
         "objects.npz": "pickled objects, which are never loaded",
         "text.npz": "numpy.savez",
         "torn.npz": "no readable .npz file",
-        ".": "no such file",
+        ".": "is a folder; give a .npz file",
     }
     for name, text in said.items():
         with pytest.raises(DataError) as caught:

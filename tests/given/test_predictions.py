@@ -406,3 +406,18 @@ def test_a_file_name_that_is_no_text_is_no_trouble(tmp_path):
     audited = audit_predictions(path, attack="correctness")
     assert audited[0].data.name == "a\\udcff"
     audited.save(tmp_path / os.fsdecode(b"out\xff"))
+
+
+@pytest.mark.parametrize(
+    ("slip", "said"),
+    [
+        ({"attacks": "lirra"}, "no 'attacks'. Did you mean 'attack'?"),
+        ({"Attack": ["correctness"]}, "no 'Attack'. Did you mean 'attack'?"),
+        ({"audit": "all"}, "no 'audit'; it takes attack, seed, name and command, and arrays"),
+        ({"models": 4}, "no 'models'; it takes"),
+    ],
+)
+def test_a_misspelt_option_is_not_taken_for_an_array(slip, said):
+    with pytest.raises(UsageError) as caught:
+        audit_predictions(logits=np.eye(4), labels=np.arange(4), membership=[0, 1, 0, 1], **slip)
+    assert said in str(caught.value)

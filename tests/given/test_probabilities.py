@@ -7,6 +7,7 @@ from sklearn.metrics import roc_auc_score
 
 from privbench.errors import DataError
 from privbench.given import audit_predictions
+from privbench.given.answers import predictions
 from privbench.given.probabilities import as_logits
 
 TREES, SHADOWS = 30, 8
@@ -89,6 +90,18 @@ def test_log_probabilities_of_a_forest_are_its_probabilities(forest, data, least
     with np.errstate(divide="ignore"):
         logs = np.log(np.maximum(forest, least))
     assert _auc(logs, data, kind="logits") == pytest.approx(_auc(forest, data), abs=1e-3)
+
+
+@pytest.mark.parametrize("least", [0, 1e-12], ids=["log(0)", "clipped"])
+def test_logs_of_rounded_probabilities_may_sum_to_1_as_roughly_as_these(least):
+    rng = np.random.default_rng(0)
+    p = rng.dirichlet(np.full(10, 0.3), 200).round(3)  # rows are off by up to 0.004
+    about = {"labels": rng.integers(0, 10, 200), "membership": np.arange(200) % 2}
+    with np.errstate(divide="ignore"):
+        logs = np.log(np.maximum(p, least))
+    given = predictions({"probabilities": p, **about}, "m")
+    found = predictions({"logits": logs, **about}, "m")
+    np.testing.assert_allclose(found.logits, given.logits, rtol=1e-4)
 
 
 @pytest.mark.parametrize("count", [2, 4])

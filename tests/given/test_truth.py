@@ -69,8 +69,19 @@ def test_labels_that_are_none(raw, names, said):
 
 def test_membership():
     truth = np.array([True, False, True])
-    for raw in (truth, truth.astype(int), truth.astype(float), truth.astype(str), np.array(["train", "Test", "train"])):
+    for raw in (
+        truth,
+        truth.astype(int),
+        truth.astype(float),
+        truth.astype(str),
+        np.array(["train", "Test", "train"]),
+        np.array(["in", "OUT", "member"]),
+    ):
         assert membership(raw, "mine: membership").tolist() == truth.tolist()
-    for raw in (np.array(["in", "out"]), np.array([1, -1]), np.array([0.5])):
+    with pytest.raises(
+        DataError, match="mine: membership holds texts, 'a', 'b'; give 1 for members and 0 for all others"
+    ):
+        membership(np.array(["a", "b"]), "mine: membership")
+    for raw in (np.array([1, -1]), np.array([0.5])):
         with pytest.raises(DataError, match="holds other things than 0 and 1"):
             membership(raw, "mine: membership")

@@ -85,6 +85,8 @@ def test_numbered_classes_are_in_the_order_of_their_numbers(read):
     ("column", "said"),
     [
         (["NA" if i == 7 else str(i % 50) for i in range(60)], "'dose' holds texts, such as 'NA'; repair them, or"),
+        (["nan" if i == 7 else str(i % 50) for i in range(60)], "'dose' holds texts, such as 'nan'; repair them, or"),
+        (["1_000" for _ in range(60)], "'dose' holds texts, such as '1_000'"),
         (["1,234.5" for _ in range(60)], "'dose' holds texts, such as '1,234.5'"),
         (["2024-01-31" for _ in range(60)], "'dose' holds texts, such as '2024-01-31'"),
         ([1_700_000_000 + int(i) for i in RNG.permutation(60)], r"column 'dose' runs from 1700000000 to 1700000059"),

@@ -151,3 +151,21 @@ class Unconvertible:
 
     def convert(self, mode):
         raise ValueError(f"conversion from PA to {mode} not supported")
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 14])
+def test_fewer_bits_saved_as_16_are_refused_to_their_brightest(tmp_path, bits):
+    (tmp_path / "cat").mkdir()
+    Image.fromarray(np.full((9, 7), 2**bits - 1, np.uint16)).save(tmp_path / "cat" / "a.png")
+    with pytest.raises(DataError, match="as where fewer bits are saved as 16"):
+        folder(tmp_path, None)
+
+
+def test_pictures_are_turned_as_their_camera_was(tmp_path):
+    said = Image.Exif()
+    said[0x0112] = 6  # the first row is the right side
+    Image.fromarray(BYTES[..., :3]).save(tmp_path / "a.png", exif=said)
+    Image.fromarray(BYTES[..., :3]).save(tmp_path / "b.png")
+    right = np.rot90(BYTES[..., :3], -1)
+    assert np.array_equal(decode(tmp_path / "a.png", "set"), right)
+    assert np.array_equal(decode(tmp_path / "b.png", "set"), BYTES[..., :3])

@@ -170,3 +170,11 @@ def test_a_label_is_for_tables_and_labels_are_one_per_example(root, tmp_path):
     np.savez(tmp_path / "a.npz", x=np.zeros((9, 2)), y=np.full(9, np.nan))
     with pytest.raises(DataError, match="some labels are NaN"):
         import_data(tmp_path / "a.npz")
+
+
+def test_the_folder_one_stands_in_has_a_name_in_messages(root, tmp_path, monkeypatch):
+    (tmp_path / "faces" / "cat").mkdir(parents=True)
+    (tmp_path / "faces" / "cat" / "a.png").write_text("no image")
+    monkeypatch.chdir(tmp_path / "faces")
+    with pytest.raises(DataError, match=r"^faces: .*a\.png is no readable image"):
+        import_data(Path())

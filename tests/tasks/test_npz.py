@@ -97,7 +97,10 @@ def test_a_file_without_a_test_part_has_one_cut_off(load, names):
         ),
         ({"x": TABLE, "y": Y + 0.5}, "y is float64 and no whole numbers; number the classes 0 to classes - 1"),
         ({"x": TABLE, "y": np.where(Y, Y, np.nan)}, "no whole numbers"),
-        ({"x": TABLE, "y": Y.astype(str)}, "y is <U.* and no whole numbers"),
+        (
+            {"x": TABLE, "y": Y.astype(str)},
+            "y holds texts and no whole numbers; number .* as `privbench data import` does",
+        ),
         ({"x": TABLE, "y": np.eye(4)[Y]}, r"y has shape \(40, 4\); expected one class number per example"),
         ({"x": TABLE, "y": Y - 1}, "labels run from -1 to 2, but must lie in 0 to 2"),
         ({"x": TABLE, "y": Y + 1}, "run from 1 to 4, but no training example is of class 0; number the classes 0 to 3"),
