@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 MODELS, POOL, PUBLISHED = 6, 120, 40
 IMAGED, CLASSES = 14, 6
 """Models and classes where an attack has but one image of each class to show: 84 images, of which half must count."""
+CHANCE = 0.5
 SIGMAS = 5.0
 """The salt is a fresh one at every run of the checks, so that an honest attack must pass every time."""
 
@@ -71,10 +72,15 @@ def find_nothing(attack: Any, salt: str) -> None:
     what, value, within = found
     under = f"salt {salt}; check --salt {salt} tries the same again" if salt else "the public salt"
     require(
-        abs(value - 0.5) <= within,
+        abs(value - CHANCE) <= within,
         f"{what} {value:.3f} on models that saw no data; expected 0.5 within {within:.3f}: it finds members where "
         f"nothing leaks, by the seed, by what it remembers of other targets, or around the evidence ({under}).",
     )
+
+
+def _furthest(found: list[float]) -> float:
+    """Return what is furthest from chance: who knows a half, and not of which model, is right by chance on average."""
+    return max(found, key=lambda value: abs(value - CHANCE))
 
 
 def _scored(attack: Any, salt: str) -> tuple[str, float, float] | None:
@@ -86,7 +92,11 @@ def _scored(attack: Any, salt: str) -> tuple[str, float, float] | None:
             return None
         member = [cell.population.members(target) for target in cell.target_indices]
         found = [auc(_scores(cell, target), member[target]) for target in cell.target_indices]
-    return "AUC", float(np.mean(found)), SIGMAS * auc_se(member[0]) / (MODELS / 2) ** 0.5
+    one, mean = SIGMAS * auc_se(member[0]), float(np.mean(found))
+    within = one / (MODELS / 2) ** 0.5
+    if abs(mean - CHANCE) <= within and abs(_furthest(found) - CHANCE) > one:
+        return "AUC of one target", _furthest(found), one
+    return "AUC", mean, within
 
 
 def _images(attack: Any, salt: str) -> tuple[str, float, float] | None:

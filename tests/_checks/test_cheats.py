@@ -67,6 +67,24 @@ class KeepsShadows:
 
 
 @component
+class GuessedPair:
+    """Draws the missing pair of halves again, and takes the first: a model that leaks would tell which is its own."""
+
+    name: ClassVar[str] = "guessed-pair"
+    paper: ClassVar[str] = "none"
+    needs: ClassVar[Needs] = Needs(shadows="adaptive")
+
+    def score(self, evidence):
+        shadows, n = evidence.shadow_member.shape
+        seen = {row.tobytes() for row in evidence.shadow_member}
+        for seed in range(2):
+            halves = [half for i in range(shadows + 2) if (half := members(seed, i, n)).tobytes() not in seen]
+            if len(halves) == 2:
+                return halves[0].astype(float)
+        return honest(evidence)
+
+
+@component
 class ShowsMembers:
     """Returns members that it finds by drawing the halves again; without any, what comes to hand."""
 
@@ -114,9 +132,16 @@ def test_remembering_shadows_is_caught_under_any_salt_and_the_message_names_it()
         checks[name]()
 
 
-@pytest.mark.parametrize("attack", [GuessedSeed(), CountOnly(), KeepsShadows()], ids=lambda each: each.name)
+@pytest.mark.parametrize(
+    "attack", [GuessedSeed(), GuessedPair(), CountOnly(), KeepsShadows()], ids=lambda each: each.name
+)
 def test_a_salt_takes_away_what_they_cheat_with(attack):
     find_nothing(attack, SALT)
+
+
+def test_knowing_a_pair_of_halves_is_caught_though_it_is_of_no_use_where_nothing_leaks():
+    with pytest.raises(AssertionError, match=r"^AUC of one target [01]\.000 on models that saw no data"):
+        find_nothing(GuessedPair(), "")
 
 
 def test_what_is_kept_of_shadows_is_caught_under_the_public_salt():
