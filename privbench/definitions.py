@@ -257,9 +257,18 @@ class Definitions:
 def _calls(statement: ast.stmt) -> set[str]:
     """Return the names of the functions that a statement calls, as they are written."""
     nodes = [*ast.walk(statement)]
-    calls = {ast.unparse(node if _is_vars(node) else node.func) for node in nodes if isinstance(node, ast.Call)}
-    by_name = any(isinstance(node, ast.Attribute) and ast.unparse(node) == "sys.modules" for node in nodes)
+    calls = {_dotted(node if _is_vars(node) else node.func) for node in nodes if isinstance(node, ast.Call)}
+    by_name = any(isinstance(node, ast.Attribute) and _dotted(node) == "sys.modules" for node in nodes)
     return calls | ({"globals"} if by_name else set())
+
+
+def _dotted(node: ast.AST) -> str:
+    """Return a name or a chain of attributes as it is written, and something else for what is neither."""
+    if isinstance(node, ast.Call):
+        return f"{_dotted(node.func)}()"
+    if isinstance(node, ast.Attribute):
+        return f"{_dotted(node.value)}.{node.attr}"
+    return node.id if isinstance(node, ast.Name) else "?"
 
 
 def _is_vars(call: ast.Call) -> bool:

@@ -27,7 +27,8 @@ LIBRARIES = ("torch", "torchvision", "numpy", "scikit-learn", "scipy")
 def component_key(component: Any) -> dict[str, Any]:
     """Return what of a component can change a result: name, version, options and the hash of its source."""
     if isinstance(component, Composite):
-        return {**component.cache_key(component_key), "source": source_hash(type(component))}
+        text = spec(component, keyed_only=True)
+        return {**component.cache_key(component_key), "spec": text, "source": source_hash(type(component))}
     return {
         "name": component.name,
         "spec": spec(component, keyed_only=True),

@@ -58,8 +58,13 @@ class OptionInfo:
     keyed: bool
 
 
-def option_infos(cls: type) -> list[OptionInfo]:
+def option_infos(cls: type) -> tuple[OptionInfo, ...]:
     """Return the options of a component class, in the order of their declaration."""
+    return _option_infos(cls)  # type: ignore[arg-type]  # classes are hashable, whatever mypy thinks of metaclasses
+
+
+@functools.lru_cache(maxsize=256)
+def _option_infos(cls: type) -> tuple[OptionInfo, ...]:
     properties = TypeAdapter(cls).json_schema().get("properties", {})
     infos = []
     for name, field in _fields(cls).items():
@@ -74,7 +79,7 @@ def option_infos(cls: type) -> list[OptionInfo]:
                 keyed=bool(extra.get("keyed", True)),
             )
         )
-    return infos
+    return tuple(infos)
 
 
 def required_options(cls: type) -> list[str]:
@@ -146,9 +151,10 @@ class Composite(abc.ABC):
     def cache_key(self, key_of: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
         """Return what of it can change a result, given the key of a component (`privbench.fingerprint`)."""
 
+    @property
     @abc.abstractmethod
-    def spec(self, *, keyed_only: bool) -> str:
-        """Return the text that builds it again, see `privbench.options.spec`."""
+    def named(self) -> tuple[Any, ...]:
+        """The components that its text names, joined by `+`."""
 
 
 def parts_of(component: object) -> tuple[Any, ...]:
@@ -159,7 +165,7 @@ def parts_of(component: object) -> tuple[Any, ...]:
 def spec(component: object, *, keyed_only: bool = False) -> str:
     """Return the shortest text that builds the component again: 'relaxloss:alpha=1.5'."""
     if isinstance(component, Composite):
-        return component.spec(keyed_only=keyed_only)
+        return "+".join(spec(part, keyed_only=keyed_only) for part in component.named)
     parts = [
         f"{info.name}={_text(type(component), info.name, getattr(component, info.name))}"
         for info in option_infos(type(component))

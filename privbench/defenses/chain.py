@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from privbench.api import Prepared
 from privbench.errors import BadOption, PluginError
 from privbench.failures import blamed
-from privbench.options import Composite, spec
+from privbench.options import Composite
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -31,20 +31,18 @@ class Chain(Composite):
     @property
     def name(self) -> str:
         """The parts' names, joined as on the command line."""
-        return "+".join(part.name for part in self._named)
-
-    def spec(self, *, keyed_only: bool) -> str:
-        """Return the text that builds this chain again."""
-        return "+".join(spec(part, keyed_only=keyed_only) for part in self._named)
+        return "+".join(part.name for part in self.named)
 
     def cache_key(self, key_of: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
         """Return the keys of all parts."""
-        return {"parts": [key_of(part) for part in self.parts], "spec": spec(self, keyed_only=True)}
+        return {"parts": [key_of(part) for part in self.parts]}
 
     @property
-    def _named(self) -> Sequence[Any]:
+    def named(self) -> tuple[Any, ...]:
         """All parts but plain training, which goes without saying."""
-        if spec(self.trainer) != "ce" or len(self.parts) == 1:
+        from privbench.defenses.ce import CrossEntropy
+
+        if self.trainer != CrossEntropy() or len(self.parts) == 1:
             return self.parts
         return self.parts[: self._trains] + self.parts[self._trains + 1 :]
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from privbench.errors import CellFailed
-from privbench.options import Composite, parts_of, spec
+from privbench.options import Composite, parts_of
 from privbench.store import artifact_key
 
 if TYPE_CHECKING:
@@ -43,14 +43,16 @@ class ReleasedShadows(Composite):
         """Those of the imitated defense."""
         return parts_of(self.population.defense)
 
-    def spec(self, *, keyed_only: bool) -> str:
-        """Return the text that builds the imitated defense."""
-        return spec(self.population.defense, keyed_only=keyed_only)
+    @property
+    def named(self) -> tuple[Any, ...]:
+        """Those of the imitated defense's text."""
+        defense = self.population.defense
+        return defense.named if isinstance(defense, Composite) else (defense,)
 
     def cache_key(self, key_of: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:  # noqa: ARG002 - is in the release's
         """Return what shapes a shadow: the release whose examples it takes, and with it the defense's key."""
         released = artifact_key("model", self.population.manifest(self.target))
-        return {"released": released, "spec": self.spec(keyed_only=True)}
+        return {"released": released}
 
     @property
     def relative_cost(self) -> float:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from privbench import seeds
-from privbench.options import Composite, spec
+from privbench.options import Composite
 from privbench.tasks.base import Part, Source
 
 if TYPE_CHECKING:
@@ -52,13 +52,14 @@ class StandIn(Composite):
         """The task."""
         return (self.task,)
 
-    def spec(self, *, keyed_only: bool) -> str:
-        """Return the text that builds the task."""
-        return spec(self.task, keyed_only=keyed_only)
+    @property
+    def named(self) -> tuple[Any, ...]:
+        """The task."""
+        return (self.task,)
 
     def cache_key(self, key_of: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:  # noqa: ARG002 - it is never stored
         """Return a key that no stored artifact has."""
-        return {"stand_in": self.spec(keyed_only=True)}
+        return {"stands in": True}
 
     @property
     def recipe(self) -> Recipe:

@@ -28,7 +28,7 @@ def test_it_has_the_shapes_and_roles_of_the_task(task):
 
 def test_nothing_that_is_stored_has_its_key(task):
     key = component_key(StandIn(task, SMALL))
-    assert key["stand_in"] == spec(task)
+    assert (key["stands in"], key["spec"]) == (True, spec(task))
     assert "options" not in key
 
 
