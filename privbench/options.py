@@ -60,7 +60,7 @@ class OptionInfo:
 
 def option_infos(cls: type) -> tuple[OptionInfo, ...]:
     """Return the options of a component class, in the order of their declaration."""
-    return _option_infos(cls)  # type: ignore[arg-type]  # classes are hashable, whatever mypy thinks of metaclasses
+    return _option_infos(cls)
 
 
 @functools.lru_cache(maxsize=256)
