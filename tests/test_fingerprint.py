@@ -192,7 +192,7 @@ def test_a_file_of_a_plugin_that_cannot_be_parsed_counts_by_its_bytes(package):
 @pytest.mark.parametrize("place", ["__pycache__/attack.nbi", ".git/index", ".ipynb_checkpoints/attack.py"])
 def test_what_tools_keep_in_a_plugins_folder_does_not_count(package, place):
     before = component_key(made(package))
-    (package / place).parent.mkdir()
+    (package / place).parent.mkdir(exist_ok=True)
     (package / place).write_text("x = 1\n")
     assert component_key(made(package)) == before
 
