@@ -83,7 +83,7 @@ class Catalogue:
         if name not in known:
             listing = ", ".join(known) or "none"
             hint = suggestions.for_name(kind, name, {each: self.of(each) for each in KINDS})
-            hint = _of_imported(name) or hint or _of_data(name) if kind == "task" else hint
+            hint = _or_of_data(name, hint) if kind == "task" else hint
             raise UnknownName(f"No {kind} named {name!r}.{hint} Installed: {listing}.")
         return known[name]
 
@@ -153,16 +153,11 @@ def resolve_all(kind: str, texts: Iterable[str]) -> list[Any]:
     return list(components)
 
 
-def _of_imported(name: str) -> str:
-    from privbench.tasks.npz import of_imported
+def _or_of_data(name: str, hint: str) -> str:
+    """Return what the name of no task may mean as data of the user's, where that is likelier than the hint."""
+    from privbench.tasks.npz import of_data, of_imported
 
-    return of_imported(name)
-
-
-def _of_data(name: str) -> str:
-    from privbench.tasks.npz import of_data
-
-    return of_data(name)
+    return of_imported(name) or hint or of_data(name)
 
 
 def _complete(kind: str) -> list[str]:
