@@ -10,6 +10,9 @@
 fault. Attacks are tried on planted evidence, a leak of known size among random numbers, and on models of a toy task
 that saw no data; defenses on a toy task. `CountOnly`, `GuessedSeed` and `RememberedShadows` are attacks that cheat.
 
+`with taped() as tape:` runs loops on the CPU as on a card, whose graphs a tape of operations stands for: a loss or a
+loop that can be recorded gives the same bits inside, and `tape.replayed` is not 0.
+
 `resolve("attack", "my-attack:alpha=2")` and `build(MyAttack, {"alpha": "2"})` make a component of what is typed, with
 the errors that a person would get; `catalogue()` says what is installed, and what of it could not be loaded.
 """
@@ -26,6 +29,7 @@ from privbench.errors import UnknownName
 from privbench.options import build, spec
 from privbench.plugins import KINDS, catalogue, resolve
 from privbench.seeds import fresh_salt
+from privbench.tape import taped
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -51,6 +55,7 @@ __all__ = [
     "parametrize_with_checks",
     "resolve",
     "synthetic_evidence",
+    "taped",
     "toy_task",
 ]
 

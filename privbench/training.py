@@ -9,15 +9,17 @@
 `train` is a function to call, not a framework to fill in: a defense that is a loss takes about fifteen lines.
 The data lie on the device as tensors, images as uint8 until they are in a batch; there is no loader, no Python per
 example, and nothing waits for the device more than once an epoch. Random numbers are drawn on the CPU, an epoch at
-a time, so that every device sees the same batches; no global generator is read or left changed.
+a time, so that every device sees the same batches; no global generator is read or left changed. On a card the steps
+are replayed as a CUDA graph, and what that asks of a loss is said in privbench/steps.py.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
@@ -28,6 +30,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from privbench import augmentation
 from privbench.errors import BadOption, DataError, Diverged
 from privbench.inference import Normalised, as_float, classifier, exact, mean_loss, predict, take, to_inputs
+from privbench.models.drawing import lent
+from privbench.seeds import derive
+from privbench.steps import Steps, rates, set_rate
 
 if TYPE_CHECKING:
     from privbench.api import Blueprint, Context, Examples
@@ -53,9 +58,13 @@ Objective: TypeAlias = Callable[[nn.Module, Tensor, Tensor, int], Tensor]
 """(model, float32 inputs (b, ...) with images in [0, 1], targets as a Loss gets them, epoch from 0) -> scalar."""
 Stop: TypeAlias = Callable[[nn.Module, int], bool]
 """(model, epoch from 0 that is done) -> whether it was the last."""
+Phase: TypeAlias = Callable[[int], Hashable]
+"""(epoch from 0) -> what of it a loss or an objective depends on: `lambda epoch: epoch % 2` where it is the parity."""
 
 STANDARDISE_ONCE = 1 << 28  # bytes: a quarter of a gigabyte of float32 inputs is small beside torch itself
 REPORT_SECONDS = 0.2
+AHEAD = 1 << 16
+"""Rows that are drawn, and whose losses are looked at, at once on a card; on a CPU it is those of an epoch."""
 
 
 def cross_entropy(logits: Tensor, targets: Tensor, _epoch: int = 0) -> Tensor:
@@ -65,9 +74,11 @@ def cross_entropy(logits: Tensor, targets: Tensor, _epoch: int = 0) -> Tensor:
 
 def optimizer(net: nn.Module, recipe: Recipe, device: torch.device) -> torch.optim.Optimizer:
     """Return the recipe's optimiser; fused on CPU and GPU, which on a small net takes a tenth off each SGD step."""
-    fused = device.type in ("cpu", "cuda")
+    fused, recorded = device.type in ("cpu", "cuda"), device.type == "cuda"
     if recipe.optimizer == "adamw":
-        return torch.optim.AdamW(net.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay, fused=fused)
+        return torch.optim.AdamW(
+            net.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay, fused=fused, capturable=recorded
+        )
     return torch.optim.SGD(
         net.parameters(), lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay, fused=fused
     )
@@ -143,6 +154,7 @@ def train(
     recipe: Recipe | None = None,
     drop_last: bool = False,
     stop: Stop | None = None,
+    phase: Phase | None = None,
 ) -> nn.Module:
     """Train the task's model on examples, and return it on the context's device in eval mode.
 
@@ -150,8 +162,9 @@ def train(
     -> scalar, for what takes the inputs or the inside of the model, in whose reduced precision, if any, it runs;
     targets: soft labels (n, classes) in place of `examples.y`; recipe: in place of the task's; drop_last: leave out
     a last batch that is not full, where the loss needs the mean of many; stop: (model in training mode, epoch from 0)
-    -> whether to end after this epoch, on the schedule of the whole recipe. There is no model selection: the weights
-    are the last epoch's.
+    -> whether to end after this epoch, on the schedule of the whole recipe; phase: what of the epoch the loss or the
+    objective depends on, all of it where nothing is said: on a card its steps are recorded anew when that changes.
+    There is no model selection: the weights are the last epoch's.
 
     Raises Diverged when a loss or a weight is not finite, BadOption for a recipe that does not suit the task,
     DataError for labels that do not.
@@ -164,7 +177,9 @@ def train(
     model.fit(examples.x)
     model.to(memory_format=_layout(model)).to(device).train()
     labels = torch.tensor(examples.y) if targets is None else targets.float()
-    with ctx.seeded("train"), exact(device):
+    own = torch.Generator(device).manual_seed(derive(ctx.seed, *ctx.purpose, "dropout"))
+    # Seeded for the layers of third parties: ours draw from a generator of this training.
+    with ctx.seeded("train"), exact(device), lent(model, own):
         inputs = to_inputs(examples.x).to(device)
         fixed = None if examples.augment is None else torch.from_numpy(~examples.augment)
         _fit(
@@ -178,6 +193,8 @@ def train(
             drop_last=drop_last,
             stop=stop,
             fixed=fixed,
+            phase=phase,
+            generator=own,
         )
     return model.to(memory_format=torch.contiguous_format).eval()
 
@@ -194,11 +211,13 @@ def _fit(
     objective: Objective | None = None,
     stop: Stop | None = None,
     fixed: Tensor | None = None,
+    phase: Phase | None = None,
+    generator: torch.Generator | None = None,
 ) -> None:
     """Run all epochs. fixed: (n,) bool on the CPU, the examples that augmentation leaves as they are."""
-    device, generator = inputs.device, ctx.generator("batches")
+    device, draws = inputs.device, ctx.generator("batches")
     if recipe.copies:
-        inputs = augmentation.static(inputs, recipe, generator, fixed)
+        inputs = augmentation.static(inputs, recipe, draws, fixed)
         targets = targets.repeat(recipe.copies, *(1 for _ in targets.shape[1:]))
     if len(inputs) == 1:  # twice the same has the same mean gradient, and is enough for BatchNorm
         inputs, targets = torch.cat([inputs, inputs]), torch.cat([targets, targets])
@@ -210,15 +229,27 @@ def _fit(
         inputs, net = model.standardise(as_float(inputs)), model.net
     sizes = batch_sizes(len(inputs), recipe.batch_size, drop_last=drop_last)
     optimiser, autocast = optimizer(net, recipe, device), _autocast(recipe, device)
-    done, reported = 0, 0.0
+    total, epoch, reported = torch.zeros((), device=device), 0, 0.0
+    phase = phase or _phase(loss, objective)
+
+    def one(rate: float | Tensor, rows: Tensor, *drawn: Tensor) -> None:
+        batch = as_float(augmentation.augment(inputs, rows, drawn[0], recipe) if drawn else take(inputs, rows))
+        wanted = targets.index_select(0, rows)
+        set_rate(optimiser, rate)
+        total.add_(step(net, optimiser, batch, wanted, loss=loss, objective=objective, epoch=epoch, autocast=autocast))
+
+    steps = Steps(device, "training", generators=[] if generator is None else [generator])
+    every = rates([lr_at(recipe, i, len(sizes)) for i in range(recipe.epochs * len(sizes))], device)
+    ahead = 1 if device.type == "cpu" else max(1, AHEAD // len(inputs))  # not to wait for the card after every epoch
+    shape, changing = inputs.shape, recipe if dynamic else None
+    orders = _orders(sizes, shape, changing, draws, ahead=ahead, fixed=fixed, device=device)
     for epoch in range(recipe.epochs):
-        total = torch.zeros((), device=device)
-        for batch, wanted in _batches(inputs, targets, sizes, recipe if dynamic else None, generator, fixed=fixed):
-            for group in optimiser.param_groups:
-                group["lr"] = lr_at(recipe, done, len(sizes))
-            total += step(net, optimiser, batch, wanted, loss=loss, objective=objective, epoch=epoch, autocast=autocast)
-            done += 1
-        if not math.isfinite(float(total)):
+        total.zero_()
+        lr = every[epoch * len(sizes) : (epoch + 1) * len(sizes)]
+        for tables in _alike(sizes, lr, *next(orders)):
+            steps.run(one, *tables, phase=phase(epoch))
+        looks = stop is not None or (epoch + 1) % ahead == 0 or epoch + 1 == recipe.epochs
+        if looks and not math.isfinite(float(total)):
             raise _diverged(f"the loss of epoch {epoch + 1} of {recipe.epochs} is {float(total)}", recipe)
         if time.monotonic() - reported > REPORT_SECONDS:
             reported = time.monotonic()
@@ -229,27 +260,46 @@ def _fit(
     ctx.progress(1.0)
 
 
-def _batches(
-    inputs: Tensor,
-    targets: Tensor,
+def _phase(loss: Loss, objective: Objective | None) -> Phase:
+    """Return what is to be thought of a loss or an objective that says nothing: that all epochs differ."""
+    return (lambda _: None) if loss is cross_entropy and objective is None else (lambda epoch: epoch)
+
+
+def _orders(
     sizes: list[int],
+    shape: torch.Size,
     recipe: Recipe | None,
     generator: torch.Generator,
     *,
-    fixed: Tensor | None = None,
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield the batches of one epoch, as models take them; augmented where a recipe is given."""
-    shuffled = torch.randperm(len(inputs), generator=generator)[: sum(sizes)]
-    order = shuffled.to(inputs.device).split_with_sizes(sizes)
-    if recipe is None:
-        for rows in order:
-            yield as_float(take(inputs, rows)), targets.index_select(0, rows)
-        return
-    draws = augmentation.draw(sum(sizes), inputs.shape[1:], recipe, generator)
-    if fixed is not None:
-        draws = augmentation.neutral(draws, fixed[shuffled], recipe)
-    for rows, drawn in zip(order, draws.to(inputs.device).split_with_sizes(sizes), strict=True):
-        yield as_float(augmentation.augment(inputs, rows, drawn, recipe)), targets.index_select(0, rows)
+    ahead: int,
+    fixed: Tensor | None,
+    device: torch.device,
+) -> Iterator[list[Tensor]]:
+    """Yield the rows of an epoch in their order, and how each is augmented, on the device; one epoch after another.
+
+    recipe: None, where nothing is augmented; ahead: epochs that are drawn and moved at once.
+    """
+    used = sum(sizes)
+    while True:
+        epochs = []
+        for _ in range(ahead):
+            order = torch.randperm(shape[0], generator=generator)[:used]
+            drawn = [] if recipe is None else [augmentation.draw(used, shape[1:], recipe, generator)]
+            if fixed is not None and recipe is not None:
+                drawn = [augmentation.neutral(drawn[0], fixed[order], recipe)]
+            epochs.append([order, *drawn])
+        together = [torch.stack(part).to(device) for part in zip(*epochs, strict=True)]
+        yield from map(list, zip(*together, strict=True))
+
+
+def _alike(sizes: list[int], lr: Tensor, *drawn: Tensor) -> Iterator[list[Tensor]]:
+    """Yield the tables of batches of one size after another: the rates of their steps, and what is drawn for a row."""
+    step = row = 0
+    for size, alike in itertools.groupby(sizes):
+        steps = sum(1 for _ in alike)
+        parts = (each[row : row + steps * size].unflatten(0, (steps, size)) for each in drawn)
+        yield [lr[step : step + steps], *parts]
+        step, row = step + steps, row + steps * size
 
 
 def _layout(model: nn.Module) -> torch.memory_format:
@@ -261,7 +311,10 @@ def _layout(model: nn.Module) -> torch.memory_format:
 def _autocast(recipe: Recipe, device: torch.device) -> contextlib.AbstractContextManager[Any] | None:
     able = device.type == "cuda" and torch.cuda.is_bf16_supported()
     if recipe.precision == "bfloat16" or (recipe.precision == "auto" and able):
-        autocast: contextlib.AbstractContextManager[Any] = torch.autocast(device.type, dtype=torch.bfloat16)
+        # Without the cache of converted weights, which replays of a recorded step would find as it was.
+        autocast: contextlib.AbstractContextManager[Any] = torch.autocast(
+            device.type, dtype=torch.bfloat16, cache_enabled=False
+        )
         return autocast
     return None
 

@@ -13,8 +13,10 @@ from privbench.api import Blueprint, Context
 from privbench.data import Examples
 from privbench.defenses.relaxloss import relax_loss
 from privbench.errors import BadOption, DataError, Diverged
+from privbench.inference import as_float, take
 from privbench.models import build
 from privbench.recipe import Recipe
+from privbench.tape import taped
 from privbench.training import batch_sizes, cross_entropy, lr_at, predict, step, train
 
 SHAPES = {"mlp": (1, 8, 8), "cnn": (3, 32, 32), "mobilenet_v3_small": (3, 32, 32), "resnet18": (3, 32, 32)}
@@ -55,9 +57,12 @@ def test_a_step_stays_on_its_device(name, optimizer, loss, augmented):
     with meta:
         net = training.classifier(blueprint(name, shape, 4))
     optimiser = training.optimizer(net, recipe, meta)
-    batches = training._batches(inputs, labels, [8, 8], recipe if augmented else None, torch.Generator())
-    for epoch, (batch, targets) in enumerate(batches):
-        value = step(net, optimiser, batch, targets, loss=loss, epoch=epoch)
+    orders = training._orders(
+        [8, 8], inputs.shape, recipe if augmented else None, torch.Generator(), ahead=1, fixed=None, device=meta
+    )
+    for epoch, rows in enumerate(zip(*(drawn.split(8) for drawn in next(orders)), strict=True)):
+        batch = as_float(augmentation.augment(inputs, *rows, recipe) if augmented else take(inputs, *rows))
+        value = step(net, optimiser, batch, labels.index_select(0, rows[0]), loss=loss, epoch=epoch)
         assert (value.device, value.shape, value.requires_grad) == (meta, (), False)
     assert all(parameter.grad.device == meta for parameter in net.parameters())
 
@@ -347,7 +352,67 @@ def test_unfit_requests_are_refused(task, examples, targets, error, message):
 
 
 def test_dynamic_augmentation_reaches_the_batches():
-    recipe, inputs = Recipe(crop=2, flip=0.5), training.to_inputs(images(64).x[:1].repeat(64, axis=0))
-    ((batch, _),) = training._batches(inputs, torch.zeros(64).long(), [64], recipe, torch.Generator().manual_seed(0))
-    assert len(torch.unique(batch.flatten(1), dim=0)) > 1
-    assert augmentation.augments(recipe)
+    same = images(1)[np.zeros(64, dtype=np.int64)]
+    seen = []
+
+    def objective(model, inputs, targets, _epoch):
+        seen.append(len(torch.unique(inputs.flatten(1), dim=0)))
+        return cross_entropy(model(inputs), targets)
+
+    train(blueprint(crop=2, flip=0.5, batch_size=64), same, Context(), objective=objective)
+    assert min(seen) > 1
+
+
+# On a card, whose graphs a tape of operations stands for
+
+
+def dependent(logits, labels, epoch):
+    return cross_entropy(logits, labels) * (1 + epoch)
+
+
+def asking(model, inputs, labels, _epoch):
+    return cross_entropy(model(inputs + 0.1), labels)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "options"),
+    [
+        ({}, {}),
+        ({"optimizer": "adamw", "warmup": 1.0}, {}),
+        ({"schedule": "steps", "momentum": 0.0}, {}),
+        ({"schedule": "constant", "precision": "bfloat16"}, {}),
+        ({"crop": 1, "flip": 0.5, "cutout": 3}, {}),
+        ({"crop": 1, "flip": 0.5, "copies": 2}, {}),
+        ({}, {"drop_last": True}),
+        ({}, {"loss": relaxed, "phase": lambda epoch: epoch % 2}),
+        ({}, {"loss": dependent}),
+        ({"crop": 1}, {"objective": asking}),
+        ({}, {"targets": torch.full((90, 4), 0.25)}),
+        ({}, {"stop": lambda _model, epoch: epoch == 3}),
+    ],
+)
+def test_replayed_steps_equal_steps(recipe, options):
+    task, examples = blueprint("mlp", epochs=6, **recipe), images(90)
+    plain = weights(train(task, examples, Context(), **options))
+    with taped() as tape:
+        replayed = weights(train(task, examples, Context(), **options))
+    assert replayed == plain
+    assert tape.replayed > 0
+
+
+@pytest.mark.parametrize("name", ["cnn", "mobilenet_v3_small", "resnet18", "hivit_tiny"])
+def test_replayed_steps_of_every_net_equal_steps(name):
+    task, examples = blueprint(name, (3, 32, 32), epochs=3, batch_size=4), images(16, 32, 3)
+    plain = weights(train(task, examples, Context()))
+    with taped() as tape:
+        replayed = weights(train(task, examples, Context()))
+    assert replayed == plain
+    assert (tape.recorded, tape.replayed > 0) == (1, True)
+
+
+def test_a_phase_that_hides_what_a_loss_depends_on_is_the_caller_s_fault():
+    task, examples = blueprint(epochs=6), images(64)
+    plain = weights(train(task, examples, Context(), loss=dependent))
+    with taped():
+        frozen = weights(train(task, examples, Context(), loss=dependent, phase=lambda _: 0))
+    assert frozen != plain

@@ -122,7 +122,8 @@ def _value(
 
     relax, reference = options.valuation == "relaxloss", ctx.reference
     assert reference is not None
-    net = train(task, union[:trained], ctx, loss=relaxed if relax else cross_entropy, recipe=recipe, drop_last=relax)
+    loss, phase = (relaxed, lambda epoch: epoch % 2) if relax else (cross_entropy, None)
+    net = train(task, union[:trained], ctx, loss=loss, phase=phase, recipe=recipe, drop_last=relax)
     everything = concatenate(union, reference)
     logits = predict(net, everything.x, device=ctx.device)
     scores = signals.neg_modified_entropy(logits[:, None], everything.y)[:, 0]

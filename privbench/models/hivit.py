@@ -9,8 +9,8 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torchvision.ops import StochasticDepth
 
+from privbench.models.drawing import DropPath
 from privbench.models.stem import LARGE, field, on_field
 
 WIDTH = 384
@@ -87,7 +87,7 @@ class Residual(nn.Module):
     def __init__(self, width: int, part: nn.Module, drop: float) -> None:
         super().__init__()
         self.norm, self.part = Norm(width), part
-        self.drop = StochasticDepth(drop, mode="row")  # from torch's global generator, as dropout
+        self.drop = DropPath(drop)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (b, ..., width) to the same shape."""

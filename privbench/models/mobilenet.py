@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import nn
 from torchvision.models import mobilenet_v3_small
 
+from privbench.models.drawing import Dropout
 from privbench.models.stem import on_field, stem
 
 
@@ -17,5 +18,6 @@ def build(shape: tuple[int, ...], classes: int) -> nn.Module:
     """
     channels, height, width = shape
     net = mobilenet_v3_small(weights=None, num_classes=classes, norm_layer=nn.BatchNorm2d)
+    net.classifier[2] = Dropout(0.2)  # torchvision's own draws from torch's global generator
     net.features[0][0] = stem(channels, 16, height, width)
     return on_field(net, height, width)

@@ -1,0 +1,160 @@
+"""What it takes to record the steps of a loop: what they change, what is in the way, and CUDA's graphs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from torch._ops import OpOverload
+
+LOOKS = {
+    "aten._local_scalar_dense.default": "asks for a tensor's value",
+    "aten.equal.default": "asks for a tensor's value",
+    "aten.nonzero.default": "selects by booleans, so that the shape depends on values",
+    "aten.masked_select.default": "selects by booleans, so that the shape depends on values",
+    "aten._unique2.default": "asks for distinct values, whose number depends on them",
+    "aten.unique_dim.default": "asks for distinct values, whose number depends on them",
+}
+"""Operations that wait for a card, and what a step that has them does."""
+UNDECLARED = ("running_mean", "running_var")
+"""Arguments that BatchNorm's operations write to without saying so in their schemas."""
+
+
+class Watch(TorchDispatchMode):
+    """Notes what the operations inside it change and read that was there before, and what cannot be recorded."""
+
+    def __init__(self, device: torch.device) -> None:
+        super().__init__()
+        self.device = device
+        self.changed: dict[int, Tensor] = {}
+        """By address, what was written to."""
+        self.read = set[int]()
+        """The addresses that were used."""
+        self.made: dict[int, Tensor] = {}
+        """By address, what did not exist before; held, for addresses are used again."""
+        self.calls = 0
+        self.obstacle = ""
+
+    def __torch_dispatch__(
+        self, func: OpOverload[..., Any], _types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Do one operation, and take note of it."""
+        kwargs = kwargs or {}
+        self.calls += 1
+        given = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        self.obstacle = self.obstacle or self._obstacle(func, given, args)
+        for tensor in written(func, args, kwargs):
+            if address(tensor) not in self.made:
+                self.changed.setdefault(address(tensor), tensor)
+        before = {address(tensor) for tensor in given}
+        self.read |= before - self.made.keys()
+        result = func(*args, **kwargs)
+        for tensor in tree_leaves(result):
+            if isinstance(tensor, Tensor) and address(tensor) not in before:
+                self.made[address(tensor)] = tensor
+        return result
+
+    def kept_from(self, earlier: Watch) -> str:
+        """Return what is wrong with a step that uses what an earlier one made, or nothing."""
+        if self.read & earlier.made.keys():
+            return "it keeps a tensor for the next step in Python; it must write into one that stays"
+        if self.changed.keys() - earlier.changed.keys():
+            return "it changes other tensors than the step before"
+        return ""
+
+    def forget(self) -> None:
+        """Let go of what was made."""
+        self.made.clear()
+
+    def _obstacle(self, func: OpOverload[..., Any], given: Sequence[Tensor], args: Sequence[Any]) -> str:
+        if str(func) in LOOKS:
+            return f"it {LOOKS[str(func)]}"
+        if func is torch.ops.aten.index.Tensor and any(
+            each is not None and each.dtype == torch.bool for each in args[1]
+        ):
+            return "it selects by booleans, so that the shape depends on values"
+        if any(tensor.device != self.device and tensor.ndim for tensor in given):
+            return "it uses tensors of another device"
+        return ""
+
+
+class Snapshot:
+    """The state of what steps change: saved, put back, compared."""
+
+    def __init__(self, changed: Mapping[int, Tensor], generators: Sequence[torch.Generator]) -> None:
+        self._tensors = [whole(tensor) for tensor in changed.values()]
+        self._generators = [*generators, *(default_generator(each) for each in {t.device for t in self._tensors})]
+
+    def take(self) -> tuple[list[Tensor], list[Tensor]]:
+        """Return a copy of the present state."""
+        return [tensor.clone() for tensor in self._tensors], [each.get_state() for each in self._generators]
+
+    def put(self, state: tuple[list[Tensor], list[Tensor]]) -> None:
+        """Make a state the present one, in place."""
+        for tensor, value in zip(self._tensors, state[0], strict=True):
+            tensor.copy_(value)
+        for generator, value in zip(self._generators, state[1], strict=True):
+            generator.set_state(value)
+
+    def distance(self, state: tuple[list[Tensor], list[Tensor]]) -> float:
+        """Return the largest difference to a state, relative to the largest value of the tensor where it is."""
+        return max((_distance(one, other) for one, other in zip(self._tensors, state[0], strict=True)), default=0.0)
+
+
+def cuda_graph(steps: Callable[[], None], generators: Sequence[torch.Generator]) -> Callable[[], None]:
+    """Record steps, without doing them, as a CUDA graph on the current stream, and return what replays it."""
+    graph = torch.cuda.CUDAGraph()
+    for generator in generators:
+        graph.register_generator_state(generator)
+    with torch.cuda.graph(graph, stream=torch.cuda.current_stream(), capture_error_mode="thread_local"):
+        steps()
+    replay: Callable[[], None] = graph.replay
+    return replay
+
+
+def written(func: OpOverload[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Iterator[Tensor]:
+    """Yield the tensors that an operation writes to."""
+    for place, argument in enumerate(func._schema.arguments):  # noqa: SLF001 - there is no public way to it
+        declared = argument.alias_info is not None and argument.alias_info.is_write
+        if declared or argument.name in UNDECLARED:
+            value = args[place] if place < len(args) else kwargs.get(argument.name)
+            yield from (leaf for leaf in tree_leaves(value) if isinstance(leaf, Tensor))
+
+
+def address(tensor: Tensor) -> int:
+    """Return where a tensor's storage lies, which its views share."""
+    at: int = tensor.untyped_storage().data_ptr()
+    return at
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """Return all of a tensor's storage, flat, of its dtype."""
+    storage = tensor.untyped_storage()
+    flat = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
+    return flat.set_(storage, 0, (storage.nbytes() // tensor.element_size(),))
+
+
+def default_generator(device: torch.device) -> torch.Generator:
+    """Return torch's own generator of a device, from which a third party's layers draw."""
+    if device.type == "cuda":
+        return torch.cuda.default_generators[device.index or 0]
+    return torch.default_generator
+
+
+def _distance(one: Tensor, other: Tensor) -> float:
+    if torch.equal(one, other):
+        return 0.0
+    if not one.is_floating_point():
+        return float("inf")
+    one, other = one.double(), other.double()
+    if not torch.equal(one.isfinite(), other.isfinite()):
+        return float("inf")
+    difference, scale = (one - other).nan_to_num().abs().max(), other.nan_to_num(posinf=0, neginf=0).abs().max()
+    return float(difference / scale) if scale else float(difference)
