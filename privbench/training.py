@@ -31,11 +31,13 @@ from privbench import augmentation
 from privbench.errors import BadOption, DataError, Diverged
 from privbench.inference import Normalised, as_float, classifier, exact, mean_loss, predict, take, to_inputs
 from privbench.models.drawing import lent
+from privbench.optimisers import adam, sgd
 from privbench.seeds import derive
-from privbench.steps import Steps, rates, set_rate
+from privbench.steps import Steps, rates
 
 if TYPE_CHECKING:
     from privbench.api import Blueprint, Context, Examples
+    from privbench.optimisers import Optimiser, Rate
     from privbench.recipe import Recipe
 
 __all__ = [
@@ -72,16 +74,11 @@ def cross_entropy(logits: Tensor, targets: Tensor, _epoch: int = 0) -> Tensor:
     return functional.cross_entropy(logits, targets)
 
 
-def optimizer(net: nn.Module, recipe: Recipe, device: torch.device) -> torch.optim.Optimizer:
-    """Return the recipe's optimiser; fused on CPU and GPU, which on a small net takes a tenth off each SGD step."""
-    fused, recorded = device.type in ("cpu", "cuda"), device.type == "cuda"
+def optimizer(net: nn.Module, recipe: Recipe) -> Optimiser:
+    """Return the recipe's optimiser of a net on its device."""
     if recipe.optimizer == "adamw":
-        return torch.optim.AdamW(
-            net.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay, fused=fused, capturable=recorded
-        )
-    return torch.optim.SGD(
-        net.parameters(), lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay, fused=fused
-    )
+        return adam(net.parameters(), weight_decay=recipe.weight_decay, decoupled=True)
+    return sgd(net.parameters(), momentum=recipe.momentum, weight_decay=recipe.weight_decay)
 
 
 def lr_at(recipe: Recipe, step: int, per_epoch: int) -> float:
@@ -119,27 +116,27 @@ def batch_sizes(n: int, size: int, *, drop_last: bool = False) -> list[int]:
 
 def step(
     net: nn.Module,
-    optimiser: torch.optim.Optimizer,
+    optimiser: Optimiser,
     inputs: Tensor,
     targets: Tensor,
+    rate: Rate,
     *,
     loss: Loss = cross_entropy,
     objective: Objective | None = None,
     epoch: int = 0,
     autocast: contextlib.AbstractContextManager[Any] | None = None,
 ) -> Tensor:
-    """Take one optimisation step and return its loss, detached and on the device.
+    """Take one optimisation step at a learning rate and return its loss, detached and on the device.
 
     A loss sees float32 logits; an objective asks the net itself, under the autocast.
     """
     with autocast or contextlib.nullcontext():
         answer = net(inputs) if objective is None else objective(net, inputs, targets, epoch)
     value = loss(answer.float(), targets, epoch) if objective is None else answer
-    for group in optimiser.param_groups:  # optimiser.zero_grad(), which takes as long as the loss of a small net
-        for parameter in group["params"]:
-            parameter.grad = None
+    for parameter in optimiser.parameters:
+        parameter.grad = None
     value.backward()
-    optimiser.step()
+    optimiser.step([parameter.grad for parameter in optimiser.parameters], rate)
     return value.detach()
 
 
@@ -228,15 +225,16 @@ def _fit(
     if once:  # the same bits, without doing it in every step
         inputs, net = model.standardise(as_float(inputs)), model.net
     sizes = batch_sizes(len(inputs), recipe.batch_size, drop_last=drop_last)
-    optimiser, autocast = optimizer(net, recipe, device), _autocast(recipe, device)
+    optimiser, autocast = optimizer(net, recipe), _autocast(recipe, device)
     total, epoch, reported = torch.zeros((), device=device), 0, 0.0
     phase = phase or _phase(loss, objective)
 
-    def one(rate: float | Tensor, rows: Tensor, *drawn: Tensor) -> None:
+    def one(rate: Rate, rows: Tensor, *drawn: Tensor) -> None:
         batch = as_float(augmentation.augment(inputs, rows, drawn[0], recipe) if drawn else take(inputs, rows))
         wanted = targets.index_select(0, rows)
-        set_rate(optimiser, rate)
-        total.add_(step(net, optimiser, batch, wanted, loss=loss, objective=objective, epoch=epoch, autocast=autocast))
+        total.add_(
+            step(net, optimiser, batch, wanted, rate, loss=loss, objective=objective, epoch=epoch, autocast=autocast)
+        )
 
     steps = Steps(device, "training", generators=[] if generator is None else [generator])
     every = rates([lr_at(recipe, i, len(sizes)) for i in range(recipe.epochs * len(sizes))], device)

@@ -56,22 +56,22 @@ def test_a_step_stays_on_its_device(name, optimizer, loss, augmented):
     inputs, labels = torch.zeros((16, *shape), dtype=torch.uint8, device=meta), torch.zeros(16, device=meta).long()
     with meta:
         net = training.classifier(blueprint(name, shape, 4))
-    optimiser = training.optimizer(net, recipe, meta)
+    optimiser = training.optimizer(net, recipe)
     orders = training._orders(
         [8, 8], inputs.shape, recipe if augmented else None, torch.Generator(), ahead=1, fixed=None, device=meta
     )
     for epoch, rows in enumerate(zip(*(drawn.split(8) for drawn in next(orders)), strict=True)):
         batch = as_float(augmentation.augment(inputs, *rows, recipe) if augmented else take(inputs, *rows))
-        value = step(net, optimiser, batch, labels.index_select(0, rows[0]), loss=loss, epoch=epoch)
+        value = step(net, optimiser, batch, labels.index_select(0, rows[0]), 0.1, loss=loss, epoch=epoch)
         assert (value.device, value.shape, value.requires_grad) == (meta, (), False)
     assert all(parameter.grad.device == meta for parameter in net.parameters())
 
 
 def test_a_stray_tensor_is_noticed():
     net = nn.Linear(3, 2, device="meta")
-    optimiser = training.optimizer(net, Recipe(), torch.device("meta"))
+    optimiser = training.optimizer(net, Recipe())
     with pytest.raises(RuntimeError):
-        step(net, optimiser, torch.zeros(4, 3), torch.zeros(4, device="meta").long())
+        step(net, optimiser, torch.zeros(4, 3), torch.zeros(4, device="meta").long(), 0.1)
 
 
 # What training does
@@ -407,7 +407,7 @@ def test_replayed_steps_of_every_net_equal_steps(name):
     with taped() as tape:
         replayed = weights(train(task, examples, Context()))
     assert replayed == plain
-    assert (tape.recorded, tape.replayed > 0) == (1, True)
+    assert tape.replayed > 0
 
 
 def test_a_phase_that_hides_what_a_loss_depends_on_is_the_caller_s_fault():

@@ -84,8 +84,8 @@ def relax_loss(
 
     soft_i is the cross-entropy with c_i = min(p_iy, upper) on the label and (1 - c_i) / (classes - 1) elsewhere.
     With `look` L decides what is computed at all; without, both branches are, and one is taken on the device, for on a
-    card to look would be to wait (None: look where steps are not recorded). At L = alpha exactly, |L - alpha| descends,
-    so that alpha = 0 is cross-entropy bit for bit (official_nonimage, upper = 1).
+    card to look would be to wait (None: look on a CPU whose steps are not recorded). At L = alpha exactly, |L - alpha|
+    descends, so that alpha = 0 is cross-entropy bit for bit (official_nonimage, upper = 1).
     """
     import torch
     from torch.nn import functional
@@ -94,7 +94,7 @@ def relax_loss(
 
     log_p = functional.log_softmax(logits, dim=1)
     mean = functional.nll_loss(log_p, labels)
-    look = not recorded(mean.device) if look is None else look
+    look = mean.device.type == "cpu" and not recorded(mean.device) if look is None else look
     if relaxed:
         if look:
             return mean - alpha if mean >= alpha else alpha - mean
