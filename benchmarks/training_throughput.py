@@ -25,9 +25,10 @@ import torch
 from torch.nn import functional
 
 from privbench.api import Blueprint, Context, Examples
+from privbench.batches import lr_at
 from privbench.models import build
 from privbench.recipe import Recipe
-from privbench.training import lr_at, train
+from privbench.training import train
 
 if TYPE_CHECKING:
     from collections.abc import Callable

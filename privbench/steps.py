@@ -48,6 +48,9 @@ CLOSE = 1e-3
 CAPTURABLE = "This instance was constructed with capturable=True"
 """How torch's warning begins that an optimiser that can be recorded is not being recorded just now."""
 
+REFUSALS: list[list[str]] = []
+"""Lists that are told, each time, why steps are run one by one."""
+
 _log = logging.getLogger(__name__)
 _said = set[str]()
 
@@ -231,6 +234,8 @@ class _Kind:
 def say(name: str, why: str) -> None:
     """Say, once in a process, that the steps of a loop are run one by one, and why."""
     text = f"{name}: each step is launched by itself, which is slow on a card: {why}."
+    for told in REFUSALS:
+        told.append(text)
     if text not in _said:
         _said.add(text)
         _log.warning(text)

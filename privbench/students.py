@@ -19,10 +19,11 @@ import torch
 from torch import nn
 
 from privbench import models
+from privbench.batches import batch_sizes
 from privbench.errors import DataError
 from privbench.inference import Normalised, as_float, to_inputs
 from privbench.tasks import roles
-from privbench.training import batch_sizes, train
+from privbench.training import train
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from privbench.graphs import LOOKS, address, default_generator, whole, written
-from privbench.steps import RECORDERS
+from privbench.steps import RECORDERS, REFUSALS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -94,6 +94,8 @@ class Counted:
         """Graphs that would have been recorded."""
         self.replayed = 0
         """Times that one was replayed."""
+        self.refused: list[str] = []
+        """Why steps were run one by one, each time that it came up."""
 
 
 @contextlib.contextmanager
@@ -113,8 +115,10 @@ def taped() -> Iterator[Counted]:
 
     before = dict(RECORDERS)
     RECORDERS["cpu"] = counting
+    REFUSALS.append(counted.refused)
     try:
         yield counted
     finally:
         RECORDERS.clear()
         RECORDERS.update(before)
+        REFUSALS.remove(counted.refused)

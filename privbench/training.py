@@ -16,10 +16,9 @@ are replayed as a CUDA graph, and what that asks of a loss is said in privbench/
 from __future__ import annotations
 
 import contextlib
-import itertools
 import math
 import time
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
@@ -27,7 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from privbench import augmentation
+from privbench import augmentation, batches
 from privbench.errors import BadOption, DataError, Diverged
 from privbench.inference import Normalised, as_float, classifier, exact, mean_loss, predict, take, to_inputs
 from privbench.models.drawing import lent
@@ -56,8 +55,11 @@ __all__ = [
 
 Loss: TypeAlias = Callable[[Tensor, Tensor, int], Tensor]
 """(float32 logits (b, classes), labels (b,) int64 or soft labels (b, classes), epoch from 0) -> scalar."""
-Objective: TypeAlias = Callable[[nn.Module, Tensor, Tensor, int], Tensor]
-"""(model, float32 inputs (b, ...) with images in [0, 1], targets as a Loss gets them, epoch from 0) -> scalar."""
+Objective: TypeAlias = Callable[..., Tensor]
+"""(model, float32 inputs (b, ...) with images in [0, 1], targets as a Loss gets them, epoch from 0, and a row of each
+table that was drawn for it) -> scalar."""
+Draws: TypeAlias = Callable[[int, Sequence[int]], Sequence[Tensor]]
+"""(epoch from 0, sizes of its batches) -> tables on the CPU, with a row for each of its steps."""
 Stop: TypeAlias = Callable[[nn.Module, int], bool]
 """(model, epoch from 0 that is done) -> whether it was the last."""
 Phase: TypeAlias = Callable[[int], Hashable]
@@ -81,39 +83,6 @@ def optimizer(net: nn.Module, recipe: Recipe) -> Optimiser:
     return sgd(net.parameters(), momentum=recipe.momentum, weight_decay=recipe.weight_decay)
 
 
-def lr_at(recipe: Recipe, step: int, per_epoch: int) -> float:
-    """Return the learning rate of one step, counted from 0 over the whole training, `per_epoch` of them an epoch.
-
-    Warm-up rises linearly and reaches the peak in its last step. Cosine falls from there to almost 0; the
-    milestones of "steps" are fractions of the whole training, warm-up included.
-    """
-    total, warmup = recipe.epochs * per_epoch, recipe.warmup * per_epoch
-    if step + 1 < warmup:
-        return recipe.lr * (step + 1) / warmup
-    if recipe.schedule == "cosine":
-        return recipe.lr * (1 + math.cos(math.pi * max(0.0, step - warmup) / max(1.0, total - warmup))) / 2
-    if recipe.schedule == "steps":
-        return recipe.lr * recipe.gamma ** sum(step / total >= milestone for milestone in recipe.milestones)
-    return recipe.lr
-
-
-def batch_sizes(n: int, size: int, *, drop_last: bool = False) -> list[int]:
-    """Return the sizes of an epoch's batches, never a last one of a single example, which BatchNorm cannot take.
-
-    A remainder of one joins the batch before it; `drop_last` drops every remainder. Fewer examples than a batch
-    are one batch.
-    """
-    full, rest = divmod(n, size)
-    if not full:
-        return [n]
-    sizes = [size] * full
-    if rest == 1 and not drop_last:
-        sizes[-1] += 1
-    elif rest and not drop_last:
-        sizes.append(rest)
-    return sizes
-
-
 def step(
     net: nn.Module,
     optimiser: Optimiser,
@@ -124,6 +93,7 @@ def step(
     loss: Loss = cross_entropy,
     objective: Objective | None = None,
     epoch: int = 0,
+    drawn: Sequence[Any] = (),
     autocast: contextlib.AbstractContextManager[Any] | None = None,
 ) -> Tensor:
     """Take one optimisation step at a learning rate and return its loss, detached and on the device.
@@ -131,7 +101,7 @@ def step(
     A loss sees float32 logits; an objective asks the net itself, under the autocast.
     """
     with autocast or contextlib.nullcontext():
-        answer = net(inputs) if objective is None else objective(net, inputs, targets, epoch)
+        answer = net(inputs) if objective is None else objective(net, inputs, targets, epoch, *drawn)
     value = loss(answer.float(), targets, epoch) if objective is None else answer
     for parameter in optimiser.parameters:
         parameter.grad = None
@@ -152,6 +122,7 @@ def train(
     drop_last: bool = False,
     stop: Stop | None = None,
     phase: Phase | None = None,
+    draws: Draws | None = None,
 ) -> nn.Module:
     """Train the task's model on examples, and return it on the context's device in eval mode.
 
@@ -160,8 +131,9 @@ def train(
     targets: soft labels (n, classes) in place of `examples.y`; recipe: in place of the task's; drop_last: leave out
     a last batch that is not full, where the loss needs the mean of many; stop: (model in training mode, epoch from 0)
     -> whether to end after this epoch, on the schedule of the whole recipe; phase: what of the epoch the loss or the
-    objective depends on, all of it where nothing is said: on a card its steps are recorded anew when that changes.
-    There is no model selection: the weights are the last epoch's.
+    objective depends on, all of it where nothing is said: on a card its steps are recorded anew when that changes;
+    draws: the random numbers of an objective, for an epoch at a time: it gets a row of each table, which on a CPU is a
+    number where the table has one dimension. There is no model selection: the weights are the last epoch's.
 
     Raises Diverged when a loss or a weight is not finite, BadOption for a recipe that does not suit the task,
     DataError for labels that do not.
@@ -191,6 +163,7 @@ def train(
             stop=stop,
             fixed=fixed,
             phase=phase,
+            draws=draws,
             generator=own,
         )
     return model.to(memory_format=torch.contiguous_format).eval()
@@ -209,12 +182,13 @@ def _fit(
     stop: Stop | None = None,
     fixed: Tensor | None = None,
     phase: Phase | None = None,
+    draws: Draws | None = None,
     generator: torch.Generator | None = None,
 ) -> None:
     """Run all epochs. fixed: (n,) bool on the CPU, the examples that augmentation leaves as they are."""
-    device, draws = inputs.device, ctx.generator("batches")
+    device, drawing = inputs.device, ctx.generator("batches")
     if recipe.copies:
-        inputs = augmentation.static(inputs, recipe, draws, fixed)
+        inputs = augmentation.static(inputs, recipe, drawing, fixed)
         targets = targets.repeat(recipe.copies, *(1 for _ in targets.shape[1:]))
     if len(inputs) == 1:  # twice the same has the same mean gradient, and is enough for BatchNorm
         inputs, targets = torch.cat([inputs, inputs]), torch.cat([targets, targets])
@@ -224,27 +198,37 @@ def _fit(
     once = not dynamic and objective is None and 4 * inputs.numel() <= STANDARDISE_ONCE
     if once:  # the same bits, without doing it in every step
         inputs, net = model.standardise(as_float(inputs)), model.net
-    sizes = batch_sizes(len(inputs), recipe.batch_size, drop_last=drop_last)
+    sizes = batches.batch_sizes(len(inputs), recipe.batch_size, drop_last=drop_last)
     optimiser, autocast = optimizer(net, recipe), _autocast(recipe, device)
     total, epoch, reported = torch.zeros((), device=device), 0, 0.0
     phase = phase or _phase(loss, objective)
 
-    def one(rate: Rate, rows: Tensor, *drawn: Tensor) -> None:
-        batch = as_float(augmentation.augment(inputs, rows, drawn[0], recipe) if drawn else take(inputs, rows))
-        wanted = targets.index_select(0, rows)
-        total.add_(
-            step(net, optimiser, batch, wanted, rate, loss=loss, objective=objective, epoch=epoch, autocast=autocast)
+    def one(rate: Rate, *row: Any) -> None:
+        rows, drawn = row[: 1 + dynamic], row[1 + dynamic :]
+        value = step(
+            net,
+            optimiser,
+            _batch(inputs, recipe, *rows),
+            targets.index_select(0, rows[0]),
+            rate,
+            loss=loss,
+            objective=objective,
+            epoch=epoch,
+            drawn=drawn,
+            autocast=autocast,
         )
+        total.add_(value)
 
     steps = Steps(device, "training", generators=[] if generator is None else [generator])
-    every = rates([lr_at(recipe, i, len(sizes)) for i in range(recipe.epochs * len(sizes))], device)
+    every = rates([batches.lr_at(recipe, i, len(sizes)) for i in range(recipe.epochs * len(sizes))], device)
     ahead = 1 if device.type == "cpu" else max(1, AHEAD // len(inputs))  # not to wait for the card after every epoch
     shape, changing = inputs.shape, recipe if dynamic else None
-    orders = _orders(sizes, shape, changing, draws, ahead=ahead, fixed=fixed, device=device)
+    orders = batches.orders(sizes, shape, changing, drawing, ahead=ahead, fixed=fixed, device=device)
     for epoch in range(recipe.epochs):
         total.zero_()
         lr = every[epoch * len(sizes) : (epoch + 1) * len(sizes)]
-        for tables in _alike(sizes, lr, *next(orders)):
+        drawn = [] if draws is None else [table.to(device) for table in draws(epoch, sizes)]
+        for tables in batches.alike(sizes, next(orders), [lr], drawn):
             steps.run(one, *tables, phase=phase(epoch))
         looks = stop is not None or (epoch + 1) % ahead == 0 or epoch + 1 == recipe.epochs
         if looks and not math.isfinite(float(total)):
@@ -258,46 +242,14 @@ def _fit(
     ctx.progress(1.0)
 
 
+def _batch(inputs: Tensor, recipe: Recipe, rows: Tensor, changes: Tensor | None = None) -> Tensor:
+    """Return a batch as models take it; augmented where it is said how."""
+    return as_float(take(inputs, rows) if changes is None else augmentation.augment(inputs, rows, changes, recipe))
+
+
 def _phase(loss: Loss, objective: Objective | None) -> Phase:
     """Return what is to be thought of a loss or an objective that says nothing: that all epochs differ."""
     return (lambda _: None) if loss is cross_entropy and objective is None else (lambda epoch: epoch)
-
-
-def _orders(
-    sizes: list[int],
-    shape: torch.Size,
-    recipe: Recipe | None,
-    generator: torch.Generator,
-    *,
-    ahead: int,
-    fixed: Tensor | None,
-    device: torch.device,
-) -> Iterator[list[Tensor]]:
-    """Yield the rows of an epoch in their order, and how each is augmented, on the device; one epoch after another.
-
-    recipe: None, where nothing is augmented; ahead: epochs that are drawn and moved at once.
-    """
-    used = sum(sizes)
-    while True:
-        epochs = []
-        for _ in range(ahead):
-            order = torch.randperm(shape[0], generator=generator)[:used]
-            drawn = [] if recipe is None else [augmentation.draw(used, shape[1:], recipe, generator)]
-            if fixed is not None and recipe is not None:
-                drawn = [augmentation.neutral(drawn[0], fixed[order], recipe)]
-            epochs.append([order, *drawn])
-        together = [torch.stack(part).to(device) for part in zip(*epochs, strict=True)]
-        yield from map(list, zip(*together, strict=True))
-
-
-def _alike(sizes: list[int], lr: Tensor, *drawn: Tensor) -> Iterator[list[Tensor]]:
-    """Yield the tables of batches of one size after another: the rates of their steps, and what is drawn for a row."""
-    step = row = 0
-    for size, alike in itertools.groupby(sizes):
-        steps = sum(1 for _ in alike)
-        parts = (each[row : row + steps * size].unflatten(0, (steps, size)) for each in drawn)
-        yield [lr[step : step + steps], *parts]
-        step, row = step + steps, row + steps * size
 
 
 def _layout(model: nn.Module) -> torch.memory_format:

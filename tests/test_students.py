@@ -10,13 +10,14 @@ from sklearn.linear_model import LogisticRegression
 
 from privbench import students, training
 from privbench.api import Blueprint, Context
+from privbench.batches import lr_at
 from privbench.data import Examples
 from privbench.errors import BadOption, DataError
 from privbench.inference import Normalised, as_float, to_inputs
 from privbench.models import build
 from privbench.recipe import Recipe
 from privbench.students import budget, fit, split, steps
-from privbench.training import lr_at, predict, train
+from privbench.training import predict, train
 
 
 def blueprint(model="mlp", shape=(1, 8, 8), classes=4, **recipe):

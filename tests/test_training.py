@@ -8,8 +8,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from privbench import augmentation, training
+from privbench import augmentation, batches, training
 from privbench.api import Blueprint, Context
+from privbench.batches import lr_at
 from privbench.data import Examples
 from privbench.defenses.relaxloss import relax_loss
 from privbench.errors import BadOption, DataError, Diverged
@@ -17,7 +18,7 @@ from privbench.inference import as_float, take
 from privbench.models import build
 from privbench.recipe import Recipe
 from privbench.tape import taped
-from privbench.training import batch_sizes, cross_entropy, lr_at, predict, step, train
+from privbench.training import cross_entropy, predict, step, train
 
 SHAPES = {"mlp": (1, 8, 8), "cnn": (3, 32, 32), "mobilenet_v3_small": (3, 32, 32), "resnet18": (3, 32, 32)}
 
@@ -57,7 +58,7 @@ def test_a_step_stays_on_its_device(name, optimizer, loss, augmented):
     with meta:
         net = training.classifier(blueprint(name, shape, 4))
     optimiser = training.optimizer(net, recipe)
-    orders = training._orders(
+    orders = batches.orders(
         [8, 8], inputs.shape, recipe if augmented else None, torch.Generator(), ahead=1, fixed=None, device=meta
     )
     for epoch, rows in enumerate(zip(*(drawn.split(8) for drawn in next(orders)), strict=True)):
@@ -269,23 +270,6 @@ def test_the_examples_are_left_alone():
 # Sizes at the edge
 
 
-@pytest.mark.parametrize(
-    ("n", "size", "drop_last", "sizes"),
-    [
-        (10, 4, False, [4, 4, 2]),
-        (10, 4, True, [4, 4]),
-        (9, 4, False, [4, 5]),
-        (9, 4, True, [4, 4]),
-        (8, 4, False, [4, 4]),
-        (3, 4, True, [3]),
-        (1, 4, False, [1]),
-        (3, 1, False, [1, 1, 1]),
-    ],
-)
-def test_batches_hold_each_example_once_and_are_never_single(n, size, drop_last, sizes):
-    assert batch_sizes(n, size, drop_last=drop_last) == sizes
-
-
 @pytest.mark.parametrize("n", [1, 2, 17, 33])
 @pytest.mark.parametrize("drop_last", [False, True])
 def test_batchnorm_trains_on_any_number_of_examples(n, drop_last):
@@ -298,23 +282,6 @@ def test_batchnorm_trains_on_any_number_of_examples(n, drop_last):
 
 
 # Learning rates
-
-
-def test_schedules():
-    def rates(**recipe):
-        return [lr_at(Recipe(epochs=10, lr=1.0, **recipe), i, 2) for i in range(20)]
-
-    assert rates(schedule="constant") == [1.0] * 20
-    steps = rates(schedule="steps", milestones=(0.3, 0.6), gamma=0.1)
-    assert steps == pytest.approx([1.0] * 6 + [0.1] * 6 + [0.01] * 8)
-    cosine = rates(schedule="cosine")
-    assert cosine == pytest.approx([(1 + math.cos(math.pi * i / 20)) / 2 for i in range(20)])
-    warm = rates(schedule="cosine", warmup=2.0)
-    assert warm[:4] == pytest.approx([0.25, 0.5, 0.75, 1.0])
-    assert warm[4] == 1.0
-    assert warm[4:] == sorted(warm[4:], reverse=True)
-    assert 0 < warm[-1] < 0.02
-    assert max(rates(warmup=20.0)) < 1.0
 
 
 # What cannot be trained is said in one line
@@ -408,6 +375,38 @@ def test_replayed_steps_of_every_net_equal_steps(name):
         replayed = weights(train(task, examples, Context()))
     assert replayed == plain
     assert tape.replayed > 0
+
+
+def test_an_objective_gets_a_row_of_what_is_drawn_for_it():
+    task, examples, asked, seen = blueprint(epochs=2, batch_size=32), images(80), [], []
+
+    def draws(epoch, sizes):
+        asked.append((epoch, list(sizes)))
+        first = 10.0 * epoch
+        return torch.arange(first, first + len(sizes)), torch.full((len(sizes), 2), first)
+
+    def objective(model, inputs, targets, _epoch, number, pair):
+        seen.append((number, pair.tolist()))
+        return cross_entropy(model(inputs), targets)
+
+    train(task, examples, Context(), objective=objective, draws=draws)
+    assert asked == [(0, [32, 32, 16]), (1, [32, 32, 16])]
+    assert seen == [(n, [10.0 * (n >= 10)] * 2) for n in (0, 1, 2, 10, 11, 12)]
+
+
+def test_what_is_drawn_for_an_objective_is_replayed():
+    def drawn(epoch, sizes):
+        return [torch.rand(len(sizes), generator=torch.Generator().manual_seed(epoch))]
+
+    def objective(model, inputs, targets, _epoch, weight):
+        return weight * cross_entropy(model(inputs), targets)
+
+    task, options = blueprint(epochs=5, crop=1), {"objective": objective, "draws": drawn, "phase": lambda _: None}
+    plain = weights(train(task, images(90), Context(), **options))
+    with taped() as tape:
+        assert weights(train(task, images(90), Context(), **options)) == plain
+    assert tape.replayed > 0
+    assert not tape.refused
 
 
 def test_a_phase_that_hides_what_a_loss_depends_on_is_the_caller_s_fault():

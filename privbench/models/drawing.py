@@ -16,11 +16,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-class _Drawing(nn.Module):
-    """A layer that is nothing but for training."""
+class Drawing(nn.Module):
+    """A layer that draws random numbers."""
 
     generator: torch.Generator | None = None
     """Of the device; None: torch's global one."""
+
+
+class _Dropping(Drawing):
+    """A layer that zeroes something in training."""
 
     def __init__(self, p: float) -> None:
         super().__init__()
@@ -36,7 +40,7 @@ class _Drawing(nn.Module):
         return x * kept.to(x.dtype).div(1 - self.p)
 
 
-class Dropout(_Drawing):
+class Dropout(_Dropping):
     """Dropout: each number is zeroed with probability p (Srivastava et al. 2014)."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -44,7 +48,7 @@ class Dropout(_Drawing):
         return self.keep(x, tuple(x.shape)) if self.training and self.p else x
 
 
-class DropPath(_Drawing):
+class DropPath(_Dropping):
     """Stochastic depth: each example's part of a residual block is zeroed with probability p (Huang et al. 2016)."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -55,7 +59,7 @@ class DropPath(_Drawing):
 @contextlib.contextmanager
 def lent(net: nn.Module, generator: torch.Generator) -> Iterator[None]:
     """Lend a generator, of the device that the net is on, to the layers of a net that draw."""
-    layers = [module for module in net.modules() if isinstance(module, _Drawing)]
+    layers = [module for module in net.modules() if isinstance(module, Drawing)]
     for layer in layers:
         layer.generator = generator
     try:
