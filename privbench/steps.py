@@ -21,7 +21,9 @@ Whatever breaks this is found out when the step is recorded; such steps are run 
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
+import warnings
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
@@ -90,7 +92,7 @@ class Steps:
         self._generators = tuple(generators)
         self._recorder = RECORDERS.get(self.device.type)
         self._kinds: dict[Hashable, _Kind] = {}
-        self._stream = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None
+        self._stream = _stream(self.device) if self.device.type == "cuda" else None
         if eager and self._recorder is not None:
             self._recorder = None
             say(name, eager)
@@ -241,6 +243,12 @@ def say(name: str, why: str) -> None:
         _log.warning(text)
 
 
+@functools.lru_cache(maxsize=16)
+def _stream(device: torch.device) -> torch.cuda.Stream:
+    """Return the stream of all loops on a card: libraries hold working memory for each that they have seen."""
+    return torch.cuda.Stream(device)
+
+
 def _rows(table: Tensor) -> Sequence[Any]:
     """Return the rows; of one dimension as numbers, where that is not to wait."""
     rows: Sequence[Any] = table.tolist() if table.ndim == 1 and table.device.type == "cpu" else table.unbind()
@@ -249,8 +257,6 @@ def _rows(table: Tensor) -> Sequence[Any]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    import warnings
-
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=CAPTURABLE)
         yield
