@@ -238,8 +238,7 @@ def _fit(
             ctx.progress((epoch + 1) / recipe.epochs)
         if stop is not None and stop(model, epoch):
             break
-    for parameter in model.parameters():
-        parameter.grad = None  # or the memory of a recorded step would live on in it
+    model.zero_grad()  # or the memory of a recorded step would live on in the gradients
     _check_weights(model, recipe, epoch + 1)
     ctx.progress(1.0)
 
