@@ -24,7 +24,7 @@ def choose(name: str) -> str:
         raise UsageError(card_hint(name))
     if name not in NAMES:
         raise UsageError(f"No device {name!r}; use one of {', '.join(NAMES)}.")
-    if name == "cpu" or (name == "auto" and not _may_have_gpu()):
+    if name == "cpu" or (name == "auto" and not may_have_gpu()):
         return "cpu"
     import torch
 
@@ -101,7 +101,7 @@ def _told(names: tuple[str, ...]) -> list[str]:
     return [f"{name}={os.environ[name]}" for name in names if os.environ.get(name)]
 
 
-def _may_have_gpu() -> bool:
+def may_have_gpu() -> bool:
     """Return whether it is worth the seconds that importing torch takes to ask it."""
     if sys.platform != "linux":
         return True

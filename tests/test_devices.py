@@ -31,7 +31,7 @@ def cards(monkeypatch):
         )
         monkeypatch.setattr(torch.version, "cuda", "13.0")
         monkeypatch.setattr(torch.backends.cudnn, "version", lambda: 92400)
-        monkeypatch.setattr(devices, "_may_have_gpu", lambda: True)
+        monkeypatch.setattr(devices, "may_have_gpu", lambda: True)
 
     for name in devices.CARD_DISPATCH:
         monkeypatch.delenv(name, raising=False)
