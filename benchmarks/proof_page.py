@@ -16,7 +16,7 @@ def lines(report: dict[str, Any], wide: int) -> list[str]:
     for name, facts in parts.items():
         if name != "machine" or "failed" in facts:
             text.append(f"{verdict(facts):7} {title(name, report['device'])}: {_said(name, facts)}")
-            text += [f"        missed: {line}" for line in facts.get("missed", ())]
+            text += [f"        missed: {line}" for line in facts.get("missed", ()) if "table" not in facts]
             text += [f"        {line}" for line in _details(facts)]
     text += ["", *parts.get("gpu.py", {}).get("table", ())]
     return [row for line in text for row in _wrapped(line, wide)]

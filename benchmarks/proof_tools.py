@@ -59,10 +59,9 @@ class Done:
         return found | ({"errors": self.errors.strip().splitlines()[-TAIL:]} if self.why else {})
 
 
-def command(*words: str, seconds: float) -> Done:
+def command(*words: str, seconds: float, **variables: str) -> Done:
     """Run a command of this Python in the repository; end it, with all that it started, when its time is over."""
-    environment = {**os.environ, "PRIVBENCH_PLUGINS": "", "COLUMNS": "80", "PYTHONWARNINGS": "default"}
-    start = time.perf_counter()
+    environment, start = {**os.environ, "COLUMNS": "80", **variables}, time.perf_counter()
     with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors, _sampled() as samples:
         process = subprocess.Popen(
             [sys.executable, *words], stdout=output, stderr=errors, cwd=ROOT, env=environment, start_new_session=True

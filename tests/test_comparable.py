@@ -66,6 +66,13 @@ def test_records_of_two_cards_or_of_two_cudnns_stand_apart():
     assert [words for words, _ in comparable.generations(records)] == [""]
 
 
+def test_the_setting_names_the_card():
+    one, other = (record(device="cuda", environment={"card": card}) for card in ("H100 9.0", "A100 8.0"))
+    assert ", seed 0, cuda (H100 9.0); " in comparable.setting_text([one, one])
+    assert ", seed 0, cuda; " in comparable.setting_text([one, other])
+    assert ", seed 0, cpu; " in comparable.setting_text([record(environment={"processor": "x86_64"})])
+
+
 def test_a_card_and_a_processor_are_two_settings():
     one, other = record(device="cuda", environment={"card": "H100 9.0"}), record(device="cpu")
     assert comparable.setting(one) != comparable.setting(other)
