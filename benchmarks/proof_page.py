@@ -43,14 +43,15 @@ def _said(name: str, facts: dict[str, Any]) -> str:  # noqa: PLR0911 - a sentenc
     bar = f" (bar {facts['bar']:.0f} s)" if "bar" in facts else ""
     took = f"{facts['seconds']:.1f} s{bar}{busy}" if "seconds" in facts else ""
     if name == "README's command":
-        return f"cold {took}; again {facts['cached'].get('failed') or facts['cached']['seconds']} s"
+        again = facts["cached"].get("failed") or f"{facts['cached']['seconds']} s"
+        return f"{facts['models']} models, cold {took}; again {again}"
     if name == "default grid":
         return f"{facts['defenses']} defenses x {facts['attacks']} attacks, {facts['models']} models each, cold {took}"
     if name == "metrics as on a CPU":
         return f"all {facts['metrics']} intervals overlap those of leaderboards/digits"
     if name == "the same bits twice":
         times = " and ".join(f"{run['seconds']:.1f} s" for run in facts["runs"])
-        return f"all {facts['files']} scores and weights are equal, with one worker and with two ({times})"
+        return f"all {facts['files']} files of scores and weights are equal, with one worker and with two ({times})"
     if name == "CIFAR-100":
         auc, accuracy = facts["lira_auc"], facts["test_accuracy"]
         found = f"AUC of lira {auc['value']:.3f} [{auc['low']:.3f}, {auc['high']:.3f}]"
