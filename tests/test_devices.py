@@ -2,13 +2,16 @@
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
 from privbench import devices, provenance
+from privbench.context import Context
 from privbench.errors import UsageError
 from privbench.plugins import resolve
 from privbench.population import Population
+from privbench.releases import Keeper
 
 H100 = {"name": "NVIDIA H100 80GB HBM3", "major": 9, "minor": 0, "multi_processor_count": 132}
 A100 = {"name": "NVIDIA A100-SXM4-40GB", "major": 8, "minor": 0, "multi_processor_count": 108}
@@ -103,6 +106,25 @@ def test_another_card_or_cudnn_is_another_key(cards, monkeypatch, task, store):
     again = Population(task, dataset, resolve("defense", "ce"), 2, 0, "cuda", store)
     assert len(set(keys)) == len(changes)
     assert again.missing([])[0].key == keys[0]
+
+
+def test_what_was_kept_of_another_card_is_made_again(cards, task, store):
+    made = []
+
+    def make(_ctx):
+        made.append(devices.processor("cuda"))
+        return {"x": np.zeros(1)}
+
+    key = {"model_free": True, "inputs": "", "options": {}}
+    for card in (H100, A100, H100, PART):
+        cards(card)
+        population = Population(task, task.load(), resolve("defense", "ce"), 2, 0, "cuda", store)
+        Keeper(population)("thing", key, make, Context(device="cuda"))
+    assert [name.partition(" with")[0] for name in made] == [
+        "NVIDIA H100 80GB HBM3 9.0",
+        "NVIDIA A100-SXM4-40GB 8.0",
+        "NVIDIA A100-SXM4-40GB MIG 1g.5gb 8.0",
+    ]
 
 
 def test_the_environment_of_a_record_names_the_card_and_of_a_processor_none(cards):
