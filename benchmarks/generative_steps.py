@@ -17,6 +17,7 @@ from __future__ import annotations
 import statistics
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -36,8 +37,9 @@ from privbench.generative.wgan_gp import Settings
 from privbench.generative.wgan_gp import _fit as play_wgan_gp
 
 if TYPE_CHECKING:
-    from bare_gans import Play
+    from bare_gans import Step
 
+Play: TypeAlias = Callable[[], object]
 Options: TypeAlias = TacGanOptions | CycleGanOptions | Settings
 
 BAR, CLASSES, MEMBERS = 0.9, 10, 649
@@ -67,6 +69,14 @@ CASES = {
 }
 
 
+def repeated(step: Step, times: int) -> Play:
+    def play() -> None:
+        for _ in range(times):
+            step()
+
+    return play
+
+
 def prepared(case: Case, way: str) -> Play:
     """Return a training with nets of its own, which goes on whenever it is called."""
     options, (channels, side, _), ours, tuned = case.options, case.shape, way == "privbench", way == "bare+"
@@ -77,7 +87,7 @@ def prepared(case: Case, way: str) -> Play:
     torch.manual_seed(0)
     if isinstance(options, TacGanOptions):
         if not ours:
-            return bare_gans.tac_gan(images, labels, CLASSES, options, tuned=tuned)
+            return repeated(bare_gans.tac_gan(images, labels, CLASSES, options, tuned=tuned), options.gan_steps)
         nets = big_gan.networks(side, channels, CLASSES, width=options.gan_width, latent=options.latent)
         generator, discriminator = (player(net, options.gan_lr) for net in nets)
         gan = Gan(generator, discriminator, generator.weights.detach().clone())
@@ -85,13 +95,14 @@ def prepared(case: Case, way: str) -> Play:
     if isinstance(options, CycleGanOptions):
         half = MEMBERS // 2
         if not ours:
-            return bare_gans.cycle_game(images[:half], images[half:], options, tuned=tuned)
+            step = bare_gans.cycle_game(images[:half], images[half:], options, tuned=tuned)
+            return repeated(step, options.cycle_steps)
         game = cycle_gan.new_game(channels, side, options, images.device)
         safe, risky = Examples(x[:half], y[:half]), Examples(x[half:], y[half:])
         return lambda: play_cycle_gan(game, safe, risky, side, ctx, options=options)
     one_hot = wgan_gp.one_hot(labels, CLASSES)
     if not ours:
-        return bare_gans.dp_critic(images, one_hot, options, tuned=tuned)
+        return repeated(bare_gans.dp_critic(images, one_hot, options, tuned=tuned), options.steps)
     critic_game = wgan_gp.gan_of(*wgan_gp.networks(options), options.lr)
     return lambda: play_wgan_gp(critic_game, images, one_hot, options, ctx)
 

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Iterable, Sequence
 
+    from privbench.audit import AuditRecord
     from privbench.record import Record
 
 INDIFFERENT = {"python", "platform", "threads"}
@@ -88,8 +89,15 @@ def setting_text(records: Sequence[Record]) -> str:
     salt = f", salt {record.salt[:SHOWN]}..." if record.salt else ""
     return (
         f"{_count(record.models, 'model')}, {_count(record.targets, 'target')}, pool of {record.data.pool}, "
-        f"{_members(records)}{copies}, seed {record.seed}{salt}, {record.device}; {INTERVALS}"
+        f"{_members(records)}{copies}, seed {record.seed}{salt}, {device_text(records)}; "
+        f"{INTERVALS}"
     )
+
+
+def device_text(records: Sequence[Record | AuditRecord]) -> str:
+    """Return the device of records, with the card where it is one."""
+    cards = {record.environment.get("card") for record in records}
+    return f"{records[0].device} ({cards.pop()})" if len(cards) == 1 and None not in cards else records[0].device
 
 
 def _members(records: Sequence[Record]) -> str:

@@ -1,23 +1,30 @@
-"""Which device to use: `auto` is a GPU where there is one."""
+"""Which device to use, and what it is: `auto` is a GPU where there is one."""
 
 from __future__ import annotations
 
 import functools
+import itertools
+import logging
 import os
 import platform
 import sys
 from pathlib import Path
 
 from privbench.errors import UsageError
+from privbench.machine import vendor
 
 NAMES = ("auto", "cpu", "cuda", "mps")
+
+_log = logging.getLogger(__name__)
 
 
 def choose(name: str) -> str:
     """Return "cpu", "cuda" or "mps" for a name on the command line. Raises UsageError for one that is not there."""
+    if name.startswith("cuda:"):
+        raise UsageError(card_hint(name))
     if name not in NAMES:
         raise UsageError(f"No device {name!r}; use one of {', '.join(NAMES)}.")
-    if name == "cpu" or (name == "auto" and not _may_have_gpu()):
+    if name == "cpu" or (name == "auto" and not may_have_gpu()):
         return "cpu"
     import torch
 
@@ -29,35 +36,72 @@ def choose(name: str) -> str:
     return name
 
 
+def card_hint(name: str) -> str:
+    """Return what to type in place of cuda:1."""
+    return f"No device {name!r}; use cuda, and CUDA_VISIBLE_DEVICES={name[5:]} to choose among cards."
+
+
 DISPATCH = ("ATEN_CPU_CAPABILITY", "OPENBLAS_CORETYPE", "MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS", "ONEDNN_MAX_CPU_ISA")
 """Variables by which libraries are told to compute as on another processor."""
+CARD_DISPATCH = (
+    "NVIDIA_TF32_OVERRIDE",
+    "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE",
+    "TORCH_BLAS_PREFER_CUBLASLT",
+    "CUBLAS_WORKSPACE_CONFIG",
+)
+"""Variables by which libraries are told to compute otherwise on a card."""
 
 
-@functools.lru_cache(maxsize=4)
+@functools.lru_cache(maxsize=64)
 def processor(device: str) -> str:
     """Return the kind of processor or card behind a device: of one kind, the same program gives the same bits."""
-    if device.startswith("cuda"):
-        import torch
-
-        if torch.cuda.is_available():
-            major, minor = torch.cuda.get_device_capability(device)
-            return f"{torch.cuda.get_device_name(device)} {major}.{minor}"
+    if found := card(device):
+        return ", ".join([found["card"], *(f"{name} {value}" for name, value in found.items() if name != "card")])
     import numpy as np
 
-    found = np.show_config(mode="dicts")["SIMD Extensions"].get("found", [])
-    told = (f"{name}={os.environ[name]}" for name in DISPATCH if os.environ.get(name))
-    return " ".join([platform.machine(), _vendor(), *found, *told])
+    simd = np.show_config(mode="dicts")["SIMD Extensions"].get("found", [])
+    return " ".join([platform.machine(), vendor(), *simd, *_told(DISPATCH)])
 
 
-def _vendor() -> str:
-    """Return who made the processor: libraries choose their code by that too."""
-    listing = Path("/proc/cpuinfo")
-    lines = listing.read_text(encoding="utf-8", errors="replace").splitlines() if listing.exists() else []
-    named = (line.partition(":")[2].strip() for line in lines if line.startswith(("vendor_id", "CPU implementer")))
-    return next(named, platform.processor() or "unknown")
+def card(device: str) -> dict[str, str]:
+    """Return a card's model with its compute capability, and the versions of what computes on it; of no card nothing.
+
+    A part of a card (MIG) is named as such, and has fewer multiprocessors, by whose number libraries choose kernels.
+    """
+    if not device.startswith("cuda"):
+        return {}
+    import torch
+
+    if not torch.cuda.is_available():
+        return {}
+    found = torch.cuda.get_device_properties(device)
+    model = f"{found.name} {found.major}.{found.minor} with {found.multi_processor_count} multiprocessors"
+    kind, version = ("CUDA", torch.version.cuda) if torch.version.cuda else ("ROCm", torch.version.hip)
+    versions = {kind: str(version), "cuDNN": str(torch.backends.cudnn.version())}
+    return {"card": " ".join([model, *_told(CARD_DISPATCH)]), **versions}
 
 
-def _may_have_gpu() -> bool:
+@functools.lru_cache(maxsize=1)
+def alike() -> int:
+    """Return how many cards, from the first on, are of its kind: on others the same program gives other bits."""
+    import torch
+
+    kinds = [processor(f"cuda:{index}") for index in range(torch.cuda.device_count())]
+    same = len(list(itertools.takewhile(lambda kind: kind == kinds[0], kinds)))
+    if same < len(kinds):
+        _log.warning(
+            "%d of %d cards are used, those of one kind: %s, not %s; CUDA_VISIBLE_DEVICES chooses others.",
+            *(same, len(kinds), kinds[0], kinds[same]),
+        )
+    return same
+
+
+def _told(names: tuple[str, ...]) -> list[str]:
+    """Return which of the variables are set, and to what."""
+    return [f"{name}={os.environ[name]}" for name in names if os.environ.get(name)]
+
+
+def may_have_gpu() -> bool:
     """Return whether it is worth the seconds that importing torch takes to ask it."""
     if sys.platform != "linux":
         return True

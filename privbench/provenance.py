@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from privbench import __version__
 from privbench.data import ROLES
-from privbench.devices import processor
+from privbench.devices import card, processor
 from privbench.errors import printable
 from privbench.failures import note, one_line
 from privbench.fingerprint import component_key, library_versions, source_hash
@@ -64,7 +64,7 @@ def environment(device: str = "cpu") -> dict[str, str]:
         **library_versions(),
         "measured by": source_hash(*MEASURING)[:16],
         "processor": processor("cpu"),
-        **({} if device == "cpu" else {"card": processor(device)}),
+        **({} if device == "cpu" else card(device) or {"card": processor(device)}),
     }
 
 

@@ -25,7 +25,8 @@ from privbench._checks.base import Check
 from privbench._checks.cheats import GuessedSeed, RememberedShadows
 from privbench._checks.counting import CountOnly, check_population_membership
 from privbench._checks.planted import Planted
-from privbench.errors import UnknownName
+from privbench.devices import NAMES, choose
+from privbench.errors import UnknownName, UsageError
 from privbench.options import build, spec
 from privbench.plugins import KINDS, catalogue, resolve
 from privbench.seeds import fresh_salt
@@ -60,29 +61,40 @@ __all__ = [
 ]
 
 
-def checks_for(component: Any, *, salt: str | None = None) -> list[Check]:
+def checks_for(component: Any, *, salt: str | None = None, device: str = "cpu") -> list[Check]:
     """Return the contract checks of a component. Raises TypeError for what is neither of the four kinds.
 
-    salt: of the populations that some checks make; a fresh one if left out, which a check that fails names.
+    salt: of the populations that some checks make; a fresh one if left out, which a check that fails names. device:
+    where models are trained and queried, by the names of --device; raises UsageError for one that is not there.
     """
     from privbench._checks.components import component_checks
 
-    kind = _kind(component)
-    return [*component_checks(component, kind), *_own_checks(component, kind, fresh_salt() if salt is None else salt)]
+    kind, salt, device = _kind(component), fresh_salt() if salt is None else salt, choose(device)
+    return [*component_checks(component, kind), *_own_checks(component, kind, salt, device)]
 
 
-def parametrize_with_checks(components: Iterable[Any], *, salt: str | None = None) -> pytest.MarkDecorator:
+def parametrize_with_checks(
+    components: Iterable[Any], *, salt: str | None = None, device: str = "cpu"
+) -> pytest.MarkDecorator:
     """Return a pytest mark that runs a test with `check` once for each contract check of each component.
 
-    components: instances, or names as on the command line, with or without their kind before a colon. salt: as
-    in `checks_for`. Raises UnknownName or BadOption as the command line does.
+    components: instances, or names as on the command line, with or without their kind before a colon. salt, device: as
+    in `checks_for`; on a device that is not there the tests are skipped. Raises UnknownName or BadOption as the command
+    line does.
     """
     import pytest
 
+    marks: tuple[pytest.MarkDecorator, ...] = ()
+    try:
+        device = choose(device)
+    except UsageError as error:
+        if device not in NAMES:
+            raise
+        device, marks = "cpu", (pytest.mark.skip(str(error)),)
     chosen = [_named(each) if isinstance(each, str) else each for each in components]
-    pairs = [(component, check) for component in chosen for check in checks_for(component, salt=salt)]
+    pairs = [(component, check) for component in chosen for check in checks_for(component, salt=salt, device=device)]
     return pytest.mark.parametrize(
-        "check", [pytest.param(check, id=f"{spec(component)}-{check.name}") for component, check in pairs]
+        "check", [pytest.param(check, id=f"{spec(component)}-{check.name}", marks=marks) for component, check in pairs]
     )
 
 
@@ -109,26 +121,26 @@ def toy_task(**options: int) -> ToyTask:
     return build(ToyTask, options)
 
 
-def _own_checks(component: Any, kind: str, salt: str) -> list[Check]:
+def _own_checks(component: Any, kind: str, salt: str, device: str) -> list[Check]:
     if hasattr(component, "reconstruct"):
         from privbench._checks.reconstruction import reconstruction_checks
 
-        return reconstruction_checks(component, salt)
+        return reconstruction_checks(component, salt, device)
     if kind == "attack":
         from privbench._checks.attacks import attack_checks
 
-        return attack_checks(component, salt)
+        return attack_checks(component, salt, device)
     if kind == "defense":
         from privbench._checks.defenses import defense_checks
 
-        return defense_checks(component, salt)
+        return defense_checks(component, salt, device)
     if kind == "task":
         from privbench._checks.tasks import task_checks
 
-        return task_checks(component)
+        return task_checks(component, device)
     from privbench._checks.audits import audit_checks
 
-    return audit_checks(component)
+    return audit_checks(component, device)
 
 
 def _kind(component: Any) -> str:

@@ -36,6 +36,15 @@ hypothesis.settings.register_profile("privbench", deadline=None, derandomize=Tru
 hypothesis.settings.load_profile("privbench")
 
 
+def pytest_runtest_setup(item):
+    """Skip what needs a card where there is none."""
+    if item.get_closest_marker("gpu"):
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip("needs a CUDA card")
+
+
 @pytest.fixture(autouse=True)
 def _as_on_a_fresh_machine(monkeypatch):
     """Nothing of the person's who runs the tests: no settings, and no width of a terminal."""

@@ -56,6 +56,28 @@ def test_generations_are_told_by_what_differs():
     assert words == ["schema 1, torch 2.13, card unknown", "schema 2, torch 2.14, card H100"]
 
 
+def test_records_of_two_cards_or_of_two_cudnns_stand_apart():
+    made = {"card": "H100 9.0", "cuDNN": "92400", "processor": "x86_64", "platform": "one"}
+    records = [record(device="cuda", environment={**made, **other}) for other in ({}, {"card": "A100 8.0"})]
+    assert [words for words, _ in comparable.generations(records)] == ["card H100 9.0", "card A100 8.0"]
+    records = [record(device="cuda", environment={**made, **other}) for other in ({}, {"cuDNN": "91000"})]
+    assert [words for words, _ in comparable.generations(records)] == ["cuDNN 92400", "cuDNN 91000"]
+    records = [record(device="cuda", environment={**made, **other}) for other in ({}, {"platform": "two"})]
+    assert [words for words, _ in comparable.generations(records)] == [""]
+
+
+def test_the_setting_names_the_card():
+    one, other = (record(device="cuda", environment={"card": card}) for card in ("H100 9.0", "A100 8.0"))
+    assert ", seed 0, cuda (H100 9.0); " in comparable.setting_text([one, one])
+    assert ", seed 0, cuda; " in comparable.setting_text([one, other])
+    assert ", seed 0, cpu; " in comparable.setting_text([record(environment={"processor": "x86_64"})])
+
+
+def test_a_card_and_a_processor_are_two_settings():
+    one, other = record(device="cuda", environment={"card": "H100 9.0"}), record(device="cpu")
+    assert comparable.setting(one) != comparable.setting(other)
+
+
 def test_the_newest_of_those_that_can_be_exchanged_is_kept():
     first, second = (record(created=dt.datetime(2026, 1, day, tzinfo=dt.timezone.utc)) for day in (1, 2))
     undated, other = record(), record(environment={"torch": "2.14"})

@@ -23,5 +23,23 @@ def test_the_processor_has_a_name(tmp_path, monkeypatch, cpuinfo, name):
     assert machine.processor_name() == name
 
 
-def test_this_one_has_one():
+@pytest.mark.parametrize(
+    ("cpuinfo", "maker"),
+    [
+        ("processor\t: 0\nvendor_id\t: AuthenticAMD\n\nvendor_id\t: Other\n", "AuthenticAMD"),
+        ("processor\t: 0\nCPU implementer\t: 0x41\n", "0x41"),
+        ("flags\t: fpu\n", "unknown"),
+        (None, "unknown"),
+    ],
+)
+def test_the_processor_has_a_maker(tmp_path, monkeypatch, cpuinfo, maker):
+    monkeypatch.setattr(machine, "_CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(platform, "processor", str)
+    if cpuinfo is not None:
+        (tmp_path / "cpuinfo").write_text(cpuinfo)
+    assert machine.vendor() == maker
+
+
+def test_this_one_has_both():
     assert machine.processor_name()
+    assert machine.vendor()

@@ -8,18 +8,22 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
+import torch
 
 from privbench._checks.base import auc, auc_se
 from privbench._checks.unseen import IgnoresItsData
-from privbench.api import Release, component
-from privbench.errors import UnknownName
+from privbench.api import Blueprint, Context, Examples, Measurement, Needs, Release, component
+from privbench.errors import UnknownName, UsageError
+from privbench.models import build
 from privbench.plugins import resolve
 from privbench.population import Population
+from privbench.recipe import Recipe
 from privbench.releases import make
 from privbench.scoring import Cell, score
 from privbench.seeds import fresh_salt
 from privbench.store import Store
 from privbench.testing import CountOnly, checks_for, parametrize_with_checks, toy_task
+from privbench.training import train
 
 ATTACKS = ["correctness", "confidence", "entropy", "m-entropy", "lira"]
 ON_PUBLISHED = ["gan-leaks", "gan-leaks:calibrated=true", "nearest-neighbour", "real-vs-fake"]
@@ -109,6 +113,105 @@ def test_names_are_read_as_on_the_command_line():
     assert {"lira-finds-a-leak", "ce-reproducible", "count-only-shadow-order"} <= set(ids)
     with pytest.raises(UnknownName, match=r"Nothing installed is named 'lirra'; write kind:name"):
         parametrize_with_checks(["lirra"])
+
+
+TRAINED_ON = []
+
+
+@component
+class NotesItsDevice:
+    """Of each kind something: it notes the device that it is lent."""
+
+    name: ClassVar[str] = "notes-its-device"
+    paper: ClassVar[str] = "none"
+
+    def fit(self, task, examples, ctx):
+        TRAINED_ON.append(ctx.device)
+        return Release(train(task, examples, ctx))
+
+
+@component
+class Trains:
+    """An attack that trains."""
+
+    name: ClassVar[str] = "trains"
+    paper: ClassVar[str] = "none"
+    needs: ClassVar[Needs] = Needs(training=True)
+
+    def score(self, evidence):
+        TRAINED_ON.append(evidence.ctx.device)
+        return evidence.rng("scores").random(len(evidence.labels))
+
+
+@component
+class Measures:
+    """An audit that measures nothing."""
+
+    name: ClassVar[str] = "measures"
+    paper: ClassVar[str] = "none"
+
+    def measure(self, population, ctx):
+        TRAINED_ON.extend([population.device, ctx.device])
+        return Measurement({"models": population.models})
+
+
+@pytest.mark.parametrize("made", [NotesItsDevice(), Trains(), Measures()], ids=lambda made: made.name)
+def test_what_is_checked_is_lent_the_device(made, monkeypatch):
+    monkeypatch.setattr("privbench.testing.choose", lambda name: f"{name}:0")  # a name of its own for the processor
+    TRAINED_ON.clear()
+    for check in checks_for(made):
+        if check.name not in ("finds-a-leak", "example-order"):  # what an attack by chance fails
+            check()
+    assert set(TRAINED_ON) == {"cpu:0"}
+
+
+def test_a_network_is_tried_on_the_device(monkeypatch):
+    tried, task = [], toy_task()
+    network = type(task).network
+
+    def noted(*arguments):
+        net = network(*arguments)
+        monkeypatch.setattr(net, "to", lambda device: tried.append(device) or net)
+        return net
+
+    monkeypatch.setattr("privbench.testing.choose", lambda name: f"{name}:0")
+    monkeypatch.setattr(type(task), "network", noted)
+    next(check for check in checks_for(task) if check.name == "network")()
+    assert tried == ["cpu:0"]
+
+
+def test_checks_on_a_device_that_is_not_there_are_skipped_and_on_none_are_a_mistake(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    (first, *_) = parametrize_with_checks(["defense:ce"], device="cuda").args[1]
+    (mark,) = first.marks
+    assert mark.name == "skip"
+    assert mark.args[0].startswith("Device 'cuda' is not available to torch")
+    with pytest.raises(UsageError, match="No device 'cida'"):
+        parametrize_with_checks(["defense:ce"], device="cida")
+    with pytest.raises(UsageError, match="is not available"):
+        checks_for(resolve("defense", "ce"), device="cuda")
+
+
+@pytest.mark.gpu
+@parametrize_with_checks(
+    [INVERSIONS[0], *QUICK, "defense:selena:models=3,held_out=1", "audit:privacy-levels", toy_task()], device="cuda"
+)
+def test_the_builtin_components_keep_their_contract_on_a_card(check):
+    check()
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", ["mlp", "cnn", "mobilenet_v3_small", "resnet18", "hivit_tiny"])
+def test_the_builtin_networks_train_to_the_same_bits_on_a_card(name):
+    rng = np.random.default_rng(0)
+    examples = Examples(rng.integers(0, 256, (70, 32, 32, 3), dtype=np.uint8), np.arange(70) % 10)
+    shape = (3, 32, 32)
+    blueprint = Blueprint(
+        name, Recipe(epochs=3, batch_size=16, crop=4, flip=0.5), shape, 10, lambda: build(name, shape, 10)
+    )
+    models = [train(blueprint, examples, Context(device="cuda")) for _ in range(2)]
+    for one, other in zip(*(model.state_dict().values() for model in models), strict=True):
+        assert torch.equal(one, other)
 
 
 def test_importing_the_checks_imports_neither_torch_nor_pytest():

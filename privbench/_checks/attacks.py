@@ -32,9 +32,9 @@ CHANCE = 0.5
 CLASSES = 4
 
 
-def attack_checks(attack: Any, salt: str) -> list[Check]:
-    """Return the checks of a membership attack; salt: of the population in which it must find nothing."""
-    return [*_Scores(attack).checks(), *unseen_checks(attack, salt)]
+def attack_checks(attack: Any, salt: str, device: str) -> list[Check]:
+    """Return the checks of a membership attack; salt, device: of the population in which it must find nothing."""
+    return [*_Scores(attack, device).checks(), *unseen_checks(attack, salt, device)]
 
 
 class Tried:
@@ -42,8 +42,8 @@ class Tried:
 
     method = ""
 
-    def __init__(self, attack: Any) -> None:
-        self.attack = attack
+    def __init__(self, attack: Any, device: str) -> None:
+        self.attack, self.device = attack, device
 
     @cached_property
     def needs(self) -> Needs:
@@ -53,7 +53,7 @@ class Tried:
         return needs
 
     def planted(self, leak: float, **options: Any) -> Planted:
-        return Planted(self.needs, leak, classes=CLASSES, **options)
+        return Planted(self.needs, leak, classes=CLASSES, device=self.device, **options)
 
     def result(self, planted: Planted) -> Array:
         """Run the attack. Raises AssertionError where it reaches for what it may not have, or may not change."""
@@ -77,7 +77,7 @@ class Tried:
     def deterministic(self) -> None:
         results = []
         for state, watched in ((1, ""), (2, "The attack")):
-            with generators(state, watched):
+            with generators(state, watched, self.device):
                 results.append(self.result(self.planted(WEAK)))
         unequal = int((results[0] != results[1]).reshape(len(results[0]), -1).any(axis=1).sum())
         require(

@@ -29,9 +29,9 @@ JITTER = 12
 """Largest change of a pixel, of 255, from a member to its published copy."""
 
 
-def audit_checks(audit: Any) -> list[Check]:
-    """Return the checks of an audit."""
-    tried = _Audit(audit)
+def audit_checks(audit: Any, device: str) -> list[Check]:
+    """Return the checks of an audit, of models that are trained on a device."""
+    tried = _Audit(audit, device)
     return [
         Check("measurement", "It returns a Measurement: finite numbers, Estimates, text, or None.", tried.measurement),
         Check(
@@ -58,8 +58,8 @@ class Leaky:
 
 
 class _Audit:
-    def __init__(self, audit: Any) -> None:
-        self.audit = audit
+    def __init__(self, audit: Any, device: str) -> None:
+        self.audit, self.device = audit, device
 
     @cached_property
     def population(self) -> Population:
@@ -73,7 +73,7 @@ class _Audit:
         folder = tempfile.mkdtemp(prefix="privbench-check-")
         weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         store = Store(Path(folder))
-        population = Population(task, task.load(), chain([Leaky()]), MODELS, 0, "cpu", store)
+        population = Population(task, task.load(), chain([Leaky()]), MODELS, 0, self.device, store)
         compared = getattr(self.audit, "compared", lambda _population: ())
         for each in (population, *compared(population)):
             for job in each.missing([1]):
@@ -96,7 +96,7 @@ class _Audit:
         population = self.population
         reference, validation = population.dataset.role("reference"), population.dataset.role("validation")
         try:
-            found = self.audit.measure(population, Context(reference=reference, validation=validation))
+            found = self.audit.measure(population, Context(0, self.device, reference, validation))
         except PrivbenchError as error:
             raise AssertionError(f"It fails on a toy task that publishes copies: {error}") from error
         require(
@@ -115,7 +115,7 @@ class _Audit:
     def reproducible(self) -> None:
         digests = []
         for state, watched in ((1, ""), (2, "The audit")):
-            with generators(state, watched):
+            with generators(state, watched, self.device):
                 digests.append(self.measure().digest)
         require(digests[0] == digests[1], "Measured again, the same population gives another record.")
 

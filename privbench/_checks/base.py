@@ -15,6 +15,8 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    import torch
+
 Array: TypeAlias = npt.NDArray[Any]
 
 
@@ -73,27 +75,31 @@ def digest(arrays: Sequence[Array]) -> str:
 
 
 @contextlib.contextmanager
-def generators(seed: int, watched: str = "") -> Iterator[None]:
+def generators(seed: int, watched: str = "", device: str = "cpu") -> Iterator[None]:
     """Set the global generators of Python, NumPy and torch to a state of ours, and restore them afterwards.
+
+    device: whose generator is torch's, too.
 
     Raises AssertionError where `watched` names who runs inside and they were used: what comes from them is different
     at every run. Watch a second run only; in the first, importing a library may use them.
     """
-    import torch
-
     legacy: Any = np.random.mtrand  # the module-level functions, which `np.random.Generator` does not touch
-    python, numpy, torchs = random.getstate(), legacy.get_state(), torch.get_rng_state()
+    python, numpy = random.getstate(), legacy.get_state()
+    torchs = default_generators(device)
+    states = {name: generator.get_state() for name, generator in torchs.items()}
     try:
         random.seed(seed)
         legacy.seed(seed)
-        torch.default_generator.manual_seed(seed)
-        before = _states()
+        for generator in torchs.values():
+            generator.manual_seed(seed)
+        before = _states(torchs)
         yield
-        used = [name for name, state in _states().items() if state != before[name]]
+        used = [name for name, state in _states(torchs).items() if state != before[name]]
     finally:
         random.setstate(python)
         legacy.set_state(numpy)
-        torch.set_rng_state(torchs)
+        for name, generator in torchs.items():
+            generator.set_state(states[name])
     require(
         not (watched and used),
         f"{watched} uses the global random generator of {' and '.join(used)}, so its results change from run to run "
@@ -101,13 +107,22 @@ def generators(seed: int, watched: str = "") -> Iterator[None]:
     )
 
 
-def _states() -> dict[str, str]:
+def default_generators(device: str) -> dict[str, torch.Generator]:
+    """Return torch's global generators, of processors and of a card, by the names that messages have for them."""
     import torch
 
+    found = {"torch": torch.default_generator}
+    if device.startswith("cuda"):
+        torch.cuda.init()  # before it a card has none
+        found["torch on the card"] = torch.cuda.default_generators[torch.device(device).index or 0]
+    return found
+
+
+def _states(torchs: dict[str, torch.Generator]) -> dict[str, str]:
     legacy: Any = np.random.mtrand
     _, keys, *rest = legacy.get_state()
     return {
         "Python": str(hash(random.getstate())),
         "NumPy": digest([keys]) + str(rest),
-        "torch": digest([torch.get_rng_state().numpy()]),
+        **{name: digest([generator.get_state().numpy()]) for name, generator in torchs.items()},
     }

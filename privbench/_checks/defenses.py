@@ -26,9 +26,12 @@ BATCH_MATES = 1e-4
 MODELS = 8
 
 
-def defense_checks(defense: Any, salt: str) -> list[Check]:
-    """Return the checks of a defense, whole or of data stages only; salt: of the population that is counted in."""
-    tried = _Defense(defense, salt)
+def defense_checks(defense: Any, salt: str, device: str) -> list[Check]:
+    """Return the checks of a defense, whole or of data stages only, tried on a device.
+
+    salt: of the population that is counted in.
+    """
+    tried = _Defense(defense, salt, device)
     checks = [
         Check(
             "reproducible",
@@ -74,10 +77,10 @@ class _Made:
 
 
 class _Defense:
-    def __init__(self, defense: Any, salt: str) -> None:
+    def __init__(self, defense: Any, salt: str, device: str) -> None:
         from privbench.defenses.chain import chain
 
-        self.salt = salt
+        self.salt, self.device = salt, device
         self.parts = parts_of(defense)
         self.whole = chain(self.parts)
         self.toy = build(ToyTask, {})
@@ -91,13 +94,13 @@ class _Defense:
         return Examples(pool.x[::2].copy(), pool.y[::2].copy())
 
     def context(self, seed: int) -> Context:
-        return Context(seed, reference=self.dataset.role("reference"), validation=self.dataset.role("validation"))
+        return Context(seed, self.device, self.dataset.role("reference"), self.dataset.role("validation"))
 
     def make(self, seed: int, state: int, watched: str = "") -> _Made:
         """Run the defense, with the global generators in some state (see `generators`)."""
         half = self.half
         before = digest([half.x, half.y])
-        with generators(state, watched):
+        with generators(state, watched, self.device):
             release = self.whole.fit(self.task, half, self.context(seed))
         require(
             isinstance(release, Release),
@@ -117,9 +120,12 @@ class _Defense:
         """Return the logits of a model as it is: no `eval()`, no cast, as whoever gets it might query it."""
         import torch
 
-        x = torch.from_numpy(examples.x.transpose(0, 3, 1, 2) / np.float32(255))
-        with torch.no_grad():
-            answers: Array = model(x).cpu().numpy()
+        from privbench.inference import exact
+
+        device = torch.device(self.device)
+        x = torch.from_numpy(examples.x.transpose(0, 3, 1, 2) / np.float32(255)).to(device)
+        with torch.no_grad(), exact(device):
+            answers: Array = model.to(device)(x).cpu().numpy()
         return answers
 
     def reproducible(self) -> None:
@@ -227,7 +233,7 @@ class _Defense:
 
         with tempfile.TemporaryDirectory() as folder:
             population = Population(
-                self.toy, self.dataset, self.whole, MODELS, SEED, "cpu", Store(folder), salt=self.salt
+                self.toy, self.dataset, self.whole, MODELS, SEED, self.device, Store(folder), salt=self.salt
             )
             evidence = [population.evidence(target, CountOnly().needs, 1, population) for target in range(MODELS)]
             check_population_membership(

@@ -67,6 +67,8 @@ class Planted:
     """Order in which the shadows are shown."""
     attack_seed: int = 0
     """Seed of `evidence.rng`."""
+    device: str = "cpu"
+    """Where the white box is."""
     used: list[Array] = field(default_factory=list)
     """All arrays that were handed out, for whoever wants to see that they are as before."""
 
@@ -105,7 +107,7 @@ class Planted:
             synthetic=self._synthetic_of(0),
             shadow_synthetic=lambda shadow: self._synthetic_of(int(shadows[shadow])),
             task=self._task,
-            ctx=Context(self.attack_seed),
+            ctx=Context(self.attack_seed, self.device),
             seed=self.attack_seed,
         )
 
@@ -187,7 +189,7 @@ class Planted:
     def _network(self) -> nn.Module:
         from privbench._checks.memory import Memory
 
-        return Memory(self._keys, self._values(0), SHARPNESS).eval()
+        return Memory(self._keys, self._values(0), SHARPNESS).to(self.device).eval()
 
     def _synthetic_of(self, model: int) -> Examples:
         """Near copies of a model's members, where there is a leak; else images that have nothing to do with them."""

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from privbench._checks.planted import Planted
 
 
-def reconstruction_checks(attack: Any, salt: str) -> list[Check]:
-    """Return the checks of a reconstruction attack; salt: of the population in which it must find nothing."""
-    return [*_Reconstructs(attack).checks(), *unseen_checks(attack, salt)]
+def reconstruction_checks(attack: Any, salt: str, device: str) -> list[Check]:
+    """Return the checks of a reconstruction attack; salt, device: of the population in which it must find nothing."""
+    return [*_Reconstructs(attack, device).checks(), *unseen_checks(attack, salt, device)]
 
 
 class _Reconstructs(Tried):

@@ -19,9 +19,9 @@ EXAMPLES, FEATURES, FOLDS = 1000, 64, 5
 BATCH = 4
 
 
-def task_checks(task: Any) -> list[Check]:
-    """Return the checks of a task."""
-    tried = _Task(task)
+def task_checks(task: Any, device: str) -> list[Check]:
+    """Return the checks of a task; its network is tried on a device."""
+    tried = _Task(task, device)
     return [
         Check("data", "Inputs are finite, uint8 or float32; labels are int64 and in range.", tried.data),
         Check("roles", "Pool, reference, validation and test are there, and share no row.", tried.roles),
@@ -37,8 +37,8 @@ def task_checks(task: Any) -> list[Check]:
 
 
 class _Task:
-    def __init__(self, task: Any) -> None:
-        self.task = task
+    def __init__(self, task: Any, device: str) -> None:
+        self.task, self.device = task, device
 
     @cached_property
     def dataset(self) -> Dataset:
@@ -109,7 +109,7 @@ class _Task:
             x = torch.rand(BATCH, *self.dataset.shape)
         try:
             with torch.no_grad():
-                logits = net.eval()(x)
+                logits = net.to(self.device).eval()(x.to(self.device))
         except (RuntimeError, ValueError, TypeError) as error:
             raise AssertionError(
                 f"The network does not take float32 inputs of shape {tuple(x.shape)}: {' '.join(str(error).split())}"

@@ -45,26 +45,26 @@ class IgnoresItsData:
         return Release(train(task, ctx.reference, ctx), synthetic=ctx.reference[others])
 
 
-def unseen_checks(attack: Any, salt: str) -> list[Check]:
-    """Return the checks of an attack on models that saw no data."""
+def unseen_checks(attack: Any, salt: str, device: str) -> list[Check]:
+    """Return the checks of an attack on models that saw no data, trained on a device."""
     return [
         Check(
             "nothing-to-find",
             "Of models that saw no data no member is found: nothing is drawn again from the seed, or remembered.",
-            lambda: find_nothing(attack, ""),
+            lambda: find_nothing(attack, "", device),
         ),
         Check(
             "nothing-to-find-salted",
             "The same under a salt that nobody can guess.",
-            lambda: find_nothing(attack, salt),
+            lambda: find_nothing(attack, salt, device),
         ),
     ]
 
 
-def find_nothing(attack: Any, salt: str) -> None:
+def find_nothing(attack: Any, salt: str, device: str = "cpu") -> None:
     """Raise AssertionError where an attack tells members from others by anything but what models learnt of them."""
     try:
-        found = (_images if hasattr(attack, "reconstruct") else _scored)(attack, salt)
+        found = (_images if hasattr(attack, "reconstruct") else _scored)(attack, salt, device)
     except Exception as error:
         raise AssertionError(f"It fails on models that saw no data: {one_line(error)}") from error
     if found is None:
@@ -83,11 +83,11 @@ def _furthest(found: list[float]) -> float:
     return max(found, key=lambda value: abs(value - CHANCE))
 
 
-def _scored(attack: Any, salt: str) -> tuple[str, float, float] | None:
+def _scored(attack: Any, salt: str, device: str) -> tuple[str, float, float] | None:
     """Return the mean AUC over targets, and how far it may be from 0.5: partners mirror each other, pairs do not."""
     from privbench.scoring import _scores
 
-    with _attacked(attack, MODELS, salt) as cell:
+    with _attacked(attack, MODELS, salt, device) as cell:
         if cell is None:
             return None
         member = [cell.population.members(target) for target in cell.target_indices]
@@ -99,12 +99,12 @@ def _scored(attack: Any, salt: str) -> tuple[str, float, float] | None:
     return "AUC", mean, within
 
 
-def _images(attack: Any, salt: str) -> tuple[str, float, float] | None:
+def _images(attack: Any, salt: str, device: str) -> tuple[str, float, float] | None:
     """Return the share of members among the examples that images come nearest to, each counted once per target."""
     from privbench.reconstruction import _attacked as images_of
     from privbench.scoring import _evidence
 
-    with _attacked(attack, IMAGED, salt, classes=CLASSES) as cell:
+    with _attacked(attack, IMAGED, salt, device, classes=CLASSES) as cell:
         if cell is None:
             return None
         images = images_of(cell, _evidence, cell.target_indices)
@@ -121,7 +121,7 @@ def _images(attack: Any, salt: str) -> tuple[str, float, float] | None:
 
 
 @contextlib.contextmanager
-def _attacked(attack: Any, models: int, salt: str, **toy: int) -> Iterator[Cell | None]:
+def _attacked(attack: Any, models: int, salt: str, device: str, **toy: int) -> Iterator[Cell | None]:
     """Lend a cell of which every release is made, as in a run; None where the attack does not apply."""
     from privbench.defenses.chain import chain
     from privbench.releases import make
@@ -130,7 +130,8 @@ def _attacked(attack: Any, models: int, salt: str, **toy: int) -> Iterator[Cell 
 
     task = build(ToyTask, {"pool": POOL, "epochs": 1, **toy})
     with tempfile.TemporaryDirectory(prefix="privbench-check-") as folder:
-        planned = plan(Grid([task], [chain([IgnoresItsData()])], [attack], models, salt=salt), Store(folder))
+        grid = Grid([task], [chain([IgnoresItsData()])], [attack], models, device=device, salt=salt)
+        planned = plan(grid, Store(folder))
         (cell,) = planned.cells
         if cell.inapplicable:
             yield None

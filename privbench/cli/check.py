@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from privbench.cli import console as out
+from privbench.cli.shared import Device
 from privbench.failures import location, note, one_line
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ EPILOG = """\b
 Examples:
   privbench check lira
   privbench check relaxloss:alpha=2 attack:my-attack
+  privbench check relaxloss --device cuda
 """
 FAILED = 1
 
@@ -30,32 +32,34 @@ FAILED = 1
     metavar="random|public|HEX",
     help="Salt of the populations that checks make; one that fails names its own.",
 )
+@click.option("--device", type=Device(), default="cpu", show_default=True, help="Where models are trained and queried.")
 @click.pass_context
-def check(ctx: click.Context, names: tuple[str, ...], salt: str) -> None:
+def check(ctx: click.Context, names: tuple[str, ...], salt: str, device: str) -> None:
     """Check that components keep their contract: determinism, evidence left alone, no leak by mere counting, ...
 
     NAME is as for `run`, options included: lira, relaxloss:alpha=2, or attack:lira where two kinds share a name.
     The exit code is 1 where a check fails. Plugin authors run the same checks in pytest: privbench.testing.
     """
+    from privbench.devices import choose
     from privbench.plugins import resolve
     from privbench.seeds import salt_of
 
-    salt = salt_of(salt)
+    salt, device = salt_of(salt), choose(device)
     out.warn_problems()
     found = [out.find(name) for name in names]
     components = [(kind, text, resolve(kind, text)) for kind, text in found]
     console = out.stdout()
-    failed = sum(_check(console, *component, salt) for component in components)
+    failed = sum(_check(console, *component, salt=salt, device=device) for component in components)
     if failed:
         ctx.exit(FAILED)
 
 
-def _check(console: Console, kind: str, text: str, component: Any, salt: str) -> int:
-    """Print one line per check; return how many failed."""
+def _check(console: Console, kind: str, text: str, component: Any, **where: str) -> int:
+    """Print one line per check; return how many failed. where: salt and device of `checks_for`."""
     from privbench.testing import checks_for
 
     console.print(f"{kind} {text}", style="bold cyan")
-    checks, failed, start = list(checks_for(component, salt=salt)), 0, time.perf_counter()
+    checks, failed, start = list(checks_for(component, **where)), 0, time.perf_counter()
     wide = max((len(check.name) for check in checks), default=0)
     for check in checks:
         with console.status(f"{check.name}: {check.description}"):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from privbench import __version__
+from privbench.cards import cards, why_none
 from privbench.cli import console as out
 from privbench.executors.cores import cores
 from privbench.machine import processor_name
@@ -33,6 +34,8 @@ PACKAGES = (
     "click",
     "rich",
 )
+VERSIONS = {"driver": "driver", "CUDA": "cuda", "ROCm": "rocm", "cuDNN": "cudnn"}
+"""What of a card's versions is shown, and its key in the report."""
 BROKEN = 1
 
 
@@ -85,7 +88,7 @@ def _version(name: str) -> str | None:
 
 def _devices(problems: list[str]) -> dict[str, Any]:
     """Return what torch can compute on. The processor's name, capability and threads decide last bits."""
-    found: dict[str, Any] = {"cpu": cores(), "processor": processor_name(), "cuda": [], "mps": False}
+    found: dict[str, Any] = {"cpu": cores(), "processor": processor_name(), "cuda": [], "no_cuda": "", "mps": False}
     try:
         import torch
     except Exception as error:  # noqa: BLE001 - a broken installation raises anything, and that is what we report
@@ -93,10 +96,7 @@ def _devices(problems: list[str]) -> dict[str, Any]:
         return found
     found["capability"] = torch.backends.cpu.get_cpu_capability()
     found["threads"] = torch.get_num_threads()
-    if torch.cuda.is_available():
-        for index in range(torch.cuda.device_count()):
-            card = torch.cuda.get_device_properties(index)
-            found["cuda"].append({"name": card.name, "memory": card.total_memory})
+    found["cuda"], found["no_cuda"] = cards(), why_none()
     found["mps"] = bool(torch.backends.mps.is_available())
     return found
 
@@ -156,12 +156,18 @@ def _rows(console: Console, rows: dict[str, str]) -> None:
 
 
 def _device_rows(devices: dict[str, Any]) -> dict[str, str]:
-    cards = [f"{card['name']}, {out.size_text(card['memory'])}" for card in devices["cuda"]]
     cpu = [out.count_text(devices["cpu"], "core"), devices["processor"]]
     if "capability" in devices:
         cpu += [f"torch uses {devices['capability']}", out.count_text(devices["threads"], "thread")]
-    return {
-        "cpu": ", ".join(cpu),
-        "cuda": "; ".join(cards) or "no",
-        "mps": "yes" if devices["mps"] else "no",
-    }
+    no = f"no: {devices['no_cuda']}" if devices["no_cuda"] else "no"
+    cuda = {f"cuda {index}": _card_text(card) for index, card in enumerate(devices["cuda"])} or {"cuda": no}
+    return {"cpu": ", ".join(cpu), **cuda, "mps": "yes" if devices["mps"] else "no"}
+
+
+def _card_text(card: dict[str, Any]) -> str:
+    """Return a card in one line; graphs are what makes training on it fast."""
+    known = {name: card[key] for name, key in VERSIONS.items() if card.get(key)}
+    about = [f"{card['name']} {card['capability']}", out.size_text(card["memory"])]
+    graphs = f"CUDA graphs: no, {card['no_graph']}" if card["no_graph"] else "CUDA graphs: yes"
+    about += [*(f"{name} {version}" for name, version in known.items()), graphs]
+    return ", ".join(about + ([] if card["used"] else ["not used, for it is of another kind than cuda 0"]))

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from privbench.cli.shared import Device
 from privbench.errors import UsageError
 
 
@@ -16,7 +17,7 @@ from privbench.errors import UsageError
 @click.option("--model", default=0, show_default=True, type=click.IntRange(min=0), help="Which release of it.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the run.")
 @click.option("--salt", default="public", show_default=True, metavar="public|HEX", help="Salt of the run.")
-@click.option("--device", default="auto", show_default=True, help="Device of the run.")
+@click.option("--device", type=Device(), default="auto", show_default=True, help="Device of the run.")
 @click.option("--store", type=click.Path(file_okay=False, path_type=Path), help="Folder that keeps trained models.")
 @click.option(
     "--out",

@@ -8,12 +8,27 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from privbench.cli.console import complete_components
+from privbench.devices import NAMES, card_hint
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 RESULTS = "privbench-results"
 """Where records go unless --out says otherwise."""
+
+
+class Device(click.Choice):  # type: ignore[type-arg]  # generic only in newer versions of click
+    """The name of a device; of cards, the visible ones are used."""
+
+    def __init__(self) -> None:
+        super().__init__(NAMES)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the name. Fails for one that is none, and says how to choose among cards."""
+        if str(value).startswith("cuda:"):
+            self.fail(card_hint(value), param, ctx)
+        return super().convert(value, param, ctx)
+
 
 seed = click.option("--seed", type=int, default=0, show_default=True, help="Seed of everything that is random.")
 salt = click.option(
@@ -31,13 +46,7 @@ jobs = click.option(
     metavar="N|auto",
     help="Worker processes; auto: one per core, or per GPU. Results do not depend on it.",
 )
-device = click.option(
-    "--device",
-    type=click.Choice(["auto", "cpu", "cuda", "mps"]),
-    default="auto",
-    show_default=True,
-    help="Where models train.",
-)
+device = click.option("--device", type=Device(), default="auto", show_default=True, help="Where models train.")
 store = click.option(
     "--store",
     type=click.Path(file_okay=False, path_type=Path),

@@ -15,13 +15,13 @@ _OWN_GROUPS = Path("/proc/self/cgroup")
 
 
 def default_workers(device: str) -> int:
-    """Return the number of cores this process may use, for "cpu"; of GPUs for "cuda"; else 1. At least 1."""
+    """Return the number of cores this process may use, for "cpu"; of alike GPUs for "cuda"; else 1. At least 1."""
     if device == "cpu":
         return cores()
     if device == "cuda":
-        import torch
+        from privbench.devices import alike
 
-        return max(1, int(torch.cuda.device_count()))
+        return max(1, alike())
     return 1
 
 

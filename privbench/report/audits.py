@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from privbench.comparable import device_text
 from privbench.intervals import Estimate
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def render(record: AuditRecord) -> RenderableType:
     title = Text(f"{record.audit.spec} of {record.defense.spec} on {record.task.spec}", style="bold")
     models = "1 model" if record.models == 1 else f"{record.models} models"
     salt = f", salt {record.salt[:8]}..." if record.salt else ""
-    caption = Text(f"{models}, seed {record.seed}{salt}, {record.device}; 95 % intervals", style="dim")
+    caption = Text(f"{models}, seed {record.seed}{salt}, {device_text([record])}; 95 % intervals", style="dim")
     if record.status == "failed":
         return Group(title, Text(f"failed: {record.reason}"))
     parts: list[RenderableType] = [title, caption, _values(record.values)]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
-from privbench._checks.base import auc, auc_se, rank_correlation
+from privbench._checks.base import auc, auc_se, generators, rank_correlation
 
 
 def test_auc_agrees_with_its_definition():
@@ -28,3 +29,30 @@ def test_rank_correlation():
     assert rank_correlation(x, -x) == pytest.approx(-1)
     assert rank_correlation(x, np.zeros(4)) == 0
     assert rank_correlation(np.ones(4), np.zeros(4)) == 1
+
+
+class _Cards:
+    """A card's generators, of which there are as many as cards, and none before `init`."""
+
+    def __init__(self):
+        self.default_generators = ()
+
+    def init(self):
+        self.default_generators = self.default_generators or (torch.Generator(), torch.Generator())
+
+
+def test_a_card_has_a_global_generator_too(monkeypatch):
+    cards = _Cards()
+    monkeypatch.setattr(torch, "cuda", cards)
+    with generators(0, "It", "cuda"):
+        pass
+    first, second = cards.default_generators
+    before = first.get_state()
+    with pytest.raises(AssertionError, match="It uses the global random generator of torch on the card,"):  # noqa: SIM117
+        with generators(0, "It", "cuda:0"):
+            torch.rand(1, generator=first)
+    assert torch.equal(first.get_state(), before)
+    with generators(0, "It", "cuda"):
+        torch.rand(1, generator=second)  # of another card
+    with generators(0, "It"):
+        torch.rand(1, generator=first)  # which nobody watches

@@ -39,12 +39,14 @@ def checks(monkeypatch):
     catalogue.add(Registered("task", "twin", Guess, "privbench", "1.0"))
     catalogue.problems.append(Problem("bad", "broken"))
     monkeypatch.setattr(plugins, "catalogue", lambda: catalogue)
-    seen, salts, module = [], [], types.ModuleType("privbench.testing")
+    seen, salts, devices, module = [], [], [], types.ModuleType("privbench.testing")
 
     def install(*errors):
         made = [Check(f"check-{i}", error) for i, error in enumerate(errors)]
-        module.checks_for = lambda component, salt: salts.append(salt) or seen.append(component) or made
-        module.salts = salts
+        module.checks_for = lambda component, salt, device: (
+            salts.append(salt) or devices.append(device) or seen.append(component) or made
+        )
+        module.salts, module.devices = salts, devices
         monkeypatch.setitem(sys.modules, "privbench.testing", module)
         return seen
 
@@ -124,6 +126,21 @@ def test_all_that_is_checked_shares_a_salt_which_is_fresh_unless_given(checks):
     assert len(set(drawn[:2])) == 2
     assert all(len(salt) == 32 for salt in drawn[:2])
     assert drawn[2:] == [given, ""]
+
+
+def test_a_device_is_chosen_as_elsewhere(checks, monkeypatch):
+    seen = checks(None)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    assert run("guess", "--device", "cuda").exit_code == 0
+    assert run("guess").exit_code == 0
+    assert sys.modules["privbench.testing"].devices == ["cuda", "cpu"]
+    seen.clear()
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    for name, words in (("cuda", "Device 'cuda' is not available to torch"), ("cuda:1", "CUDA_VISIBLE_DEVICES=1")):
+        result = run("guess", "--device", name)
+        assert result.exit_code == 2
+        assert words in result.stderr.splitlines()[-1]
+    assert seen == []
 
 
 def test_a_salt_that_is_none_is_one_line(checks):

@@ -92,6 +92,34 @@ def test_what_decides_last_bits_is_shown(found, monkeypatch):
     assert f"AMD EPYC 9354, torch uses {devices['capability']}, " in run().stdout
 
 
-def test_cards_are_listed():
-    devices = {"cpu": 1, "processor": "x86_64", "cuda": [{"name": "A100", "memory": 40_000_000_000}], "mps": False}
-    assert doctor._device_rows(devices) == {"cpu": "1 core, x86_64", "cuda": "A100, 40.0 GB", "mps": "no"}
+CARD = {
+    "name": "NVIDIA A100",
+    "capability": "8.0",
+    "multiprocessors": 108,
+    "memory": 40_000_000_000,
+    "driver": "580.65",
+    "cuda": "13.0",
+    "cudnn": "92400",
+    "used": True,
+    "no_graph": "",
+}
+
+
+def test_cards_are_listed_with_what_drives_them_and_whether_they_capture_graphs(found, monkeypatch):
+    other = {**CARD, "name": "NVIDIA T4", "driver": None, "used": False, "no_graph": "RuntimeError: cannot"}
+    monkeypatch.setattr(doctor, "cards", lambda: [CARD, other])
+    monkeypatch.setattr(doctor, "why_none", str)
+    assert json.loads(run("--json").stdout)["devices"]["cuda"] == [CARD, other]
+    text = run().stdout
+    assert "cuda 0  NVIDIA A100 8.0, 40.0 GB, driver 580.65, CUDA 13.0, cuDNN 92400, CUDA graphs: yes\n" in text
+    assert (
+        "cuda 1  NVIDIA T4 8.0, 40.0 GB, CUDA 13.0, cuDNN 92400, CUDA graphs: no, RuntimeError: cannot, "
+        "not used, for it is of another kind than cuda 0\n"
+    ) in text
+
+
+def test_why_there_is_no_card_is_said_where_it_is_known(found, monkeypatch):
+    monkeypatch.setattr(doctor, "cards", list)
+    for why, row in (("", "  cuda  no\n"), ("Found no NVIDIA driver", "  cuda  no: Found no NVIDIA driver\n")):
+        monkeypatch.setattr(doctor, "why_none", lambda why=why: why)
+        assert row in run().stdout

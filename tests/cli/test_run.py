@@ -287,6 +287,12 @@ def test_a_device_that_does_not_exist(here):
     assert "'cpu'" in result.stderr
 
 
+def test_one_of_several_cards_is_chosen_by_a_variable(here):
+    assert "No device 'cuda:1'; use cuda, and CUDA_VISIBLE_DEVICES=1 to choose" in fails("--device", "cuda:1")
+    (here / "grid.toml").write_text('device = "cuda:1"')
+    assert "CUDA_VISIBLE_DEVICES=1" in fails("--config", "grid.toml")
+
+
 def test_an_out_that_cannot_be_written_is_found_before_training(here, tiny, inline):
     (here / "file").write_text("")
     assert "Cannot write records into file/out: it is not a folder." in fails(

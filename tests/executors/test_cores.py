@@ -1,6 +1,5 @@
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import pytest
 
@@ -38,11 +37,11 @@ def test_cores_are_those_of_the_affinity_and_the_quota(tmp_path, monkeypatch, qu
     assert default_workers("cpu") == expected
 
 
-def test_gpus_count_as_workers(monkeypatch):
-    for there, expected in ((0, 1), (4, 4)):
-        cuda = SimpleNamespace(device_count=lambda there=there: there)
-        monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda))
+def test_alike_gpus_count_as_workers(monkeypatch):
+    for alike, expected in ((0, 1), (4, 4)):
+        monkeypatch.setattr("privbench.devices.alike", lambda alike=alike: alike)
         assert default_workers("cuda") == expected
+    assert default_workers("cuda:1") == 1
     assert default_workers("mps") == 1
 
 

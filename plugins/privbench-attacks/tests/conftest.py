@@ -53,3 +53,12 @@ def _as_on_a_fresh_machine(monkeypatch):
     """Nothing of the person's who runs the tests."""
     for name in ("COLUMNS", "PRIVBENCH_DATA", "PRIVBENCH_DEBUG", "PRIVBENCH_STORE"):
         monkeypatch.delenv(name, raising=False)
+
+
+def pytest_runtest_setup(item):
+    """Skip what needs a card where there is none."""
+    if item.get_closest_marker("gpu"):
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip("needs a CUDA card")
