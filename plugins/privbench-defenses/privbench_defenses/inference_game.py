@@ -37,7 +37,8 @@ class InferenceAttack(nn.Module):
 
     def forward(self, confidences: Tensor, labels: Tensor) -> Tensor:
         """Return the logit of being a member (b,)."""
-        chosen = functional.one_hot(labels, self.classes).to(confidences.dtype)
+        # Not by torch's one_hot, which on a CPU looks at the labels.
+        chosen = (labels[:, None] == torch.arange(self.classes, device=labels.device)).to(confidences.dtype)
         both = torch.cat([self.of_confidences(confidences), self.of_labels(chosen)], dim=1)
         logits: Tensor = self.combined(both)[:, 0]
         return logits

@@ -38,7 +38,6 @@ def test_the_centres_take_the_steps_of_sgd_beside_the_model(toy, detach):
     objective, optimiser = Objective(options, task, ctx), torch.optim.SGD(ours.parameters(), lr=0.1, momentum=0.9)
     for number, (x, y) in enumerate(batches):
         step(ours, optimiser, x, y, objective=objective, epoch=number // 2)
-    objective.step(torch.zeros(1, 32))
 
     recipe, seen = task.recipe, []
     centers = torch.randn(task.classes, 32, generator=ctx.generator("centres"), requires_grad=True)
@@ -90,7 +89,7 @@ def test_a_step_stays_on_its_device(name):
     with meta:
         net = classifier(Blueprint("task", Recipe(), shape, 4, lambda: build(name, shape, 4)))
     task = Blueprint("task", Recipe(), shape, 4, lambda: net)
-    objective, optimiser = Objective(CRL(), task, Context()), torch.optim.SGD(net.parameters(), lr=0.1)
+    objective, optimiser = Objective(CRL(), task, Context(device="meta")), torch.optim.SGD(net.parameters(), lr=0.1)
     x, y = torch.zeros(8, *shape, device=meta), torch.zeros(8, device=meta).long()
     for epoch in range(3):
         value = step(net, optimiser, x, y, objective=objective, epoch=epoch)
