@@ -92,7 +92,7 @@ def step(rows: Rows, log_p: Tensor, slope: Tensor, how: Descent) -> Rows:
         variation, rising = _with_gradient(total_variation, rows.x)
         cost, slope = cost + how.tv * variation, slope + how.tv * rising
     better = (cost < rows.cost) & ~rows.done
-    stale = torch.where(better, 0, rows.stale + 1)
+    stale = (rows.stale + 1).masked_fill(better, 0)
     done = rows.done | (log_p >= math.log(how.gamma)) | (stale >= how.beta)
     return rows._replace(
         x=torch.where(_wide(done), rows.x, (rows.x - how.lr * slope).clamp(0, 1)),

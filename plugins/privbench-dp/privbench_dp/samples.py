@@ -17,11 +17,12 @@ if TYPE_CHECKING:
 
     from privbench.api import Context
 
-GRADIENTS = 1 << 25
-"""Bytes of per-example gradients held at once: what fits a cache is clipped faster, and memory stays small."""
-MOST = 512
-ON_CARD = 32
-"""How many times that a card works on at once, for it is idle on little; and how many steps are drawn at once there."""
+GRADIENTS, MOST = 1 << 25, 512
+"""Bytes of per-example gradients held at once, and examples: what fits a cache is clipped faster, memory stays small."""
+CARD_GRADIENTS, CARD_MOST = 1 << 30, 4096
+"""The same on a card, which is idle on little."""
+AHEAD = 32
+"""Steps whose samples are drawn at once there."""
 FILLED = 16
 """What sizes of samples are rounded up to there: this many examples, or this share of the expected ones."""
 UNROLLED = 16
@@ -62,10 +63,11 @@ class Samples:
         self.expected = rate * len(inputs)
         self._sampling, self._altering = ctx.generator("sample"), ctx.generator("alter")
         card = recorded(inputs.device)
-        self.ahead = ON_CARD if card else 1
+        gradients, most = (CARD_GRADIENTS, CARD_MOST) if card else (GRADIENTS, MOST)
+        self.ahead = AHEAD if card else 1
         """Steps to draw at once."""
         self._multiple = max(FILLED, round(self.expected / FILLED)) if card else 1
-        self._part = max(1, min(MOST * self.ahead, GRADIENTS * self.ahead // (4 * weights)) // copies)
+        self._part = max(1, min(most, gradients // (4 * weights)) // copies)
 
     @property
     def unrollable(self) -> bool:
