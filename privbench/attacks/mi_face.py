@@ -197,7 +197,7 @@ class BlackBox:
     error is about sqrt(d / k) times as long as the gradient.
     """
 
-    eager = "the target is asked by the CPU"
+    eager = "the target is asked from the CPU"
 
     def __init__(
         self, query: Callable[[Tensor], Tensor], loss: Loss, radius: float, draw: Callable[[], Tensor] | None

@@ -5,9 +5,8 @@ from privbench_defenses.crl_objective import Objective
 
 from privbench.api import Blueprint, Context, Recipe
 from privbench.models import build
-from privbench.optimisers import sgd
 from privbench.testing import toy_task
-from privbench.training import classifier, step, train
+from privbench.training import classifier, optimizer, step, train
 
 
 @pytest.fixture
@@ -36,7 +35,7 @@ def test_the_centres_take_the_steps_of_sgd_beside_the_model(toy, detach):
         with ctx.seeded("init"):
             nets.append(classifier(task).train())
     ours, plain = nets
-    objective, optimiser = Objective(options, task, ctx), sgd(ours.parameters(), momentum=0.9)
+    objective, optimiser = Objective(options, task, ctx), optimizer(ours, Recipe(momentum=0.9, weight_decay=0.0))
     for number, (x, y) in enumerate(batches):
         step(ours, optimiser, x, y, 0.1, objective=objective, epoch=number // 2)
 
@@ -90,7 +89,7 @@ def test_a_step_stays_on_its_device(name):
     with meta:
         net = classifier(Blueprint("task", Recipe(), shape, 4, lambda: build(name, shape, 4)))
     task = Blueprint("task", Recipe(), shape, 4, lambda: net)
-    objective, optimiser = Objective(CRL(), task, Context(device="meta")), sgd(net.parameters())
+    objective, optimiser = Objective(CRL(), task, Context(device="meta")), optimizer(net, Recipe())
     x, y = torch.zeros(8, *shape, device=meta), torch.zeros(8, device=meta).long()
     for epoch in range(3):
         value = step(net, optimiser, x, y, 0.1, objective=objective, epoch=epoch)

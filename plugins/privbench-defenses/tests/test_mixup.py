@@ -5,8 +5,8 @@ from privbench_defenses.mixup import draw, mixed_loss
 from torch import nn
 from torch.nn import functional
 
-from privbench.optimisers import sgd
-from privbench.training import step
+from privbench.api import Recipe
+from privbench.training import optimizer, step
 
 
 def batch(n=6):
@@ -78,6 +78,6 @@ def test_a_step_stays_on_its_device():
     def objective(model, inputs, labels, _epoch):
         return mixed_loss(model, inputs, labels, 0.5, 0.5, torch.arange(6).to(meta))
 
-    optimiser = sgd(model.parameters())
+    optimiser = optimizer(model, Recipe())
     inputs, labels = (tensor.to(meta) for tensor in batch())
     assert step(model, optimiser, inputs, labels, 0.1, objective=objective).device == meta

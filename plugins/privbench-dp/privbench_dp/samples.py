@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from privbench.api import Context
 
 GRADIENTS, MOST = 1 << 25, 512
-"""Bytes of per-example gradients held at once, and examples: what fits a cache is clipped faster, memory stays small."""
+"""Bytes of per-example gradients held at once, and examples: what fits a cache is clipped faster."""
 CARD_GRADIENTS, CARD_MOST = 1 << 30, 4096
 """The same on a card, which is idle on little."""
 AHEAD = 32
