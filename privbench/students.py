@@ -86,10 +86,13 @@ def fit(
         examples = examples if rows is None else examples[rows]
     if kind != "task":
         task = dataclasses.replace(task, build=lambda: models.build(kind, task.shape, task.classes, hidden=hidden))
-    if watch is None:
-        return train(task, examples, ctx, recipe=recipe)
-    watcher = _Watcher(task, recipe, examples, ctx.device, watch)
-    return watcher.trained(ctx)
+
+    def ended(model: nn.Module, _epoch: int) -> bool:
+        assert watch is not None
+        watch(model)
+        return False
+
+    return train(task, examples, ctx, recipe=recipe, stop=ended if watch else None)
 
 
 def steps(recipe: Recipe, n: int) -> int:
@@ -148,39 +151,6 @@ def _unevenness(m: int, n: int) -> float:
     """Return the coefficient of variation of how often each of n examples is among m."""
     more = m % n / n
     return math.sqrt(more * (1 - more)) / (m / n)
-
-
-class _Watcher:
-    """Shows a net, normalising, after each epoch of `training.train`, which knows nothing of it.
-
-    That is, before the first batch of the next: after all steps of an epoch, and before BatchNorm sees anything more.
-    """
-
-    def __init__(
-        self, task: Blueprint, recipe: Recipe, examples: Examples, device: str, watch: Callable[[nn.Module], None]
-    ) -> None:
-        self.task, self.recipe, self.examples, self.device, self.watch = task, recipe, examples, device, watch
-        self.per, self.batches = _batches(recipe, len(examples)), 0
-
-    def trained(self, ctx: Context) -> nn.Module:
-        model = train(dataclasses.replace(self.task, build=self._build), self.examples, ctx, recipe=self.recipe)
-        self.hook.remove()
-        self.watch(model)
-        return model
-
-    def _build(self) -> nn.Module:
-        net = self.task.model()
-        self.model = Normalised(net, self.task.shape)
-        self.model.fit(self.examples.x)
-        self.hook = net.register_forward_pre_hook(self._before)
-        return net
-
-    def _before(self, net: nn.Module, _inputs: Any) -> None:
-        if not net.training:  # the watcher's own questions
-            return
-        if self.batches and self.batches % self.per == 0:
-            self.watch(self.model.to(self.device))
-        self.batches += 1
 
 
 def _logistic(task: Blueprint, examples: Examples, c: float) -> Logistic:

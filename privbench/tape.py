@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 from privbench.graphs import LOOKS, address, default_generator, whole, written
 from privbench.steps import RECORDERS, REFUSALS
@@ -61,11 +61,14 @@ class Tape(TorchDispatchMode):
             if address(tensor) not in self._made and address(tensor) not in self._old:
                 self._old[address(tensor)] = whole(tensor), whole(tensor).clone()
         before = {address(leaf) for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)}
+        if torch.Tag.inplace_view in func.tags:  # of the shape alone, which the calls after it are recorded with
+            return func(*args, **kwargs)
+        given = _as_they_are((args, kwargs))
         result = func(*args, **kwargs)
         for leaf in tree_leaves(result):
             if isinstance(leaf, Tensor) and address(leaf) not in before:
                 self._made.add(address(leaf))
-        self._calls.append((func, args, kwargs, result))
+        self._calls.append((func, *given, _as_they_are(result)))
         return result
 
     def replay(self) -> None:
@@ -76,6 +79,11 @@ class Tape(TorchDispatchMode):
                 for old, new in zip(tree_leaves(result), tree_leaves(again), strict=True):
                     if isinstance(old, Tensor) and address(old) != address(new):
                         old.copy_(new)
+
+
+def _as_they_are(values: Any) -> Any:
+    """Return the tensors among values by themselves, so that nobody changes their shapes later."""
+    return tree_map_only(Tensor, torch.Tensor.detach, values)
 
 
 def tape(steps: Callable[[], None], generators: Sequence[torch.Generator]) -> Callable[[], None]:

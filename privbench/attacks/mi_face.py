@@ -18,13 +18,14 @@ from torch.nn import functional
 
 from privbench.errors import CellFailed
 from privbench.inference import exact
+from privbench.steps import Steps, recorded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 Loss: TypeAlias = Literal["cross-entropy", "confidence"]
 
-SWEEP = 10  # on a GPU, which waits for each look: steps between looks at which rows are done
+SWEEP = 10  # where steps are replayed, and a card waits for each look: steps between looks at which rows are done
 QUERIES = 1 << 13  # inputs that are put to a black box at once
 
 
@@ -66,6 +67,8 @@ class Slope(Protocol):
 
     queries: int
     """Inputs that were put to the target so far; a gradient counts as one."""
+    eager: str
+    """Why calls of it cannot be recorded (privbench.steps); empty where they can."""
 
     def __call__(self, x: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
         """Return log p_label (b,), and the gradient of the loss (b, channels, height, width)."""
@@ -89,7 +92,7 @@ def step(rows: Rows, log_p: Tensor, slope: Tensor, how: Descent) -> Rows:
         variation, rising = _with_gradient(total_variation, rows.x)
         cost, slope = cost + how.tv * variation, slope + how.tv * rising
     better = (cost < rows.cost) & ~rows.done
-    stale = torch.where(better, 0, rows.stale + 1)
+    stale = (rows.stale + 1).masked_fill(better, 0)
     done = rows.done | (log_p >= math.log(how.gamma)) | (stale >= how.beta)
     return rows._replace(
         x=torch.where(_wide(done), rows.x, (rows.x - how.lr * slope).clamp(0, 1)),
@@ -104,17 +107,31 @@ def step(rows: Rows, log_p: Tensor, slope: Tensor, how: Descent) -> Rows:
 def descend(slope: Slope, rows: Rows, how: Descent) -> Rows:
     """Return the rows when all are done or alpha steps are over, in their old order.
 
-    Rows that are done leave the batch. Raises CellFailed where the target's answers are not finite at any input.
+    Rows that are done leave the batch: at once, or, where steps are replayed, when half of the batch is done. Raises
+    CellFailed where the target's answers are not finite at any input.
     """
-    ended, index = [], rows.index
-    sweep = 1 if index.device.type == "cpu" else SWEEP
-    for i in range(how.alpha + 1):  # the last one only evaluates what the step before it reached
-        rows = step(rows, *slope(rows.x, rows.label), how)
-        if i % sweep == 0 and bool(rows.done.any()):
+    ended, index, before = list[Rows](), rows.index, slope.queries
+    replayed = recorded(index.device) and not slope.eager
+    sweep = SWEEP if replayed else 1
+    rows, asked = Rows(*(each.clone() for each in rows)), torch.zeros_like(index[:1])
+
+    def one(_step: float) -> None:
+        asked.add_((~rows.done).sum())
+        for old, new in zip(rows, step(rows, *slope(rows.x, rows.label), how), strict=True):
+            old.copy_(new)
+
+    steps, ticks = Steps(index.device, "inversion", eager=slope.eager), torch.zeros(sweep, device=index.device)
+    left = how.alpha + 1  # the last one only evaluates what the step before it reached
+    while left and len(rows.x):
+        taken = min(sweep, left)
+        left -= taken
+        steps.run(one, ticks[:taken], phase=len(rows.x))
+        done = int(rows.done.sum())
+        if done and (2 * done >= len(rows.x) or not replayed):
             ended.append(_those(rows, rows.done))
             rows = _those(rows, ~rows.done)
-            if not len(rows.x):
-                break
+    if replayed:  # the slope counts what Python calls, rows that are done and all
+        slope.queries = before + int(asked)
     ended.append(rows)
     every = Rows(*map(torch.cat, zip(*ended, strict=True)))
     order = torch.empty_like(index)
@@ -157,6 +174,8 @@ def total_variation(x: Tensor) -> Tensor:
 class WhiteBox:
     """The slope by back-propagation to the input alone: the model's own gradients are not touched."""
 
+    eager = ""
+
     def __init__(self, model: nn.Module, loss: Loss) -> None:
         self._model, self._loss = model, loss
         self.queries = 0
@@ -177,6 +196,8 @@ class BlackBox:
     at the edges of [0, 1]. A random direction's estimate is unbiased but noisy: over k of them, for d pixels, its
     error is about sqrt(d / k) times as long as the gradient.
     """
+
+    eager = "the target is asked from the CPU"
 
     def __init__(
         self, query: Callable[[Tensor], Tensor], loss: Loss, radius: float, draw: Callable[[], Tensor] | None

@@ -17,6 +17,7 @@ from privbench.errors import Diverged
 from privbench.inference import Normalised, as_float, to_inputs
 from privbench.models import mlp
 from privbench.seeds import torch_generator
+from privbench.steps import Steps
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,6 +33,7 @@ CODES = (256, 64)
 MASKED = 0.3
 """Share of the inputs of a layer that are set to 0, which is the mean of standardised pixels."""
 STEPS, BATCH, LR = 800, 64, 2e-3  # of Adam, for each layer
+CHUNK = 20  # steps whose batches are drawn at once
 
 
 class Encoder(nn.Module):
@@ -97,9 +99,16 @@ def _layer(x: Tensor, units: int, generator: torch.Generator) -> Layer:
     weight = (torch.rand(units, x.shape[1], generator=generator) * 2 - 1) * bound
     layer = [weight.requires_grad_(), torch.zeros(units, requires_grad=True), x.mean(dim=0).requires_grad_()]
     optimiser = torch.optim.Adam(layer, lr=LR, fused=True)
+
+    def one(rows: Tensor, kept: Tensor) -> None:
+        step(layer, optimiser, x.index_select(0, rows), kept.float())
+
+    def draw() -> tuple[Tensor, Tensor]:
+        rows = torch.randint(len(x), (BATCH,), generator=generator)
+        return rows, torch.rand(BATCH, x.shape[1], generator=generator) >= MASKED
+
+    steps = Steps(x.device, "denoising autoencoder")
     with torch.enable_grad():
-        for _ in range(STEPS):
-            rows = torch.randint(len(x), (BATCH,), generator=generator)
-            kept = torch.rand(BATCH, x.shape[1], generator=generator) >= MASKED
-            step(layer, optimiser, x[rows], kept.float())
+        for _ in range(STEPS // CHUNK):
+            steps.run(one, *map(torch.stack, zip(*(draw() for _ in range(CHUNK)), strict=True)))
     return layer[0].detach(), layer[1].detach()

@@ -13,6 +13,7 @@ from privbench.errors import CellFailed
 from privbench.evidence import Answers, Evidence
 from privbench.inference import predict
 from privbench.plugins import resolve
+from privbench.tape import taped
 
 CLASSES, SHAPE = 4, (5, 6, 3)
 PIXELS = int(np.prod(SHAPE))
@@ -119,6 +120,41 @@ def test_rows_that_stop_by_themselves_are_as_if_run_one_by_one(access):
     np.testing.assert_allclose(together.images, np.concatenate([each.images for each in alone]), atol=2e-4)
     assert together.queries == sum(each.queries for each in alone)
     assert len({each.queries for each in alone}) > 1  # they did stop at different steps
+
+
+class ByRow(nn.Module):
+    """A linear softmax model that works on each image by itself, so that bits do not depend on the batch."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("weights", linear(scale=1.0)[1])
+
+    def forward(self, x):
+        return (x[:, None] * self.weights).sum(dim=(2, 3, 4))
+
+
+@pytest.mark.parametrize("options", [{}, {"loss": "confidence", "tv": 0.0}, {"alpha": 25}])
+def test_each_row_ends_where_it_does_when_steps_are_replayed(options):
+    attack = Inversion(**{"gamma": 0.9, "restarts": 3, "alpha": 300, "beta": 20, **options})
+    plain, _ = invert(attack, ByRow())
+    with taped() as tape:
+        replayed, _ = invert(attack, ByRow())
+    np.testing.assert_array_equal(replayed.images, plain.images)
+    np.testing.assert_array_equal(replayed.confidence, plain.confidence)
+    assert replayed.queries == plain.queries
+    assert tape.replayed > 0
+    assert not tape.refused
+
+
+def test_answers_alone_are_asked_for_one_step_after_another(caplog):
+    attack = Inversion(access="black-box", alpha=20, restarts=1, directions=5)
+    plain, _ = invert(attack, ByRow())
+    with taped() as tape:
+        replayed, _ = invert(attack, ByRow())
+    np.testing.assert_array_equal(replayed.images, plain.images)
+    assert replayed.queries == plain.queries
+    assert tape.replayed == 0
+    assert "inversion: each step is launched by itself" in caplog.text
 
 
 def test_queries_are_counted_to_the_last_one():

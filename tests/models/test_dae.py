@@ -10,6 +10,7 @@ from privbench.models import build as build_by_name
 from privbench.models import dae
 from privbench.options import build
 from privbench.plugins import resolve
+from privbench.tape import taped
 from privbench.tasks import base
 from privbench.tasks.digits import Digits
 from privbench.training import train
@@ -105,3 +106,11 @@ def test_the_presets_are_the_papers():
 def test_it_is_not_built_without_data():
     with pytest.raises(BadOption, match="'dae_mlp' is built by a task"):
         build_by_name("dae_mlp", (1, 8, 8), 10)
+
+
+def test_replayed_steps_equal_steps():
+    plain = [tensor.tolist() for layer in dae.pretrained(images(), seed=1) for tensor in layer]
+    with taped() as tape:
+        assert [tensor.tolist() for layer in dae.pretrained(images(), seed=1) for tensor in layer] == plain
+    assert tape.replayed > 0
+    assert not tape.refused

@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from privbench.steps import Steps
+
 Array: TypeAlias = npt.NDArray[Any]
 
 LEARNING_RATE, WEIGHT_DECAY = 1e-2, 1e-3
@@ -100,13 +102,18 @@ def fit(
     optimiser = torch.optim.AdamW(net.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY, fused=True)
     least = torch.full((len(train),), math.inf)
     best = [parameter.detach().clone() for parameter in net.parameters()]
+
+    def one(batch: Tensor) -> None:
+        optimiser.zero_grad()
+        # A sum over groups: no net's gradient sees another's rows.
+        loss(net, rows, truth, batch).sum().backward()
+        optimiser.step()
+
+    steps = Steps(rows.device, "small nets")
     for _ in range(epochs):
         order = train.gather(1, torch.rand(train.shape, generator=generator).argsort(dim=1))
         for batch in order.split(BATCH, dim=1):
-            optimiser.zero_grad()
-            # A sum over groups: no net's gradient sees another's rows.
-            loss(net, rows, truth, batch).sum().backward()
-            optimiser.step()
+            steps.run(one, batch[None])
         with torch.no_grad():
             found = loss(net, rows, truth, held)
             better = (found < least)[:, None, None]

@@ -3,6 +3,8 @@ import pytest
 import torch
 from privbench_attacks.small_nets import Known, Stack, fit, log_odds, loss
 
+from privbench.testing import taped
+
 
 def drawn(seed, m=600, leak=1.0, groups=3):
     """Return rows of which the second column is `leak` higher for members, their groups, and membership."""
@@ -81,3 +83,12 @@ def test_a_group_of_which_nothing_is_known_answers_0():
 def test_there_may_be_nothing_to_learn_from():
     rows, group, member = drawn(0)
     assert not judged((rows, group, member | True), drawn(1)).any()
+
+
+def test_replayed_steps_equal_steps():
+    known, asked = drawn(0, 400), drawn(1, 60)
+    plain = judged(known, asked, epochs=5)
+    with taped() as tape:
+        np.testing.assert_array_equal(judged(known, asked, epochs=5), plain)
+    assert tape.replayed > 0
+    assert not tape.refused

@@ -9,6 +9,8 @@ from privbench.api import Release, component, option
 from privbench.errors import DataError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor, nn
 
     from privbench.api import Blueprint, Context, Examples
@@ -66,14 +68,19 @@ class AdversarialRegularisation:
             )
         game = Game(task, examples, ctx.validation, ctx, width=self.width, lr=self.attack_lr, gain=self.gain)
 
-        def objective(model: nn.Module, inputs: Tensor, labels: Tensor, epoch: int) -> Tensor:
-            warm = epoch < self.warmup
-            for _ in range(self.warmup_steps if warm else 1):
-                game.attack_learns(model)
+        def warm(epoch: int) -> bool:
+            return epoch < self.warmup
+
+        def draws(epoch: int, sizes: Sequence[int]) -> list[Tensor]:
+            return game.draw(len(sizes), self.warmup_steps if warm(epoch) else 1)
+
+        def objective(model: nn.Module, inputs: Tensor, labels: Tensor, epoch: int, *drawn: Tensor) -> Tensor:
+            for rows in zip(*drawn, strict=True):
+                game.attack_learns(model, rows)
             logits = model(inputs).float()
             loss = cross_entropy(logits, labels)
-            return loss if warm else loss + self.weight * game.gain_on(logits, labels)
+            return loss if warm(epoch) else loss + self.weight * game.gain_on(logits, labels)
 
-        model = train(task, examples, ctx, objective=objective)
+        model = train(task, examples, ctx, objective=objective, draws=draws, phase=warm)
         facts = {"train_loss": mean_loss(model, examples, device=ctx.device), "attack_gain": game.advantage(model)}
         return Release(model, facts=facts)

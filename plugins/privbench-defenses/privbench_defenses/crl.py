@@ -60,7 +60,15 @@ class CRL:
         from privbench_defenses.crl_objective import Objective
 
         objective = Objective(self, task, ctx)
-        model = train(task, examples, ctx, objective=objective, drop_last=True)
+        model = train(
+            task,
+            examples,
+            ctx,
+            objective=objective,
+            drop_last=True,
+            stop=objective.ended,
+            phase=lambda epoch: epoch % 2,
+        )
         facts = {
             "train_loss": mean_loss(model, examples, device=ctx.device),
             "center_distance": objective.distance,

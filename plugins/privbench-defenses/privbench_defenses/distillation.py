@@ -60,7 +60,8 @@ class Distillation:
                 answers = wise(inputs).float()
             return distilled_loss(model(inputs).float(), labels, answers, self.temperature, self.weight, mean=self.mean)
 
-        model = train(task, examples, ctx.stage("student", share=(split, 1.0)), objective=objective)
+        stage = ctx.stage("student", share=(split, 1.0))
+        model = train(task, examples, stage, objective=objective, phase=lambda _: None)
         losses = {"train_loss": model, "teacher_train_loss": wise}
         return Release(model, facts={k: mean_loss(each, examples, device=ctx.device) for k, each in losses.items()})
 

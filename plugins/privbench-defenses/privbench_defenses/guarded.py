@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from privbench.errors import Diverged
+from privbench.steps import Steps
 from privbench_defenses.noise_search import search
 from privbench_defenses.per_input import PastFilter, hashes, labels_of, relabelled, uniform
 
@@ -92,13 +93,18 @@ def train_attack(attack: OwnAttack, members: Array, others: Array, ctx: Context,
     device = torch.device(ctx.device)
     falling = [sorted_confidences(torch.from_numpy(logits)).to(device) for logits in (members, others)]
     truth = torch.cat([torch.ones(BATCH // 2, device=device), torch.zeros(BATCH // 2, device=device)])
-    optimiser = torch.optim.Adam(attack.parameters(), lr=lr, fused=device.type in ("cpu", "cuda"))
-    generator = ctx.generator("attack batches")
+    optimiser = torch.optim.Adam(
+        attack.parameters(), lr=lr, fused=device.type in ("cpu", "cuda"), capturable=device.type == "cuda"
+    )
+
+    def one(*rows: Tensor) -> None:
+        batch = torch.cat([side.index_select(0, chosen) for side, chosen in zip(falling, rows, strict=True)])
+        attack_step(attack, optimiser, batch, truth)
+
+    generator, loop = ctx.generator("attack batches"), Steps(device, "memguard's own attack")
     for done in range(0, steps, CHUNK):
         rows = [torch.randint(len(side), (CHUNK, BATCH // 2), generator=generator).to(device) for side in falling]
-        for of_members, of_others in zip(*(chunk[: steps - done] for chunk in rows), strict=True):
-            batch = torch.cat([falling[0].index_select(0, of_members), falling[1].index_select(0, of_others)])
-            attack_step(attack, optimiser, batch, truth)
+        loop.run(one, *(chunk[: steps - done] for chunk in rows))
     attack.requires_grad_(requires_grad=False)
     if not all(bool(parameter.isfinite().all()) for parameter in attack.parameters()):
         raise Diverged(f"memguard's own attack diverged; try attack_lr={lr / 10:g}.")

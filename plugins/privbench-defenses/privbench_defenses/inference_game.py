@@ -37,7 +37,8 @@ class InferenceAttack(nn.Module):
 
     def forward(self, confidences: Tensor, labels: Tensor) -> Tensor:
         """Return the logit of being a member (b,)."""
-        chosen = functional.one_hot(labels, self.classes).to(confidences.dtype)
+        # Not by torch's one_hot, which on a CPU looks at the labels.
+        chosen = (labels[:, None] == torch.arange(self.classes, device=labels.device)).to(confidences.dtype)
         both = torch.cat([self.of_confidences(confidences), self.of_labels(chosen)], dim=1)
         logits: Tensor = self.combined(both)[:, 0]
         return logits
@@ -65,17 +66,24 @@ class Game:
         with ctx.seeded("attack"):
             self.attack = InferenceAttack(task.classes, width).to(self.device)
         self._weights = list(self.attack.parameters())
-        fused = self.device.type in ("cpu", "cuda")
-        self.optimiser = torch.optim.Adam(self._weights, lr=lr, fused=fused)
+        fused, recorded = self.device.type in ("cpu", "cuda"), self.device.type == "cuda"
+        self.optimiser = torch.optim.Adam(self._weights, lr=lr, fused=fused, capturable=recorded)
         self.inputs = [to_inputs(side.x).to(self.device) for side in self.sides]
         self.labels = [torch.tensor(side.y).to(self.device) for side in self.sides]
         self.half = max(1, task.recipe.batch_size // 2)
         self.truth = torch.cat([torch.ones(self.half, device=self.device), torch.zeros(self.half, device=self.device)])
-        self._batches = self._draw(ctx.generator("attack batches"))
+        self._batches = self._drawn(ctx.generator("attack batches"))
 
-    def attack_learns(self, model: nn.Module) -> None:
-        """Take one step of the attack, on what the model, as it is when released, answers now."""
-        rows = next(self._batches)
+    def draw(self, steps: int, batches: int) -> list[Tensor]:
+        """Return rows of the members and of the others for so many batches in each step: (steps, batches, b / 2)."""
+        drawn = itertools.islice(self._batches, steps * batches)
+        return [torch.stack(rows).unflatten(0, (steps, batches)) for rows in zip(*drawn, strict=True)]
+
+    def attack_learns(self, model: nn.Module, rows: Sequence[Tensor]) -> None:
+        """Take one step of the attack, on what the model, as it is when released, answers now.
+
+        rows: of the members and of the others, (b / 2,) each.
+        """
         batch = torch.cat([as_float(take(inputs, of)) for inputs, of in zip(self.inputs, rows, strict=True)])
         labels = torch.cat([labels.index_select(0, of) for labels, of in zip(self.labels, rows, strict=True)])
         with torch.autocast(self.device.type, enabled=False):
@@ -97,13 +105,11 @@ class Game:
             means.append(float(surety.sigmoid().mean()))
         return means[0] - means[1]
 
-    def _draw(self, generator: torch.Generator) -> Iterator[list[Tensor]]:
-        """Yield rows of the members and of the others, (b / 2,) each, drawn on the CPU many batches at a time."""
+    def _drawn(self, generator: torch.Generator) -> Iterator[list[Tensor]]:
+        """Yield rows of the members and of the others, (b / 2,) each, many batches of which are drawn at a time."""
         while True:
-            sizes = [len(side) for side in self.sides]
-            drawn = [torch.randint(n, (CHUNK, self.half), generator=generator).to(self.device) for n in sizes]
-            for of_members, of_others in zip(*drawn, strict=True):
-                yield [of_members, of_others]
+            drawn = [torch.randint(len(side), (CHUNK, self.half), generator=generator) for side in self.sides]
+            yield from map(list, zip(*drawn, strict=True))
 
 
 def answers_now(model: nn.Module, batch: Tensor) -> Tensor:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from privbench.api import Release, component, option
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
     from torch import Tensor, nn
 
@@ -38,31 +40,52 @@ class Mixup:
 
         rng = ctx.rng("mixup")
 
-        def objective(model: nn.Module, inputs: Tensor, labels: Tensor, _epoch: int) -> Tensor:
-            weight, partners = draw(len(inputs), self.alpha, rng)
-            return mixed_loss(model, inputs, labels, weight, partners.to(inputs.device))
+        def draws(_epoch: int, sizes: Sequence[int]) -> list[Tensor]:
+            return draw(sizes, self.alpha, rng)
 
-        model = train(task, examples, ctx, objective=objective)
+        def objective(model: nn.Module, inputs: Tensor, labels: Tensor, _epoch: int, *drawn: Any) -> Tensor:
+            return mixed_loss(model, inputs, labels, *drawn)
+
+        model = train(task, examples, ctx, objective=objective, draws=draws, phase=lambda _: None)
         return Release(model, facts={"train_loss": mean_loss(model, examples, device=ctx.device)})
 
 
-def draw(n: int, alpha: float, rng: np.random.Generator) -> tuple[float, Tensor]:
-    """Return a batch's weight in [0, 1], from Beta(alpha, alpha), and each example's partner, (n,) int64 on the CPU."""
+def draw(sizes: Sequence[int], alpha: float, rng: np.random.Generator) -> list[Tensor]:
+    """Return what is drawn for batches of so many examples, on the CPU.
+
+    Their weights (steps,) float32 in [0, 1], from Beta(alpha, alpha); what is left of 1, which float32 rounds by
+    itself; and the examples' partners (steps, largest) int64, of which a smaller batch takes the first.
+    """
+    import numpy as np
     import torch
 
-    return float(rng.beta(alpha, alpha)), torch.from_numpy(rng.permutation(n))
+    weights, partners = np.zeros(len(sizes)), np.zeros((len(sizes), max(sizes)), dtype=np.int64)
+    for step, size in enumerate(sizes):
+        weights[step] = rng.beta(alpha, alpha)
+        partners[step, :size] = rng.permutation(size)
+    both = torch.from_numpy(np.stack([weights, 1 - weights])).float()
+    return [*both, torch.from_numpy(partners)]
 
 
-def mixed_loss(model: nn.Module, inputs: Tensor, labels: Tensor, weight: float, partners: Tensor) -> Tensor:
+def mixed_loss(  # noqa: PLR0917 - the last three are drawn together
+    model: nn.Module,
+    inputs: Tensor,
+    labels: Tensor,
+    weight: float | Tensor,
+    rest: float | Tensor,
+    partners: Tensor,
+) -> Tensor:
     """Return the mean cross-entropy of the mixed batch with its mixed labels.
 
-    inputs: (b, ...) float32; labels: (b,) int64; partners: (b,) int64 rows of the batch. The loss with mixed labels is
-    the mixture of the two losses, for cross-entropy is linear in its targets.
+    inputs: (b, ...) float32; labels: (b,) int64; weight and rest: of an example, and of its partner; partners: (b,)
+    int64 rows of the batch, or more. The loss with mixed labels is the mixture of the two losses, for cross-entropy is
+    linear in its targets.
     """
     from torch.nn import functional
 
     from privbench.inference import take
 
-    logits = model(weight * inputs + (1 - weight) * take(inputs, partners)).float()
+    partners = partners[: len(inputs)]
+    logits = model(weight * inputs + rest * take(inputs, partners)).float()
     own = functional.cross_entropy(logits, labels)
-    return weight * own + (1 - weight) * functional.cross_entropy(logits, labels[partners])
+    return weight * own + rest * functional.cross_entropy(logits, labels[partners])

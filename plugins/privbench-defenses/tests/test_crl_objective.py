@@ -6,7 +6,7 @@ from privbench_defenses.crl_objective import Objective
 from privbench.api import Blueprint, Context, Recipe
 from privbench.models import build
 from privbench.testing import toy_task
-from privbench.training import classifier, step, train
+from privbench.training import classifier, optimizer, step, train
 
 
 @pytest.fixture
@@ -35,10 +35,9 @@ def test_the_centres_take_the_steps_of_sgd_beside_the_model(toy, detach):
         with ctx.seeded("init"):
             nets.append(classifier(task).train())
     ours, plain = nets
-    objective, optimiser = Objective(options, task, ctx), torch.optim.SGD(ours.parameters(), lr=0.1, momentum=0.9)
+    objective, optimiser = Objective(options, task, ctx), optimizer(ours, Recipe(momentum=0.9, weight_decay=0.0))
     for number, (x, y) in enumerate(batches):
-        step(ours, optimiser, x, y, objective=objective, epoch=number // 2)
-    objective.step(torch.zeros(1, 32))
+        step(ours, optimiser, x, y, 0.1, objective=objective, epoch=number // 2)
 
     recipe, seen = task.recipe, []
     centers = torch.randn(task.classes, 32, generator=ctx.generator("centres"), requires_grad=True)
@@ -90,10 +89,10 @@ def test_a_step_stays_on_its_device(name):
     with meta:
         net = classifier(Blueprint("task", Recipe(), shape, 4, lambda: build(name, shape, 4)))
     task = Blueprint("task", Recipe(), shape, 4, lambda: net)
-    objective, optimiser = Objective(CRL(), task, Context()), torch.optim.SGD(net.parameters(), lr=0.1)
+    objective, optimiser = Objective(CRL(), task, Context(device="meta")), optimizer(net, Recipe())
     x, y = torch.zeros(8, *shape, device=meta), torch.zeros(8, device=meta).long()
     for epoch in range(3):
-        value = step(net, optimiser, x, y, objective=objective, epoch=epoch)
+        value = step(net, optimiser, x, y, 0.1, objective=objective, epoch=epoch)
         assert (value.device, value.shape, value.requires_grad) == (meta, (), False)
     assert objective.centers.device == meta
 

@@ -112,8 +112,9 @@ def test_batches_are_half_members_half_others_whatever_there_are_of_them():
             return torch.zeros(len(batch), CLASSES)
 
     game.attack.register_forward_pre_hook(lambda _module, given: asked.append(given[1]))
-    for _ in range(70):  # more than are drawn at once
-        game.attack_learns(Model())
+    for members, others in zip(*game.draw(14, 5), strict=True):  # more than are drawn at once
+        for rows in zip(members, others, strict=True):
+            game.attack_learns(Model(), rows)
     drawn = torch.stack(seen)
     assert drawn.shape == (70, 20)
     assert set(drawn[:, :10].unique().tolist()) == set(range(43))

@@ -5,7 +5,8 @@ from privbench_defenses.mixup import draw, mixed_loss
 from torch import nn
 from torch.nn import functional
 
-from privbench.training import step
+from privbench.api import Recipe
+from privbench.training import optimizer, step
 
 
 def batch(n=6):
@@ -28,13 +29,13 @@ def test_it_is_cross_entropy_with_mixed_inputs_and_mixed_labels(weight):
     )
     soft = torch.stack([soft[i] * weight + soft[j] * (1 - weight) for i, j in enumerate(partners)])
     want = functional.cross_entropy(model(torch.stack(rows)), soft)
-    torch.testing.assert_close(mixed_loss(model, inputs, labels, weight, partners), want)
+    torch.testing.assert_close(mixed_loss(model, inputs, labels, weight, 1 - weight, partners), want)
 
 
 def test_a_partner_of_ones_own_is_cross_entropy():
     (inputs, labels), model = batch(), net()
     want = functional.cross_entropy(model(inputs), labels)
-    torch.testing.assert_close(mixed_loss(model, inputs, labels, 0.4, torch.arange(6)), want)
+    torch.testing.assert_close(mixed_loss(model, inputs, labels, 0.4, 0.6, torch.arange(6)), want)
 
 
 def test_images_stay_in_the_layout_that_convolutions_like():
@@ -46,23 +47,25 @@ def test_images_stay_in_the_layout_that_convolutions_like():
             seen.append(x.is_contiguous(memory_format=torch.channels_last))
             return x.mean(dim=(2, 3))
 
-    mixed_loss(Watch(), inputs, labels, 0.5, torch.arange(8).flip(0))
+    mixed_loss(Watch(), inputs, labels, 0.5, 0.5, torch.arange(8).flip(0))
     assert seen == [True]
 
 
 def test_draws_come_from_the_generator_and_are_new_each_time():
-    weights, orders = zip(*(draw(50, 1.0, rng) for rng in [np.random.default_rng(1)] for _ in range(3)), strict=True)
-    again = draw(50, 1.0, np.random.default_rng(1))
-    assert len(set(weights)) == len({tuple(order.tolist()) for order in orders}) == 3
-    assert all(sorted(order.tolist()) == list(range(50)) for order in orders)
-    assert again[0] == weights[0]
-    assert (again[1] == orders[0]).all()
+    weights, rest, orders = draw([50, 50, 40], 1.0, np.random.default_rng(1))
+    torch.testing.assert_close(weights + rest, torch.ones(3))
+    assert len(set(weights.tolist())) == 3
+    assert not torch.equal(orders[0], orders[1])
+    for order, size in zip(orders, [50, 50, 40], strict=True):
+        assert sorted(order[:size].tolist()) == list(range(size))
+    again = draw([50], 1.0, np.random.default_rng(1))
+    assert again[0][0] == weights[0]
+    assert torch.equal(again[2][0], orders[0])
 
 
 @pytest.mark.parametrize("alpha", [0.2, 1.0, 8.0])
 def test_weights_are_beta(alpha):
-    rng = np.random.default_rng(0)
-    weights = [draw(1, alpha, rng)[0] for _ in range(4000)]
+    weights = draw([1] * 4000, alpha, np.random.default_rng(0))[0].double().numpy()
     variance = 1 / (4 * (2 * alpha + 1))
     assert np.mean(weights) == pytest.approx(0.5, abs=5 * (variance / 4000) ** 0.5)
     assert np.var(weights) == pytest.approx(variance, rel=0.1)
@@ -73,8 +76,8 @@ def test_a_step_stays_on_its_device():
     model = nn.Sequential(nn.Flatten(), nn.Linear(16, 3, device=meta))
 
     def objective(model, inputs, labels, _epoch):
-        return mixed_loss(model, inputs, labels, 0.5, torch.arange(6).to(meta))
+        return mixed_loss(model, inputs, labels, 0.5, 0.5, torch.arange(6).to(meta))
 
-    optimiser = torch.optim.SGD(model.parameters(), lr=0.1)
+    optimiser = optimizer(model, Recipe())
     inputs, labels = (tensor.to(meta) for tensor in batch())
-    assert step(model, optimiser, inputs, labels, objective=objective).device == meta
+    assert step(model, optimiser, inputs, labels, 0.1, objective=objective).device == meta

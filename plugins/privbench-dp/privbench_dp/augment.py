@@ -14,49 +14,65 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from privbench.api import Recipe
-    from privbench_dp.sgd import Alter
 
 IMAGE_DIMENSIONS = 3
 
 
-def augmenting(recipe: Recipe, shape: tuple[int, ...], allowed: Tensor | None) -> Alter | None:
-    """Return a function that alters images as the recipe says, or None where it leaves them as they are.
+class Augmentation:
+    """Alters images as a recipe says; an `Alter` of `privbench_dp.samples`.
 
-    shape: (channels, height, width); allowed: (n,) bool, which images may be altered (None: all). Raises BadOption for
-    tables.
+    shape: (channels, height, width); allowed: (n,) bool, which images may be altered (None: all), where the
+    images are. Raises BadOption for tables.
     """
-    if not (recipe.crop or recipe.flip or recipe.cutout):
-        return None
-    if len(shape) != IMAGE_DIMENSIONS:
-        raise BadOption("crop, flip and cutout are for images, but this task has tables; set all three to 0.")
-    if recipe.crop >= min(shape[1:]):
-        raise BadOption(
-            f"crop={recipe.crop}: images of {shape[1]}x{shape[2]} pixels are too small to be shifted so far."
-        )
 
-    def alter(images: Tensor, rows: Tensor, *, generator: torch.Generator) -> Tensor:
-        altered = augment(take(images, rows), recipe, generator)
-        if allowed is None:
+    def __init__(self, recipe: Recipe, shape: tuple[int, ...], allowed: Tensor | None) -> None:
+        if len(shape) != IMAGE_DIMENSIONS:
+            raise BadOption("crop, flip and cutout are for images, but this task has tables; set all three to 0.")
+        if recipe.crop >= min(shape[1:]):
+            raise BadOption(
+                f"crop={recipe.crop}: images of {shape[1]}x{shape[2]} pixels are too small to be shifted so far."
+            )
+        self.recipe, self.shape, self.allowed = recipe, shape, allowed
+
+    def draw(self, n: int, generator: torch.Generator) -> Tensor:
+        """Return the draws of n images."""
+        return draw(n, self.shape, self.recipe, generator)
+
+    def __call__(self, images: Tensor, rows: Tensor, drawn: Tensor) -> Tensor:
+        """Return `images[rows]`, altered by their rows of `drawn`."""
+        chosen = take(images, rows)
+        altered = augment(chosen, self.recipe, drawn)
+        if self.allowed is None:
             return altered
-        keep = allowed.to(rows.device)[rows]
-        return torch.where(keep[:, None, None, None], altered, take(images, rows))
-
-    return alter
+        return torch.where(self.allowed.index_select(0, rows)[:, None, None, None], altered, chosen)
 
 
-def augment(images: Tensor, recipe: Recipe, generator: torch.Generator) -> Tensor:
-    """Return images (b, channels, height, width) of any dtype, each cropped, flipped and cut out at random.
+def augmenting(recipe: Recipe, shape: tuple[int, ...], allowed: Tensor | None) -> Augmentation | None:
+    """Return what alters images as the recipe says, or None where it leaves them as they are."""
+    return Augmentation(recipe, shape, allowed) if recipe.crop or recipe.flip or recipe.cutout else None
+
+
+def draw(n: int, shape: tuple[int, ...], recipe: Recipe, generator: torch.Generator) -> Tensor:
+    """Return (n, 5) int64: each image's shift down and right, whether it is mirrored, and its cutout's centre.
+
+    Draws are made for every operation whether the recipe has it or not.
+    """
+    shift = torch.randint(2 * recipe.crop + 1, (2, n), generator=generator)
+    mirrored = torch.rand(n, generator=generator) < recipe.flip
+    centre = [torch.randint(side, (n,), generator=generator) for side in shape[1:]]
+    return torch.stack([*shift, mirrored.long(), *centre], dim=1)
+
+
+def augment(images: Tensor, recipe: Recipe, drawn: Tensor) -> Tensor:
+    """Return images (b, channels, height, width) of any dtype, each cropped, flipped and cut out by its row of draws.
 
     A crop is of the image padded by reflection; cutout zeroes a square around a random centre, smaller at the border.
-    Draws are made on the CPU, for every operation whether the recipe has it or not.
     """
     b, _, height, width = images.shape
-    shift = torch.randint(2 * recipe.crop + 1, (2, b), generator=generator).to(images.device)
-    mirrored = (torch.rand(b, generator=generator) < recipe.flip).to(images.device)
-    centre = torch.stack([torch.randint(side, (b,), generator=generator) for side in (height, width)]).to(images.device)
+    shift_down, shift_right, mirrored, *centre = drawn.unbind(dim=1)
     down, right = torch.arange(height, device=images.device), torch.arange(width, device=images.device)
-    column = torch.where(mirrored[:, None], width - 1 - right, right) + shift[1, :, None]
-    row = down + shift[0, :, None]
+    column = torch.where(mirrored[:, None] > 0, width - 1 - right, right) + shift_right[:, None]
+    row = down + shift_down[:, None]
     padded = images
     if recipe.crop:
         padded = functional.pad(images.float(), (recipe.crop,) * 4, mode="reflect").to(images.dtype)

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from privbench.models.drawing import Drawing
+
 CONVOLVED_FROM = 16
 """Pixels of the shorter side from which images are convolved; smaller ones are rows of pixels, as tables are."""
 CHANNELS = (16, 32)
@@ -60,7 +62,7 @@ def head(code: int, width: int, classes: int) -> nn.Sequential:
     return nn.Sequential(*hidden, nn.Linear(width or code, classes))
 
 
-class Vae(nn.Module):
+class Vae(Drawing):
     """A variational autoencoder of one hidden layer on each side (Kingma & Welling 2014)."""
 
     def __init__(self, shape: tuple[int, ...], width: int, latent: int) -> None:
@@ -74,7 +76,8 @@ class Vae(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return what is decoded of one draw z, (b, *shape), and the mean and log variance of z, (b, latent)."""
         mean, log_variance = self.encoder(x).chunk(2, dim=1)
-        z = mean + torch.randn_like(mean) * (log_variance / 2).exp()
+        noise = torch.randn(mean.shape, dtype=mean.dtype, device=mean.device, generator=self.generator)
+        z = mean + noise * (log_variance / 2).exp()
         return self.decoder(z), mean, log_variance
 
 

@@ -159,7 +159,7 @@ class DPSGD:
         with ctx.seeded("init"):
             model = self.empty(task)
         _standardise(model, task, ctx)
-        allowed = None if examples.augment is None else torch.from_numpy(examples.augment.copy())
+        allowed = None if examples.augment is None else torch.from_numpy(examples.augment.copy()).to(ctx.device)
         alter = augmenting(task.recipe, task.shape, allowed)
 
         def loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

@@ -7,47 +7,41 @@ Gaussian noise of standard deviation `noise * clip` to their sum, and divides by
 et al., CCS 2016). Opacus gives the gradients per example. Clipping is done here: Opacus's DPOptimizer draws its noise
 on the device, cannot average the copies of one example before it clips, and makes NaN of clip=inf.
 
-The noise comes from the context's seeded generator, so that a run can be repeated. Whoever knows the seed can take the
-noise off again: the guarantee is against those who do not.
+The noise comes from a generator that is seeded by the context, so that a run can be repeated. Whoever knows the seed
+can take the noise off again: the guarantee is against those who do not.
+
+On a card steps are replayed (privbench.steps), which takes samples of one size: see `privbench_dp.samples`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import functools
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from privbench.errors import BadOption, DataError, Diverged
-from privbench.inference import as_float, exact, take
-from privbench_dp.mechanism import clipped_sum, draw_noise, poisson_sample
+from privbench.inference import exact
+from privbench.models.drawing import lent
+from privbench.steps import Steps, rates, recorded, set_rate
+from privbench_dp.mechanism import clipped_sum, draw_noise
+from privbench_dp.samples import Samples
 
 if TYPE_CHECKING:
     from privbench.api import Context
+    from privbench_dp.samples import Alter
 
 Loss: TypeAlias = Callable[[Any, Tensor], Tensor]
 """(what the net returns for b inputs, their targets) -> (b,) losses, each of its own example alone."""
 
-
-class Alter(Protocol):
-    """Makes other examples of examples: crops them, say."""
-
-    def __call__(self, inputs: Tensor, rows: Tensor, /, *, generator: torch.Generator) -> Tensor:
-        """Return `inputs[rows]`, each altered in its own way, with draws from a CPU generator. rows: (m,) int64."""
-        ...
-
-
-GRADIENTS = 1 << 25
-"""Bytes of per-example gradients held at once: what fits a cache is clipped faster, and memory stays small."""
-MOST = 512
 REPORT_SECONDS = 0.2
+LARGE = "its samples are worked on in many parts, each of which takes a card longer than to launch it"
 HOOK_WARNING = "Full backward hook is firing when gradients are computed with respect to module outputs"
 
 
@@ -83,37 +77,44 @@ def fit_privately(
     without examples, BadOption for a net that has no per-example gradients or changes its buffers.
     """
     _check(len(inputs), noise=noise, clip=clip, rate=rate, steps=steps)
-    device, n = torch.device(ctx.device), len(inputs)
+    device = torch.device(ctx.device)
     net.to(device).train()
-    inputs, targets = inputs.to(device), targets.to(device)
     parameters = [parameter for parameter in net.parameters() if parameter.requires_grad]
     buffers = [buffer.clone() for buffer in net.buffers()]
     optimiser, average = _optimiser(parameters, optimizer, lr, momentum), _Average(parameters, ema)
-    sampling, gaussian, altering = (ctx.generator(name) for name in ("sample", "noise", "alter"))
-    altered = take if alter is None else functools.partial(alter, generator=altering)
-    part = max(1, min(MOST, GRADIENTS // (4 * sum(parameter.numel() for parameter in parameters))) // copies)
+    samples = Samples(
+        inputs.to(device),
+        targets.to(device),
+        ctx,
+        rate=rate,
+        copies=copies,
+        alter=alter,
+        weights=sum(parameter.numel() for parameter in parameters),
+    )
+    gaussian, own = (_moved(ctx.generator(name), device) for name in ("noise", "dropout"))
     total, reported = torch.zeros((), device=device), 0.0
-    with ctx.seeded("train"), exact(device), per_example_gradients(net) as wrapped:
-        for done in range(steps):
-            for group in optimiser.param_groups:
-                group["lr"] = lr * (1 + math.cos(math.pi * done / steps)) / 2 if schedule == "cosine" else lr
-            rows = poisson_sample(n, rate, sampling).to(device)
-            total += private_step(
-                wrapped,
-                optimiser,
-                _parts(inputs, targets, rows.repeat_interleave(copies).split(part * copies), altered),
-                draw_noise(parameters, noise * clip if noise else 0.0, gaussian),
-                loss=loss,
-                clip=clip,
-                expected=rate * n,
-                copies=copies,
-            )
-            average.update(done)
+
+    def one(rate: float | Tensor, pace: float | Tensor, *sample: Tensor) -> None:
+        set_rate(optimiser, rate)
+        drawn = draw_noise(parameters, noise * clip if noise else 0.0, gaussian)
+        parts, expected = samples.parts(*sample), samples.expected
+        total.add_(
+            private_step(wrapped, optimiser, parts, drawn, loss=loss, clip=clip, expected=expected, copies=copies)
+        )
+        average.update(pace)
+
+    every = rates([_rate(lr, schedule, done / steps) for done in range(steps)], device)
+    paces = torch.tensor([pace(ema, done) for done in range(steps)], device=device)
+    loop = Steps(device, "private training", generators=[gaussian, own], eager="" if samples.unrollable else LARGE)
+    with ctx.seeded("train"), exact(device), lent(net, own), per_example_gradients(net) as wrapped:
+        for done in range(0, steps, samples.ahead):
+            now = slice(done, min(steps, done + samples.ahead))
+            loop.run(one, every[now], paces[now], *samples.draw(now.stop - done))
             if time.monotonic() - reported > REPORT_SECONDS:
                 reported = time.monotonic()
                 if not math.isfinite(float(total)):
                     break
-                ctx.progress((done + 1) / steps)
+                ctx.progress(now.stop / steps)
     average.assign()
     if not math.isfinite(float(total)) or not all(bool(weights.isfinite().all()) for weights in parameters):
         raise Diverged(f"Private training diverged; try a lower learning rate (lr={lr / 10:g}).")
@@ -126,7 +127,7 @@ def fit_privately(
 def private_step(
     wrapped: nn.Module,
     optimiser: torch.optim.Optimizer,
-    parts: Iterable[tuple[Tensor, Tensor]],
+    parts: Iterable[Sequence[Tensor]],
     noise: list[Tensor],
     *,
     loss: Loss,
@@ -136,22 +137,24 @@ def private_step(
 ) -> Tensor:
     """Take one logical step and return the sum of its losses, detached and on the device.
 
-    wrapped: by `per_example_gradients`. parts: the sample, in parts that fit in memory, as inputs (b * copies, ...) and
-    targets (b * copies, ...), the copies of one example side by side. noise: one tensor for each parameter. expected:
-    the mean size of a sample. Without parts, of an empty sample, the step is all noise.
+    wrapped: by `per_example_gradients`. parts: the sample, in parts that fit in memory, as inputs (b * copies, ...),
+    targets (b * copies, ...), the copies of one example side by side, and whether examples count, (b,) of 1 and 0.
+    noise: one tensor for each parameter. expected: the mean size of a sample. Without parts, of an empty sample, the
+    step is all noise.
     """
     parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
     sums, total = list(noise), torch.zeros((), device=noise[0].device)
-    for inputs, targets in parts:
+    for inputs, targets, counts in parts:
         losses = loss(wrapped(inputs), targets)
         if losses.shape != (len(inputs),):
             raise ValueError(
                 f"The loss is of shape {tuple(losses.shape)}; expected one number for each of {len(inputs)}."
             )
         losses.sum().backward()
-        clipped, _ = clipped_sum([_gradients(parameter, len(inputs), copies) for parameter in parameters], clip)
+        gradients = [_gradients(parameter, len(inputs), copies) for parameter in parameters]
+        clipped, _ = clipped_sum(gradients, clip, counts)
         sums = [one + other for one, other in zip(sums, clipped, strict=True)]
-        total += losses.detach().sum() / copies
+        total += (losses.detach() * counts.repeat_interleave(copies)).sum() / copies
         for parameter in parameters:
             parameter.grad = parameter.grad_sample = None
     for parameter, gradient in zip(parameters, sums, strict=True):
@@ -198,15 +201,6 @@ def _gradients(parameter: nn.Parameter, rows: int, copies: int) -> Tensor:
     return gradients.reshape(rows // copies, copies, -1).mean(dim=1)
 
 
-def _parts(
-    inputs: Tensor, targets: Tensor, parts: Iterable[Tensor], altered: Callable[[Tensor, Tensor], Tensor]
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield a sample, in parts, as the net takes it; nothing of an empty one."""
-    for rows in parts:
-        if len(rows):
-            yield as_float(altered(inputs, rows)), targets.index_select(0, rows)
-
-
 class _Average:
     """A moving average of weights; with decay 0 nothing."""
 
@@ -214,10 +208,10 @@ class _Average:
         self.parameters, self.decay = parameters, decay
         self.values = [parameter.detach().clone() for parameter in parameters] if decay else []
 
-    def update(self, done: int) -> None:
-        """Move towards the weights; in the first steps faster, or the initial weights would stay in for long."""
+    def update(self, pace: float | Tensor) -> None:
+        """Move towards the weights."""
         for value, parameter in zip(self.values, self.parameters, strict=False):
-            value.lerp_(parameter.detach(), 1 - min(self.decay, (1 + done) / (10 + done)))
+            value.lerp_(parameter.detach(), pace)
 
     def assign(self) -> None:
         """Put the average in the place of the weights."""
@@ -225,10 +219,25 @@ class _Average:
             parameter.data.copy_(value)
 
 
+def pace(decay: float, done: int) -> float:
+    """Return how far an average moves; in the first steps farther, or the initial weights would stay in for long."""
+    return 1 - min(decay, (1 + done) / (10 + done))
+
+
+def _rate(lr: float, schedule: str, done: float) -> float:
+    return lr * (1 + math.cos(math.pi * done)) / 2 if schedule == "cosine" else lr
+
+
+def _moved(generator: torch.Generator, device: torch.device) -> torch.Generator:
+    return torch.Generator(device).manual_seed(generator.initial_seed())
+
+
 def _optimiser(parameters: list[nn.Parameter], name: str, lr: float, momentum: float) -> torch.optim.Optimizer:
+    device = parameters[0].device
+    fused = True if recorded(device) else None  # only then it takes the rate as a tensor
     if name == "adam":
-        return torch.optim.Adam(parameters, lr=lr)
-    return torch.optim.SGD(parameters, lr=lr, momentum=momentum)
+        return torch.optim.Adam(parameters, lr=lr, fused=fused, capturable=device.type == "cuda")
+    return torch.optim.SGD(parameters, lr=lr, momentum=momentum, fused=fused)
 
 
 def _check(n: int, *, noise: float, clip: float, rate: float, steps: int) -> None:

@@ -10,6 +10,8 @@ from privbench_dp.autoencoders import Vae, bernoulli_loss, gaussian_loss, kl_div
 from torch import distributions
 from torch.nn import functional
 
+from privbench.models.drawing import lent
+
 SHAPES = [(1, 8, 8), (3, 32, 32), (1, 28, 28), (1, 17, 22), (12,)]
 
 
@@ -91,3 +93,15 @@ def test_the_step_of_an_autoencoder_runs_on_one_device_alone():
         x = torch.rand(3, 1, 8, 8)
     bernoulli_loss(vae(x), x).sum().backward()
     assert all(parameter.grad.device.type == "meta" for parameter in vae.parameters())
+
+
+def test_noise_is_drawn_from_the_generator_that_is_lent():
+    vae, x = Vae((1, 8, 8), 8, 2), torch.rand(3, 1, 8, 8)
+    decoded = []
+    for seed in (0, 0, 1):
+        before = torch.random.get_rng_state()
+        with lent(vae, torch.Generator().manual_seed(seed)):
+            decoded.append(vae(x)[0])
+        assert torch.equal(before, torch.random.get_rng_state())
+    assert torch.equal(decoded[0], decoded[1])
+    assert not torch.equal(decoded[0], decoded[2])

@@ -103,8 +103,8 @@ def test_an_examples_total_loss_is_clipped_once(toy, monkeypatch):
 
     norms, clipped_sum = [], sgd.clipped_sum
 
-    def spy(gradients, clip):
-        sums, before = clipped_sum(gradients, clip)
+    def spy(gradients, clip, counts):
+        sums, before = clipped_sum(gradients, clip, counts)
         norms.append((sum(float(each.square().sum()) for each in sums) ** 0.5, len(before), clip))
         return sums, before
 

@@ -6,6 +6,7 @@ import warnings
 
 import pytest
 import torch
+from privbench_dp import autoencoders
 from privbench_dp.mechanism import draw_noise
 from privbench_dp.sgd import fit_privately, per_example_gradients, private_step
 from torch import nn
@@ -13,6 +14,8 @@ from torch.nn import functional
 
 from privbench.api import Context
 from privbench.errors import BadOption, DataError, Diverged
+from privbench.models.drawing import Dropout
+from privbench.testing import taped
 
 PLAIN = {"noise": 0.0, "clip": math.inf, "rate": 1.0, "steps": 5, "lr": 0.3, "momentum": 0.0}
 
@@ -94,7 +97,7 @@ def test_opacus_own_engine_takes_the_same_steps():
 def test_a_large_sample_is_worked_on_in_parts(monkeypatch):
     x, y = data(700)
     whole = fitted(small_net(), x, y, clip=0.3, steps=2)
-    monkeypatch.setattr("privbench_dp.sgd.GRADIENTS", 4 * 83 * 10)
+    monkeypatch.setattr("privbench_dp.samples.GRADIENTS", 4 * 83 * 10)
     assert torch.allclose(weights(whole), weights(fitted(small_net(), x, y, clip=0.3, steps=2)), atol=1e-6)
 
 
@@ -108,16 +111,20 @@ def test_one_example_moves_a_step_by_its_bound_and_no_more():
 
 
 def test_gradients_of_copies_are_averaged_before_they_are_clipped():
-    def both(inputs, rows, *, generator):
-        assert generator.device.type == "cpu"
-        signs = torch.ones(len(rows), 1)
-        signs[1::2] = -1 / 3  # 3 and -1: their mean is 1; clipped to 1 and -1 first it would be 0
-        return inputs[rows] * signs
+    class Both:
+        def draw(self, n, generator):
+            assert generator.device.type == "cpu"
+            signs = torch.ones(n, 1)
+            signs[1::2] = -1 / 3  # 3 and -1: their mean is 1; clipped to 1 and -1 first it would be 0
+            return signs
+
+        def __call__(self, inputs, rows, signs):
+            return inputs[rows] * signs
 
     x, nothing = torch.full((4, 1), 3.0), torch.zeros(4)
-    net = fitted(line(), x, nothing, product, clip=1.0, steps=1, lr=1.0, copies=2, alter=both)
+    net = fitted(line(), x, nothing, product, clip=1.0, steps=1, lr=1.0, copies=2, alter=Both())
     assert weights(net).item() == pytest.approx(-1.0)
-    net = fitted(line(), 0.1 * x, nothing, product, clip=1.0, steps=1, lr=1.0, copies=2, alter=both)
+    net = fitted(line(), 0.1 * x, nothing, product, clip=1.0, steps=1, lr=1.0, copies=2, alter=Both())
     assert weights(net).item() == pytest.approx(-0.1)
 
 
@@ -131,7 +138,7 @@ def test_an_empty_sample_is_a_step_of_noise():
 
 
 def test_the_learning_rate_moves_once_per_logical_step(monkeypatch):
-    monkeypatch.setattr("privbench_dp.sgd.MOST", 1)  # ten parts to a step
+    monkeypatch.setattr("privbench_dp.samples.MOST", 1)  # ten parts to a step
     net = fitted(line(), torch.ones(10, 1), torch.zeros(10), product, clip=9.0, steps=4, lr=1.0, schedule="cosine")
     assert weights(net).item() == pytest.approx(
         -sum((1 + math.cos(math.pi * step / 4)) / 2 for step in range(4)), rel=1e-5
@@ -189,12 +196,112 @@ def test_a_step_runs_where_no_stray_tensor_of_the_cpu_could():
     optimiser = torch.optim.SGD(net.parameters(), lr=0.1)
     noise = [torch.empty(parameter.numel(), device="meta") for parameter in net.parameters()]
     x, y = torch.empty(8, 6, device="meta"), torch.empty(8, dtype=torch.int64, device="meta")
+    counts = torch.empty(8, device="meta")
     with per_example_gradients(net) as wrapped:
         for copies in (1, 2):
             total = private_step(
-                wrapped, optimiser, [(x, y)] * 2, noise, loss=per_example, clip=1.0, expected=4.0, copies=copies
+                wrapped,
+                optimiser,
+                [(x, y, counts[::copies])] * 2,
+                noise,
+                loss=per_example,
+                clip=1.0,
+                expected=4.0,
+                copies=copies,
             )
             assert total.device.type == "meta"
+
+
+class Noisy:
+    """Adds noise of its own."""
+
+    def draw(self, n, generator):
+        return torch.randn(n, 6, generator=generator)
+
+    def __call__(self, inputs, rows, drawn):
+        return inputs.index_select(0, rows) + drawn
+
+
+def replayable(**options):
+    """Return what is trained of some options: a net with dropout, on filled samples."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(6, 8), Dropout(0.2), nn.GroupNorm(2, 8), nn.Linear(8, 3))
+    common = {"noise": 1.0, "clip": 1.0, "rate": 0.3, "steps": 90, "lr": 0.1, "momentum": 0.9}
+    return weights(fitted(net, *data(), **{**common, **options}))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"optimizer": "adam", "schedule": "cosine"},
+        {"copies": 3, "alter": Noisy(), "ema": 0.9},
+        {"schedule": "cosine", "ema": 0.99, "rate": 0.01},
+    ],
+)
+def test_replayed_steps_equal_steps_of_the_same_samples(options, monkeypatch):
+    for name in ("sgd", "samples"):
+        monkeypatch.setattr(f"privbench_dp.{name}.recorded", lambda _device: True)
+    with torch.random.fork_rng():
+        plain = replayable(**options)
+        with taped() as tape:
+            assert torch.equal(replayable(**options), plain)
+    assert tape.replayed > 0
+    assert not tape.refused
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (1, 16, 16)])
+def test_replayed_steps_of_autoencoders_equal_steps(shape, monkeypatch):
+    for name in ("sgd", "samples"):
+        monkeypatch.setattr(f"privbench_dp.{name}.recorded", lambda _device: True)
+    x, options = torch.rand(30, *shape, generator=torch.Generator().manual_seed(0)), {"optimizer": "adam", "lr": 0.01}
+    common = {"noise": 1.0, "clip": 1.0, "rate": 0.3, "steps": 70, **options}
+
+    def trained(vae):
+        with Context(0).seeded("init"):
+            if vae:
+                net = autoencoders.Vae(shape, 6, 2)
+                return weights(fitted(net, x, x, autoencoders.bernoulli_loss, **common))
+            net = nn.Sequential(autoencoders.encoder(shape, 8, 5), autoencoders.decoder(shape, 8, 5))
+            return weights(fitted(net, x, x, lambda out, x: (out - x).square().flatten(1).mean(dim=1), **common))
+
+    for vae in (True, False):
+        plain = trained(vae)
+        with taped() as tape:
+            assert torch.equal(trained(vae), plain)
+        assert tape.replayed > 0
+        assert not tape.refused
+
+
+def test_convolutions_are_replayed_in_parts(monkeypatch):
+    for name in ("sgd", "samples"):
+        monkeypatch.setattr(f"privbench_dp.{name}.recorded", lambda _device: True)
+    monkeypatch.setattr("privbench_dp.samples.CARD_MOST", 3)
+    images = torch.randint(256, (20, 1, 4, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(8, 2))
+    options = {"clip": 1.0, "noise": 0.5, "rate": 0.5, "steps": 70}
+    plain = weights(fitted(copy.deepcopy(net), images, torch.arange(20) % 2, **options))
+    with taped() as tape:
+        assert torch.equal(weights(fitted(net, images, torch.arange(20) % 2, **options)), plain)
+    assert tape.replayed > 0
+    assert not tape.refused
+
+
+def test_filled_samples_are_those_that_were_drawn(monkeypatch):
+    x, y = data()
+    options = {"noise": 0.5, "clip": 1.0, "rate": 0.3, "steps": 40, "momentum": 0.9}
+    plain = weights(fitted(small_net(), x, y, **options))
+    for name in ("sgd", "samples"):
+        monkeypatch.setattr(f"privbench_dp.{name}.recorded", lambda _device: True)
+    assert torch.allclose(weights(fitted(small_net(), x, y, **options)), plain, atol=1e-5)
+
+
+def test_very_large_samples_are_not_recorded_and_that_is_said(monkeypatch):
+    monkeypatch.setattr("privbench_dp.samples.UNROLLED", 0)
+    with taped() as tape:
+        fitted(small_net(), *data(), steps=6)
+    assert tape.recorded == 0
+    assert "many parts" in tape.refused[0]
 
 
 def test_progress_ends_at_one():

@@ -1,0 +1,45 @@
+"""On a card, whose graphs a tape of operations stands for: all these defenses train by replayed steps."""
+
+import pytest
+
+from privbench.api import Blueprint, Context
+from privbench.testing import resolve, taped, toy_task
+
+
+@pytest.fixture(scope="module")
+def toy():
+    """A small task, its members and a context with examples outside the pool."""
+    task = toy_task(epochs=5)
+    data = task.load()
+    shape, classes = data.shape, data.classes
+    blueprint = Blueprint(task.name, task.recipe, shape, classes, lambda: task.network(shape, classes))
+    return blueprint, data.role("pool"), Context(seed=1, validation=data.role("validation"))
+
+
+def outcome(toy, word):
+    release = resolve("defense", word).fit(*toy)
+    return [tensor.tolist() for tensor in release.model.state_dict().values()], release.facts
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "adversarial-regularisation:gain=log,warmup=2,warmup_steps=3",
+        "adversarial-regularisation:warmup=0",
+        "confidence-penalty",
+        "crl",
+        "crl:preset=official",
+        "distillation",
+        "early-stopping:epochs=4",
+        "early-stopping:patience=4",
+        "hamp",
+        "label-smoothing",
+        "mixup",
+    ],
+)
+def test_replayed_steps_equal_steps(toy, word):
+    plain = outcome(toy, word)
+    with taped() as tape:
+        assert outcome(toy, word) == plain
+    assert tape.replayed > 0
+    assert not tape.refused
