@@ -210,10 +210,11 @@ def standing_statistics(generator: nn.Module, batches: Iterable[tuple[Tensor, Te
     momentum = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
-        norm.momentum = None  # the plain average of all batches
     generator.train()
     with torch.no_grad():
-        for z, y in batches:
+        for done, (z, y) in enumerate(batches):
+            for norm in norms:  # the plain average of all batches; None would ask the device how many there were
+                norm.momentum = 1 / (done + 1)
             generator(z, y)
     for norm, before in zip(norms, momentum, strict=True):
         norm.momentum = before

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
+from privbench.optimisers import descend
+
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+    from privbench.optimisers import Optimiser, Rate
 
 POOL = 50
 
@@ -25,39 +29,45 @@ class Losses(NamedTuple):
     critics: Tensor
 
 
-class Pool:
-    """Generated images of earlier steps, which keep a critic from forgetting them (Shrivastava et al. 2017).
+class Swaps(NamedTuple):
+    """What a step does with the history, for a batch of b images made by each of the two generators."""
 
-    The first `size` images, in whole batches, are stored and returned. From then on each image is, at a coin's toss,
-    returned as it is, or stored in place of one drawn at random, which is returned. The slots of a batch are distinct.
+    slots: Tensor
+    """(2 b,) int64: of each image in the history, all different."""
+    stored: Tensor
+    """(2 b,) bool: whether the image is put there."""
+    shown: Tensor
+    """(2 b,) bool: whether the critic is shown what was there."""
+
+
+def swap(history: Tensor, images: Tensor, swaps: Swaps) -> Tensor:
+    """Return images (2 b, ...), some of them older, and keep some in the history (n, ...), in place."""
+    around = (-1, *(1 for _ in images.shape[1:]))
+    stored, shown = swaps.stored.view(around), swaps.shown.view(around)
+    older = history.index_select(0, swaps.slots)
+    history.index_copy_(0, swaps.slots, torch.where(stored, images, older))
+    return torch.where(shown, older, images)
+
+
+def capacity(batch: int) -> int:
+    """Return how many images of one generator the history keeps: at least POOL, in whole batches."""
+    return math.ceil(POOL / batch) * batch
+
+
+def draw_swaps(first: int, steps: int, batch: int, generator: torch.Generator) -> Swaps:
+    """Draw what some steps, counted from 0 and beginning with `first`, do with the history: a row for each step.
+
+    Generated images of earlier steps keep a critic from forgetting them (Shrivastava et al. 2017). The first ones are
+    stored and shown, until the history is full. From then on each image is, at a coin's toss, shown as it is, or
+    stored in place of one drawn at random, which is shown.
     """
-
-    def __init__(self, size: int = POOL) -> None:
-        self.size = size
-        self._filling: list[Tensor] = []
-        self._images: Tensor | None = None
-
-    def swap(self, images: Tensor, coins: Tensor, order: Tensor) -> Tensor:
-        """Return images (b, ...) of the same shape, detached, some of them older.
-
-        coins: (b,) bool; order: (capacity(b),) a permutation of the slots, of which the first b are taken.
-        """
-        images = images.detach()
-        if self._images is None:
-            self._filling.append(images)
-            if sum(map(len, self._filling)) >= self.size:
-                self._images = torch.cat(self._filling)
-                self._filling.clear()
-            return images
-        slots = order[: len(images)]
-        coins = coins.view(-1, *(1 for _ in images.shape[1:]))
-        older = self._images.index_select(0, slots)
-        self._images.index_copy_(0, slots, torch.where(coins, images, older))
-        return torch.where(coins, older, images)
-
-    def capacity(self, batch: int) -> int:
-        """Return how many images are stored at last: `size`, rounded up to whole batches."""
-        return math.ceil(self.size / batch) * batch
+    size = capacity(batch)
+    coins = torch.rand(steps, 2, batch, generator=generator) < 1 / 2
+    slots = torch.rand(steps, 2, size, generator=generator).argsort(dim=2)[..., :batch]
+    filling = torch.arange(first, first + steps)[:, None, None] * batch
+    full = filling >= size
+    slots = torch.where(full, slots, filling + torch.arange(batch)) + torch.tensor([[0], [size]])
+    return Swaps(*(each.flatten(1) for each in (slots, coins | ~full, coins & full)))
 
 
 @dataclass
@@ -68,13 +78,12 @@ class Game:
     r2s: nn.Module
     critic_r: nn.Module
     critic_s: nn.Module
-    generators: torch.optim.Optimizer
-    critics: torch.optim.Optimizer
+    generators: Optimiser
+    critics: Optimiser
+    history: Tensor
+    """(2 capacity, ...): risky images made from safe ones, then safe ones made from risky ones."""
     lambda_cycle: float
     identity: float = 0.0
-    made_r: Pool = field(default_factory=Pool)
-    """Risky images made from safe ones."""
-    made_s: Pool = field(default_factory=Pool)
 
 
 def generator_loss(game: Game, safe: Tensor, risky: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor], Tensor, Tensor]:
@@ -99,30 +108,21 @@ def generator_loss(game: Game, safe: Tensor, risky: Tensor) -> tuple[Tensor, tup
 
 def critic_loss(critic: nn.Module, real: Tensor, made: Tensor) -> Tensor:
     """Return E (D(real) - 1)^2 / 2 + E D(made)^2 / 2, both in one pass: no layer may mix the images of a batch."""
-    on_real, on_made = critic(torch.cat([real, made.detach()])).split([len(real), len(made)])
+    on_real, on_made = critic(torch.cat([real, made])).split([len(real), len(made)])
     return (_square(on_real, 1.0) + _square(on_made, 0.0)) / 2
 
 
-def step(game: Game, safe: Tensor, risky: Tensor, coins: Tensor, orders: Tensor) -> Losses:
+def step(game: Game, safe: Tensor, risky: Tensor, swaps: Swaps, rate: Rate) -> Losses:
     """Take one step of the generators, then one of the critics on images that include older ones; return the losses.
 
-    safe, risky: batches (b, ...) of one size; coins: (2, b) bool and orders: (2, capacity) int64 for the two pools.
+    safe, risky: batches (b, ...) of one size; rate: the learning rate.
     """
     loss, (adversarial, cycle), made_r, made_s = generator_loss(game, safe, risky)
-    _descend(game.generators, loss)
-    made_r = game.made_r.swap(made_r, coins[0], orders[0])
-    made_s = game.made_s.swap(made_s, coins[1], orders[1])
+    descend(game.generators, loss, rate)
+    made_r, made_s = swap(game.history, torch.cat([made_r.detach(), made_s.detach()]), swaps).split(len(safe))
     critics = critic_loss(game.critic_r, risky, made_r) + critic_loss(game.critic_s, safe, made_s)
-    _descend(game.critics, critics)
+    descend(game.critics, critics, rate)
     return Losses(adversarial.detach(), cycle.detach(), critics.detach())
-
-
-def _descend(optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
-    """Step along the gradient of the optimiser's own parameters alone: none is computed for the opponents'."""
-    parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
-    for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
-        parameter.grad = gradient
-    optimiser.step()
 
 
 def _square(scores: Tensor, target: float) -> Tensor:

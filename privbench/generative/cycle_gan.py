@@ -21,17 +21,20 @@ from privbench.data import concatenate
 from privbench.errors import Diverged
 from privbench.generative import cycle_gan_nets as nets
 from privbench.generative import pixels
-from privbench.generative.cycle_game import Game, Losses, step
+from privbench.generative.cycle_game import Game, Losses, Swaps, capacity, draw_swaps, step
 from privbench.generative.cycle_gan_options import CURVE, R2S, S2R
 from privbench.inference import exact
+from privbench.optimisers import adam
 from privbench.seeds import seeded
+from privbench.steps import Steps, rates
 from privbench.training import REPORT_SECONDS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from privbench.api import Blueprint, Context, Examples
     from privbench.generative.cycle_gan_options import CycleGanOptions
+    from privbench.optimisers import Rate
 
 Array: TypeAlias = npt.NDArray[Any]
 
@@ -90,8 +93,9 @@ def new_game(channels: int, side: int, options: CycleGanOptions, device: torch.d
         r2s,
         critic_r,
         critic_s,
-        _adam((s2r, r2s), options.cycle_lr, device),
-        _adam((critic_r, critic_s), options.cycle_lr, device),
+        adam([*s2r.parameters(), *r2s.parameters()], betas=BETAS),
+        adam([*critic_r.parameters(), *critic_s.parameters()], betas=BETAS),
+        history=torch.zeros(2 * capacity(options.cycle_batch), channels, side, side, device=device),
         lambda_cycle=options.lambda_cycle,
         identity=options.identity,
     )
@@ -156,29 +160,37 @@ def _play(game: Game, safe: Examples, risky: Examples, side: int, ctx: Context, 
     device, batch, total = torch.device(ctx.device), options.cycle_batch, options.cycle_steps
     images = [_stored(examples, side).to(device) for examples in (safe, risky)]
     rows, generator = Rows(safe.y, risky.y, matched=options.cycle_matched), ctx.generator("batches")
-    capacity = game.made_r.capacity(batch)
-    curve, reported = [], 0.0
+    every = rates([lr_at(options.cycle_lr, at, total) for at in range(total)], device)
+    sums = torch.zeros(len(Losses._fields), device=device)
+
+    def one(rate: Rate, safe_rows: Tensor, risky_rows: Tensor, *swaps: Tensor) -> None:
+        batches = _batch(images[0], safe_rows), _batch(images[1], risky_rows)
+        sums.add_(torch.stack(step(game, *batches, Swaps(*swaps), rate)))
+
+    steps, curve, reported = Steps(device, "CycleGAN"), list[Tensor](), 0.0
     for start in range(0, total, DRAWN_AT_ONCE):
-        steps = min(DRAWN_AT_ONCE, total - start)
-        safe_rows, risky_rows = (drawn.to(device) for drawn in rows.draw(steps, batch, generator))
-        coins = (torch.rand(steps, 2, batch, generator=generator) < 1 / 2).to(device)
-        orders = torch.rand(steps, 2, capacity, generator=generator).argsort(dim=2).to(device)
-        sums = torch.zeros(len(Losses._fields), device=device)
-        for at in range(steps):
-            for group in (*game.generators.param_groups, *game.critics.param_groups):
-                group["lr"] = lr_at(options.cycle_lr, start + at, total)
-            batches = _batch(images[0], safe_rows[at]), _batch(images[1], risky_rows[at])
-            sums += torch.stack(step(game, *batches, coins[at], orders[at]))
-        curve.append(sums.cpu().numpy() / steps)
-        if not np.isfinite(curve[-1]).all():
-            raise Diverged(
-                f"CycleGAN diverged: a loss of steps {start + 1} to {start + steps} of {total} is not finite; "
-                f"try a lower learning rate (cycle_lr={options.cycle_lr / 10:g})."
-            )
-        if time.monotonic() - reported > REPORT_SECONDS:
+        done = min(start + DRAWN_AT_ONCE, total)
+        drawn = *rows.draw(done - start, batch, generator), *draw_swaps(start, done - start, batch, generator)
+        sums.zero_()
+        steps.run(one, every[start:done], *(each.to(device) for each in drawn))
+        curve.append(sums / (done - start))
+        if done == total or time.monotonic() - reported > REPORT_SECONDS:
             reported = time.monotonic()
-            ctx.progress((start + steps) / total)
-    return np.array(curve, dtype=np.float32)
+            _check(torch.stack(curve).isfinite().all(dim=1).tolist(), options)
+            ctx.progress(done / total)
+    means: Array = torch.stack(curve).cpu().numpy()
+    return means
+
+
+def _check(finite: list[bool], options: CycleGanOptions) -> None:
+    """Raise Diverged at a part of the training whose losses are not finite."""
+    if all(finite):
+        return
+    start, total = finite.index(False) * DRAWN_AT_ONCE, options.cycle_steps
+    raise Diverged(
+        f"CycleGAN diverged: a loss of steps {start + 1} to {min(start + DRAWN_AT_ONCE, total)} of {total} is not "
+        f"finite; try a lower learning rate (cycle_lr={options.cycle_lr / 10:g})."
+    )
 
 
 def _stored(examples: Examples, side: int) -> Tensor:
@@ -189,8 +201,3 @@ def _stored(examples: Examples, side: int) -> Tensor:
 
 def _batch(images: Tensor, rows: Tensor) -> Tensor:
     return images.index_select(0, rows).float().div_(127.5).sub_(1)
-
-
-def _adam(modules: Iterable[nn.Module], lr: float, device: torch.device) -> torch.optim.Optimizer:
-    parameters = [parameter for module in modules for parameter in module.parameters()]
-    return torch.optim.Adam(parameters, lr=lr, betas=BETAS, fused=device.type in ("cpu", "cuda"))

@@ -50,17 +50,19 @@ class _Spectral(nn.Module):
 
     def normal(self, matrices: Tensor) -> Tensor:
         """Return the matrices (n, out, in), each divided by its largest singular value."""
-        constant = matrices.detach()
-        if self.training:  # new tensors: what waits for its backward keeps the old ones
-            right = torch.bmm(self.left[:, None], constant)[:, 0]
-            self.right = right / right.norm(dim=1, keepdim=True)
-        product = torch.bmm(constant, self.right[:, :, None])[:, :, 0]
+        constant, left, right = matrices.detach(), self.left, self.right
+        if self.training:  # into new tensors: what waits for its backward needs the estimates of its own pass
+            right = torch.bmm(left[:, None], constant)[:, 0]
+            right = right / torch.linalg.vector_norm(right, dim=1, keepdim=True)
+        product = torch.bmm(constant, right[:, :, None])[:, :, 0]
         if self.training:
-            sigma = product.norm(dim=1, keepdim=True)
-            self.left = product / sigma
+            sigma = torch.linalg.vector_norm(product, dim=1, keepdim=True)
+            left = product / sigma
+            self.left.copy_(left)
+            self.right.copy_(right)
         else:
-            sigma = (self.left * product).sum(dim=1, keepdim=True)
-        normal: Tensor = _Divided.apply(matrices, sigma[:, :, None], self.left, self.right)
+            sigma = (left * product).sum(dim=1, keepdim=True)
+        normal: Tensor = _Divided.apply(matrices, sigma[:, :, None], left, right)
         return normal
 
 

@@ -199,39 +199,42 @@ def _fit(gan: Gan, images: Tensor, labels: Tensor, ctx: Context, options: TacGan
     """Take all steps."""
     import torch
 
-    from privbench.errors import Diverged
     from privbench.generative.tac_gan_step import step
+    from privbench.steps import Steps
     from privbench.training import REPORT_SECONDS
 
     device, reported = images.device, time.monotonic()
-    steps, batch = options.d_steps, options.gan_batch
-    rows, draws = _rows(len(images), steps * batch, ctx.generator("batches")), ctx.generator("noise")
-    present = labels.cpu().unique()
+    d_steps, batch = options.d_steps, options.gan_batch
+    rows, draws = _rows(len(images), d_steps * batch, ctx.generator("batches")), ctx.generator("noise")
+    present, total = labels.cpu().unique(), torch.zeros(2, device=device)
+
+    def one(share: float | Tensor, real: Tensor, z: Tensor, y: Tensor) -> None:
+        losses = step(
+            gan, images[real], labels[real], z, y, lambda_c=options.lambda_c, variant=options.gan_loss, share=share
+        )
+        total.add_(losses)
+
+    steps = Steps(device, "TAC-GAN")
     for first in range(0, options.gan_steps, CHUNK):
         chunk = min(CHUNK, options.gan_steps - first)
-        reals = torch.stack([next(rows) for _ in range(chunk)]).view(chunk, steps, batch).to(device)
-        z = torch.randn(chunk, steps + 1, batch, options.latent, generator=draws).to(device)
-        y = _classes(present, (chunk, steps + 1, batch), draws).to(device)
-        total = torch.zeros(2, device=device)
-        for i in range(chunk):
-            total += step(
-                gan,
-                images[reals[i]],
-                labels[reals[i]],
-                z[i],
-                y[i],
-                lambda_c=options.lambda_c,
-                variant=options.gan_loss,
-                decay=options.ema if first + i >= options.ema_start else 0.0,
-            )
+        real = torch.stack([next(rows) for _ in range(chunk)]).view(chunk, d_steps, batch)
+        z = torch.randn(chunk, d_steps + 1, batch, options.latent, generator=draws)
+        y = _classes(present, (chunk, d_steps + 1, batch), draws)
         done = first + chunk
-        if not bool(total.isfinite().all()):
-            raise Diverged(f"TAC-GAN diverged within {done} steps; try a lower gan_lr ({options.gan_lr / 4:g}).")
-        if time.monotonic() - reported > REPORT_SECONDS:
+        shares = torch.tensor([1 - options.ema if i >= options.ema_start else 1.0 for i in range(first, done)])
+        steps.run(one, *(table.to(device) for table in (shares, real, z, y)))
+        if done == options.gan_steps or time.monotonic() - reported > REPORT_SECONDS:
             reported = time.monotonic()
+            _check(total, f"within {done} steps", options)
             ctx.progress(done / options.gan_steps)
-    if not bool(gan.average.isfinite().all()):  # the last losses are of before the last step
-        raise Diverged(f"TAC-GAN diverged: some weights are not finite; try a lower gan_lr ({options.gan_lr / 4:g}).")
+    _check(gan.average, "in its last step", options)  # the last losses are of before it
+
+
+def _check(values: Tensor, when: str, options: TacGanOptions) -> None:
+    from privbench.errors import Diverged
+
+    if not bool(values.isfinite().all()):
+        raise Diverged(f"TAC-GAN diverged {when}; try a lower gan_lr ({options.gan_lr / 4:g}).")
 
 
 def _rows(n: int, size: int, generator: torch.Generator) -> Iterator[Tensor]:

@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional
 
+from privbench.optimisers import adam
+
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from privbench.generative.big_gan import Heads
     from privbench.generative.tac_gan import Variant
+    from privbench.optimisers import Optimiser
 
 
 @dataclass(frozen=True)
@@ -23,15 +26,16 @@ class Player:
     """
 
     net: nn.Module
+    parameters: list[nn.Parameter]
     weights: Tensor
-    optimiser: torch.optim.Optimizer
+    optimiser: Optimiser
+    lr: float
 
     def descend(self, loss: Tensor) -> None:
         """Take one step; the loss's gradients with respect to other nets are not computed."""
         # The twin has no gradient where its loss is left out.
-        gradients = torch.autograd.grad(loss, list(self.net.parameters()), materialize_grads=True)
-        self.weights.grad = torch.cat([gradient.flatten() for gradient in gradients])
-        self.optimiser.step()
+        gradients = torch.autograd.grad(loss, self.parameters, materialize_grads=True)
+        self.optimiser.step([torch.cat([gradient.flatten() for gradient in gradients])], self.lr)
 
 
 @dataclass(frozen=True)
@@ -64,13 +68,22 @@ def generator_loss(fake: Heads, y: Tensor, *, lambda_c: float = 1.0, variant: Va
 
 
 def step(
-    gan: Gan, real: Tensor, y_real: Tensor, z: Tensor, y: Tensor, *, lambda_c: float, variant: Variant, decay: float
+    gan: Gan,
+    real: Tensor,
+    y_real: Tensor,
+    z: Tensor,
+    y: Tensor,
+    *,
+    lambda_c: float,
+    variant: Variant,
+    share: float | Tensor,
 ) -> Tensor:
     """Take the discriminator's steps, one of the generator and one of its average; return the last two losses.
 
     real: (steps, batch, ...) and y_real: (steps, batch), a batch for each of the discriminator's steps; z:
     (steps + 1, batch, latent) and y: (steps + 1, batch), the last for the generator. All the images that the
-    discriminator sees come from one pass, for the generator is the same meanwhile.
+    discriminator sees come from one pass, for the generator is the same meanwhile. share: that the new weights have in
+    the average; a float32 scalar or a number.
     """
     batch = y_real.shape[1]
     with torch.no_grad():
@@ -85,7 +98,7 @@ def step(
     heads = gan.discriminator.net(gan.generator.net(z[-1], y[-1]))
     g_loss = generator_loss(heads, y[-1], lambda_c=lambda_c, variant=variant)
     gan.generator.descend(g_loss)
-    gan.average.lerp_(gan.generator.weights.detach(), 1 - decay)
+    gan.average.lerp_(gan.generator.weights.detach(), share)
     return torch.stack([d_loss.detach(), g_loss.detach()])
 
 
@@ -94,8 +107,7 @@ def player(net: nn.Module, lr: float) -> Player:
     parameters = list(net.parameters())
     weights = torch.cat([parameter.detach().flatten() for parameter in parameters]).requires_grad_()
     fill(net, weights.detach())
-    fused = weights.device.type in ("cpu", "cuda")
-    return Player(net.train(), weights, torch.optim.Adam([weights], lr=lr, betas=(0.0, 0.999), fused=fused))
+    return Player(net.train(), parameters, weights, adam([weights], betas=(0.0, 0.999)), lr)
 
 
 def fill(net: nn.Module, weights: Tensor) -> None:

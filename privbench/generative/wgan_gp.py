@@ -11,7 +11,6 @@ optimisers and tensors that lie on the device; everything random is drawn on the
 from __future__ import annotations
 
 import copy
-import math
 import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -20,12 +19,13 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
-from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from privbench.errors import Diverged
 from privbench.generative.pixels import arrays_of, from_canvas, to_canvas
 from privbench.generative.wgan_gp_nets import Critic, Generator
 from privbench.inference import exact
+from privbench.optimisers import adam, descend
+from privbench.steps import Steps
 from privbench.training import REPORT_SECONDS
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from privbench.api import Context, Examples
+    from privbench.optimisers import Optimiser
 
     Array = npt.NDArray[Any]
 
@@ -69,16 +70,17 @@ class Settings:
 
 
 class Gan(NamedTuple):
-    """Both nets, each with its optimiser."""
+    """Both nets, each with its optimiser, at the same learning rate."""
 
     generator: Generator
     critic: Critic
-    generators: torch.optim.Optimizer
-    critics: torch.optim.Optimizer
+    generators: Optimiser
+    critics: Optimiser
+    lr: float
 
 
 class Batch(NamedTuple):
-    """The tensors of one step of the generator and the critic's steps before it, on the device.
+    """The tensors of one step of the generator and the critic's steps before it, or, as a table, of several in a row.
 
     The leading dimensions are (n_critic, batch) for what the critic sees and (n_critic + 1, batch) for what the
     generator is given; its last slice is for its own step. For the labels, `rows` are those of the real images.
@@ -87,7 +89,8 @@ class Batch(NamedTuple):
     rows: Tensor
     z: Tensor
     mix: Tensor
-    noise: Tensor
+    noise: Tensor | None = None
+    """Where there is any."""
 
 
 def gradient_penalty(
@@ -136,7 +139,7 @@ def critic_step(
 ) -> Tensor:
     """Take one step of the critic and return its loss, detached and on the device; see `critic_loss`."""
     loss = critic_loss(gan.critic, real, fake, labels, mix, noise=noise, gp_weight=gp_weight)
-    _descend(loss, gan.critics)
+    descend(gan.critics, loss, gan.lr)
     return loss.detach()
 
 
@@ -146,7 +149,7 @@ def generator_step(gan: Gan, z: Tensor, labels: Tensor) -> Tensor:
     The critic's noise would add a constant to the loss and nothing to its gradient, so none is drawn.
     """
     loss = -gan.critic(gan.generator(z, labels), labels).mean()
-    _descend(loss, gan.generators)
+    descend(gan.generators, loss, gan.lr)
     return loss.detach()
 
 
@@ -162,7 +165,7 @@ def step(gan: Gan, images: Tensor, labels: Tensor, batch: Batch, gp_weight: floa
     total = torch.zeros((), device=images.device)
     for k in range(n_critic):
         real = images[batch.rows[k]]
-        noise = batch.noise[k] if gan.critic.clip.sigma else None
+        noise = None if batch.noise is None else batch.noise[k]
         total += critic_step(gan, real, fakes[k], wanted[k], batch.mix[k], noise=noise, gp_weight=gp_weight)
     return total + generator_step(gan, batch.z[-1], wanted[-1])
 
@@ -202,9 +205,8 @@ def networks(settings: Settings) -> tuple[Generator, Critic]:
 
 def gan_of(generator: Generator, critic: Critic, lr: float) -> Gan:
     """Return the nets with an Adam for each."""
-    fused = next(critic.parameters()).device.type in ("cpu", "cuda")
-    first, second = (torch.optim.Adam(net.parameters(), lr=lr, betas=BETAS, fused=fused) for net in (generator, critic))
-    return Gan(generator, critic, first, second)
+    first, second = (adam(net.parameters(), betas=BETAS) for net in (generator, critic))
+    return Gan(generator, critic, first, second, lr)
 
 
 def sample(generator: Generator, labels: Array, shape: Sequence[int], normals: torch.Generator, device: str) -> Array:
@@ -225,46 +227,42 @@ def one_hot(labels: Tensor, classes: int) -> Tensor:
 
 
 def draws(n: int, settings: Settings, normals: torch.Generator) -> Iterator[Batch]:
-    """Yield the random numbers of every generator's step, on the CPU, with rows among n members."""
-    s, done = settings, 0
-    while done < s.steps:
+    """Yield the random numbers of all steps as tables of some at a time, on the CPU, with rows among n members."""
+    s = settings
+    for done in range(0, s.steps, CHUNK):
         chunk = min(CHUNK, s.steps - done)
         rows = torch.randint(n, (chunk, s.n_critic + 1, s.batch), generator=normals)
         z = torch.randn(chunk, s.n_critic + 1, s.batch, s.latent, generator=normals)
         mix = torch.rand(chunk, s.n_critic, s.batch, generator=normals)
-        noisy = 2 * s.batch if s.sigma else 0  # of its own for each real and each fake image
-        noise = torch.randn(chunk, s.n_critic, noisy, s.code, generator=normals)
-        yield from map(Batch, rows, z, mix, noise)
-        done += chunk
+        # Of its own for each real and each fake image.
+        noise = torch.randn(chunk, s.n_critic, 2 * s.batch, s.code, generator=normals) if s.sigma else None
+        yield Batch(rows, z, mix, noise)
 
 
 def _fit(gan: Gan, images: Tensor, labels: Tensor, settings: Settings, ctx: Context) -> Generator:
-    generator, averaged = gan.generator, copy.deepcopy(gan.generator)
-    average = get_ema_multi_avg_fn(settings.average)
-    total, reported = torch.zeros((), device=images.device), 0.0
-    for done, batch in enumerate(draws(len(images), settings, ctx.generator("draws"))):
-        on_device = Batch(*(part.to(images.device) for part in batch))
-        total += step(gan, images, labels, on_device, settings.gp_weight)
+    device, averaged = images.device, copy.deepcopy(gan.generator)
+    average, weights = list(averaged.parameters()), list(gan.generator.parameters())
+    total, done, reported = torch.zeros((), device=device), 0, 0.0
+
+    def one(*drawn: Tensor) -> None:
+        total.add_(step(gan, images, labels, Batch(*drawn), settings.gp_weight))
         with torch.no_grad():
-            average(list(averaged.parameters()), list(generator.parameters()), done)
-        if time.monotonic() - reported > REPORT_SECONDS:
+            torch._foreach_lerp_(average, weights, 1 - settings.average)
+
+    steps = Steps(device, "WGAN-GP")
+    for drawn in draws(len(images), settings, ctx.generator("draws")):
+        steps.run(one, *(part.to(device) for part in drawn if part is not None))
+        done += len(drawn.rows)
+        if done == settings.steps or time.monotonic() - reported > REPORT_SECONDS:
             reported = time.monotonic()
-            ctx.progress(done / settings.steps)
             _check(total, done, settings)
-    _check(total + sum(weight.detach().sum() for weight in averaged.parameters()), settings.steps, settings)
+            ctx.progress(done / settings.steps)
+    _check(torch.stack([weight.detach().sum() for weight in average]), done, settings)
     return averaged
 
 
-def _descend(loss: Tensor, optimiser: torch.optim.Optimizer) -> None:
-    weights = [weight for group in optimiser.param_groups for weight in group["params"]]
-    for weight in weights:
-        weight.grad = None
-    loss.backward(inputs=weights)
-    optimiser.step()
-
-
 def _check(total: Tensor, done: int, settings: Settings) -> None:
-    if not math.isfinite(float(total)):
+    if not bool(total.isfinite().all()):
         raise Diverged(
             f"WGAN-GP diverged within {done} of {settings.steps} steps; "
             f"try a lower learning rate (gan_lr={settings.lr / 10:g})."

@@ -1,11 +1,12 @@
-"""The losses and the step of CycleGAN, on points, and the history pool."""
+"""The losses and the step of CycleGAN, on points, and the history of images."""
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from privbench.generative.cycle_game import Game, Pool, critic_loss, generator_loss, step
+from privbench.generative.cycle_game import Game, Swaps, capacity, critic_loss, draw_swaps, generator_loss, step, swap
+from privbench.optimisers import adam, descend
 
 GAP = 2.0
 BATCH = 128
@@ -26,15 +27,16 @@ def critic():
     return nn.Sequential(nn.Linear(2, 32), nn.Tanh(), nn.Linear(32, 32), nn.Tanh(), nn.Linear(32, 1))
 
 
-def toy(seed=0, lambda_cycle=1.0, lr=1e-3, **options):
+def toy(seed=0, lambda_cycle=1.0, **options):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         modules = [Mover(), Mover(), critic(), critic()]
 
-    def adam(*players):
-        return torch.optim.Adam([p for m in players for p in m.parameters()], lr=lr, betas=(0.5, 0.999), fused=True)
+    def players(*nets):
+        return adam((p for net in nets for p in net.parameters()), betas=(0.5, 0.999))
 
-    return Game(*modules, adam(*modules[:2]), adam(*modules[2:]), lambda_cycle=lambda_cycle, **options)
+    history = torch.zeros(2 * capacity(BATCH), 2)
+    return Game(*modules, players(*modules[:2]), players(*modules[2:]), history, lambda_cycle=lambda_cycle, **options)
 
 
 def domains(n, generator):
@@ -42,15 +44,14 @@ def domains(n, generator):
     return safe - torch.tensor([GAP, 0.0]), risky + torch.tensor([GAP, 0.0])
 
 
-def play(game, steps, take):
+def play(game, steps, take, lr=1e-3):
     """Return the mean of the last fifth of what `take` returns."""
     generator = torch.Generator().manual_seed(1)
     sums, first = torch.zeros(3), steps - steps // 5
     for at in range(steps):
         safe, risky = domains(BATCH, generator)
-        coins = torch.rand(2, BATCH, generator=generator) < 0.5
-        orders = torch.rand(2, game.made_r.capacity(BATCH), generator=generator).argsort(dim=1)
-        losses = torch.stack(list(take(game, safe, risky, coins, orders)))
+        swaps = Swaps(*(each[0] for each in draw_swaps(at, 1, BATCH, generator)))
+        losses = torch.stack(list(take(game, safe, risky, swaps, lr)))
         if at >= first:
             sums += losses / (steps - first)
     return sums.tolist()
@@ -63,24 +64,23 @@ def moved(game):
         return game.s2r(safe).mean(dim=0).tolist()
 
 
-def equation_2(game, safe, risky, coins, orders):
+def equation_2(game, safe, risky, _swaps, lr):
     """Minimise the paper's eq. 2 and the cycle, over all four together, as it is printed."""
     made_r, made_s = game.s2r(safe), game.r2s(risky)
     adversarial = ((game.critic_r(made_r) - 1) ** 2).mean() + (game.critic_r(safe) ** 2).mean()
     adversarial = adversarial + ((game.critic_s(made_s) - 1) ** 2).mean() + (game.critic_s(risky) ** 2).mean()
     cycle = (game.r2s(made_r) - safe).abs().mean() + (game.s2r(made_s) - risky).abs().mean()
-    for optimiser in (game.generators, game.critics):
-        optimiser.zero_grad()
-    (adversarial + game.lambda_cycle * cycle).backward()
-    for optimiser in (game.generators, game.critics):
-        optimiser.step()
+    parameters = [*game.generators.parameters, *game.critics.parameters]
+    gradients = torch.autograd.grad(adversarial + game.lambda_cycle * cycle, parameters)
+    game.generators.step(gradients[: len(game.generators.parameters)], lr)
+    game.critics.step(gradients[len(game.generators.parameters) :], lr)
     return adversarial.detach(), cycle.detach(), adversarial.detach()
 
 
 def test_lsgan_brings_points_to_the_other_domain_and_fools_the_critics():
-    game = toy(lr=2e-3)
+    game = toy()
     assert moved(game)[0] == pytest.approx(-GAP, abs=0.5)
-    adversarial, cycle, critics = play(game, 800, step)
+    adversarial, cycle, critics = play(game, 800, step, 2e-3)
     assert moved(game) == pytest.approx([GAP, 0.0], abs=0.15)
     assert (adversarial, critics) == pytest.approx((0.5, 0.5), abs=0.02)
     assert cycle < 0.2
@@ -117,46 +117,54 @@ def test_identities_have_no_cycle_loss():
     assert total == adversarial
 
 
-def test_critics_leave_generators_alone_and_generators_critics():
+def test_each_side_changes_its_own_weights_alone():
     game = toy()
-    before = {name: [p.clone() for p in getattr(game, name).parameters()] for name in ("s2r", "r2s")}
-    for group in game.generators.param_groups:
-        group["lr"] = 0.0
+    sides = [game.generators.parameters, game.critics.parameters]
     generator = torch.Generator().manual_seed(1)
-    orders = torch.rand(2, 50, generator=generator).argsort(dim=1)
-    critics = [p.clone() for p in game.critic_r.parameters()]
-    step(game, *domains(8, generator), torch.zeros(2, 8, dtype=torch.bool), orders)
-    for name, values in before.items():
-        assert all(map(torch.equal, values, getattr(game, name).parameters()))
-    assert not all(map(torch.equal, critics, game.critic_r.parameters()))
+    for still, moving in (sides, sides[::-1]):
+        before = [[weight.clone() for weight in side] for side in (still, moving)]
+        safe, risky = domains(8, generator)
+        loss = generator_loss(game, safe, risky)[0] if moving is sides[0] else critic_loss(game.critic_r, safe, risky)
+        descend(game.generators if moving is sides[0] else game.critics, loss, 1e-3)
+        assert all(map(torch.equal, before[0], still))
+        assert not all(map(torch.equal, before[1], moving))
 
 
 def numbers(start, n):
     return torch.arange(start, start + n, dtype=torch.float32)[:, None]
 
 
-def test_the_pool_returns_what_it_stores_until_it_is_full():
-    pool = Pool(10)
-    assert pool.capacity(4) == 12
-    for batch in range(3):
-        images = numbers(4 * batch, 4)
-        assert torch.equal(pool.swap(images, torch.ones(4, dtype=torch.bool), torch.arange(12)), images)
-    older = pool.swap(numbers(100, 4), torch.tensor([True, False, True, False]), torch.tensor([7, 1, 0, 3, *range(8)]))
-    assert older[:, 0].tolist() == [7, 101, 0, 103]
-    again = pool.swap(numbers(200, 4), torch.ones(4, dtype=torch.bool), torch.tensor([7, 1, 0, 3, *range(8)]))
-    assert again[:, 0].tolist() == [100, 1, 102, 3]
+@pytest.mark.parametrize("batch", [1, 16, 50, 60])
+def test_images_are_stored_and_shown_until_the_history_is_full(batch):
+    size, history = capacity(batch), torch.full((2 * capacity(batch), 1), -1.0)
+    assert size % batch == 0
+    assert 50 <= size < 50 + batch
+    first = draw_swaps(0, size // batch, batch, torch.Generator().manual_seed(0))
+    for at, row in enumerate(zip(*first, strict=True)):
+        images = torch.cat([numbers(at * batch, batch), numbers(1000 + at * batch, batch)])
+        assert torch.equal(swap(history, images, Swaps(*row)), images)
+    assert history[:, 0].tolist() == [*range(size), *range(1000, 1000 + size)]
 
 
-def test_the_pool_loses_and_doubles_nothing_and_returns_half_from_the_past():
-    pool, generator, batch = Pool(50), torch.Generator().manual_seed(0), 16
-    capacity, shown, fresh = pool.capacity(batch), [], 0
-    for at in range(400):
-        images = numbers(at * batch, batch)
-        coins = torch.rand(batch, generator=generator) < 0.5
-        back = pool.swap(images, coins, torch.rand(capacity, generator=generator).argsort())
-        shown += back[:, 0].tolist() if at >= capacity // batch else []
-        fresh += int(torch.isin(back, images).sum()) if at >= capacity // batch else 0
-    assert len(set(shown)) == len(shown)  # each image leaves the pool once
-    missing = set(range(400 * batch)) - set(map(int, shown))
-    assert len(missing) == capacity
+def test_a_swap_by_hand():
+    history = numbers(0, 6)
+    swaps = Swaps(torch.tensor([2, 0, 5, 3]), *[torch.tensor([True, False, True, False])] * 2)
+    assert swap(history, numbers(100, 4), swaps)[:, 0].tolist() == [2, 101, 5, 103]
+    assert history[:, 0].tolist() == [0, 1, 100, 3, 4, 102]
+
+
+def test_the_history_loses_and_doubles_nothing_mixes_no_domains_and_shows_half_from_the_past():
+    batch, steps = 16, 400
+    size, shown, fresh = capacity(batch), [], 0
+    history = torch.zeros(2 * size, 1)
+    for at, row in enumerate(zip(*draw_swaps(0, steps, batch, torch.Generator().manual_seed(0)), strict=True)):
+        images = torch.cat([numbers(at * batch, batch), -1 - numbers(at * batch, batch)])
+        back = swap(history, images, Swaps(*row))
+        assert (back[:batch] >= 0).all()
+        assert (back[batch:] < 0).all()
+        shown += back[:batch, 0].tolist() if at >= size // batch else []
+        fresh += int(torch.isin(back[:batch], images).sum()) if at >= size // batch else 0
+    assert len(set(shown)) == len(shown)  # each image leaves the history once
+    missing = set(range(steps * batch)) - set(map(int, shown))
+    assert len(missing) == size
     assert fresh / len(shown) == pytest.approx(0.5, abs=4 * 0.5 / np.sqrt(len(shown)))

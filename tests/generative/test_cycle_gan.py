@@ -12,10 +12,12 @@ from privbench.api import Blueprint, Context
 from privbench.data import Examples
 from privbench.errors import BadOption, Diverged
 from privbench.generative import cycle_gan as c
-from privbench.generative.cycle_game import Game, Pool, step
+from privbench.generative.cycle_game import POOL, Game, Swaps, step
 from privbench.generative.cycle_gan_nets import Clamp, Reflected, discriminator, generator, sliced
 from privbench.generative.cycle_gan_options import CURVE, R2S, S2R, CycleGanOptions
+from privbench.optimisers import adam
 from privbench.recipe import Recipe
+from privbench.tape import taped
 
 FEW = CycleGanOptions(cycle_steps=60, cycle_batch=4, cycle_width=2)
 
@@ -36,12 +38,11 @@ def test_a_step_stays_on_the_device(side, channels, patches):
     with torch.device("meta"):
         modules = [generator(channels, side, width) for _ in range(2)]
         modules += [discriminator(channels, side, width) for _ in range(2)]
-        adam = [torch.optim.Adam([p for m in pair for p in m.parameters()]) for pair in (modules[:2], modules[2:])]
-        game = Game(*modules, *adam, lambda_cycle=10.0, identity=0.5, made_r=Pool(batch), made_s=Pool(batch))
+        optimisers = [adam(p for m in pair for p in m.parameters()) for pair in (modules[:2], modules[2:])]
         batches = torch.empty(2, batch, channels, side, side)
-        coins, orders = torch.empty(2, batch, dtype=torch.bool), torch.empty(2, batch, dtype=torch.int64)
-    for _ in range(2):  # the pools filling, and full; Adam counts its steps on the CPU
-        losses = step(game, batches[0], batches[1], coins, orders)
+        game = Game(*modules, *optimisers, batches.flatten(0, 1), lambda_cycle=10.0, identity=0.5)
+        slots, flags = torch.empty(2 * batch, dtype=torch.int64), torch.empty(2 * batch, dtype=torch.bool)
+    losses = step(game, batches[0], batches[1], Swaps(slots, flags, flags), 1e-3)
     assert all(loss.device.type == "meta" and loss.shape == () for loss in losses)
     assert modules[0](batches[0]).shape == batches[0].shape
     assert modules[2](batches[0]).shape == (batch, *(patches or (1,)))
@@ -203,3 +204,27 @@ def test_the_toy_tasks_images_fit():
     pool = dataset.role("pool")
     arrays = c.between(pool[:20], pool[20:], blueprint(ToyTask(), dataset), Context(), FEW, name="transform")
     assert len(arrays[CURVE]) == 2
+
+
+@pytest.mark.parametrize(
+    ("shape", "options"),
+    [
+        ((1, 8, 8), {}),
+        ((3, 8, 8), {"identity": 0.5}),
+        ((1, 8, 8), {"cycle_skip": False}),
+        ((1, 8, 8), {"cycle_matched": False}),
+        ((1, 8, 8), {"cycle_batch": 9, "cycle_steps": c.DRAWN_AT_ONCE + 10}),
+        ((1, 8, 8), {"cycle_batch": POOL + 1}),
+        ((1, 28, 28), {"cycle_batch": 12}),
+        ((3, 32, 32), {"cycle_skip": False, "identity": 0.5}),
+    ],
+)
+def test_replayed_steps_equal_steps(shape, options):
+    options = CycleGanOptions(**{"cycle_steps": 8, "cycle_batch": 2, "cycle_width": 1} | options)
+    case = images(7, shape), images(9, shape, 1), plan(shape), Context(), options
+    plain = c.between(*case, name="transform")
+    with taped() as tape:
+        replayed = c.between(*case, name="transform")
+    assert tape.replayed > 1
+    for name, values in plain.items():
+        np.testing.assert_array_equal(replayed[name], values)

@@ -9,7 +9,8 @@ from privbench.api import Blueprint, Recipe
 from privbench.context import Context
 from privbench.data import Examples
 from privbench.errors import BadOption, Diverged
-from privbench.generative.tac_gan import TacGanOptions, fakes, per_class
+from privbench.generative.tac_gan import CHUNK, TacGanOptions, fakes, per_class, train
+from privbench.tape import taped
 
 TINY = {"gan_steps": 3, "gan_width": 1, "gan_batch": 4, "latent": 3}
 
@@ -140,3 +141,28 @@ def test_remainders_by_hand():
     y = np.repeat([0, 1, 2], [3, 3, 4])
     assert per_class(y, 3, 0.5).tolist() == [2, 1, 2]  # 1.5, 1.5 and 2: five in all
     assert per_class(y, 3, 0.1).tolist() == [0, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("shape", "options"),
+    [
+        ((1, 8, 8), {}),
+        ((3, 8, 8), {"gan_loss": "ac-gan"}),
+        ((1, 8, 8), {"d_steps": 3}),
+        ((1, 8, 8), {"lambda_c": 0.0}),
+        ((1, 8, 8), {"ema": 0.0}),
+        ((1, 8, 8), {"ema_start": 0}),
+        ((1, 8, 8), {"gan_steps": CHUNK + 3, "ema_start": CHUNK + 1}),
+        ((1, 28, 28), {}),
+        ((3, 32, 32), {"d_steps": 2, "gan_loss": "ac-gan"}),
+    ],
+)
+def test_replayed_steps_equal_steps(shape, options):
+    options = TacGanOptions(**TINY | {"gan_steps": 8, "ema_start": 5} | options)
+    case = blueprint(shape), members(shape), Context(), options, 8 if shape[1] == 8 else 32
+    plain = train(*case)
+    with taped() as tape:
+        replayed = train(*case)
+    assert tape.replayed > 1
+    for name, values in plain.items():
+        np.testing.assert_array_equal(replayed[name], values)

@@ -81,7 +81,7 @@ def game(side, channels=1, *, steps=2, batch=4, device="cpu"):
 def test_a_step_computes_nothing_on_another_device(side):
     gan, tensors = game(side, 3, device="meta")
     for variant in ("tac-gan", "ac-gan"):
-        losses = step(gan, *tensors, lambda_c=1.0, variant=variant, decay=0.9)  # a stray CPU tensor raises
+        losses = step(gan, *tensors, lambda_c=1.0, variant=variant, share=0.1)  # a stray CPU tensor raises
         assert (losses.device.type, losses.shape, losses.requires_grad) == ("meta", (2,), False)
 
 
@@ -89,18 +89,18 @@ def test_the_average_is_the_closed_form():
     gan, tensors = game(8)
     history = [gan.average.clone()]
     for _ in range(5):
-        step(gan, *tensors, lambda_c=1.0, variant="tac-gan", decay=0.7)
+        step(gan, *tensors, lambda_c=1.0, variant="tac-gan", share=0.3)
         history.append(gan.generator.weights.detach().clone())
     expected = 0.7**5 * history[0] + sum(0.3 * 0.7 ** (5 - i) * history[i] for i in range(1, 6))
     torch.testing.assert_close(gan.average, expected)
-    step(gan, *tensors, lambda_c=1.0, variant="tac-gan", decay=0.0)
+    step(gan, *tensors, lambda_c=1.0, variant="tac-gan", share=1.0)
     assert torch.equal(gan.average, gan.generator.weights)
 
 
 def test_both_nets_learn_and_the_net_s_weights_are_the_flat_ones():
     gan, tensors = game(32)
     before = [one.weights.detach().clone() for one in (gan.generator, gan.discriminator)]
-    step(gan, *tensors, lambda_c=1.0, variant="tac-gan", decay=0.9)
+    step(gan, *tensors, lambda_c=1.0, variant="tac-gan", share=0.1)
     for one, old in zip((gan.generator, gan.discriminator), before, strict=True):
         assert (one.weights != old).any()
         assert torch.equal(torch.cat([each.flatten() for each in one.net.parameters()]), one.weights)
@@ -145,7 +145,7 @@ def dispersion(variant, steps=400):
         y = torch.randint(3, (1, n), generator=draws)
         x = (MEANS[y] + DEVIATIONS[y] * torch.randn(1, n, generator=draws))[..., None]
         z, wanted = torch.randn(2, n, NOISE, generator=draws), torch.randint(3, (2, n), generator=draws)
-        step(gan, x, y, z, wanted, lambda_c=1.0, variant=variant, decay=0.99 if i > steps // 2 else 0.0)
+        step(gan, x, y, z, wanted, lambda_c=1.0, variant=variant, share=0.01 if i > steps // 2 else 1.0)
     fill(generator.net, gan.average)
     parts = [generator.net(torch.randn(10 * n, NOISE, generator=draws), torch.full((10 * n,), c)) for c in range(3)]
     generated = torch.stack([part.detach().view(10, SEEDS, BATCH).transpose(0, 1).flatten(1) for part in parts], dim=1)

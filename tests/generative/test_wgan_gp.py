@@ -23,6 +23,7 @@ from privbench.generative.wgan_gp import (
     step,
     train,
 )
+from privbench.tape import taped
 
 TINY = Settings(
     sigma=1.5,
@@ -63,6 +64,10 @@ def batch(n=5, seed=1):
     images = torch.rand(2, n, 1, 8, 8, generator=generator) * 2 - 1
     labels = one_hot(torch.randint(3, (n,), generator=generator), 3)
     return images[0], images[1], labels, torch.rand(n, generator=generator)
+
+
+def first_step(chunk):
+    return Batch(*(part[0] for part in chunk if part is not None))
 
 
 def members(n=12, seed=0, classes=3):
@@ -139,9 +144,9 @@ def test_a_step_touches_nothing_outside_its_tensors(side, channels, sigma):
     chosen = settings(side=side, shape=(channels, side, side), sigma=sigma)
     with torch.device("meta"):
         gan = gan_of(*networks(chosen), chosen.lr)
-    drawn = next(draws(12, chosen, torch.Generator()))
+    drawn = first_step(next(draws(12, chosen, torch.Generator())))
     images, labels = torch.empty(12, channels, side, side, device="meta"), torch.empty(12, 3, device="meta")
-    total = step(gan, images, labels, Batch(*(part.to("meta") for part in drawn)), 10.0)
+    total = step(gan, images, labels, Batch(*(part.to("meta") for part in drawn if part is not None)), 10.0)
     assert total.device.type == "meta"
     assert total.shape == ()
 
@@ -150,7 +155,7 @@ def test_a_step_moves_both_nets_and_leaves_no_gradient_of_one_in_the_other():
     gan = gan_of(*nets(), 1e-2)
     before = [[weight.clone() for weight in net.parameters()] for net in gan[:2]]
     images, labels = torch.rand(12, 1, 8, 8), one_hot(torch.arange(12) % 3, 3)
-    step(gan, images, labels, next(draws(12, TINY, torch.Generator().manual_seed(0))), 10.0)
+    step(gan, images, labels, first_step(next(draws(12, TINY, torch.Generator().manual_seed(0)))), 10.0)
     for net, old in zip(gan[:2], before, strict=True):
         moved = [(weight != was).any().item() for weight, was in zip(net.parameters(), old, strict=True)]
         assert all(moved) or [n for (n, _), m in zip(net.named_parameters(), moved, strict=True) if not m] == [
@@ -159,11 +164,11 @@ def test_a_step_moves_both_nets_and_leaves_no_gradient_of_one_in_the_other():
 
 
 def test_draws_are_as_many_as_steps_and_independent():
-    many = list(draws(7, settings(steps=CHUNK + 1), torch.Generator().manual_seed(0)))
-    assert len(many) == CHUNK + 1
-    assert all(each.rows.shape == (3, 5) and each.noise.shape == (2, 10, 6) for each in many)
-    assert all(each.rows.min() >= 0 and each.rows.max() < 7 for each in many)
-    values = torch.cat([each.noise.flatten() for each in many])
+    chunks = list(draws(7, settings(steps=CHUNK + 1), torch.Generator().manual_seed(0)))
+    assert [len(each.rows) for each in chunks] == [CHUNK, 1]
+    assert all(each.rows.shape[1:] == (3, 5) and each.noise.shape[1:] == (2, 10, 6) for each in chunks)
+    assert all(each.rows.min() >= 0 and each.rows.max() < 7 for each in chunks)
+    values = torch.cat([each.noise.flatten() for each in chunks])
     assert len(values.unique()) > 0.99 * len(values)  # none is shared by real and fake, or by two steps
 
 
@@ -211,3 +216,29 @@ def test_the_generator_learns_what_a_label_means(clip, steps):
 
 def test_no_batch_norm_in_the_critic():
     assert not [each for each in nets()[1].modules() if isinstance(each, nn.modules.batchnorm._BatchNorm)]
+
+
+@pytest.mark.parametrize(
+    ("shape", "changed"),
+    [
+        ((1, 8, 8), {}),
+        ((3, 8, 8), {"sigma": 0.0}),
+        ((1, 8, 8), {"clip": float("inf")}),
+        ((1, 8, 8), {"sigma": 0.0, "clip": float("inf")}),
+        ((1, 8, 8), {"n_critic": 1, "average": 0.0}),
+        ((1, 8, 8), {"average": 0.95, "steps": CHUNK + 3}),
+        ((1, 28, 28), {}),
+        ((3, 32, 32), {"sigma": 0.0}),
+    ],
+)
+def test_replayed_steps_equal_steps(shape, changed):
+    side = 8 if shape[1] == 8 else 32
+    chosen = settings(**{"steps": 8, "shape": shape, "side": side} | changed)
+    x = np.random.default_rng(0).integers(0, 256, (12, *shape[1:], shape[0]), dtype=np.uint8)
+    make = maker(Examples(x, np.arange(12) % 3), chosen)
+    plain = make(Context())
+    with taped() as tape:
+        replayed = make(Context())
+    assert tape.replayed > 1
+    for name, values in plain.items():
+        np.testing.assert_array_equal(replayed[name], values)
