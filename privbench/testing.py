@@ -19,6 +19,7 @@ the errors that a person would get; `catalogue()` says what is installed, and wh
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 from privbench._checks.base import Check
@@ -30,10 +31,9 @@ from privbench.errors import UnknownName, UsageError
 from privbench.options import build, spec
 from privbench.plugins import KINDS, catalogue, resolve
 from privbench.seeds import fresh_salt
-from privbench.tape import taped
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     import numpy.typing as npt
     import pytest
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from privbench._checks.toy import ToyTask
     from privbench.api import Needs
     from privbench.evidence import Evidence
+    from privbench.tape import Counted
 
     Array = npt.NDArray[Any]
 
@@ -59,6 +60,15 @@ __all__ = [
     "taped",
     "toy_task",
 ]
+
+
+@contextlib.contextmanager
+def taped() -> Iterator[Counted]:
+    """Inside, loops on the CPU record their steps on tapes and replay them, as they do on a card with CUDA graphs."""
+    from privbench import tape
+
+    with tape.taped() as counted:
+        yield counted
 
 
 def checks_for(component: Any, *, salt: str | None = None, device: str = "cpu") -> list[Check]:
