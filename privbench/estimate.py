@@ -110,10 +110,14 @@ def _probe(population: Population, executor: Executor) -> float:
 
 def time_steps(population: Population, report: Callable[[float, str], None]) -> float:
     """Time a few training steps, after some that warm up, and scale their epochs to a whole training."""
+    import torch
+
     from privbench.context import Context
+    from privbench.steps import recorded
     from privbench.training import train
 
     report(0.0, "timing")
+    device = torch.device(population.device)
     task = population.blueprint
     examples = population.dataset.role("pool")[population.members(0)]
     part = examples[: min(len(examples), PROBE_STEPS * task.recipe.batch_size)]
@@ -123,7 +127,7 @@ def time_steps(population: Population, report: Callable[[float, str], None]) -> 
         train(task, part, Context(device=population.device), recipe=replace(task.recipe, epochs=epochs, warmup=0.0))
         times.append(time.perf_counter() - start)
     _, one, three = times
-    each = max((three - one) / 2, one / 3)  # on a noisy machine three may seem to take no longer than one
+    # What comes before the epochs on a card, the recording of steps, comes once.
+    before, each = (one - (three - one) / 2, (three - one) / 2) if recorded(device) else (0.0, min(one, three / 3))
     copies = max(1, task.recipe.copies)
-    # What comes before the epochs, on a card the recording of steps, comes once.
-    return one - min(one, each) + each * copies * len(examples) / len(part) * task.recipe.epochs
+    return before + each * copies * len(examples) / len(part) * task.recipe.epochs

@@ -89,17 +89,23 @@ def test_a_training_that_cannot_be_timed_says_why(task, store, inline, ce):
         estimate(planned(wild, store, ce), inline)
 
 
-def test_more_epochs_take_longer_in_proportion(task, store, ce, monkeypatch):
+@pytest.mark.parametrize(("recorded", "before"), [(False, 0.0), (True, 5.0)])
+def test_epochs_are_scaled_and_what_comes_before_them_on_a_card_is_not(task, store, ce, monkeypatch, recorded, before):
     from privbench import estimate as module
 
-    clock = iter(range(100))
-    monkeypatch.setattr(module.time, "perf_counter", lambda: float(next(clock)))
-    monkeypatch.setattr("privbench.training.train", lambda *_, **__: None)
+    clock = [0.0]
+
+    def train(*_, recipe):
+        clock[0] += before + recipe.epochs  # a second an epoch, of which all examples are one part
+
+    monkeypatch.setattr(module.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr("privbench.training.train", train)
+    monkeypatch.setattr("privbench.steps.recorded", lambda _device: recorded)
     steps = {}
     for epochs in (3, 6):
         (population,) = planned(dataclasses.replace(task, epochs=epochs), store, ce).populations
         steps[epochs] = time_steps(population, lambda *_: None)
-    assert steps == {3: 3.0, 6: 6.0}  # a second an epoch, of which all examples are one part
+    assert steps == {3: before + 3.0, 6: before + 6.0}
 
 
 def test_populations_are_described_as_on_the_command_line(task, store):
