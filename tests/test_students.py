@@ -17,6 +17,7 @@ from privbench.inference import Normalised, as_float, to_inputs
 from privbench.models import build
 from privbench.recipe import Recipe
 from privbench.students import budget, fit, split, steps
+from privbench.tape import taped
 from privbench.training import predict, train
 
 
@@ -148,7 +149,20 @@ def test_being_watched_changes_nothing():
     examples = images(70)
     watched = fit("cnn", blueprint(), examples, Context(), watch=lambda each: predict(each, examples.x, device="cpu"))
     assert weights(watched) == weights(fit("cnn", blueprint(), examples, Context()))
-    assert not watched.net._forward_pre_hooks
+
+
+def test_the_watcher_sees_what_replayed_steps_have_done():
+    def seen():
+        shown = []
+        fit("mlp", blueprint(), images(70), Context(), watch=lambda each: shown.append(weights(each)))
+        return shown
+
+    plain = seen()
+    with taped() as tape:
+        assert seen() == plain
+    assert len(set(plain)) == 3
+    assert tape.replayed > 0
+    assert not tape.refused
 
 
 def test_a_regression_is_shown_once():
