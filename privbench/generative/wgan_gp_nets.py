@@ -121,13 +121,17 @@ class Generator(nn.Module):
             _Deconvolution(narrow[i], narrow[i + 1], start * STRIDE**i, dense=side <= DENSE) for i in range(DOUBLINGS)
         )
 
-    def forward(self, z: Tensor, labels: Tensor) -> Tensor:
-        """Map normals (batch, latent) and one-hot labels (batch, classes) to images in [-1, 1]."""
-        maps = selu(self.linear(torch.cat([z, labels], dim=1))).unflatten(1, self.first)
-        *inner, last = (each.map() for each in self.deconvolutions)
+    def forward(self, z: Tensor, labels: Tensor, maps: list[Callable[[Tensor], Tensor]] | None = None) -> Tensor:
+        """Map normals (batch, latent) and one-hot labels (batch, classes) to images in [-1, 1]; `maps` as in Critic."""
+        features = selu(self.linear(torch.cat([z, labels], dim=1))).unflatten(1, self.first)
+        *inner, last = maps or self.maps()
         for deconvolve in inner:
-            maps = selu(deconvolve(maps))
-        return functional.max_pool2d(last(maps).reshape(-1, *self.output), 2).tanh()
+            features = selu(deconvolve(features))
+        return functional.max_pool2d(last(features).reshape(-1, *self.output), 2).tanh()
+
+    def maps(self) -> list[Callable[[Tensor], Tensor]]:
+        """Return the deconvolutions as functions, as the critic's `maps` does."""
+        return [each.map() for each in self.deconvolutions]
 
 
 def selu(x: Tensor) -> Tensor:
