@@ -25,6 +25,8 @@ LOOKS = {
 """Operations that wait for a card, and what a step that has them does."""
 UNDECLARED = ("running_mean", "running_var")
 """Arguments that BatchNorm's operations write to without saying so in their schemas."""
+NOWHERE = 0
+"""The address of all tensors without elements."""
 
 
 class Watch(TorchDispatchMode):
@@ -63,7 +65,7 @@ class Watch(TorchDispatchMode):
 
     def kept_from(self, earlier: Watch) -> str:
         """Return what is wrong with a step that uses what an earlier one made, or nothing."""
-        if self.read & earlier.made.keys():
+        if (self.read & earlier.made.keys()) - {NOWHERE}:
             return "it keeps a tensor for the next step in Python; it must write into one that stays"
         if self.changed.keys() - earlier.changed.keys():
             return "it changes other tensors than the step before"

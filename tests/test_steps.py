@@ -164,6 +164,18 @@ def test_a_tensor_that_is_kept_in_python_is_noticed(caplog):
     assert "keeps a tensor for the next step" in caplog.text
 
 
+def test_tensors_without_elements_are_not_taken_for_one_that_is_kept():
+    total = torch.zeros(3)
+
+    def step(row, nothing):
+        total.add_(row + torch.cat([nothing, row[:0].clone()]).sum())
+
+    with taped() as tape:
+        Steps("cpu", "nothing").run(step, torch.ones(8, 3), torch.ones(8, 0))
+    assert total.tolist() == [8, 8, 8]
+    assert tape.replayed > 1
+
+
 def test_a_number_of_python_s_that_changes_is_noticed(caplog):
     total, counted = torch.zeros(()), []
 

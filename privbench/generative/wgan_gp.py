@@ -143,12 +143,13 @@ def critic_step(
     return loss.detach()
 
 
-def generator_step(gan: Gan, z: Tensor, labels: Tensor) -> Tensor:
+def generator_step(gan: Gan, z: Tensor, labels: Tensor, maps: list[Callable[[Tensor], Tensor]]) -> Tensor:
     """Take one step of the generator towards larger D, and return its loss -E D(fake), detached and on the device.
 
-    The critic's noise would add a constant to the loss and nothing to its gradient, so none is drawn.
+    The critic's noise would add a constant to the loss and nothing to its gradient, so none is drawn. maps: the
+    generator's own.
     """
-    loss = -gan.critic(gan.generator(z, labels), labels).mean()
+    loss = -gan.critic(gan.generator(z, labels, maps), labels).mean()
     descend(gan.generators, loss, gan.lr)
     return loss.detach()
 
@@ -159,15 +160,15 @@ def step(gan: Gan, images: Tensor, labels: Tensor, batch: Batch, gp_weight: floa
     images (n, channels, side, side) and one-hot labels (n, classes) are those of all members.
     """
     wanted = labels[batch.rows]
-    n_critic = len(batch.z) - 1
+    n_critic, maps = len(batch.z) - 1, gan.generator.maps()
     with torch.no_grad():  # the generator stands still meanwhile, so one pass makes the images of all critic's steps
-        fakes = gan.generator(batch.z[:-1].flatten(0, 1), wanted[:-1].flatten(0, 1)).unflatten(0, (n_critic, -1))
+        fakes = gan.generator(batch.z[:-1].flatten(0, 1), wanted[:-1].flatten(0, 1), maps).unflatten(0, (n_critic, -1))
     total = torch.zeros((), device=images.device)
     for k in range(n_critic):
         real = images[batch.rows[k]]
         noise = None if batch.noise is None else batch.noise[k]
         total += critic_step(gan, real, fakes[k], wanted[k], batch.mix[k], noise=noise, gp_weight=gp_weight)
-    return total + generator_step(gan, batch.z[-1], wanted[-1])
+    return total + generator_step(gan, batch.z[-1], wanted[-1], maps)
 
 
 def train(members: Examples, settings: Settings, ctx: Context) -> Generator:

@@ -29,6 +29,8 @@ DENSE = 8
 """Side of the largest canvas on which a convolution is one product with a matrix: on a CPU, five times as fast."""
 HALVINGS = 4
 DOUBLINGS = 3
+ALPHA, SCALE = 1.6732632423543772, 1.0507009873554805
+"""SELU's constants, as torch has them."""
 
 
 class NoisyClip(nn.Module):
@@ -80,7 +82,7 @@ class Critic(nn.Module):
         """Return (batch, d): what the noisy clip is given; `maps` as in `forward`."""
         features = images
         for convolve in maps or self.maps():
-            features = functional.selu(convolve(features))
+            features = selu(convolve(features))
         code: Tensor = self.project(torch.cat([features.flatten(1), labels], dim=1)) * self.scale(labels)
         return code
 
@@ -119,13 +121,42 @@ class Generator(nn.Module):
             _Deconvolution(narrow[i], narrow[i + 1], start * STRIDE**i, dense=side <= DENSE) for i in range(DOUBLINGS)
         )
 
-    def forward(self, z: Tensor, labels: Tensor) -> Tensor:
-        """Map normals (batch, latent) and one-hot labels (batch, classes) to images in [-1, 1]."""
-        maps = functional.selu(self.linear(torch.cat([z, labels], dim=1))).unflatten(1, self.first)
-        *inner, last = (each.map() for each in self.deconvolutions)
+    def forward(self, z: Tensor, labels: Tensor, maps: list[Callable[[Tensor], Tensor]] | None = None) -> Tensor:
+        """Map normals (batch, latent) and one-hot labels (batch, classes) to images in [-1, 1]; `maps` as in Critic."""
+        features = selu(self.linear(torch.cat([z, labels], dim=1))).unflatten(1, self.first)
+        *inner, last = maps or self.maps()
         for deconvolve in inner:
-            maps = functional.selu(deconvolve(maps))
-        return functional.max_pool2d(last(maps).reshape(-1, *self.output), 2).tanh()
+            features = selu(deconvolve(features))
+        return functional.max_pool2d(last(features).reshape(-1, *self.output), 2).tanh()
+
+    def maps(self) -> list[Callable[[Tensor], Tensor]]:
+        """Return the deconvolutions as functions, as the critic's `maps` does."""
+        return [each.map() for each in self.deconvolutions]
+
+
+def selu(x: Tensor) -> Tensor:
+    """Return SELU (Klambauer et al. 2017), up to rounding; on a CPU in a fifth of the time of torch's.
+
+    That goes into the relative precision of exp(x) - 1 near 0. Here the error is absolute, below 2e-7.
+    """
+    out: Tensor = functional.selu(x) if x.is_cuda else _Selu.apply(x)
+    return out
+
+
+class _Selu(torch.autograd.Function):
+    """SELU by way of exp; its gradient is torch's, which can be differentiated again."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        below = x.clamp(max=0).exp_().sub_(1).mul_(ALPHA * SCALE)
+        return below.add_(x.clamp(min=0), alpha=SCALE)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        back: Tensor = torch.ops.aten.elu_backward(gradient, ALPHA, SCALE, 1.0, is_result=False, self_or_result=x)
+        return back
 
 
 class _Convolution(nn.Conv2d):

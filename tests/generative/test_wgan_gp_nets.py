@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from privbench.generative.wgan_gp_nets import DENSE, Critic, Generator, NoisyClip, _Convolution, _Deconvolution
+from privbench.generative.wgan_gp_nets import DENSE, Critic, Generator, NoisyClip, _Convolution, _Deconvolution, selu
 
 INF = float("inf")
 
@@ -119,3 +119,16 @@ def test_the_generator_can_paint_black_and_white():
 
 def test_the_matrices_of_small_canvases_are_not_stored():
     assert not [name for name in critic().state_dict() if "taps" in name]
+
+
+def test_selu_is_torch_s():
+    x = torch.linspace(-30, 30, 6001)
+    exact = functional.selu(x.double())
+    torch.testing.assert_close(selu(x).double(), exact, rtol=2e-7, atol=2e-7)
+    torch.testing.assert_close(selu(x.double()), exact, rtol=1e-15, atol=1e-15)
+
+
+def test_selu_can_be_differentiated_twice():
+    x = torch.tensor([-3.0, -0.2, 0.1, 2.0], dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(selu, x)
+    assert torch.autograd.gradgradcheck(selu, x)
