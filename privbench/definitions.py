@@ -256,10 +256,13 @@ class Definitions:
 
 def _calls(statement: ast.stmt) -> set[str]:
     """Return the names of the functions that a statement calls, as they are written."""
-    nodes = [*ast.walk(statement)]
-    calls = {_dotted(node if _is_vars(node) else node.func) for node in nodes if isinstance(node, ast.Call)}
-    by_name = any(isinstance(node, ast.Attribute) and _dotted(node) == "sys.modules" for node in nodes)
-    return calls | ({"globals"} if by_name else set())
+    found = set()
+    for node in ast.walk(statement):
+        if isinstance(node, ast.Call):
+            found.add(_dotted(node if _is_vars(node) else node.func))
+        elif isinstance(node, ast.Attribute) and node.attr == "modules" and _dotted(node) == "sys.modules":
+            found.add("globals")
+    return found
 
 
 def _dotted(node: ast.AST) -> str:

@@ -73,11 +73,7 @@ class Writer:
         """Append the text of one node."""
         if node is None or _does_nothing(node):
             return
-        for kinds, write in self._writers.items():
-            if isinstance(node, kinds):
-                write(self, node)
-                return
-        self._plain(node)
+        (self._writers.get(type(node)) or Writer._plain)(self, node)
 
     def _plain(self, node: ast.AST, skipped: frozenset[str] = frozenset()) -> None:
         self.text.append(f"({type(node).__name__}")
@@ -145,7 +141,7 @@ class Writer:
 
     def _call(self, node: ast.Call) -> None:
         """Write a call; one of `typing.cast` does nothing."""
-        is_cast = ast.unparse(node.func).rpartition(".")[2] == "cast" and len(node.args) == len(CAST)
+        is_cast = len(node.args) == len(CAST) and _last_name(node.func) == "cast"
         found = self.resolve("cast", (), None) if is_cast and isinstance(node.func, ast.Name) else None
         if is_cast and (ast.unparse(node.func) == "typing.cast" or (found and found[0] == "typing.cast")):
             self.write(node.args[1])
@@ -227,17 +223,17 @@ class Writer:
         self._plain(node)
         self._scopes.pop()
 
-    _writers: ClassVar[Mapping[Any, Callable[[Any, Any], None]]] = {
-        (ast.Import, ast.ImportFrom): _import,
-        (ast.Name, ast.Attribute): _name,
+    _writers: ClassVar[Mapping[type, Callable[[Any, Any], None]]] = {
+        **dict.fromkeys((ast.Import, ast.ImportFrom), _import),
+        **dict.fromkeys((ast.Name, ast.Attribute), _name),
         ast.Constant: _constant,
         ast.If: _if,
         ast.Call: _call,
         ast.JoinedStr: _joined,
         ast.AnnAssign: _annotated,
-        (*FUNCTIONS, ast.Lambda): _function,
+        **dict.fromkeys((*FUNCTIONS, ast.Lambda), _function),
         ast.ClassDef: _class,
-        COMPREHENSIONS: _comprehension,
+        **dict.fromkeys(COMPREHENSIONS, _comprehension),
     }
 
 
@@ -248,6 +244,10 @@ def bindings(statements: Iterable[ast.AST], package: str) -> dict[str, Binding]:
     waiting: list[ast.AST] = [*statements]
     while waiting:
         node = waiting.pop()
+        if isinstance(node, ast.Name | ast.Constant):  # first, and not looked into: most nodes are one of these
+            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+                found[node.id] = None
+            continue
         if isinstance(node, ast.Import | ast.ImportFrom):
             found |= dict(imports(node, package))
         elif isinstance(node, ast.Global):
@@ -255,8 +255,6 @@ def bindings(statements: Iterable[ast.AST], package: str) -> dict[str, Binding]:
         elif isinstance(node, (*FUNCTIONS, ast.ClassDef)):
             found[node.name] = None
             continue  # what is inside has a scope of its own
-        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-            found[node.id] = None
         elif isinstance(node, ast.ExceptHandler | ast.MatchAs | ast.MatchStar) and node.name:
             found[node.name] = None
         elif isinstance(node, ast.MatchMapping) and node.rest:
@@ -289,7 +287,8 @@ def is_docstring(node: ast.AST) -> bool:
 
 
 def _does_nothing(node: ast.AST) -> bool:
-    return is_docstring(node) or isinstance(node, ast.Pass) or "overload" in _decorators(node)
+    is_statement = isinstance(node, ast.stmt)  # first: most nodes are expressions
+    return is_statement and (is_docstring(node) or isinstance(node, ast.Pass) or "overload" in _decorators(node))
 
 
 def _is_typed(node: ast.AST) -> bool:
@@ -315,7 +314,14 @@ def _decorators(node: ast.AST) -> set[str]:
     """Return the last names of a definition's decorators."""
     decorators = node.decorator_list if isinstance(node, (*FUNCTIONS, ast.ClassDef)) else []
     calls = (each.func if isinstance(each, ast.Call) else each for each in decorators)
-    return {ast.unparse(each).rpartition(".")[2] for each in calls}
+    return {_last_name(each) for each in calls}
+
+
+def _last_name(node: ast.expr) -> str:
+    """Return what stands after the last dot of an expression."""
+    if isinstance(node, ast.Name | ast.Attribute):  # quickly, for this is asked of every call
+        return node.id if isinstance(node, ast.Name) else node.attr
+    return ast.unparse(node).rpartition(".")[2]
 
 
 def registers(node: ast.AST) -> bool:
