@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     import numpy.typing as npt
-    from torch import nn
+    from torch import Tensor, nn
 
     from privbench.api import Dataset, Needs, Task
     from privbench.context import Make
@@ -118,15 +118,15 @@ class Population:
             build=functools.partial(self.task.network, shape, classes),  # an attack may see it: nothing of the run
         )
 
-    @cached_property
-    def _membership(self) -> Array:
-        n = len(self.dataset.pool)
-        return np.stack([members(self.seed, index, n, self.salt) for index in range(self.models)])
-
     def members(self, index: int) -> Array:
         """Return (n,) bool over the pool: what model `index` is trained on."""
-        row: Array = self._membership[index]
-        return row
+        if index not in self._members:
+            self._members[index] = members(self.seed, index, len(self.dataset.pool), self.salt)
+        return self._members[index]
+
+    @cached_property
+    def _members(self) -> dict[int, Array]:
+        return {}
 
     # What is in the store, and what is not -------------------------------------------------------------------
 
@@ -174,7 +174,7 @@ class Population:
         """Return one model's logits on one role's examples, read from the store when asked for."""
         key = (index, queries, role)
         if key not in self._answers:
-            labels = self.dataset.role(role).y
+            labels = self.dataset.shared(role).y
             self._answers[key] = Answers(lambda: self._answered(index, queries).array(role), labels)
         return self._answers[key]
 
@@ -209,7 +209,7 @@ class Population:
         `exclude` names further models whose membership the attacker must not know.
         """
         indices = shadows.shadow_indices(target, exclude) if needs.shadows != "none" else []
-        pool, reference = self.dataset.role("pool"), self.dataset.role("reference")
+        pool, reference = self.dataset.shared("pool"), self.dataset.shared("reference")
 
         def answered(role: str) -> tuple[Answers, list[Answers]]:
             return self.answers(target, queries, role), [shadows.answers(i, queries, role) for i in indices]
@@ -252,16 +252,19 @@ class Population:
         """Return a released model, loaded from the store, in eval mode on the population's device."""
         import torch
 
-        from privbench.training import classifier
-
         artifact = self.artifact(index)
         assert artifact is not None, "a model is asked for only after it was made"
+        return self.filled({name: torch.from_numpy(array) for name, array in artifact.tensors("weights").items()})
+
+    def filled(self, weights: Mapping[str, Tensor]) -> nn.Module:
+        """Return a released model with these weights, in eval mode on the population's device."""
+        from privbench.training import classifier
+
         empty = getattr(self.defense, "empty", classifier)
         with seeds.seeded(self.seed, "empty"):  # what an initialiser draws is overwritten, and touches nobody else's
             model: nn.Module = empty(self.blueprint)
-        weights = {name: torch.from_numpy(array) for name, array in artifact.tensors("weights").items()}
-        model.load_state_dict(weights)
-        return model.to(self.device).eval()
+        model.to(self.device).load_state_dict(weights)
+        return model.eval()
 
     def asked(self, index: int, x: Array) -> Array:
         """Return what one release is asked about, given examples' inputs."""

@@ -290,7 +290,7 @@ def _utility(population: Population, queries: int) -> Utility:
     """Return accuracies on members, non-members of the pool, and test examples."""
 
     def correct(role: str) -> Array:
-        labels = population.dataset.role(role).y
+        labels = population.dataset.shared(role).y
         answers = (population.answers(index, queries, role).logits[:, 0] for index in range(population.models))
         return np.stack([logits.argmax(axis=-1) == labels for logits in answers])
 

@@ -306,7 +306,7 @@ def test_all_cells_of_a_run_share_a_salt_that_is_in_their_records(task, store, i
     grid = _grid(task, ["ce", "relaxloss"], ["confidence", "lira:shadows=undefended"], salt=SALT)
     records = list(run(grid, store, inline, out=tmp_path / "out"))
     assert {record.salt for record in records} == {SALT}
-    halves = {tuple(map(bytes, each._membership)) for each in plan(grid, store).populations}
+    halves = {tuple(bytes(each.members(i)) for i in range(each.models)) for each in plan(grid, store).populations}
     assert len(halves) == 1
     public = list(run(_grid(task, ["ce"], ["confidence"]), store, inline, out=tmp_path / "out"))
     assert public[0].salt == ""
