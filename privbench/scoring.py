@@ -74,6 +74,11 @@ class Cell:
         """Whether the attack makes images, not scores."""
         return hasattr(self.attack, "reconstruct")
 
+    @property
+    def sources(self) -> tuple[Population, ...]:
+        """All populations whose releases the record tells of."""
+        return (self.population, self.attacked, *self.shadows)
+
     def shadows_of(self, target: int) -> Population:
         """Return the population that one target's shadows come from."""
         return self.shadows[target if len(self.shadows) > 1 else 0]

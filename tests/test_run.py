@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 
+from privbench import releases
 from privbench import run as running
 from privbench.api import Needs, Release
 from privbench.errors import BadOption, CannotWrite, CellFailed, Diverged, UsageError
@@ -215,7 +216,7 @@ def test_a_store_that_is_full_ends_the_run(task, store, inline, monkeypatch):
     def full(job, report):
         raise CannotWrite("Cannot write to the store: No space left on device.")
 
-    monkeypatch.setattr(running.releases, "make", full)
+    monkeypatch.setattr(releases, "make", full)
     with pytest.raises(CannotWrite):
         list(run(_grid(task, ["ce", "relaxloss"], ["correctness"]), store, inline))
     assert len(inline.ran) == 1
