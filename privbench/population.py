@@ -198,7 +198,7 @@ class Population:
         return artifact
 
     def _stored(self, kind: str, manifest: Mapping[str, Any], *which: int) -> Artifact | None:
-        key = (kind, *which)
+        key: tuple[str | int, ...] = (kind, *which)
         artifact = self._verified.get(key) or self.store.get(kind, manifest)
         if artifact is not None:
             self._verified[key] = artifact
