@@ -150,19 +150,20 @@ def conduct(
     command: str = "",
 ) -> Iterator[AuditRecord]:
     """Make the releases that are missing, measure, and yield one record per audit and population, in `out` too."""
-    from privbench.run import make_planned
+    from privbench.making import Making
 
     planned, benches = plan(grid, audits, store)
     if listener:
         listener.planned(planned)
-    failed = make_planned(planned, executor, listener)
-    for bench in benches:
-        sources = (bench.population, *bench.compared)
-        reason = bench.impossible or next((failed[each] for each in sources if each in failed), None)
-        record, arrays = measure(bench.audit, bench.population, reason=reason, progress=progress, command=command)
-        if out is not None:
-            save(record, out, arrays)
-        yield record
+    with Making(planned, executor, listener) as making:
+        for bench in benches:
+            sources = (bench.population, *bench.compared)
+            making.wait_for(sources)
+            reason = bench.impossible or making.why_not(sources)
+            record, arrays = measure(bench.audit, bench.population, reason=reason, progress=progress, command=command)
+            if out is not None:
+                save(record, out, arrays)
+            yield record
 
 
 def measure(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,14 +30,13 @@ def seconds(population: Population, indices: Iterable[int]) -> Array:
 
 def cost(population: Population) -> Cost | None:
     """Return what a release costs; None where none is in the store."""
-    from privbench.plugins import resolve
     from privbench.record import Cost
 
     own = seconds(population, range(population.models))
     if not len(own):
         return None
-    undefended = seconds(replace(population, defense=resolve("defense", "ce")), range(population.models))
-    ratio = compared(own, undefended) if len(undefended) and undefended.all() else (None, None, None)
+    plain = seconds(population.undefended, range(population.models))
+    ratio = compared(own, plain) if len(plain) and plain.all() else (None, None, None)
     relative, low, high = ratio
     return Cost(seconds_per_model=float(np.median(own)), relative_to_ce=relative, relative_low=low, relative_high=high)
 

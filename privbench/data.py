@@ -112,6 +112,19 @@ class Dataset:
         """Return the examples of one role."""
         return self.examples[self.rows(role)]
 
+    def shared(self, role: str) -> Examples:
+        """Return the examples of one role, copied once for all who only read: their arrays refuse writes."""
+        if role not in self._shared:
+            examples = self.role(role)
+            for array in (examples.x, examples.y):
+                array.flags.writeable = False
+            self._shared[role] = examples
+        return self._shared[role]
+
+    @cached_property
+    def _shared(self) -> dict[str, Examples]:
+        return {}
+
     @cached_property
     def is_canary(self) -> Array:
         """(pool,) bool: which examples of the pool are canaries."""

@@ -9,11 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from privbench.errors import CellFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     import numpy.typing as npt
 
@@ -24,6 +26,11 @@ if TYPE_CHECKING:
 IMAGE_DIMENSIONS = 4
 CHUNK = 1024
 BATCH = 256  # on a CPU, a small convolutional net is twice as fast as with 1024, whose activations leave the cache
+MOST = 8192
+LARGEST = 1 << 29
+"""Bytes of the largest tensor between two layers on a card, of which a few live at once."""
+GATHERED = 1 << 29
+"""Bytes of logits that wait on a card until they are copied to the host together."""
 ROUNDING = 1e-7  # relative; what float32 cannot tell from a constant
 
 
@@ -93,8 +100,8 @@ def take(inputs: Tensor, rows: Tensor) -> Tensor:
 
 
 @contextlib.contextmanager
-def querying(model: nn.Module, device: str | torch.device) -> Iterator[Callable[[Tensor], Array]]:
-    """Lend a function from inputs, as `to_inputs` lays them, to NumPy logits (b, classes), float32 throughout.
+def querying(model: nn.Module, device: str | torch.device) -> Iterator[Callable[[Tensor], Tensor]]:
+    """Lend a function from inputs, as `to_inputs` lays them, to logits (b, classes) on the device, float32 throughout.
 
     Inside, the model is in eval mode on the device. Raises CellFailed where its answers change its buffers.
     """
@@ -106,8 +113,8 @@ def querying(model: nn.Module, device: str | torch.device) -> Iterator[Callable[
     for weight in convolutions:  # laid as in training, faster; put back as they were
         weight.data = weight.data.contiguous(memory_format=torch.channels_last)
 
-    def answer(inputs: Tensor) -> Array:
-        logits: Array = model(as_float(inputs.to(device))).float().cpu().numpy()
+    def answer(inputs: Tensor) -> Tensor:
+        logits: Tensor = model(as_float(inputs.to(device))).float()
         return logits
 
     try:
@@ -121,14 +128,72 @@ def querying(model: nn.Module, device: str | torch.device) -> Iterator[Callable[
         raise CellFailed("the model changes its buffers (BatchNorm's statistics?) while it answers queries.")
 
 
-def predict(model: nn.Module, x: Array, *, device: str | torch.device, batch: int = BATCH) -> Array:
+def predict(model: nn.Module, x: Array, *, device: str | torch.device, batch: int | None = None) -> Array:
     """Return the logits (n, classes) float32 of examples, in eval mode; the model is left as it was found.
 
-    Last bits depend on `batch`, as libraries choose kernels by size; `queries.ask` uses the same.
+    Last bits depend on `batch`, as libraries choose kernels by size; `queries.ask` uses the same, by default
+    `batch_size`.
     """
-    inputs = to_inputs(x)
+    logits: Array = answers(model, to_inputs(x), lambda batch: [batch], device=device, batch=batch)[:, 0]
+    return logits
+
+
+def answers(
+    model: nn.Module,
+    inputs: Tensor,
+    views: Callable[[Tensor], Iterable[Tensor]],
+    *,
+    device: str | torch.device,
+    batch: int | None = None,
+) -> Array:
+    """Return the logits (n, views, classes) float32 of all views of inputs, as `to_inputs` lays them.
+
+    views: (a batch on the device) -> its variants. The logits stay on the device until they all go to the host at
+    once, or, where they are many, a good part of them.
+    """
+    waiting: list[Tensor] = []
+    gathered: list[Tensor] = []
     with querying(model, device) as answer:
-        return np.concatenate([answer(inputs[i : i + batch]) for i in range(0, max(1, len(x)), batch)])
+        for some in inputs.split(batch or batch_size(model, inputs, device, answer)):
+            waiting.append(torch.stack([answer(view) for view in views(some.to(device))], dim=1))
+            if sum(logits.nbytes for logits in waiting) >= GATHERED:
+                gathered.append(torch.cat(waiting).cpu())
+                waiting.clear()
+        gathered += [torch.cat(waiting).cpu()] if waiting else []
+        logits: Array = (gathered[0] if len(gathered) == 1 else torch.cat(gathered)).numpy()
+    return logits
+
+
+def batch_size(model: nn.Module, inputs: Tensor, device: str | torch.device, answer: Callable[[Tensor], Tensor]) -> int:
+    """Return how many inputs a model is asked about at once: on a card thousands, as many as keep its tensors small.
+
+    It follows from shapes alone, never from the memory that is free, for last bits depend on it. On a card the model
+    is asked about one example more.
+    """
+    if torch.device(device).type == "cpu" or len(inputs) <= BATCH:
+        return BATCH
+    with Largest(model) as largest:
+        answer(inputs[:1])
+    fitting = max(1, LARGEST // max(1, largest.bytes))
+    return int(min(max(BATCH, 2 ** (fitting.bit_length() - 1)), MOST))
+
+
+class Largest(TorchDispatchMode):
+    """Notes the bytes of the largest tensor that is made in a block, but for what shows a model's own weights."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.bytes = 0
+        self._own = {tensor.untyped_storage().data_ptr() for tensor in (*model.parameters(), *model.buffers())}
+
+    def __torch_dispatch__(
+        self, function: Any, _types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        made = function(*args, **(kwargs or {}))
+        for tensor in tree_leaves(made):
+            if isinstance(tensor, Tensor) and tensor.untyped_storage().data_ptr() not in self._own:
+                self.bytes = max(self.bytes, tensor.nbytes)
+        return made
 
 
 def mean_loss(model: nn.Module, examples: Examples, *, device: str | torch.device) -> float:

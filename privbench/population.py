@@ -8,7 +8,7 @@ memberships reach AUC 1 with no leakage at all (docs/design.md, rule 1).
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     import numpy.typing as npt
-    from torch import nn
+    from torch import Tensor, nn
 
     from privbench.api import Dataset, Needs, Task
     from privbench.context import Make
@@ -119,14 +119,21 @@ class Population:
         )
 
     @cached_property
-    def _membership(self) -> Array:
-        n = len(self.dataset.pool)
-        return np.stack([members(self.seed, index, n, self.salt) for index in range(self.models)])
+    def undefended(self) -> Population:
+        """The same population without a defense: what costs are compared with."""
+        from privbench.plugins import resolve
+
+        return replace(self, defense=resolve("defense", "ce"))
 
     def members(self, index: int) -> Array:
         """Return (n,) bool over the pool: what model `index` is trained on."""
-        row: Array = self._membership[index]
-        return row
+        if index not in self._members:
+            self._members[index] = members(self.seed, index, len(self.dataset.pool), self.salt)
+        return self._members[index]
+
+    @cached_property
+    def _members(self) -> dict[int, Array]:
+        return {}
 
     # What is in the store, and what is not -------------------------------------------------------------------
 
@@ -167,14 +174,14 @@ class Population:
         return jobs
 
     def artifact(self, index: int) -> Artifact | None:
-        """Return the stored release of one model, if it is made."""
-        return self.store.get(MODEL, self.manifest(index))
+        """Return the stored release of one model, if it is made; verified when it is first asked for."""
+        return self._stored(MODEL, self.manifest(index), index)
 
     def answers(self, index: int, queries: int, role: str) -> Answers:
         """Return one model's logits on one role's examples, read from the store when asked for."""
         key = (index, queries, role)
         if key not in self._answers:
-            labels = self.dataset.role(role).y
+            labels = self.dataset.shared(role).y
             self._answers[key] = Answers(lambda: self._answered(index, queries).array(role), labels)
         return self._answers[key]
 
@@ -183,12 +190,23 @@ class Population:
         return {}
 
     def _answered(self, index: int, queries: int) -> Artifact:
-        artifact = self.store.get(ANSWERS, self.answers_manifest(index, queries))
+        artifact = self._stored(ANSWERS, self.answers_manifest(index, queries), index, queries)
         if artifact is None:
             raise CorruptArtifact(
                 f"The stored answers of {self.defense.name} model {index} are damaged or gone; run the command again."
             )
         return artifact
+
+    def _stored(self, kind: str, manifest: Mapping[str, Any], *which: int) -> Artifact | None:
+        key: tuple[str | int, ...] = (kind, *which)
+        artifact = self._verified.get(key) or self.store.get(kind, manifest)
+        if artifact is not None:
+            self._verified[key] = artifact
+        return artifact
+
+    @cached_property
+    def _verified(self) -> dict[tuple[str | int, ...], Artifact]:
+        return {}
 
     # What an attack sees -------------------------------------------------------------------------------------
 
@@ -209,7 +227,7 @@ class Population:
         `exclude` names further models whose membership the attacker must not know.
         """
         indices = shadows.shadow_indices(target, exclude) if needs.shadows != "none" else []
-        pool, reference = self.dataset.role("pool"), self.dataset.role("reference")
+        pool, reference = self.dataset.shared("pool"), self.dataset.shared("reference")
 
         def answered(role: str) -> tuple[Answers, list[Answers]]:
             return self.answers(target, queries, role), [shadows.answers(i, queries, role) for i in indices]
@@ -252,16 +270,19 @@ class Population:
         """Return a released model, loaded from the store, in eval mode on the population's device."""
         import torch
 
-        from privbench.training import classifier
-
         artifact = self.artifact(index)
         assert artifact is not None, "a model is asked for only after it was made"
+        return self.filled({name: torch.from_numpy(array) for name, array in artifact.tensors("weights").items()})
+
+    def filled(self, weights: Mapping[str, Tensor]) -> nn.Module:
+        """Return a released model with these weights, in eval mode on the population's device."""
+        from privbench.training import classifier
+
         empty = getattr(self.defense, "empty", classifier)
         with seeds.seeded(self.seed, "empty"):  # what an initialiser draws is overwritten, and touches nobody else's
             model: nn.Module = empty(self.blueprint)
-        weights = {name: torch.from_numpy(array) for name, array in artifact.tensors("weights").items()}
-        model.load_state_dict(weights)
-        return model.to(self.device).eval()
+        model.to(self.device).load_state_dict(weights)
+        return model.eval()
 
     def asked(self, index: int, x: Array) -> Array:
         """Return what one release is asked about, given examples' inputs."""

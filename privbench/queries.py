@@ -10,9 +10,11 @@ import numpy as np
 from privbench.errors import BadOption
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import numpy.typing as npt
     import torch
-    from torch import nn
+    from torch import Tensor, nn
 
     from privbench.recipe import Recipe
 
@@ -40,23 +42,26 @@ def variants(queries: int) -> list[tuple[int, int, bool]]:
     return [(*shift, mirrored) for shift in shifts for mirrored in (False, True)][:queries]
 
 
-def ask(model: nn.Module, x: Array, queries: int, *, device: str | torch.device, batch: int | None = None) -> Array:
+def ask(
+    model: nn.Module, x: Array | Tensor, queries: int, *, device: str | torch.device, batch: int | None = None
+) -> Array:
     """Return the logits (n, queries, classes) float32 of all variants of examples; query 0 is `predict`'s, bit for bit.
 
-    Variants are cut from the image padded by reflection; `batch` as in `predict`. Raises BadOption for tables with
-    more than one query, and for images too small to pad.
+    x: as `Examples.x`, or as `to_inputs` lays it, anywhere. Variants are cut from the image padded by reflection; those
+    of fewer queries come first, bit for bit. `batch` as in `predict`. Raises BadOption for tables with more than one
+    query, and for images too small to pad.
     """
-    from privbench.inference import BATCH, querying, to_inputs
+    from privbench.inference import answers, to_inputs
 
-    shifts, batch = variants(queries), batch or BATCH
-    check(x.shape[1:], queries)
-    inputs, answers = to_inputs(x), []
-    with querying(model, device) as answer:
-        for i in range(0, max(1, len(x)), batch):
-            some = inputs[i : i + batch].to(device)
-            padded = _pad(some, REACH[queries])
-            answers.append(np.stack([answer(_variant(some, padded, *shift)) for shift in shifts], axis=1))
-    return np.concatenate(answers)
+    shifts = variants(queries)
+    inputs = to_inputs(x) if isinstance(x, np.ndarray) else x
+    check((*inputs.shape[2:], inputs.shape[1]), queries)
+
+    def views(some: Tensor) -> Iterator[Tensor]:
+        padded = _pad(some, REACH[queries])
+        return (_variant(some, padded, *shift) for shift in shifts)
+
+    return answers(model, inputs, views, device=device, batch=batch)
 
 
 def check(shape: tuple[int, ...], queries: int) -> None:
@@ -69,7 +74,7 @@ def check(shape: tuple[int, ...], queries: int) -> None:
         )
 
 
-def _pad(images: torch.Tensor, reach: int) -> torch.Tensor:
+def _pad(images: Tensor, reach: int) -> Tensor:
     """Return images with `reach` pixels of reflection on every side; torch's own padding does not take uint8."""
     import torch
 
@@ -82,7 +87,7 @@ def _pad(images: torch.Tensor, reach: int) -> torch.Tensor:
     return images
 
 
-def _variant(images: torch.Tensor, padded: torch.Tensor, down: int, right: int, mirrored: bool) -> torch.Tensor:
+def _variant(images: Tensor, padded: Tensor, down: int, right: int, mirrored: bool) -> Tensor:
     """Return one variant; the inputs themselves where nothing changes, so that the layout and the bits stay too."""
     import torch
 

@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from privbench import intervals, likeness, seeds
+from privbench.answers import read_only
 from privbench.api import Release, component
 from privbench.errors import InvalidScores
 from privbench.failures import blamed
 from privbench.likeness import Reconstruction
+from privbench.options import spec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable
 
     import numpy.typing as npt
 
@@ -33,6 +35,9 @@ if TYPE_CHECKING:
 
 UNTRAINED = 2
 """Nets that the third control attacks: a pair."""
+FOUND = 4
+"""Third controls that a process keeps, for other defenses of the same run."""
+_found: dict[Hashable, tuple[Array, Array]] = {}
 CONFIDENT = 0.5
 """Confidence from which on the evaluation classifier counts as having found something."""
 
@@ -162,19 +167,33 @@ def _applies_to_untrained(cell: Cell) -> bool:
 
 
 def _untrained(cell: Cell, evidence: Callable[[Cell, int], Evidence]) -> tuple[Array, Array]:
-    """Return what the attack makes of untrained nets, and how confident these are of it."""
-    from privbench.releases import make
+    """Return what the attack makes of untrained nets, and how confident these are of it.
 
-    needs = cell.needs
-    models = cell.population.models if needs.shadows != "none" else UNTRAINED
+    No defense has a part in that, so that it is found out once for all of a run.
+    """
+    models = cell.population.models if cell.needs.shadows != "none" else UNTRAINED
     population = replace(cell.population, defense=Untrained(), models=models)
-    for job in population.missing([cell.queries]):
-        make(job, lambda _done, _stage: None)
     nets = replace(cell, population=population, attacked=population, shadows=(population,))
     targets = range(min(UNTRAINED, len(cell.target_indices)))
+    known = (population, population.dataset.fingerprint, population.store.root, cell.queries, targets)
+    key = (*known, type(cell.attack), spec(cell.attack))
+    if key not in _found:
+        found = _of_untrained(nets, evidence, targets)
+        while len(_found) >= FOUND:
+            _found.pop(next(iter(_found)))
+        _found[key] = found
+    return _found[key]
+
+
+def _of_untrained(nets: Cell, evidence: Callable[[Cell, int], Evidence], targets: range) -> tuple[Array, Array]:
+    from privbench.releases import make
+
+    population = nets.population
+    for job in population.missing([nets.queries]):
+        make(job, lambda _done, _stage: None)
     images = _attacked(nets, evidence, targets)
     confident = [_confidence(population.model(each), images[each], population.device) for each in targets]
-    return images, np.stack(confident)
+    return read_only(images), read_only(np.stack(confident))
 
 
 def _confidence(model: Any, images: Array, device: str) -> Array:

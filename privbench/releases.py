@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +20,13 @@ from privbench.fingerprint import library_versions, source_hash
 from privbench.population import ANSWERS, KEPT, LENT, MODEL, Job, Population
 from privbench.queries import ask
 from privbench.store import artifact_key, save_array, save_json, save_tensors
+from privbench.transfers import inputs_of, to_host
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     import numpy.typing as npt
+    from torch import Tensor, nn
 
     from privbench.context import Keep, Make
     from privbench.store import Store
@@ -39,8 +43,9 @@ def make(job: Job, report: Report) -> None:
     manifest = population.manifest(index)
     if artifact_key(MODEL, manifest) != job.key:
         raise CellFailed("the source of a component changed while the run was going on; start it again.")
+    release = None
     if not population.store.has(MODEL, manifest):
-        population.blueprint.model()  # so that the time measured is not that of the first import
+        _import(population)
         start = time.perf_counter()
         keeper = Keeper(population)
         with blamed(population.defense):
@@ -48,13 +53,21 @@ def make(job: Job, report: Report) -> None:
         release = _checked(population.defense, release)
         _save(population.store, manifest, release, time.perf_counter() - start + keeper.saved)
     if job.queries:
-        _answer(population, index, job.queries, report)
+        # The released model, and not the one in hand: of that only the weights are in the store.
+        model = population.model(index) if release is None else population.filled(release.model.state_dict())
+        _answer(population, index, model, job.queries, report)
+
+
+@functools.lru_cache(maxsize=8)
+def _import(population: Population) -> None:
+    """Make a model of the task, once a process, so that no time that is measured is that of the first import."""
+    population.blueprint.model()
 
 
 def fit(population: Population, index: int, keep: Keep, report: Report) -> Release:
     """Train one release on its own half of the pool, and on nothing else."""
     dataset = population.dataset
-    examples = dataset.role("pool")[population.members(index)]
+    examples = dataset.examples[dataset.pool[population.members(index)]]
     # Salted, for whoever knows the noise and the first weights of a training learns more from the model than it tells.
     seed = seeds.derive(population.seed, "release", *seeds.salted(population.salt), index)
     context = Context(
@@ -111,7 +124,7 @@ class Keeper:
 
 
 def _save(store: Store, manifest: Mapping[str, Any], release: Release, seconds: float) -> None:
-    weights = {name: tensor.detach().cpu().numpy() for name, tensor in release.model.state_dict().items()}
+    weights = to_host(release.model.state_dict())
     with store.write(MODEL, manifest) as folder:
         save_tensors(folder / "weights", weights)
         facts = {name: str(float(value)) for name, value in release.facts.items()}  # text: an epsilon may be infinite
@@ -125,13 +138,24 @@ def _save(store: Store, manifest: Mapping[str, Any], release: Release, seconds: 
             save_array(folder / "synthetic_y", release.synthetic.y)
 
 
-def _answer(population: Population, index: int, queries: Sequence[int], report: Report) -> None:
-    """Store the logits of one release on every role that is ever queried, float32 (docs/design.md, rule 6)."""
-    model = population.model(index)
-    for count in queries:
-        report(1.0, f"{count} queries")
-        with population.store.write(ANSWERS, population.answers_manifest(index, count)) as folder:
-            for role in ANSWERED_ROLES:
-                x = population.asked(index, population.dataset.role(role).x)
-                asked = count if role != "test" else 1
-                save_array(folder / role, ask(model, x, asked, device=population.device))
+def _answer(population: Population, index: int, model: nn.Module, queries: Sequence[int], report: Report) -> None:
+    """Store the logits of one release on every role that is ever queried, float32 (docs/design.md, rule 6).
+
+    The answers to fewer queries are the first of those to more.
+    """
+    report(1.0, f"{max(queries)} queries")
+    with contextlib.ExitStack() as stack:
+        writing = [population.store.write(ANSWERS, population.answers_manifest(index, count)) for count in queries]
+        folders = [stack.enter_context(each) for each in writing]
+        for role in ANSWERED_ROLES:
+            asked = max(queries) if role != "test" else 1
+            answers = ask(model, _inputs(population, index, role), asked, device=population.device)
+            for folder, count in zip(folders, queries, strict=True):
+                save_array(folder / role, answers[:, :count])
+
+
+def _inputs(population: Population, index: int, role: str) -> Array | Tensor:
+    """Return what one release is asked about, of one role."""
+    if population.inputs == "original":
+        return inputs_of(population.dataset, role, population.device)
+    return population.asked(index, population.dataset.role(role).x)

@@ -15,19 +15,18 @@ from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Protocol
 
-from privbench import releases
 from privbench.defenses.released import ReleasedShadows, why_not
-from privbench.errors import BadOption, CellFailed, PrivbenchError, UsageError
-from privbench.failures import ENDS_THE_RUN, blamed, note
+from privbench.errors import BadOption, CellFailed, UsageError
+from privbench.failures import blamed, note
+from privbench.making import Making
 from privbench.membership import partner
-from privbench.plugins import resolve
 from privbench.population import Job, Population
 from privbench.queries import check, queries_for, variants
 from privbench.scoring import Cell, inapplicable, needs_of, score, without_shadows
 from privbench.seeds import salt_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from privbench.api import Dataset, Needs, Task
@@ -127,8 +126,8 @@ def plan(grid: Grid, store: Store) -> Plan:
         with blamed(task):
             dataset = task.load()
         for defense in grid.defenses:
-            for attack in grid.attacks:
-                planned.cells.append(_cell(planned, grid.population(task, dataset, defense, store), attack))
+            population = grid.population(task, dataset, defense, store)
+            planned.cells += [_cell(planned, population, attack) for attack in grid.attacks]
     if planned.cells and all(cell.impossible for cell in planned.cells):
         first = planned.cells[0]
         raise UsageError(f"{first.attack.name}: {first.impossible}")
@@ -172,8 +171,7 @@ def _with_populations(planned: Plan, cell: Cell, needs: Needs) -> Cell:
         attacked = planned.need(replace(population, inputs="transformed"), queries)
         return replace(cell, attacked=attacked, shadows=(attacked,))
     if needs.shadows == "undefended":
-        undefended = replace(population, defense=resolve("defense", "ce"))
-        return replace(cell, shadows=(planned.need(undefended, queries),))
+        return replace(cell, shadows=(planned.need(population.undefended, queries),))
     if needs.shadows == "released":
         reusing = [
             replace(population, defense=ReleasedShadows(population, target), skipped=(target, partner(target)))
@@ -194,7 +192,8 @@ def run(
 ) -> Iterator[Record]:
     """Make the releases that are missing, attack them, and yield one record per cell, written to `out` as well.
 
-    The records of one population come together: only then is known how sure the strongest attack's number is.
+    A cell is scored when what it rests on is made, while the rest is. The records of one population come together: only
+    then is known how sure the strongest attack's number is.
     """
     from privbench.record import save
     from privbench.selection import Together
@@ -202,72 +201,24 @@ def run(
     planned = plan(grid, store)
     if listener:
         listener.planned(planned)
-    failed = make_planned(planned, executor, listener)
-    for _, cells in groupby(planned.cells, key=lambda cell: cell.population):
-        together = Together(grid.seed)
-        for cell in cells:
-            sources = (cell.population, cell.attacked, *cell.shadows)
-            reason = next((failed[each] for each in sources if each in failed), None)
-            report = partial(listener.scoring, cell) if listener else None
-            if report:
-                report(0.0)
-            record, raw = score(cell, reason=reason, command=command, report=report)
-            together.add(record, raw)
-            if out is not None:
-                save(record, out, raw)
-            if listener:
-                listener.scored(record)
-        for record in together.selected():
-            if out is not None and record.selection is not None:
-                save(record, out)
-            yield record
-
-
-def make_planned(planned: Plan, executor: Executor, listener: Listener | None) -> dict[Population, PrivbenchError]:
-    """Make all releases of a plan that are missing; return the populations that could not be made, with the reason."""
-    failed: dict[Population, PrivbenchError] = {}
-    made = 0
-    for wave in planned.waves:
-        jobs = planned.jobs({each: queries for each, queries in wave.items() if not _rests_on(each, failed)})
-        failed |= make_releases(jobs, executor, listener, first=made)
-        made += len(jobs)
-    return failed
-
-
-def _rests_on(population: Population, failed: Collection[Population]) -> bool:
-    """Return whether a population builds on releases of one that could not be made."""
-    defense = population.defense
-    base = defense.population if isinstance(defense, ReleasedShadows) else replace(population, inputs="original")
-    return base in failed
-
-
-def make_releases(
-    jobs: Sequence[Job], executor: Executor, listener: Listener | None, first: int = 0
-) -> dict[Population, PrivbenchError]:
-    """Make every missing release; return the populations of which one could not be made, with the reason.
-
-    first: number of jobs that were done before, from which the listener counts on.
-    """
-    failed: dict[Population, PrivbenchError] = {}
-
-    def progress(job: int, done: float, stage: str) -> None:
-        if listener:
-            listener.progress(first + job, done, f"{jobs[job].population.defense.name}: {stage}")
-
-    for outcome in executor.run(releases.make, jobs, progress):
-        if isinstance(outcome.error, ENDS_THE_RUN):
-            raise outcome.error
-        if outcome.error is not None:
-            if outcome.job.population not in failed:
-                note(outcome.error)
-            failed.setdefault(outcome.job.population, _named(outcome.job, outcome.error))
-        if listener:
-            listener.made(replace(outcome, index=first + outcome.index))
-    return failed
-
-
-def _named(job: Job, error: PrivbenchError) -> PrivbenchError:
-    return CellFailed(f"{job.population.defense.name} model {job.index}: {error}")
+    with Making(planned, executor, listener) as making:
+        for _, cells in groupby(planned.cells, key=lambda cell: cell.population):
+            together = Together(grid.seed)
+            for cell in cells:
+                making.wait_for({*cell.sources, cell.population.undefended})
+                report = partial(listener.scoring, cell) if listener else None
+                if report:
+                    report(0.0)
+                record, raw = score(cell, reason=making.why_not(cell.sources), command=command, report=report)
+                together.add(record, raw)
+                if out is not None:
+                    save(record, out, raw)
+                if listener:
+                    listener.scored(record)
+            for record in together.selected():
+                if out is not None and record.selection is not None:
+                    save(record, out)
+                yield record
 
 
 def _queries(needs: Needs, task: Task, dataset: Dataset) -> int:

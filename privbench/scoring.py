@@ -74,6 +74,11 @@ class Cell:
         """Whether the attack makes images, not scores."""
         return hasattr(self.attack, "reconstruct")
 
+    @property
+    def sources(self) -> tuple[Population, ...]:
+        """All populations whose releases the record tells of."""
+        return (self.population, self.attacked, *self.shadows)
+
     def shadows_of(self, target: int) -> Population:
         """Return the population that one target's shadows come from."""
         return self.shadows[target if len(self.shadows) > 1 else 0]
@@ -290,7 +295,7 @@ def _utility(population: Population, queries: int) -> Utility:
     """Return accuracies on members, non-members of the pool, and test examples."""
 
     def correct(role: str) -> Array:
-        labels = population.dataset.role(role).y
+        labels = population.dataset.shared(role).y
         answers = (population.answers(index, queries, role).logits[:, 0] for index in range(population.models))
         return np.stack([logits.argmax(axis=-1) == labels for logits in answers])
 

@@ -175,7 +175,7 @@ def test_an_audit_that_exits_fails_alone(grid, store, inline):
 
 
 def test_what_rests_on_a_population_that_failed_is_not_made(grid, store, inline, monkeypatch):
-    from privbench import run
+    from privbench import releases
 
     def resting(self, population):
         return [dataclasses.replace(population, inputs="transformed")]
@@ -184,7 +184,7 @@ def test_what_rests_on_a_population_that_failed_is_not_made(grid, store, inline,
         raise CellFailed("no luck")
 
     monkeypatch.setattr(Accuracy, "compared", resting)
-    monkeypatch.setattr(run.releases, "make", failing)
+    monkeypatch.setattr(releases, "make", failing)
     (record,) = audit.conduct(grid, [Accuracy()], store, inline)
     assert record.reason == "ce model 0: no luck"
     assert {job.population.inputs for job in inline.ran} == {"original"}

@@ -122,3 +122,17 @@ def test_the_fingerprint_is_of_content_and_roles():
         dataset(x.reshape(N, 1, 1, 3)),
     ]
     assert len({dataset().fingerprint, *(other.fingerprint for other in others)}) == len(others) + 1
+
+
+def test_a_role_that_is_shared_is_copied_once_and_refuses_to_be_written():
+    data = dataset()
+    own, shared = data.role("pool"), data.shared("pool")
+    assert data.shared("pool") is shared
+    assert np.array_equal(own.x, shared.x)
+    assert np.array_equal(own.y, shared.y)
+    own.x[:] = 0  # of whoever asked for it
+    for array in (shared.x, shared.y):
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] = 1
+    assert shared.x.any()
+    assert data.shared("test") is not shared

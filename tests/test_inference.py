@@ -2,11 +2,24 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
+from privbench import inference
 from privbench.api import Blueprint
 from privbench.data import Examples
 from privbench.errors import CellFailed
-from privbench.inference import Normalised, as_float, classifier, mean_loss, predict, take, to_inputs
+from privbench.inference import (
+    BATCH,
+    Largest,
+    Normalised,
+    as_float,
+    batch_size,
+    classifier,
+    mean_loss,
+    predict,
+    take,
+    to_inputs,
+)
 from privbench.models import build
 from privbench.recipe import Recipe
 
@@ -130,3 +143,62 @@ def test_mean_loss_is_the_mean_cross_entropy():
     p = np.exp(x) / np.exp(x).sum(axis=1, keepdims=True)
     want = -np.log(p[np.arange(9), y]).mean()
     assert mean_loss(nn.Identity(), Examples(x, y), device="cpu") == pytest.approx(want, rel=1e-6)
+
+
+def test_on_a_cpu_batches_are_of_256_and_give_the_bits_of_each_batch():
+    torch.manual_seed(0)
+    net, x = build("cnn", (3, 8, 8), 4).eval(), images(600)
+    inputs = as_float(to_inputs(x))
+    with torch.inference_mode():
+        want = np.concatenate([net(inputs[i : i + 256]).numpy() for i in (0, 256, 512)])
+    assert predict(net, x, device="cpu").tobytes() == want.tobytes()
+
+
+def batch_on_a_card(net, x):
+    return batch_size(net, to_inputs(x), "cuda", lambda inputs: net(as_float(inputs)))
+
+
+def test_on_a_card_thousands_are_asked_about_at_once_and_fewer_where_they_are_large():
+    assert batch_on_a_card(build("mlp", (3, 8, 8), 4), images(300)) == 8192
+    assert batch_on_a_card(build("cnn", (3, 32, 32), 4), images(300, 32)) == 4096
+    assert batch_on_a_card(build("cnn", (3, 160, 160), 4), images(300, 160)) == BATCH
+    assert batch_on_a_card(build("cnn", (3, 32, 32), 4), images(BATCH, 32)) == BATCH, "all of them are one batch"
+
+
+def test_the_batch_on_a_card_follows_from_shapes_alone():
+    torch.manual_seed(0)
+    nets = [build("cnn", (3, 32, 32), 4).eval() for _ in range(2)]
+    some = (images(300, 32), images(2000, 32), 255 - images(300, 32))
+    assert len({batch_on_a_card(net, x) for net in nets for x in some}) == 1
+
+
+class Functional(nn.Module):
+    """Makes a large tensor without a module, and has larger weights of its own."""
+
+    def __init__(self, factor):
+        super().__init__()
+        self.weight, self.factor = nn.Parameter(torch.zeros(3, 10**6)), factor
+
+    def forward(self, x):
+        wide = functional.linear(x, self.weight.view(10**6, 3)[: self.factor]).relu()
+        return wide[:, :2]
+
+
+@pytest.mark.parametrize("factor", [100, 10**5])
+def test_what_is_made_of_an_example_counts_whoever_makes_it_and_weights_do_not(factor):
+    with torch.inference_mode(), Largest(net := Functional(factor)) as largest:
+        net(torch.rand(1, 3))
+    assert largest.bytes == 4 * factor
+
+
+def test_answers_wait_on_the_device_and_come_back_at_once(monkeypatch):
+    copies = []
+    monkeypatch.setattr(torch.Tensor, "cpu", lambda tensor: copies.append(len(tensor)) or tensor)
+    x = images(600)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(192, 3)).eval()
+    want = predict(net, x, device="cpu")
+    assert copies == [600]
+    monkeypatch.setattr(inference, "GATHERED", 300 * 3 * 4)
+    copies.clear()
+    assert predict(net, x, device="cpu").tobytes() == want.tobytes()
+    assert copies == [512, 88], "those that would not fit, in parts"

@@ -4,6 +4,7 @@ import torch
 from torch import nn
 
 from privbench.errors import BadOption
+from privbench.inference import to_inputs
 from privbench.models import build
 from privbench.queries import ask, queries_for, variants
 from privbench.recipe import Recipe
@@ -56,6 +57,32 @@ def test_the_first_query_is_predicts_bit_for_bit(name, channels):
     for batch in ({}, {"batch": 16}):
         asked = ask(model, x, 18, device="cpu", **batch)[:, 0]
         np.testing.assert_array_equal(asked, predict(model, x, device="cpu", **batch))
+
+
+@pytest.mark.parametrize("name", ["mlp", "cnn"])
+def test_the_answers_to_fewer_queries_are_the_first_of_those_to_more_bit_for_bit(name):
+    torch.manual_seed(0)
+    model, x = build(name, (3, 10, 10), 4), images(300, 10, 10)
+    most = ask(model, x, 162, device="cpu")
+    for queries in (1, 2, 18):
+        assert ask(model, x, queries, device="cpu").tobytes() == most[:, :queries].tobytes()
+
+
+def test_inputs_may_be_laid_beforehand():
+    torch.manual_seed(0)
+    model, x = build("cnn", (3, 9, 5), 4), images(20, 9, 5)
+    assert ask(model, to_inputs(x), 18, device="cpu").tobytes() == ask(model, x, 18, device="cpu").tobytes()
+    table = np.random.default_rng(0).standard_normal((5, 3), dtype=np.float32)
+    np.testing.assert_array_equal(ask(nn.Identity(), to_inputs(table), 1, device="cpu")[:, 0], table)
+    with pytest.raises(BadOption, match="images of 9x4 are too small"):
+        ask(model, to_inputs(images(2, 9, 4)), 162, device="cpu")
+
+
+def test_the_answers_to_all_queries_come_back_at_once(monkeypatch):
+    copies = []
+    monkeypatch.setattr(torch.Tensor, "cpu", lambda tensor: copies.append(tensor.shape) or tensor)
+    ask(Pixels(), images(600, 3, 3), 18, device="cpu")
+    assert copies == [(600, 18, 27)]
 
 
 def test_tables_are_asked_as_they_are():

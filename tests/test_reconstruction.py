@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -142,6 +144,32 @@ def test_real_test_images_lie_as_near_to_members_as_to_non_members(population):
     assert found.evaluator_accuracy.n == 30
     assert found.heldout.accuracy.value == pytest.approx(found.evaluator_accuracy.value, abs=0.35)
     assert "evaluation classifier" in found.detector
+
+
+def test_the_control_on_untrained_nets_is_found_out_once_for_all_defenses(population, tmp_path, monkeypatch):
+    seen = []
+
+    def reconstruct(self, evidence, classes):
+        seen.append(evidence)
+        return original(self, evidence, classes)
+
+    original = Thief.reconstruct
+    monkeypatch.setattr(Thief, "reconstruct", reconstruct)
+    twins = [replace(population, store=Store(tmp_path / name)) for name in ("first", "second")]
+    for each in twins:
+        for job in each.missing([1]):
+            make(job, lambda done, stage="": None)
+    others = [replace(twins[0], seed=0), replace(twins[0], defense=resolve("defense", "relaxloss"))]
+    for job in others[1].missing([1]):
+        make(job, lambda done, stage="": None)
+    first, second, third = (scored(each, Thief()) for each in (twins[0], *others))
+    assert len(seen) == 3 * 4 + 2
+    assert first[0].digest == second[0].digest
+    assert np.array_equal(third[1]["untrained"], first[1]["untrained"])
+    apart, raw = scored(twins[1], Thief())
+    assert len(seen) == 4 * 4 + 2 * 2
+    assert apart.digest == first[0].digest
+    assert np.array_equal(raw["untrained"], first[1]["untrained"])
 
 
 def test_an_attack_on_published_data_has_no_untrained_control(population):

@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 
+from privbench import releases
 from privbench import run as running
 from privbench.api import Needs, Release
 from privbench.errors import BadOption, CannotWrite, CellFailed, Diverged, UsageError
@@ -215,7 +216,7 @@ def test_a_store_that_is_full_ends_the_run(task, store, inline, monkeypatch):
     def full(job, report):
         raise CannotWrite("Cannot write to the store: No space left on device.")
 
-    monkeypatch.setattr(running.releases, "make", full)
+    monkeypatch.setattr(releases, "make", full)
     with pytest.raises(CannotWrite):
         list(run(_grid(task, ["ce", "relaxloss"], ["correctness"]), store, inline))
     assert len(inline.ran) == 1
@@ -306,7 +307,7 @@ def test_all_cells_of_a_run_share_a_salt_that_is_in_their_records(task, store, i
     grid = _grid(task, ["ce", "relaxloss"], ["confidence", "lira:shadows=undefended"], salt=SALT)
     records = list(run(grid, store, inline, out=tmp_path / "out"))
     assert {record.salt for record in records} == {SALT}
-    halves = {tuple(map(bytes, each._membership)) for each in plan(grid, store).populations}
+    halves = {tuple(bytes(each.members(i)) for i in range(each.models)) for each in plan(grid, store).populations}
     assert len(halves) == 1
     public = list(run(_grid(task, ["ce"], ["confidence"]), store, inline, out=tmp_path / "out"))
     assert public[0].salt == ""

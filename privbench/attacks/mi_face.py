@@ -89,7 +89,7 @@ def step(rows: Rows, log_p: Tensor, slope: Tensor, how: Descent) -> Rows:
     """
     cost = loss_of(log_p, how.loss)
     if how.tv:
-        variation, rising = _with_gradient(total_variation, rows.x)
+        variation, rising = total_variation(rows.x), rise_of_variation(rows.x)
         cost, slope = cost + how.tv * variation, slope + how.tv * rising
     better = (cost < rows.cost) & ~rows.done
     stale = (rows.stale + 1).masked_fill(better, 0)
@@ -169,6 +169,17 @@ def loss_of(log_p: Tensor, loss: Loss) -> Tensor:
 def total_variation(x: Tensor) -> Tensor:
     """Return (b,): the sum of absolute differences between neighbours, down and across, over all channels."""
     return x.diff(dim=2).abs().sum(dim=(1, 2, 3)) + x.diff(dim=3).abs().sum(dim=(1, 2, 3))
+
+
+def rise_of_variation(x: Tensor) -> Tensor:
+    """Return the gradient of each row's total variation, of the shape of x: whole numbers, to the bit autograd's."""
+    down, across = x.diff(dim=2).sign(), x.diff(dim=3).sign()
+    rising = torch.zeros_like(x)
+    rising[:, :, 1:] += down
+    rising[:, :, :-1] -= down
+    rising[:, :, :, 1:] += across
+    rising[:, :, :, :-1] -= across
+    return rising
 
 
 class WhiteBox:

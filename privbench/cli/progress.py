@@ -67,7 +67,8 @@ class Progress:
         self._total = self._cells = 0
         self._stage = self._place = ""
         self._told: set[tuple[str, str]] = set()
-        self._started = self._logged = self._scoring_started = self._cell_started = time.monotonic()
+        self._spent = self._in_cell = 0.0
+        self._started = self._logged = self._cell_started = time.monotonic()
 
     def __enter__(self) -> Self:
         self._bars.start()
@@ -131,18 +132,20 @@ class Progress:
 
     def scoring(self, cell: Cell, done: float) -> None:
         """Name the cell in work, and move the bar by a part of it."""
-        if not self._scored and not done:
-            self._scoring_started = self._cell_started = self._logged = time.monotonic()
+        if not done:
+            self._cell_started = time.monotonic()
+        self._in_cell = time.monotonic() - self._cell_started
         self._scoring.progress(self._scored, done)
         self._place = describe(cell.population)
         stage = f"{spec(cell.population.defense)} / {spec(cell.attack)}"
-        self._bars.update(self._scores, eta=self._scoring_eta(), stage=stage)
+        self._bars.update(self._scores, visible=True, eta=self._scoring_eta(), stage=stage)
 
     def scored(self, record: Record) -> None:
         """Count a cell, or say at once why it failed."""
         now = time.monotonic()
-        self._scoring.ended(self._scored, now - self._cell_started)
-        self._scored, self._cell_started = self._scored + 1, now
+        took = now - self._cell_started
+        self._scoring.ended(self._scored, took)
+        self._scored, self._spent, self._in_cell, self._cell_started = self._scored + 1, self._spent + took, 0.0, now
         if record.status == "failed":
             self._tell(self._place, f" / {record.attack.spec}", record.reason)
         self._bars.update(self._scores, advance=1, eta=self._scoring_eta())
@@ -161,10 +164,10 @@ class Progress:
         self._bars.update(self._models, completed=self._done, eta=self._eta(), stage=self._stage)
 
     def _eta(self) -> str:
-        return _left(self._work, self._started)
+        return _left(self._work, time.monotonic() - self._started)
 
     def _scoring_eta(self) -> str:
-        return _left(self._scoring, self._scoring_started)
+        return _left(self._scoring, self._spent + self._in_cell)
 
     def _tell(self, where: str, what: str, reason: str) -> None:
         """Say why something failed, once for each reason: where it is the same for all models, or for all cells."""
@@ -181,11 +184,11 @@ class Progress:
         self._bars.console.print(text, soft_wrap=True)
 
 
-def _left(work: Work, started: float) -> str:
-    """Return the time left, from the parts done so far; nothing while it is too early to tell."""
+def _left(work: Work, spent: float) -> str:
+    """Return the time left, from the time spent on the parts done so far; nothing while it is too early to tell."""
     if work.begun < 0.5:  # noqa: PLR2004
         return ""
-    return f"{duration_text((time.monotonic() - started) * (1 / work.fraction - 1))} left"
+    return f"{duration_text(spent * (1 / work.fraction - 1))} left"
 
 
 def _cost(job: Job) -> float:

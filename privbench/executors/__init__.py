@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar
 
@@ -40,11 +40,12 @@ class Executor(Protocol):
 
     def run(
         self, function: Callable[[J, Report], R], jobs: Sequence[J], on_progress: Progress | None = None
-    ) -> Iterator[Outcome[J]]:
+    ) -> Generator[Outcome[J], None, None]:
         """Yield the outcome of function(job, report) of each job as it completes, in any order.
 
-        The function is picklable: a top-level one of a module. What goes wrong in a job is in its outcome and
-        spoils no other; what makes all work impossible raises PrivbenchError. `on_progress` is called in the
-        caller's thread, a few times a second at most. Closing the iterator, or an exception, stops the work.
+        The work begins at once, or when the first outcome is asked for, and goes on while the caller is busy with
+        others. The function is picklable: a top-level one of a module. What goes wrong in a job is in its outcome and
+        spoils no other; what makes all work impossible raises PrivbenchError. `on_progress` is called in the caller's
+        thread, while it waits for an outcome. Closing the generator, or an exception, stops the work.
         """
         ...

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from privbench.errors import BadOption
+from privbench.transfers import to_host
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -74,7 +75,7 @@ def as_dtype(pixels: Array, dtype: npt.DTypeLike) -> Array:
 
 def arrays_of(module: nn.Module, prefix: str = "") -> dict[str, Array]:
     """Return a module's weights and buffers as arrays, for `ctx.kept` and for a release's notes."""
-    return {prefix + name: tensor.detach().cpu().numpy() for name, tensor in module.state_dict().items()}
+    return to_host({prefix + name: tensor for name, tensor in module.state_dict().items()})
 
 
 def load_arrays(module: nn.Module, arrays: Mapping[str, Array], prefix: str = "") -> nn.Module:

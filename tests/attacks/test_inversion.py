@@ -170,6 +170,16 @@ def test_a_row_is_done_when_nothing_got_better_for_beta_steps():
     assert not found.images.any()
 
 
+@pytest.mark.parametrize("shape", [(1, 1), (1, 5), (6, 1), (8, 8)])
+def test_the_rise_of_total_variation_is_the_gradient_that_autograd_gives(shape):
+    from privbench.attacks.mi_face import rise_of_variation, total_variation
+
+    levels = torch.Generator().manual_seed(0)
+    x = (torch.randint(4, (3, 2, *shape), generator=levels) / 4).requires_grad_()  # with neighbours that are equal
+    (want,) = torch.autograd.grad(total_variation(x).sum(), x)
+    assert torch.equal(rise_of_variation(x.detach()), want)
+
+
 def test_total_variation_by_hand():
     from privbench.attacks.mi_face import total_variation
 

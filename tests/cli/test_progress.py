@@ -169,6 +169,24 @@ def test_scoring_has_an_eta_from_cells_and_parts_of_them(task, clock, capfd):
     assert "1 of 3 cells, 40 s left" in capfd.readouterr().err
 
 
+def test_scoring_between_models_counts_its_own_time_alone(task, clock, terminal):
+    plan = Planned(task, left=2)
+    plan.cells += plan.cells
+    with Progress() as progress:
+        progress.planned(plan)
+        progress._bars.refresh()
+        assert "Scoring" not in terminal.getvalue()
+        for outcome, each in zip(outcomes(plan, None, None), plan.cells[:2], strict=True):
+            clock.value += 100.0
+            progress.made(outcome)
+            progress.scoring(each, 0.0)
+            clock.value += 10.0
+            progress.scored(scored())
+        assert progress._scoring_eta() == "20 s left"
+        progress._bars.refresh()
+    assert "2/4" in terminal.getvalue().rpartition("Scoring")[2]
+
+
 def test_a_terminal_that_cannot_draw_gets_a_log(task, terminal, monkeypatch, capfd):
     monkeypatch.setenv("TERM", "dumb")
     with Progress() as progress:

@@ -91,6 +91,18 @@ def die(job, report):
     return job
 
 
+def touch(job, report):
+    job.touch()
+
+
+def die_or_touch(job, report):
+    """Die the first time that a job is called "once"."""
+    seen = job.exists()
+    job.touch()
+    if job.name == "once" and not seen:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
 def hold(job, report):
     """Hold a lock, which the system frees when the process is gone, and work until then."""
     if job == "none":

@@ -3,6 +3,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -47,6 +48,48 @@ def test_outcomes_come_as_jobs_complete_and_workers_go_on_meanwhile(jobs):
     assert first.seconds >= 0.2
     [second] = run
     assert second.result == "second"
+
+
+def wait_until(happened):
+    deadline = time.monotonic() + 60
+    while not happened():
+        assert time.monotonic() < deadline, "it does not happen"
+        time.sleep(0.01)
+
+
+def test_workers_do_all_jobs_while_the_caller_is_busy(jobs, tmp_path):
+    files = [tmp_path / str(number) for number in range(7)]
+    run = LocalProcesses(2).run(jobs.touch, files)
+    wait_until(lambda: all(file.exists() for file in files))
+    assert sorted(outcome.index for outcome in run) == list(range(7))
+
+
+def test_a_worker_that_dies_is_replaced_while_the_caller_is_busy(jobs, tmp_path):
+    once, after = tmp_path / "once", tmp_path / "after"
+    run = LocalProcesses(1).run(jobs.die_or_touch, [once, after])
+    wait_until(after.exists)
+    assert [(o.index, o.error) for o in run] == [(0, None), (1, None)]
+
+
+def test_progress_is_heard_in_the_thread_that_asks_for_outcomes(jobs):
+    heard = []
+    run = LocalProcesses(1).run(jobs.square, [1, 2], on_progress=lambda *_: heard.append(threading.get_ident()))
+    first = next(run)
+    assert (first.index, len(heard)) == (0, 1)
+    next(run)
+    assert set(heard) == {threading.get_ident()}
+    assert len(heard) == 2
+
+
+def test_a_run_whose_outcomes_nobody_asks_for_leaves_no_worker_behind(jobs, tmp_path):
+    for leave in (lambda run: run.close(), lambda run: None):
+        locks = [str(tmp_path / name) for name in "ab"]
+        run = LocalProcesses(2).run(jobs.hold, locks)
+        wait_until(lambda locks=locks: not any(map(jobs.is_free, locks)))
+        leave(run)
+        del run
+        assert multiprocessing.active_children() == []
+        assert all(map(jobs.is_free, locks))
 
 
 def test_without_jobs_nothing_starts(monkeypatch):
