@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,13 +28,6 @@ def seconds(population: Population, indices: Iterable[int]) -> Array:
     return np.array([float(artifact.json("timing")["seconds"]) for artifact in artifacts])
 
 
-def undefended(population: Population) -> Population:
-    """Return the same population without a defense: what costs are compared with."""
-    from privbench.plugins import resolve
-
-    return replace(population, defense=resolve("defense", "ce"))
-
-
 def cost(population: Population) -> Cost | None:
     """Return what a release costs; None where none is in the store."""
     from privbench.record import Cost
@@ -43,7 +35,7 @@ def cost(population: Population) -> Cost | None:
     own = seconds(population, range(population.models))
     if not len(own):
         return None
-    plain = seconds(undefended(population), range(population.models))
+    plain = seconds(population.undefended, range(population.models))
     ratio = compared(own, plain) if len(plain) and plain.all() else (None, None, None)
     relative, low, high = ratio
     return Cost(seconds_per_model=float(np.median(own)), relative_to_ce=relative, relative_low=low, relative_high=high)

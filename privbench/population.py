@@ -8,7 +8,7 @@ memberships reach AUC 1 with no leakage at all (docs/design.md, rule 1).
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -118,6 +118,13 @@ class Population:
             build=functools.partial(self.task.network, shape, classes),  # an attack may see it: nothing of the run
         )
 
+    @cached_property
+    def undefended(self) -> Population:
+        """The same population without a defense: what costs are compared with."""
+        from privbench.plugins import resolve
+
+        return replace(self, defense=resolve("defense", "ce"))
+
     def members(self, index: int) -> Array:
         """Return (n,) bool over the pool: what model `index` is trained on."""
         if index not in self._members:
@@ -167,8 +174,8 @@ class Population:
         return jobs
 
     def artifact(self, index: int) -> Artifact | None:
-        """Return the stored release of one model, if it is made."""
-        return self.store.get(MODEL, self.manifest(index))
+        """Return the stored release of one model, if it is made; verified when it is first asked for."""
+        return self._stored(MODEL, self.manifest(index), index)
 
     def answers(self, index: int, queries: int, role: str) -> Answers:
         """Return one model's logits on one role's examples, read from the store when asked for."""
@@ -183,12 +190,23 @@ class Population:
         return {}
 
     def _answered(self, index: int, queries: int) -> Artifact:
-        artifact = self.store.get(ANSWERS, self.answers_manifest(index, queries))
+        artifact = self._stored(ANSWERS, self.answers_manifest(index, queries), index, queries)
         if artifact is None:
             raise CorruptArtifact(
                 f"The stored answers of {self.defense.name} model {index} are damaged or gone; run the command again."
             )
         return artifact
+
+    def _stored(self, kind: str, manifest: Mapping[str, Any], *which: int) -> Artifact | None:
+        key: tuple[str | int, ...] = (kind, *which)
+        artifact = self._verified.get(key) or self.store.get(kind, manifest)
+        if artifact is not None:
+            self._verified[key] = artifact
+        return artifact
+
+    @cached_property
+    def _verified(self) -> dict[tuple[str | int, ...], Artifact]:
+        return {}
 
     # What an attack sees -------------------------------------------------------------------------------------
 

@@ -15,7 +15,6 @@ from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Protocol
 
-from privbench.costs import undefended
 from privbench.defenses.released import ReleasedShadows, why_not
 from privbench.errors import BadOption, CellFailed, UsageError
 from privbench.failures import blamed, note
@@ -172,7 +171,7 @@ def _with_populations(planned: Plan, cell: Cell, needs: Needs) -> Cell:
         attacked = planned.need(replace(population, inputs="transformed"), queries)
         return replace(cell, attacked=attacked, shadows=(attacked,))
     if needs.shadows == "undefended":
-        return replace(cell, shadows=(planned.need(undefended(population), queries),))
+        return replace(cell, shadows=(planned.need(population.undefended, queries),))
     if needs.shadows == "released":
         reusing = [
             replace(population, defense=ReleasedShadows(population, target), skipped=(target, partner(target)))
@@ -206,7 +205,7 @@ def run(
         for _, cells in groupby(planned.cells, key=lambda cell: cell.population):
             together = Together(grid.seed)
             for cell in cells:
-                making.wait_for({*cell.sources, undefended(cell.population)})
+                making.wait_for({*cell.sources, cell.population.undefended})
                 report = partial(listener.scoring, cell) if listener else None
                 if report:
                     report(0.0)

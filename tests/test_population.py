@@ -13,6 +13,7 @@ from privbench.plugins import resolve
 from privbench.population import Population
 from privbench.releases import make
 from privbench.seeds import derive, fresh_salt, numpy_generator
+from privbench.store import Store
 from privbench.testing import CountOnly, toy_task
 
 SALT = "0123456789abcdef0123456789abcdef"
@@ -129,6 +130,18 @@ def test_a_worker_gets_the_data_by_loading_them_again_and_refuses_changed_ones(c
 def test_answers_that_are_damaged_say_what_to_do(ce):
     with pytest.raises(CorruptArtifact, match="run the command again"):
         _ = ce.answers(0, 1, "pool").logits
+
+
+def test_what_is_stored_is_verified_when_it_is_first_asked_for(ce, monkeypatch):
+    assert ce.artifact(0) is None
+    _make_all(ce)
+    seen, get = [], Store.get
+    monkeypatch.setattr(Store, "get", lambda self, kind, manifest: seen.append(kind) or get(self, kind, manifest))
+    for _ in range(2):
+        assert ce.artifact(0) is not None
+        for role in ("pool", "test"):
+            assert ce.answers(0, 1, role).logits.size
+    assert seen == ["model", "answers"]
 
 
 def test_loading_a_model_leaves_the_global_generator_alone(ce):
