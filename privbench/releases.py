@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +45,7 @@ def make(job: Job, report: Report) -> None:
         raise CellFailed("the source of a component changed while the run was going on; start it again.")
     release = None
     if not population.store.has(MODEL, manifest):
-        population.blueprint.model()  # so that the time measured is not that of the first import
+        _import(population)
         start = time.perf_counter()
         keeper = Keeper(population)
         with blamed(population.defense):
@@ -55,6 +56,12 @@ def make(job: Job, report: Report) -> None:
         # The released model, and not the one in hand: of that only the weights are in the store.
         model = population.model(index) if release is None else population.filled(release.model.state_dict())
         _answer(population, index, model, job.queries, report)
+
+
+@functools.lru_cache(maxsize=8)
+def _import(population: Population) -> None:
+    """Make a model of the task, once a process, so that no time that is measured is that of the first import."""
+    population.blueprint.model()
 
 
 def fit(population: Population, index: int, keep: Keep, report: Report) -> Release:
