@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from torchvision.ops import StochasticDepth
 
 from privbench.api import Blueprint, Context
 from privbench.data import Examples
 from privbench.errors import BadOption
 from privbench.models import build, hivit
+from privbench.models.drawing import DropPath
 from privbench.models.hivit import Attention, HiViT, Merge
 from privbench.recipe import Recipe
 from privbench.training import predict, train
@@ -163,7 +163,7 @@ def test_the_stem_mixes_nothing_across_patches():
 
 def test_stochastic_depth_rises_to_a_twentieth_and_acts_in_training_only():
     net, x = small(), images(40)
-    rates = [module.p for module in net.modules() if isinstance(module, StochasticDepth)]
+    rates = [module.p for module in net.modules() if isinstance(module, DropPath)]
     assert rates == pytest.approx(
         [0.05 * i / 13 for i in range(4)] + [0.05 * i / 13 for i in range(4, 14) for _ in "ab"]
     )

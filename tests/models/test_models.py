@@ -7,6 +7,7 @@ import torch
 
 from privbench import models
 from privbench.errors import BadOption
+from privbench.models.drawing import Dropout
 
 IMAGE_MODELS = [name for name in models.NAMES if name != "mlp"]
 SHAPES = [(1, 8, 8), (1, 28, 28), (3, 32, 32), (1, 70, 66)]
@@ -63,7 +64,7 @@ def test_mobilenet_changes_only_the_stem_and_ends_in_2x2_from_32_pixels(side, st
     assert net.features[0][0].stride == (stride, stride)
     assert blocks == [2, 2, 1, 2, 1, 1, 1, 1, 2, 1, 1]
     assert last_map(model, net.features, shape) == (final, final)
-    assert [layer.p for layer in net.classifier if isinstance(layer, torch.nn.Dropout)] == [0.2]
+    assert [layer.p for layer in net.classifier if isinstance(layer, Dropout)] == [0.2]
 
 
 def test_mobilenet_keeps_running_averages_that_follow_within_a_few_hundred_steps():
