@@ -93,6 +93,8 @@ class LazyGroup(click.Group):
 
     def main(self, *args: Any, **options: Any) -> Any:
         """Run the command line, whatever its output is."""
+        # Threads that wait for the attacks' next computation would else spin, on cores that workers train on meanwhile.
+        os.environ.setdefault("OMP_WAIT_POLICY", "passive")
         with streams.safe_output(), streams.debug_log(wanted=_debugging()):
             return super().main(*args, **options)
 
