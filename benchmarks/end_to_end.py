@@ -41,11 +41,11 @@ print(time.perf_counter() - start)
 """
 
 
-def seconds(*words: str, folder: Path | None = None) -> float:
+def seconds(*words: str, folder: Path | None = None, python: str = sys.executable) -> float:
     """Run one command, with a store and results in a folder; return its wall time."""
     places = ["--store", str(folder / "store"), "--out", str(folder / "out")] if folder else []
     start = time.perf_counter()
-    subprocess.run([sys.executable, "-m", "privbench", *words, *places], check=True, capture_output=True)
+    subprocess.run([python, "-m", "privbench", *words, *places], check=True, capture_output=True)
     return time.perf_counter() - start
 
 

@@ -179,3 +179,12 @@ def test_completion_of_commands_and_options():
 def test_completion_loads_no_command_to_name_it(monkeypatch):
     monkeypatch.setattr(cli.importlib, "import_module", lambda name: pytest.fail(f"{name} was imported"))
     assert [item.value for item in main.shell_complete(click.Context(main), "ca")] == ["cache"]
+
+
+@pytest.mark.parametrize(("given", "used"), [(None, "passive"), ("active", "active")])
+def test_waiting_threads_leave_cores_to_workers_unless_told_otherwise(monkeypatch, given, used):
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    if given:
+        monkeypatch.setenv("OMP_WAIT_POLICY", given)
+    CliRunner().invoke(main, ["list", "tasks"])
+    assert os.environ["OMP_WAIT_POLICY"] == used
