@@ -45,7 +45,8 @@ def seconds(*words: str, folder: Path | None = None, python: str = sys.executabl
     """Run one command, with a store and results in a folder; return its wall time."""
     places = ["--store", str(folder / "store"), "--out", str(folder / "out")] if folder else []
     start = time.perf_counter()
-    subprocess.run([python, "-m", "privbench", *words, *places], check=True, capture_output=True)
+    # Elsewhere than here, or Python would take the package that lies here for any environment's.
+    subprocess.run([python, "-m", "privbench", *words, *places], check=True, capture_output=True, cwd=folder)
     return time.perf_counter() - start
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -21,26 +22,33 @@ LOOKS = {
     "aten.masked_select.default": "selects by booleans, so that the shape depends on values",
     "aten._unique2.default": "asks for distinct values, whose number depends on them",
     "aten.unique_dim.default": "asks for distinct values, whose number depends on them",
+    "aten.unique_consecutive.default": "asks for distinct values, whose number depends on them",
+    "aten.bincount.default": "counts values, whose number depends on them",
+    "aten.repeat_interleave.Tensor": "repeats as often as a tensor says, so that the shape depends on values",
 }
 """Operations that wait for a card, and what a step that has them does."""
+SELECTS = ("aten.index.Tensor", "aten.index_put.default", "aten.index_put_.default")
+"""Operations that look where they are given booleans."""
 UNDECLARED = ("running_mean", "running_var")
 """Arguments that BatchNorm's operations write to without saying so in their schemas."""
+KEPT = "it keeps a tensor for the next step in Python; it must write into one that stays"
 NOWHERE = 0
 """The address of all tensors without elements."""
 
 
 class Watch(TorchDispatchMode):
-    """Notes what the operations inside it change and read that was there before, and what cannot be recorded."""
+    """Notes what the operations inside it change that was there before, and what cannot be recorded.
 
-    def __init__(self, device: torch.device) -> None:
+    earlier: of the step before, of whose tensors a step must use none.
+    """
+
+    def __init__(self, device: torch.device, earlier: Watch | None = None) -> None:
         super().__init__()
-        self.device = device
+        self.device, self._earlier = device, earlier.made if earlier else {}
         self.changed: dict[int, Tensor] = {}
         """By address, what was written to."""
-        self.read = set[int]()
-        """The addresses that were used."""
-        self.made: dict[int, Tensor] = {}
-        """By address, what did not exist before; held, for addresses are used again."""
+        self.made: dict[int, StorageWeakRef] = {}
+        """By address, what did not exist before. It is not held: of a large net that would be all its activations."""
         self.calls = 0
         self.obstacle = ""
 
@@ -56,17 +64,19 @@ class Watch(TorchDispatchMode):
             if address(tensor) not in self.made:
                 self.changed.setdefault(address(tensor), tensor)
         before = {address(tensor) for tensor in given}
-        self.read |= before - self.made.keys()
+        for at in (before & self._earlier.keys()) - self.made.keys() - {NOWHERE}:
+            if not self._earlier[at].expired():
+                self.obstacle = self.obstacle or KEPT
         result = func(*args, **kwargs)
         for tensor in tree_leaves(result):
             if isinstance(tensor, Tensor) and address(tensor) not in before:
-                self.made[address(tensor)] = tensor
+                self.made[address(tensor)] = StorageWeakRef(tensor.untyped_storage())
+        if any(isinstance(leaf, Tensor) and leaf.ndim and self._elsewhere(leaf.device) for leaf in tree_leaves(result)):
+            self.obstacle = self.obstacle or "it makes tensors of another device"
         return result
 
-    def kept_from(self, earlier: Watch) -> str:
-        """Return what is wrong with a step that uses what an earlier one made, or nothing."""
-        if (self.read & earlier.made.keys()) - {NOWHERE}:
-            return "it keeps a tensor for the next step in Python; it must write into one that stays"
+    def unlike(self, earlier: Watch) -> str:
+        """Return what is wrong with a step that does other things than an earlier one, or nothing."""
         if self.changed.keys() - earlier.changed.keys():
             return "it changes other tensors than the step before"
         return ""
@@ -78,13 +88,18 @@ class Watch(TorchDispatchMode):
     def _obstacle(self, func: OpOverload[..., Any], given: Sequence[Tensor], args: Sequence[Any]) -> str:
         if str(func) in LOOKS:
             return f"it {LOOKS[str(func)]}"
-        if func is torch.ops.aten.index.Tensor and any(
-            each is not None and each.dtype == torch.bool for each in args[1]
-        ):
-            return "it selects by booleans, so that the shape depends on values"
-        if any(tensor.device != self.device and tensor.ndim for tensor in given):
+        if str(func) in SELECTS and any(each is not None and each.dtype == torch.bool for each in args[1]):
+            fills = str(func) != "aten.index.Tensor" and args[2].numel() == 1  # one number is filled in without a look
+            return "" if fills else "it selects by booleans, so that the shape depends on values"
+        if str(func) == "aten.lift_fresh.default" and self.device.type == "cuda" and given[0].device.type == "cuda":
+            return "it makes a tensor of Python's numbers"
+        copies = str(func) in {"aten._to_copy.default", "aten.copy_.default"}
+        if any(self._elsewhere(tensor.device) and (tensor.ndim or copies) for tensor in given):
             return "it uses tensors of another device"
         return ""
+
+    def _elsewhere(self, device: torch.device) -> bool:
+        return bool(device.type != self.device.type)
 
 
 class Snapshot:
@@ -115,8 +130,14 @@ def cuda_graph(steps: Callable[[], None], generators: Sequence[torch.Generator])
     graph = torch.cuda.CUDAGraph()
     for generator in generators:
         graph.register_generator_state(generator)
-    with torch.cuda.graph(graph, stream=torch.cuda.current_stream(), capture_error_mode="thread_local"):
-        steps()
+    stream = torch.cuda.current_stream()
+    try:
+        with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+            steps()
+    except BaseException:  # generators would go on as if they were being recorded, and refuse to draw
+        for generator in (*generators, default_generator(stream.device)):
+            generator.graphsafe_set_state(torch.Generator(stream.device))
+        raise
     replay: Callable[[], None] = graph.replay
     return replay
 

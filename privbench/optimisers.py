@@ -121,7 +121,7 @@ class Torch:
 def sgd(parameters: Iterable[Tensor], *, momentum: float = 0.0, weight_decay: float = 0.0) -> Optimiser:
     """Return SGD for parameters of one device."""
     parameters = list(parameters)
-    if parameters[0].device.type in FUSED:
+    if _fusable(parameters):
         return SGD(parameters, momentum=momentum, weight_decay=weight_decay)
     return Torch(torch.optim.SGD(parameters, lr=0.0, momentum=momentum, weight_decay=weight_decay))
 
@@ -135,7 +135,7 @@ def adam(
 ) -> Optimiser:
     """Return Adam, or AdamW where `decoupled`, for parameters of one device."""
     parameters = list(parameters)
-    if parameters[0].device.type in FUSED:
+    if _fusable(parameters):
         return Adam(parameters, betas=betas, weight_decay=weight_decay, decoupled=decoupled)
     kind = torch.optim.AdamW if decoupled else torch.optim.Adam
     return Torch(kind(parameters, lr=0.0, betas=betas, weight_decay=weight_decay))
@@ -144,6 +144,11 @@ def adam(
 def descend(optimiser: Optimiser, loss: Tensor, rate: Rate) -> None:
     """Take one step along the gradient of a loss by the optimiser's own parameters; none is computed for others."""
     optimiser.step(torch.autograd.grad(loss, optimiser.parameters, allow_unused=True), rate)
+
+
+def _fusable(parameters: Sequence[Tensor]) -> bool:
+    """Return whether there is a fused kernel for parameters: on a card they must be of one dtype."""
+    return parameters[0].device.type in FUSED and len({each.dtype for each in parameters}) == 1
 
 
 def _used(gradients: Sequence[Tensor | None], *columns: list[Tensor]) -> list[list[Tensor]]:

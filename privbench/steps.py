@@ -45,6 +45,8 @@ RECORDERS: dict[str, Recorder] = {"cuda": cuda_graph}
 """By type of device, what records steps; elsewhere they are run one by one."""
 CALLS = 512
 """Operations of several steps in one graph: it saves the time between two graphs, which only small steps notice."""
+KINDS = 8
+"""Kinds of steps of a loop that stay recorded, the last used ones: those of two phases with their last batches fit."""
 CLOSE = 1e-3
 """How far a replay may be from the step itself, relative to the largest value: libraries may choose other kernels."""
 CAPTURABLE = "This instance was constructed with capturable=True"
@@ -63,8 +65,8 @@ def recorded(device: torch.device) -> bool:
 
 
 def rates(values: Sequence[float], device: torch.device) -> Tensor:
-    """Return learning rates as a table: float32 on a card, whose fused optimisers want that, else float64."""
-    return torch.tensor(values, dtype=torch.float32 if device.type == "cuda" else torch.float64, device=device)
+    """Return learning rates as a table: float64 on a CPU; float32 on a card, whose fused optimisers want that."""
+    return torch.tensor(values, dtype=torch.float64 if device.type == "cpu" else torch.float32, device=device)
 
 
 def set_rate(optimiser: Optimizer, rate: float | Tensor) -> None:
@@ -92,7 +94,7 @@ class Steps:
         self._generators = tuple(generators)
         self._recorder = RECORDERS.get(self.device.type)
         self._kinds: dict[Hashable, _Kind] = {}
-        self._stream = _stream(self.device) if self.device.type == "cuda" else None
+        self._stream = _stream(self.device.index or 0) if self.device.type == "cuda" else None
         if eager and self._recorder is not None:
             self._recorder = None
             say(name, eager)
@@ -109,10 +111,12 @@ class Steps:
                 step(*row)
             return
         key = (step, phase, tuple((table.shape[1:], table.dtype) for table in tables))
-        if key not in self._kinds:
-            self._kinds[key] = _Kind(self.name, self._recorder, self._generators)
+        kind = self._kinds.pop(key, None) or _Kind(self.name, self._recorder, self._generators)
+        self._kinds[key] = kind
+        while len(self._kinds) > KINDS:  # each holds memory of a card for good
+            del self._kinds[next(iter(self._kinds))]
         with self._side_by_side(), torch.autograd.set_multithreading_enabled(False):  # backward runs in this thread
-            self._kinds[key].run(step, tables)
+            kind.run(step, tables)
 
     @contextlib.contextmanager
     def _side_by_side(self) -> Iterator[None]:
@@ -121,9 +125,11 @@ class Steps:
             yield
             return
         self._stream.wait_stream(torch.cuda.current_stream(self.device))
-        with torch.cuda.stream(self._stream), _quiet():
-            yield
-        torch.cuda.current_stream(self.device).wait_stream(self._stream)
+        try:
+            with torch.cuda.stream(self._stream), _quiet():
+                yield
+        finally:
+            torch.cuda.current_stream(self.device).wait_stream(self._stream)
 
 
 class _Kind:
@@ -195,10 +201,10 @@ class _Kind:
         """Take one step, record it, and take the same step again as a replay, which must come to the same."""
         assert self.watch is not None
         state = Snapshot(self.watch.changed, self.generators)
-        before, second = state.take(), Watch(self.at.device)
+        before, second = state.take(), Watch(self.at.device, self.watch)
         with second:
             once()
-        obstacle = second.obstacle or second.kept_from(self.watch)
+        obstacle = second.obstacle or second.unlike(self.watch)
         self.together = max(1, CALLS // second.calls)
         self.watch.forget()
         if obstacle:
@@ -244,9 +250,9 @@ def say(name: str, why: str) -> None:
 
 
 @functools.lru_cache(maxsize=16)
-def _stream(device: torch.device) -> torch.cuda.Stream:
+def _stream(card: int) -> torch.cuda.Stream:
     """Return the stream of all loops on a card: libraries hold working memory for each that they have seen."""
-    return torch.cuda.Stream(device)
+    return torch.cuda.Stream(card)
 
 
 def _rows(table: Tensor) -> Sequence[Any]:

@@ -6,6 +6,7 @@ from torch import nn
 from torch.nn import functional
 
 from privbench import steps as module
+from privbench.graphs import Watch
 from privbench.models.drawing import Dropout, lent
 from privbench.steps import Steps, rates, set_rate
 from privbench.tape import taped
@@ -244,3 +245,46 @@ def test_steps_with_double_backward_are_replayed():
     Steps("cpu", "slopes").run(step, torch.linspace(0, 1, 36).view(12, 3))
     assert weight.tolist() == replayed
     assert tape.replayed > 0
+
+
+def test_only_the_kinds_that_were_used_last_stay_recorded():
+    total = torch.zeros(())
+
+    def step(row):
+        total.add_(row.sum())
+
+    with taped() as tape:
+        steps = Steps("cpu", "kinds")
+        for phase in range(20):
+            steps.run(step, torch.ones(6, 2), phase=phase)
+        recorded = tape.recorded
+        steps.run(step, torch.ones(6, 2), phase=19)
+        assert tape.recorded == recorded
+        steps.run(step, torch.ones(6, 2), phase=0)
+        assert tape.recorded > recorded
+    assert total.item() == 22 * 12
+
+
+def test_a_watched_step_holds_no_memory():
+    watch = Watch(torch.device("cpu"))
+    with watch:
+        large = torch.ones(1) * torch.ones(1000)
+        del large
+    assert watch.made
+    assert all(storage.expired() for storage in watch.made.values())
+
+
+def test_numbers_are_put_by_booleans_without_a_look_and_values_with_one():
+    total = torch.zeros(3)
+
+    def number(row):
+        total[row > 0] = 1.0
+
+    def values(row):
+        total[row > 0] = row[:3]
+
+    with taped() as tape:
+        Steps("cpu", "number").run(number, torch.ones(8, 3))
+        assert not tape.refused
+        Steps("cpu", "values").run(values, torch.ones(8, 3))
+        assert "selects by booleans" in tape.refused[0]
