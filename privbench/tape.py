@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
-from privbench.graphs import LOOKS, address, default_generator, whole, written
+from privbench.graphs import LOOKS, address, cuda_graph, default_generator, whole, written
 from privbench.steps import RECORDERS, REFUSALS
 
 if TYPE_CHECKING:
@@ -107,12 +107,15 @@ class Counted:
 
 
 @contextlib.contextmanager
-def taped() -> Iterator[Counted]:
-    """Inside, loops on the CPU record their steps on tapes and replay them, as they do on a card with CUDA graphs."""
-    counted = Counted()
+def taped(device: str = "cpu") -> Iterator[Counted]:
+    """Inside, loops on the CPU record their steps on tapes and replay them, as they do on a card with CUDA graphs.
+
+    device: "cuda" for CUDA graphs themselves, counted.
+    """
+    counted, record = Counted(), cuda_graph if device == "cuda" else tape
 
     def counting(steps: Callable[[], None], generators: Sequence[torch.Generator]) -> Callable[[], None]:
-        replay = tape(steps, generators)
+        replay = record(steps, generators)
         counted.recorded += 1
 
         def again() -> None:
@@ -122,7 +125,7 @@ def taped() -> Iterator[Counted]:
         return again
 
     before = dict(RECORDERS)
-    RECORDERS["cpu"] = counting
+    RECORDERS[device] = counting
     REFUSALS.append(counted.refused)
     try:
         yield counted
@@ -130,3 +133,14 @@ def taped() -> Iterator[Counted]:
         RECORDERS.clear()
         RECORDERS.update(before)
         REFUSALS.remove(counted.refused)
+
+
+@contextlib.contextmanager
+def one_by_one() -> Iterator[None]:
+    """Inside, no steps are recorded, on no device: what replays must equal."""
+    before = dict(RECORDERS)
+    RECORDERS.clear()
+    try:
+        yield
+    finally:
+        RECORDERS.update(before)

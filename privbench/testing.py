@@ -63,11 +63,14 @@ __all__ = [
 
 
 @contextlib.contextmanager
-def taped() -> Iterator[Counted]:
-    """Inside, loops on the CPU record their steps on tapes and replay them, as they do on a card with CUDA graphs."""
+def taped(device: str = "cpu") -> Iterator[Counted]:
+    """Inside, loops on the CPU record their steps on tapes and replay them, as they do on a card with CUDA graphs.
+
+    device: "cuda" for CUDA graphs themselves, counted.
+    """
     from privbench import tape
 
-    with tape.taped() as counted:
+    with tape.taped(device) as counted:
         yield counted
 
 

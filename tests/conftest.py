@@ -52,6 +52,12 @@ def _as_on_a_fresh_machine(monkeypatch):
         monkeypatch.delenv(name, raising=False)
 
 
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def device(request):
+    """Where steps are replayed: on a tape, or as CUDA graphs."""
+    return request.param
+
+
 @pytest.fixture
 def inline():
     return Inline()

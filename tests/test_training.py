@@ -17,7 +17,7 @@ from privbench.errors import BadOption, DataError, Diverged
 from privbench.inference import as_float, take
 from privbench.models import build
 from privbench.recipe import Recipe
-from privbench.tape import taped
+from privbench.tape import one_by_one, taped
 from privbench.training import cross_entropy, predict, step, train
 
 SHAPES = {"mlp": (1, 8, 8), "cnn": (3, 32, 32), "mobilenet_v3_small": (3, 32, 32), "resnet18": (3, 32, 32)}
@@ -39,7 +39,7 @@ def table(n=64, features=5):
 
 
 def weights(model):
-    return b"".join(tensor.numpy().tobytes() for tensor in model.state_dict().values())
+    return b"".join(tensor.cpu().numpy().tobytes() for tensor in model.state_dict().values())
 
 
 def relaxed(logits, labels, epoch):
@@ -358,21 +358,27 @@ def asking(model, inputs, labels, _epoch):
         ({}, {"stop": lambda _model, epoch: epoch == 3}),
     ],
 )
-def test_replayed_steps_equal_steps(recipe, options):
-    task, examples = blueprint("mlp", epochs=6, **recipe), images(90)
-    plain = weights(train(task, examples, Context(), **options))
-    with taped() as tape:
-        replayed = weights(train(task, examples, Context(), **options))
+def test_replayed_steps_equal_steps(recipe, options, device):
+    task, examples, ctx = blueprint("mlp", epochs=6, **recipe), images(90), Context(device=device)
+    with one_by_one():
+        plain = weights(train(task, examples, ctx, **options))
+    with taped(device) as tape:
+        replayed = weights(train(task, examples, ctx, **options))
     assert replayed == plain
     assert tape.replayed > 0
 
 
 @pytest.mark.parametrize("name", ["cnn", "mobilenet_v3_small", "resnet18", "hivit_tiny"])
-def test_replayed_steps_of_every_net_equal_steps(name):
-    task, examples = blueprint(name, (3, 32, 32), epochs=3, batch_size=4), images(16, 32, 3)
-    plain = weights(train(task, examples, Context()))
-    with taped() as tape:
-        replayed = weights(train(task, examples, Context()))
+def test_replayed_steps_of_every_net_equal_steps(name, device):
+    task, examples, ctx = (
+        blueprint(name, (3, 32, 32), epochs=3, batch_size=4),
+        images(16, 32, 3),
+        Context(device=device),
+    )
+    with one_by_one():
+        plain = weights(train(task, examples, ctx))
+    with taped(device) as tape:
+        replayed = weights(train(task, examples, ctx))
     assert replayed == plain
     assert tape.replayed > 0
 

@@ -10,7 +10,7 @@ from privbench.context import Context
 from privbench.data import Examples
 from privbench.errors import BadOption, Diverged
 from privbench.generative.tac_gan import CHUNK, TacGanOptions, fakes, per_class, train
-from privbench.tape import taped
+from privbench.tape import one_by_one, taped
 
 TINY = {"gan_steps": 3, "gan_width": 1, "gan_batch": 4, "latent": 3}
 
@@ -157,11 +157,12 @@ def test_remainders_by_hand():
         ((3, 32, 32), {"d_steps": 2, "gan_loss": "ac-gan"}),
     ],
 )
-def test_replayed_steps_equal_steps(shape, options):
+def test_replayed_steps_equal_steps(shape, options, device):
     options = TacGanOptions(**TINY | {"gan_steps": 8, "ema_start": 5} | options)
-    case = blueprint(shape), members(shape), Context(), options, 8 if shape[1] == 8 else 32
-    plain = train(*case)
-    with taped() as tape:
+    case = blueprint(shape), members(shape), Context(device=device), options, 8 if shape[1] == 8 else 32
+    with one_by_one():
+        plain = train(*case)
+    with taped(device) as tape:
         replayed = train(*case)
     assert tape.replayed > 1
     for name, values in plain.items():

@@ -23,7 +23,7 @@ from privbench.generative.wgan_gp import (
     step,
     train,
 )
-from privbench.tape import taped
+from privbench.tape import one_by_one, taped
 
 TINY = Settings(
     sigma=1.5,
@@ -231,14 +231,15 @@ def test_no_batch_norm_in_the_critic():
         ((3, 32, 32), {"sigma": 0.0}),
     ],
 )
-def test_replayed_steps_equal_steps(shape, changed):
+def test_replayed_steps_equal_steps(shape, changed, device):
     side = 8 if shape[1] == 8 else 32
     chosen = settings(**{"steps": 8, "shape": shape, "side": side} | changed)
     x = np.random.default_rng(0).integers(0, 256, (12, *shape[1:], shape[0]), dtype=np.uint8)
     make = maker(Examples(x, np.arange(12) % 3), chosen)
-    plain = make(Context())
-    with taped() as tape:
-        replayed = make(Context())
+    with one_by_one():
+        plain = make(Context(device=device))
+    with taped(device) as tape:
+        replayed = make(Context(device=device))
     assert tape.replayed > 1
     for name, values in plain.items():
         np.testing.assert_array_equal(replayed[name], values)
