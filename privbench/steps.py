@@ -107,8 +107,7 @@ class Steps:
         if not len(tables[0]):
             return
         if self._recorder is None:
-            for row in zip(*map(_rows, tables), strict=True):
-                step(*row)
+            _one_by_one(step, tables)
             return
         key = (step, phase, tuple((table.shape[1:], table.dtype) for table in tables))
         kind = self._kinds.pop(key, None) or _Kind(self.name, self._recorder, self._generators)
@@ -152,8 +151,7 @@ class _Kind:
     def run(self, step: Step, tables: Sequence[Tensor]) -> None:
         steps = len(tables[0])
         if self.eager:
-            for row in zip(*(table.unbind() for table in tables), strict=True):
-                step(*row)
+            _one_by_one(step, tables)
             return
         self._load(tables)
 
@@ -253,6 +251,11 @@ def say(name: str, why: str) -> None:
 def _stream(card: int) -> torch.cuda.Stream:
     """Return the stream of all loops on a card: libraries hold working memory for each that they have seen."""
     return torch.cuda.Stream(card)
+
+
+def _one_by_one(step: Step, tables: Sequence[Tensor]) -> None:
+    for row in zip(*map(_rows, tables), strict=True):
+        step(*row)
 
 
 def _rows(table: Tensor) -> Sequence[Any]:

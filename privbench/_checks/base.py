@@ -113,8 +113,10 @@ def default_generators(device: str) -> dict[str, torch.Generator]:
 
     found = {"torch": torch.default_generator}
     if device.startswith("cuda"):
+        from privbench.graphs import default_generator
+
         torch.cuda.init()  # before it a card has none
-        found["torch on the card"] = torch.cuda.default_generators[torch.device(device).index or 0]
+        found["torch on the card"] = default_generator(torch.device(device))
     return found
 
 
