@@ -16,14 +16,10 @@ import tempfile
 from pathlib import Path
 
 from end_to_end import README_COMMAND, seconds
+from proof_parts import ATTACKS, DEFENSES, RECONSTRUCTION
 
-DEFENSES = ("ce", "relaxloss", "selena", "fake-data", "transform", "dp-critic")
-ATTACKS = (
-    *("correctness", "confidence", "entropy", "m-entropy", "lira"),
-    *("gan-leaks", "nearest-neighbour", "real-vs-fake", "inversion"),
-)
 GRID = ["run", *(word for name in DEFENSES for word in ("--defense", name))]
-GRID += [word for name in ATTACKS for word in ("--attack", name)]
+GRID += [word for name in (*ATTACKS, RECONSTRUCTION) for word in ("--attack", name)]
 BARS = {"README command": 0.88, "grid": 0.85}
 
 

@@ -81,16 +81,13 @@ class Watch(TorchDispatchMode):
             return "it changes other tensors than the step before"
         return ""
 
-    def forget(self) -> None:
-        """Let go of what was made."""
-        self.made.clear()
-
     def _obstacle(self, func: OpOverload[..., Any], given: Sequence[Tensor], args: Sequence[Any]) -> str:
         if str(func) in LOOKS:
             return f"it {LOOKS[str(func)]}"
-        if str(func) in SELECTS and any(each is not None and each.dtype == torch.bool for each in args[1]):
-            fills = str(func) != "aten.index.Tensor" and args[2].numel() == 1  # one number is filled in without a look
-            return "" if fills else "it selects by booleans, so that the shape depends on values"
+        fills = str(func) != "aten.index.Tensor" and str(func) in SELECTS and args[2].numel() == 1  # needs no look
+        booleans = str(func) in SELECTS and any(each is not None and each.dtype == torch.bool for each in args[1])
+        if booleans and not fills:
+            return "it selects by booleans, so that the shape depends on values"
         if str(func) == "aten.lift_fresh.default" and self.device.type == "cuda" and given[0].device.type == "cuda":
             return "it makes a tensor of Python's numbers"
         copies = str(func) in {"aten._to_copy.default", "aten.copy_.default"}

@@ -204,7 +204,6 @@ class _Kind:
             once()
         obstacle = second.obstacle or second.unlike(self.watch)
         self.together = max(1, CALLS // second.calls)
-        self.watch.forget()
         if obstacle:
             self._look(obstacle)
             return
