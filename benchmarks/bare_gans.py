@@ -21,12 +21,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from privbench.generative import big_gan, cycle_gan, cycle_gan_nets, wgan_gp
-from privbench.generative.cycle_game import POOL
+from privbench.builtin.generative import big_gan, cycle_gan, cycle_gan_nets, wgan_gp
+from privbench.builtin.generative.cycle_game import POOL
 
 if TYPE_CHECKING:
-    from privbench.generative.cycle_gan_options import CycleGanOptions
-    from privbench.generative.tac_gan import TacGanOptions
+    from privbench.builtin.generative.cycle_gan_options import CycleGanOptions
+    from privbench.builtin.generative.tac_gan import TacGanOptions
 
 Step: TypeAlias = Callable[[], None]
 

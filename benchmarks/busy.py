@@ -82,6 +82,6 @@ def union(spans: Iterable[tuple[float, float]]) -> float:
 
 
 def _steps() -> type:
-    from privbench.steps import Steps
+    from privbench.learn.steps import Steps
 
     return Steps

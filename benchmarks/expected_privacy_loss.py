@@ -17,7 +17,7 @@ import time
 
 import numpy as np
 
-from privbench.divergence import expected_privacy_loss
+from privbench.builtin.audits.divergence import expected_privacy_loss
 
 BAR = 10.0
 

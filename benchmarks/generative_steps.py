@@ -26,15 +26,15 @@ import numpy as np
 import torch
 
 from privbench.api import Context, Examples
-from privbench.generative import big_gan, cycle_gan, wgan_gp
-from privbench.generative.cycle_gan import _play as play_cycle_gan
-from privbench.generative.cycle_gan_options import CycleGanOptions
-from privbench.generative.pixels import to_canvas
-from privbench.generative.tac_gan import TacGanOptions
-from privbench.generative.tac_gan import _fit as play_tac_gan
-from privbench.generative.tac_gan_step import Gan, player
-from privbench.generative.wgan_gp import Settings
-from privbench.generative.wgan_gp import _fit as play_wgan_gp
+from privbench.builtin.generative import big_gan, cycle_gan, wgan_gp
+from privbench.builtin.generative.cycle_gan import _play as play_cycle_gan
+from privbench.builtin.generative.cycle_gan_options import CycleGanOptions
+from privbench.builtin.generative.pixels import to_canvas
+from privbench.builtin.generative.tac_gan import TacGanOptions
+from privbench.builtin.generative.tac_gan import _fit as play_tac_gan
+from privbench.builtin.generative.tac_gan_step import Gan, player
+from privbench.builtin.generative.wgan_gp import Settings
+from privbench.builtin.generative.wgan_gp import _fit as play_wgan_gp
 
 if TYPE_CHECKING:
     from bare_gans import Step

@@ -19,15 +19,15 @@ import torch
 from torch.nn import functional
 
 from privbench.api import Blueprint, Context, Examples
-from privbench.generative import cycle_gan, tac_gan, wgan_gp
-from privbench.generative.cycle_gan_options import CycleGanOptions
-from privbench.generative.pixels import to_canvas
-from privbench.generative.tac_gan import TacGanOptions
-from privbench.generative.wgan_gp import Settings
-from privbench.inference import exact
-from privbench.models import build
-from privbench.recipe import Recipe
-from privbench.training import train
+from privbench.builtin.generative import cycle_gan, tac_gan, wgan_gp
+from privbench.builtin.generative.cycle_gan_options import CycleGanOptions
+from privbench.builtin.generative.pixels import to_canvas
+from privbench.builtin.generative.tac_gan import TacGanOptions
+from privbench.builtin.generative.wgan_gp import Settings
+from privbench.builtin.models import build
+from privbench.contracts.recipe import Recipe
+from privbench.learn.inference import exact
+from privbench.learn.training import train
 
 if TYPE_CHECKING:
     from collections.abc import Callable

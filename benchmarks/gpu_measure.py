@@ -14,9 +14,9 @@ import numpy as np
 from busy import Busy
 
 from privbench.executors import Outcome
-from privbench.plugins import resolve
+from privbench.plugins.loading import resolve
 from privbench.run import Grid, run
-from privbench.store import Store
+from privbench.store.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 
 from privbench.api import Blueprint, Context
-from privbench.attacks.inversion import Inversion
-from privbench.plugins import resolve
+from privbench.builtin.attacks.inversion import Inversion
+from privbench.learn.training import predict, train
+from privbench.plugins.loading import resolve
 from privbench.seeds import numpy_generator
-from privbench.training import predict, train
 
 BAR, CLASSES, ROUNDS = 10.0, 10, 3
 WAYS = {

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from privbench import signals
-from privbench.attacks.lira import LiRA
-from privbench.evidence import Answers, Evidence
-from privbench.options import build
+from privbench.builtin.attacks.lira import LiRA
+from privbench.contracts.evidence import Answers, Evidence
+from privbench.options.fields import build
+from privbench.stats import signals
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -23,8 +23,8 @@ from typing import Any
 
 import numpy as np
 
-from privbench.evidence import Answers, Evidence
-from privbench.plugins import resolve
+from privbench.contracts.evidence import Answers, Evidence
+from privbench.plugins.loading import resolve
 
 BAR_GB = 1.5
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from privbench.generative.big_gan import BOTTOM, DENSE, DISCRIMINATOR, GENERATOR, Heads
-from privbench.generative.spectral import STD
+from privbench.builtin.generative.big_gan import BOTTOM, DENSE, DISCRIMINATOR, GENERATOR, Heads
+from privbench.builtin.generative.spectral import STD
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from privbench.attacks.rmia import share_beaten
+from privbench.builtin.attacks.rmia import share_beaten
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -25,10 +25,10 @@ import torch
 from torch.nn import functional
 
 from privbench.api import Blueprint, Context, Examples
-from privbench.batches import lr_at
-from privbench.models import build
-from privbench.recipe import Recipe
-from privbench.training import train
+from privbench.builtin.models import build
+from privbench.contracts.recipe import Recipe
+from privbench.learn.batches import lr_at
+from privbench.learn.training import train
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,6 +9,6 @@ import pluggy
 __version__ = "0.1.0"
 
 hookimpl = pluggy.HookimplMarker("privbench")
-"""Marks a function of a plugin as one of the hooks of `privbench.hookspecs`."""
+"""Marks a function of a plugin as one of the hooks of `privbench.plugins.hookspecs`."""
 
 __all__ = ["__version__", "hookimpl"]

@@ -7,11 +7,11 @@ import itertools
 import logging
 import os
 import platform
+import re
 import sys
 from pathlib import Path
 
 from privbench.errors import UsageError
-from privbench.machine import vendor
 
 NAMES = ("auto", "cpu", "cuda", "mps")
 
@@ -106,3 +106,26 @@ def may_have_gpu() -> bool:
     if sys.platform != "linux":
         return True
     return any(Path("/dev").glob("nvidia[0-9]*")) or Path("/dev/dxg").exists() or Path("/dev/kfd").exists()
+
+
+_CPUINFO = Path("/proc/cpuinfo")
+
+
+def processor_name() -> str:
+    """Return the name of the processor, such as "AMD EPYC 9354"; of its architecture, where the system has none."""
+    return _told_of_cpu("model name") or platform.processor() or platform.machine()
+
+
+def vendor() -> str:
+    """Return who made the processor: libraries choose their code by that too."""
+    return _told_of_cpu("vendor_id", "CPU implementer") or platform.processor() or "unknown"
+
+
+def _told_of_cpu(*names: str) -> str:
+    """Return what the system says under one of the names, of the first core; or nothing."""
+    try:
+        text = _CPUINFO.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+    found = re.search(rf"^(?:{'|'.join(names)})[ \t]*:[ \t]*(\S.*)", text, re.MULTILINE)
+    return found[1].strip() if found else ""

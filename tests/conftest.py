@@ -6,8 +6,8 @@ import pytest
 
 from privbench.errors import CellFailed, PrivbenchError
 from privbench.executors import Outcome
-from privbench.plugins import resolve
-from privbench.store import Store
+from privbench.plugins.loading import resolve
+from privbench.store.store import Store
 
 
 class Inline:
@@ -56,6 +56,13 @@ def _as_on_a_fresh_machine(monkeypatch):
 def device(request):
     """Where steps are replayed: on a tape, or as CUDA graphs."""
     return request.param
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    """A data root that the environment names."""
+    monkeypatch.setenv("PRIVBENCH_DATA", str(tmp_path / "data"))
+    return tmp_path / "data"
 
 
 @pytest.fixture

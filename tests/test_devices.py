@@ -1,17 +1,19 @@
 """Devices: their choice, and the cards behind them, which are made up here."""
 
+import platform
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-from privbench import devices, provenance
-from privbench.context import Context
+from privbench import devices
+from privbench.contracts.context import Context
 from privbench.errors import UsageError
-from privbench.plugins import resolve
-from privbench.population import Population
-from privbench.releases import Keeper
+from privbench.plugins.loading import resolve
+from privbench.population.keeper import Keeper
+from privbench.population.population import Population
+from privbench.records import provenance
 
 H100 = {"name": "NVIDIA H100 80GB HBM3", "major": 9, "minor": 0, "multi_processor_count": 132}
 A100 = {"name": "NVIDIA A100-SXM4-40GB", "major": 8, "minor": 0, "multi_processor_count": 108}
@@ -119,7 +121,7 @@ def test_what_was_kept_of_another_card_is_made_again(cards, task, store):
     for card in (H100, A100, H100, PART):
         cards(card)
         population = Population(task, task.load(), resolve("defense", "ce"), 2, 0, "cuda", store)
-        Keeper(population)("thing", key, make, Context(device="cuda"))
+        Keeper.of(population)("thing", key, make, Context(device="cuda"))
     assert [name.partition(" with")[0] for name in made] == [
         "NVIDIA H100 80GB HBM3 9.0",
         "NVIDIA A100-SXM4-40GB 8.0",
@@ -148,3 +150,43 @@ def test_cards_of_one_kind_work_together_and_another_one_idles_with_a_word(cards
     (said,) = caplog.messages
     assert said.startswith("2 of 4 cards are used, those of one kind: NVIDIA H100 80GB HBM3 9.0 with")
     assert said.endswith("CUDA_VISIBLE_DEVICES chooses others.")
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "name"),
+    [
+        ("model\t\t: 17\nmodel name\t: AMD EPYC 9354 \n\nmodel name\t: AMD EPYC 9354\n", "AMD EPYC 9354"),
+        ("processor\t: 0\nCPU part\t: 0xd0c\n", "aarch64"),  # many ARM systems name no model
+        ("model name\t:\nflags\t: fpu\n", "aarch64"),
+        (None, "aarch64"),
+    ],
+)
+def test_the_processor_has_a_name(tmp_path, monkeypatch, cpuinfo, name):
+    monkeypatch.setattr(devices, "_CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(platform, "processor", str)
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
+    if cpuinfo is not None:
+        (tmp_path / "cpuinfo").write_text(cpuinfo)
+    assert devices.processor_name() == name
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "maker"),
+    [
+        ("processor\t: 0\nvendor_id\t: AuthenticAMD\n\nvendor_id\t: Other\n", "AuthenticAMD"),
+        ("processor\t: 0\nCPU implementer\t: 0x41\n", "0x41"),
+        ("flags\t: fpu\n", "unknown"),
+        (None, "unknown"),
+    ],
+)
+def test_the_processor_has_a_maker(tmp_path, monkeypatch, cpuinfo, maker):
+    monkeypatch.setattr(devices, "_CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(platform, "processor", str)
+    if cpuinfo is not None:
+        (tmp_path / "cpuinfo").write_text(cpuinfo)
+    assert devices.vendor() == maker
+
+
+def test_this_one_has_both():
+    assert devices.processor_name()
+    assert devices.vendor()

@@ -23,13 +23,14 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from privbench import hookspecs, leaderboard
+from privbench.builtin.tasks import BUILTIN
 from privbench.cli import COMMANDS, main
-from privbench.defenses.chain import Chain
-from privbench.plugins import KINDS, catalogue
-from privbench.recipe import Recipe
-from privbench.record import Record
-from privbench.tasks import BUILTIN
+from privbench.contracts.recipe import Recipe
+from privbench.plugins import hookspecs
+from privbench.plugins.loading import KINDS, catalogue
+from privbench.population.composition import Chain
+from privbench.records import leaderboard
+from privbench.records.record import Record
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -215,7 +216,7 @@ def test_every_task_recipe_option_and_preset_is_documented():
 
 
 def test_every_record_field_number_and_ranking_is_documented():
-    from privbench.metrics import Metrics
+    from privbench.stats.metrics import Metrics
 
     text = (DOCS / "records.md").read_text()
     names = [*Record.model_fields, *Metrics.model_fields, *leaderboard.RANKINGS]

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from privbench import features
-from privbench.data import Examples
+from privbench.data.dataset import Examples
 from privbench.features import RandomNet, fit_encoder, pixels, standardised
 
 RNG = np.random.default_rng(0)

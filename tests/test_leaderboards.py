@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from privbench import audit, leaderboard
-from privbench.record import AUDIT_PREFIX, load
+from privbench.records import audit_record, leaderboard
+from privbench.records.files import AUDIT_PREFIX
+from privbench.records.record import load
 from privbench.report.audits import markdown
 from privbench.report.tables import export, export_all
 
@@ -39,7 +40,7 @@ def test_a_record_is_whole_and_small_and_lies_where_it_belongs(file):
 
 @pytest.mark.parametrize("file", AUDITS, ids=name)
 def test_a_record_of_an_audit_is_whole_and_small_and_lies_where_it_belongs(file):
-    (record,) = audit.load([file])
+    (record,) = audit_record.load([file])
     assert record.digest == record.compute_digest()
     assert record.path(root(file)) == file
     assert record.status == "ok"
@@ -56,7 +57,7 @@ def test_the_tables_are_those_of_the_records(folder):
         assert export(table, "md") in text
     if len(reconstructions):
         assert export_all([table, reconstructions], "md") in text
-    for record in audit.load(COMMON if folder == FOLDER else [folder]):
+    for record in audit_record.load(COMMON if folder == FOLDER else [folder]):
         assert markdown(record) in text
 
 

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from scipy.stats import spearmanr
 
-from privbench.plugins import resolve
-from privbench.record import load
+from privbench.plugins.loading import resolve
+from privbench.records.record import load
 from privbench.run import Grid, run
-from privbench.store import Store
+from privbench.store.store import Store
 
 TASK, MODELS = "digits:epochs=10,limit=600", 6
 ATTACKS = ("confidence", "lira")

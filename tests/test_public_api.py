@@ -16,6 +16,7 @@ else:
 ROOT = Path(__file__).parents[1]
 SECTION = re.search(r"^## The public API$(.+?)^## ", (ROOT / "docs/plugins.md").read_text(), re.MULTILINE | re.DOTALL)
 PUBLIC = set(re.findall(r"^\| `(privbench[\w.]*)` \|", SECTION[1], re.MULTILINE))
+TEMPLATES = ROOT / "privbench/cli/templates"
 PLUGINS = sorted(path.parent for path in ROOT.glob("plugins/*/pyproject.toml"))
 MODULES = sorted(path for plugin in PLUGINS for path in plugin.rglob("*.py") if "/build/" not in path.as_posix())
 
@@ -86,7 +87,9 @@ def test_a_plugin_uses_only_what_is_public(path):
     assert trespasses(path.read_text(encoding="utf-8")) == []
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "privbench/_templates").glob("*.py.tmpl")), ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "privbench/cli/templates").glob("*.py.tmpl")), ids=lambda path: path.name
+)
 def test_what_is_scaffolded_uses_only_what_is_public(path):
     assert trespasses(re.sub(r"\$(\w+)", r"\1_", path.read_text(encoding="utf-8"))) == []
 
@@ -94,16 +97,16 @@ def test_what_is_scaffolded_uses_only_what_is_public(path):
 @pytest.mark.parametrize(
     ("source", "said"),
     [
-        ("from privbench import hookimpl, signals", ""),
+        ("from privbench.stats import intervals, signals", ""),
         ("import privbench.api as api\napi.Needs", ""),
-        ("from privbench import signals\nsignals.__name__", ""),
+        ("from privbench.stats import signals\nsignals.__name__", ""),
         ("self._own = 1\nfrom other import _private", ""),
-        ("from privbench.store import Store", "privbench.store.Store is not public"),
+        ("from privbench.store.store import Store", "privbench.store.store.Store is not public"),
         ("def late():\n    import privbench.run", "line 2: privbench.run is not public"),
         ("from privbench import store", "privbench.store is not public"),
-        ("from privbench.signals import _clip", "privbench.signals._clip is not public"),
-        ("from privbench import signals as s\ns._clip(1)", "line 2: s._clip is not public"),
-        ("import privbench\nprivbench.signals._clip(1)", "line 2: privbench.signals._clip is not public"),
+        ("from privbench.stats.signals import _clip", "privbench.stats.signals._clip is not public"),
+        ("from privbench.stats import signals as s\ns._clip(1)", "line 2: s._clip is not public"),
+        ("import privbench\nprivbench.stats.signals._clip(1)", "line 2: privbench.stats.signals._clip is not public"),
     ],
 )
 def test_a_trespass_is_found(source, said):

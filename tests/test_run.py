@@ -6,12 +6,12 @@ import sys
 import numpy as np
 import pytest
 
-from privbench import releases
 from privbench import run as running
 from privbench.api import Needs, Release
 from privbench.errors import BadOption, CannotWrite, CellFailed, Diverged, UsageError
-from privbench.options import component
-from privbench.plugins import resolve
+from privbench.options.fields import component
+from privbench.plugins.loading import resolve
+from privbench.population import releases
 from privbench.run import Grid, plan, run
 
 
@@ -67,8 +67,8 @@ def test_a_second_run_trains_nothing_and_gives_the_same(task, store, inline):
 def test_attacks_that_run_together_have_bands_for_the_strongest_which_raw_scores_give_again(
     task, store, inline, tmp_path
 ):
-    from privbench.record import load
-    from privbench.selection import numbers, select
+    from privbench.records.record import load
+    from privbench.records.selection import numbers, select
 
     grid = _grid(task, ["ce"], ["confidence", "lira"])
     made = list(run(grid, store, inline, out=tmp_path / "out"))
@@ -124,7 +124,7 @@ def test_one_bad_defense_spoils_only_its_own_cells(task, store, inline, bad, rea
 def test_records_are_valid_json_by_the_published_schema(task, store, inline, tmp_path):
     import jsonschema
 
-    from privbench.record import Record, load
+    from privbench.records.record import Record, load
 
     out = tmp_path / "out"
     records = list(run(_grid(task, ["ce", Diverging()], ["lira"]), store, inline, out=out))
@@ -200,7 +200,7 @@ class Publishing:
     really: bool = True
 
     def fit(self, task, examples, ctx):
-        from privbench.training import train
+        from privbench.learn.training import train
 
         return Release(train(task, examples, ctx), synthetic=examples if self.really else None)
 
@@ -227,7 +227,7 @@ def test_a_full_disk_ends_the_run_with_a_word(task, store, inline, tmp_path, mon
         raise OSError(errno.ENOSPC, "No space left on device")
 
     out = tmp_path / "out"
-    monkeypatch.setattr("privbench.record.atomic_write", full)
+    monkeypatch.setattr("privbench.records.record.atomic_write", full)
     with pytest.raises(CannotWrite, match=f"^Cannot write records into {out}: No space left on device.$"):
         list(run(_grid(task, ["ce"], ["correctness"]), store, inline, out=out))
 

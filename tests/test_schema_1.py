@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from privbench import audit, leaderboard
-from privbench.record import AUDIT_PREFIX, load
+from privbench.records import audit_record, leaderboard
+from privbench.records.files import AUDIT_PREFIX
+from privbench.records.record import load
 from privbench.report.audits import markdown
 from privbench.report.tables import FORMATS, export_all, render
 
@@ -45,7 +46,7 @@ def test_a_record_keeps_its_version_its_digest_and_its_place(file):
 
 @pytest.mark.parametrize("file", AUDITS, ids=name)
 def test_a_record_of_an_audit_keeps_its_version_its_digest_and_its_place(file):
-    (record,) = audit.load([file])
+    (record,) = audit_record.load([file])
     assert record.schema_version == 1
     assert record.digest == record.compute_digest()
     assert record.path(FOLDER) == file

@@ -9,7 +9,9 @@ import pytest
 from click.testing import CliRunner
 
 from privbench.cli import main
-from privbench.plugins import KINDS, catalogue, resolve_all
+from privbench.plugins import KINDS
+from privbench.plugins import loading as catalogue
+from privbench.plugins.loading import resolve_all
 
 NAMES = {path.parent.name.removeprefix("privbench-") for path in Path(__file__).parents[1].glob("*/pyproject.toml")}
 TASK = "digits:limit=200,epochs=2"

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from privbench.atomic import ensure_writable
 from privbench.cli import shared
 from privbench.cli.console import stdout, warn_problems
 from privbench.errors import UnknownName, did_you_mean
+from privbench.store.atomic import ensure_writable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from privbench.audit import AuditRecord
+    from privbench.records.audit_record import AuditRecord
 
 OWN = {
     "predictions": ("privbench.cli.audit_predictions", "predictions", "A model's predictions, in a file."),
@@ -38,7 +38,7 @@ class AuditGroup(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         """Return the names of all audits."""
-        from privbench.plugins import catalogue
+        from privbench.plugins.loading import catalogue
 
         return [*catalogue().of("audit"), *OWN]
 
@@ -76,7 +76,7 @@ def audit() -> None:
 def _command(text: str) -> click.Command:
     """Return a command that conducts one audit."""
     from privbench.cli.console import summary
-    from privbench.plugins import resolve
+    from privbench.plugins.loading import resolve
 
     chosen = resolve("audit", text)
 
@@ -113,18 +113,18 @@ def _command(text: str) -> click.Command:
 
 
 def _help(chosen: Any) -> str:
-    from privbench.options import spec
+    from privbench.options.fields import spec
 
     doc = (type(chosen).__doc__ or "").strip().replace("\n    ", "\n")
     return f"{doc}\n\nIts own options: {spec(chosen)}:option=value. `privbench list audit {chosen.name}` lists them."
 
 
 def _conduct(chosen: Any, options: Mapping[str, Any]) -> list[AuditRecord]:
-    from privbench.audit import conduct, with_student
     from privbench.cli.progress import Progress
     from privbench.cli.run import command_of, executor_of, grid_of
-    from privbench.options import spec
-    from privbench.store import Store, default_root
+    from privbench.grid.audits import conduct, with_student
+    from privbench.options.fields import spec
+    from privbench.store.store import Store, default_root
 
     warn_problems()
     if options["student"]:

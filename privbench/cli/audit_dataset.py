@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from privbench.atomic import ensure_writable
 from privbench.cli import shared
 from privbench.cli.audit_predictions import command, show
 from privbench.cli.console import stdout, warn_problems
 from privbench.cli.shell import readable
+from privbench.store.atomic import ensure_writable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -65,7 +65,7 @@ def dataset(
 
     Nothing is trained but what attackers train. The numbers go into the same records as those of `privbench run`.
     """
-    from privbench.given import audit_dataset
+    from privbench.external import audit_dataset
     from privbench.report.audits import render
 
     warn_problems()

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from privbench.atomic import ensure_writable
 from privbench.cli import shared
 from privbench.cli.console import count_text, stdout, table, warn_problems
 from privbench.cli.shell import command_line
+from privbench.store.atomic import ensure_writable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from privbench.given import Audited
+    from privbench.external import Audited
 
 EPILOG = """\b
 Examples:
@@ -46,7 +46,7 @@ def predictions(ctx: click.Context, file: Path, *, attack: Sequence[str], out: P
 
     Nothing is trained. The numbers are those of `privbench run` with one target, and go into the same records.
     """
-    from privbench.given import audit_predictions
+    from privbench.external import audit_predictions
 
     warn_problems()
     ensure_writable(out, "records")
@@ -74,7 +74,7 @@ def show(audited: Audited, out: Path, top: int, columns: dict[str, Callable[[dic
     columns: heading -> the text of one row of `exposed`, before its score. Raises UsageError where nothing can be
     written.
     """
-    from privbench import leaderboard
+    from privbench.records import leaderboard
     from privbench.report.tables import render
 
     for warning in audited.warnings:

@@ -23,7 +23,7 @@ def show(paths: tuple[Path, ...], *, form: str) -> None:
 
     PATHS are records or folders of them: ./privbench-results by default.
     """
-    from privbench.audit import load
+    from privbench.records.audit_record import load
     from privbench.report.audits import markdown, render
 
     places = paths or (RESULTS,)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from privbench.store import Artifact, Store
+    from privbench.store.store import Artifact, Store
 
 EPILOG = """\b
 Examples:
@@ -165,7 +165,7 @@ def _check_names(
     found: Sequence[Artifact], tasks: Iterable[str], defenses: Iterable[str], kinds: Iterable[str]
 ) -> None:
     """Raise UnknownName for a filter that names nothing in the store, and no component."""
-    from privbench.plugins import catalogue
+    from privbench.plugins.loading import catalogue
 
     rows = [_row(artifact) for artifact in found]
     stored = {
@@ -209,14 +209,14 @@ def _named(spec: str, text: str) -> bool:
 
 
 def _root(root: Path | None) -> Path:
-    from privbench.store import default_root
+    from privbench.store.store import default_root
 
     return root or default_root()
 
 
 def _open(root: Path | None) -> Store | None:
     """Open a store that exists; None where there is none yet. Raises UnknownName for a wrong --store."""
-    from privbench.store import Store
+    from privbench.store.store import Store
 
     if _root(root).is_dir():
         return Store(_root(root))

@@ -9,7 +9,7 @@ import click
 
 from privbench.cli import console as out
 from privbench.cli.shared import Device
-from privbench.failures import location, note, one_line
+from privbench.errors import location, note, one_line
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -41,7 +41,7 @@ def check(ctx: click.Context, names: tuple[str, ...], salt: str, device: str) ->
     The exit code is 1 where a check fails. Plugin authors run the same checks in pytest: privbench.testing.
     """
     from privbench.devices import choose
-    from privbench.plugins import resolve
+    from privbench.plugins.loading import resolve
     from privbench.seeds import salt_of
 
     salt, device = salt_of(salt), choose(device)

@@ -79,7 +79,7 @@ def paragraphs(console: Console, text: str) -> str:
 
 def warn_problems() -> None:
     """Print one line on stderr for each plugin, or part of one, that is left out."""
-    from privbench.plugins import catalogue
+    from privbench.plugins.loading import catalogue
 
     for problem in catalogue().problems:
         click.echo(f"Warning: plugin {problem.plugin!r}: {problem.reason}", err=True)
@@ -96,7 +96,7 @@ def find(text: str, also: Iterable[str] = ()) -> tuple[str, str]:
     Raises UnknownName, with the nearest name of any kind or word of `also`, and UsageError where two kinds share
     a name.
     """
-    from privbench.plugins import catalogue
+    from privbench.plugins.loading import catalogue
 
     head, _, rest = text.partition(":")
     kind = kind_of(head)
@@ -149,7 +149,7 @@ def count_text(count: int, noun: str) -> str:
 
 
 def _items(kind: str) -> list[CompletionItem]:
-    from privbench.plugins import catalogue
+    from privbench.plugins.loading import catalogue
 
     return [_item(name, summary(entry.cls)) for name, entry in catalogue().of(kind).items()]
 

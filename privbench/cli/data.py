@@ -11,8 +11,8 @@ from privbench.cli import console as out
 from privbench.errors import DataError, UnknownName, did_you_mean
 
 if TYPE_CHECKING:
-    from privbench.tasks.base import DataTask
-    from privbench.tasks.downloads import DownloadedTask
+    from privbench.builtin.tasks.base import DataTask
+    from privbench.builtin.tasks.downloads import DownloadedTask
 
 EPILOG = """\b
 Examples:
@@ -44,8 +44,9 @@ def data() -> None:
 @root_option
 def list_(root: Path | None) -> None:
     """Show every data set: whether it is here, how to get it, and its size."""
-    from privbench.tasks.downloads import DownloadedTask, data_root
-    from privbench.tasks.npz import IMPORTED, Npz
+    from privbench.builtin.tasks.downloads import DownloadedTask
+    from privbench.builtin.tasks.npz import Npz
+    from privbench.data.imported import IMPORTED, data_root
 
     root_given, root = root, data_root(root)
     console = out.stdout()
@@ -72,7 +73,8 @@ def list_(root: Path | None) -> None:
 @root_option
 def fetch(names: tuple[str, ...], root: Path | None) -> None:
     """Download data sets, checksums verified, in the layout that torchvision uses too."""
-    from privbench.tasks.downloads import DownloadedTask, data_root
+    from privbench.builtin.tasks.downloads import DownloadedTask
+    from privbench.data.imported import data_root
 
     known = {name: cls for name, cls in _tasks().items() if issubclass(cls, DownloadedTask)}
     tasks = _tasks()
@@ -105,7 +107,7 @@ def import_(path: Path, name: str | None, label: str | None, size: int | None, r
     PATH is a .npz file, a table (.csv, .tsv or .parquet) with a column of classes, or a folder of images with one
     subfolder per class (or train/ and test/, with such subfolders in each).
     """
-    from privbench.tasks.imports import import_data
+    from privbench.external.imports import import_data
 
     made = import_data(path, name=name, label=label, size=size, root=root)
     dataset = made.dataset
@@ -124,7 +126,7 @@ def import_(path: Path, name: str | None, label: str | None, size: int | None, r
 
 
 def _tasks() -> dict[str, type[DataTask]]:
-    from privbench.tasks import BUILTIN
+    from privbench.builtin.tasks import BUILTIN
 
     return {cls.name: cls for cls in BUILTIN}
 

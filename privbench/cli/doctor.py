@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from privbench import __version__
-from privbench.cards import cards, why_none
 from privbench.cli import console as out
+from privbench.devices import processor_name
 from privbench.executors.cores import cores
-from privbench.machine import processor_name
+from privbench.learn.cards import cards, why_none
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,7 +55,7 @@ def doctor(ctx: click.Context, *, as_json: bool) -> None:
 
 def examine() -> dict[str, Any]:
     """Return all that the command shows, JSON-able; `problems` lists what is broken, in words."""
-    from privbench.plugins import catalogue
+    from privbench.plugins.loading import catalogue
 
     found = catalogue()
     broken = [{"plugin": problem.plugin, "reason": problem.reason} for problem in found.problems]
@@ -103,7 +103,7 @@ def _devices(problems: list[str]) -> dict[str, Any]:
 
 def _store(problems: list[str]) -> dict[str, Any]:
     """Return where the store lies and how much it holds."""
-    from privbench.store import Store, default_root
+    from privbench.store.store import Store, default_root
 
     root = default_root()
     if not root.exists():
@@ -116,7 +116,7 @@ def _store(problems: list[str]) -> dict[str, Any]:
 
 
 def _data_root() -> Path:
-    from privbench.tasks.downloads import data_root
+    from privbench.data.imported import data_root
 
     return data_root()
 

@@ -35,8 +35,8 @@ def gallery(paths: tuple[Path, ...], *, output: Path, classes: str | None, targe
     beside them. The first row has members, the third, below the undefended model, the members that its images are
     nearest to. Nothing is trained.
     """
-    from privbench.comparable import latest, title
-    from privbench.record import located
+    from privbench.records.comparable import latest, title
+    from privbench.records.record import located
     from privbench.report import gallery as drawing
 
     found = located(paths)

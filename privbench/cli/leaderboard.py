@@ -11,7 +11,7 @@ import click
 from privbench.cli import console as out
 from privbench.cli import shared
 from privbench.errors import UnknownName, UsageError
-from privbench.ranking import RANKINGS
+from privbench.records.ranking import RANKINGS
 from privbench.report.tables import FORMATS
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from privbench.board import Board
+    from privbench.records.submissions import Board
 
 F = TypeVar("F", bound="Callable[..., None]")
 
@@ -118,8 +118,8 @@ def _read(
     *, paths: tuple[Path, ...], rank_by: str | None, attacks: tuple[str, ...], columns: tuple[str, ...], cells: bool
 ) -> _Shown:
     """Return what membership attacks found, and what reconstruction attacks did, board by board."""
-    from privbench import leaderboard as rankings
-    from privbench.board import boards, named
+    from privbench.records import leaderboard as rankings
+    from privbench.records.submissions import boards, named
     from privbench.report.columns import check
 
     chosen = [name.strip() for text in columns for name in text.split(",") if name.strip()]
@@ -143,7 +143,7 @@ def _read(
 
 def _warn(board: Board) -> None:
     """Say which records do not count, and which cannot be compared."""
-    from privbench.leaderboard import apart
+    from privbench.records.leaderboard import apart
 
     for newer, older in board.replaced[:SAID]:
         click.echo(f"Warning: {newer} counts, and not {older}: they are of one cell, and it is the newer.", err=True)

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from privbench.api import Needs
-    from privbench.options import OptionInfo
-    from privbench.plugins import Registered
+    from privbench.options.fields import OptionInfo
+    from privbench.plugins.loading import Registered
 
 CHOICES = 24
 """Columns for what an option takes; more wraps, and leaves room for the help."""
@@ -63,8 +63,8 @@ def list_(kind: str | None, name: str | None, *, as_json: bool) -> None:
 
 def details(entry: Registered) -> dict[str, Any]:
     """Return all that `privbench list NAME` shows, JSON-able."""
-    from privbench.options import option_infos
-    from privbench.threat import threat_model
+    from privbench.contracts.threat import threat_model
+    from privbench.options.fields import option_infos
 
     needs = needs_of(entry.cls)
     return {
@@ -107,7 +107,7 @@ def needs_of(cls: type) -> Needs | None:
 
 def _select(kind: str | None, name: str | None) -> tuple[Sequence[str], Registered | None]:
     """Return the kinds to list, or the one component to show."""
-    from privbench.plugins import catalogue
+    from privbench.plugins.loading import catalogue
 
     if kind is None:
         return out.KINDS, None
@@ -124,13 +124,13 @@ def _select(kind: str | None, name: str | None) -> tuple[Sequence[str], Register
 
 
 def _everything(kinds: Sequence[str]) -> dict[str, Any]:
-    from privbench.plugins import catalogue
+    from privbench.plugins.loading import catalogue
 
     return {kind: [details(entry) for entry in catalogue().of(kind).values()] for kind in kinds}
 
 
 def _overview(console: Console, kinds: Sequence[str]) -> None:
-    from privbench.plugins import BUILTIN, catalogue
+    from privbench.plugins.loading import BUILTIN, catalogue
 
     for kind in kinds:
         entries = catalogue().of(kind)
@@ -150,7 +150,7 @@ def _overview(console: Console, kinds: Sequence[str]) -> None:
 
 
 def _threat(cls: type) -> str:
-    from privbench.threat import threat_model
+    from privbench.contracts.threat import threat_model
 
     needs = needs_of(cls)
     return threat_model(needs) if needs else "depends on its options"
@@ -159,8 +159,8 @@ def _threat(cls: type) -> str:
 def _show(console: Console, entry: Registered) -> None:
     from rich.text import Text
 
-    from privbench.options import option_infos
-    from privbench.recipe import Recipe
+    from privbench.contracts.recipe import Recipe
+    from privbench.options.fields import option_infos
 
     cls = entry.cls
     console.print(f"{entry.kind} {entry.name}", style="bold cyan", end="")

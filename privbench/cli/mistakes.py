@@ -52,7 +52,7 @@ def _hint(error: click.UsageError, text: str, command: str) -> str:
 
 def _repeated(words: list[str]) -> str:
     """Return a hint for names of components without the option that takes them."""
-    from privbench.plugins import catalogue
+    from privbench.plugins.loading import catalogue
 
     found = catalogue()
     kinds = [next((kind for kind in KINDS if word.partition(":")[0] in found.of(kind)), None) for word in words]
@@ -64,8 +64,8 @@ def _repeated(words: list[str]) -> str:
 
 def _option_of(name: str, command: str) -> str:
     """Return a hint for an option of a component that is typed as one of the command, or nothing."""
-    from privbench.options import option_infos
-    from privbench.plugins import catalogue
+    from privbench.options.fields import option_infos
+    from privbench.plugins.loading import catalogue
 
     def takes(cls: type) -> bool:
         return any(info.name == name for info in option_infos(cls))

@@ -42,7 +42,7 @@ FILES = {
     ".github/workflows/ci.yml": "ci.yml",
     ".gitignore": "gitignore",
 }
-"""File -> its template in `privbench/_templates`; both may name the words of `words`."""
+"""File -> its template in `privbench/cli/templates`; both may name the words of `words`."""
 
 
 def _complete_kind(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[Any]:
@@ -77,7 +77,7 @@ def new(kind: str, name: str, into: Path) -> None:
 
 def check_name(name: str) -> None:
     """Raise UsageError where a component cannot, or should not, be called that."""
-    from privbench.plugins import catalogue
+    from privbench.plugins.loading import catalogue
 
     if not NAME.fullmatch(name):
         fixed = re.sub(r"[^a-z0-9]+", "-", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", name).lower()).strip("-0123456789")
@@ -125,7 +125,7 @@ def files(kind: str, name: str) -> Mapping[str, str]:
     from importlib import resources
     from string import Template
 
-    filled, folder = words(kind, name), resources.files("privbench") / "_templates"
+    filled, folder = words(kind, name), resources.files("privbench.cli") / "templates"
     made = {}
     for path, template in FILES.items():
         text = (folder / f"{template.format(**filled)}.tmpl").read_text(encoding="utf-8")

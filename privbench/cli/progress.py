@@ -10,8 +10,8 @@ import click
 
 from privbench.cli.console import width
 from privbench.cli.eta import Work
-from privbench.estimate import WILL_FAIL, describe, foreseen
-from privbench.options import spec
+from privbench.grid.estimate import WILL_FAIL, describe, foreseen
+from privbench.options.fields import spec
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from privbench.executors import Outcome
-    from privbench.population import Job
-    from privbench.record import Record
+    from privbench.grid.cell import Cell
+    from privbench.population.population import Job
+    from privbench.records.record import Record
     from privbench.run import Plan
-    from privbench.scoring import Cell
 
 LOG_EVERY = 30.0
 AT_ONCE = 1e-3

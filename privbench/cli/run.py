@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from privbench.atomic import ensure_writable
 from privbench.cli import shared
 from privbench.cli.config import with_config
 from privbench.cli.console import stdout, warn_problems
 from privbench.cli.shell import command_line
 from privbench.errors import UsageError
+from privbench.store.atomic import ensure_writable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from privbench.executors import Executor
     from privbench.executors.local import LocalProcesses
-    from privbench.record import Record
+    from privbench.records.record import Record
     from privbench.run import Grid
-    from privbench.store import Store
+    from privbench.store.store import Store
 
 EPILOG = """\b
 Examples:
@@ -80,8 +80,8 @@ def run(ctx: click.Context, /, **options: Any) -> None:
 
     What was computed before is taken from the store; an interrupted run goes on where it stopped.
     """
-    from privbench import ranking
-    from privbench.store import Store, default_root
+    from privbench.records import ranking
+    from privbench.store.store import Store, default_root
 
     if options["config"]:
         options = with_config(ctx, options, lists=LISTS)
@@ -106,7 +106,7 @@ def run(ctx: click.Context, /, **options: Any) -> None:
 def grid_of(options: Mapping[str, Any]) -> Grid:
     """Return what the options ask for; a command without --attack or --targets has none of them."""
     from privbench.devices import choose
-    from privbench.plugins import resolve_all
+    from privbench.plugins.loading import resolve_all
     from privbench.run import Grid
     from privbench.seeds import salt_of
 
@@ -138,7 +138,7 @@ def executor_of(jobs: str, device: str) -> LocalProcesses:
 
 def command_of(grid: Grid, *words: str) -> str:
     """Return the command, of which the first words are given, that reproduces a grid wherever it runs."""
-    from privbench.options import spec
+    from privbench.options.fields import spec
 
     parts = ["privbench", *words]
     for kind, components in zip(LISTS, (grid.tasks, grid.defenses, grid.attacks), strict=True):
@@ -161,12 +161,12 @@ def _run(grid: Grid, store: Store, executor: Executor, options: Mapping[str, Any
 
 
 def _dry_run(grid: Grid, store: Store, executor: LocalProcesses) -> None:
+    from privbench.builtin.tasks.stand_in import with_stand_ins
     from privbench.cli.console import count_text, table
     from privbench.cli.progress import duration_text
-    from privbench.estimate import estimate, foreseen
-    from privbench.options import spec
+    from privbench.grid.estimate import estimate, foreseen
+    from privbench.options.fields import spec
     from privbench.run import plan
-    from privbench.tasks.stand_in import with_stand_ins
 
     tasks, absent = with_stand_ins(list(grid.tasks))
     planned, workers = plan(replace(grid, tasks=tasks), store), executor.workers
@@ -195,7 +195,7 @@ def _dry_run(grid: Grid, store: Store, executor: LocalProcesses) -> None:
 
 
 def _show(records: list[Record], options: Mapping[str, Any]) -> None:
-    from privbench import leaderboard
+    from privbench.records import leaderboard
     from privbench.report.tables import render
 
     cells, ranked = leaderboard.cells(records), leaderboard.frame(records, rank_by=options["rank_by"])

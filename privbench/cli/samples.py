@@ -31,8 +31,8 @@ def samples(**options: Any) -> None:
 
     The release must be in the store: `privbench run` puts it there. Nothing is trained.
     """
-    from privbench.generative import pixels
-    from privbench.options import spec
+    from privbench.builtin.generative import pixels
+    from privbench.options.fields import spec
     from privbench.report import sheet
 
     population = _population(options)
@@ -60,10 +60,10 @@ def samples(**options: Any) -> None:
 
 def _population(options: dict[str, Any]) -> Any:
     from privbench.devices import choose
-    from privbench.plugins import resolve
-    from privbench.population import Population
+    from privbench.plugins.loading import resolve
+    from privbench.population.population import Population
     from privbench.seeds import salt_of
-    from privbench.store import Store, default_root
+    from privbench.store.store import Store, default_root
 
     task = resolve("task", options["task"])
     models = options["model"] + 2 - options["model"] % 2

@@ -15,11 +15,10 @@ from multiprocessing.connection import wait
 from multiprocessing.reduction import ForkingPickler
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias
 
-from privbench.errors import CellFailed, PrivbenchError, WorkerDied
+from privbench.errors import CellFailed, PrivbenchError, WorkerDied, one_line
 from privbench.executors import J, Outcome, Progress, Report
 from privbench.executors.process import Worker, cause, ctrl_c_later, hint, why_not_started
 from privbench.executors.worker import ENDED, PROGRESS
-from privbench.failures import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping, Sequence

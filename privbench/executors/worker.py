@@ -11,8 +11,7 @@ from multiprocessing import parent_process
 from multiprocessing.reduction import ForkingPickler
 from typing import TYPE_CHECKING, Any
 
-from privbench.errors import CellFailed, PrivbenchError
-from privbench.failures import one_line
+from privbench.errors import CellFailed, PrivbenchError, one_line
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from privbench.comparable import device_text
-from privbench.intervals import Estimate
+from privbench.records.comparable import device_text
+from privbench.stats.intervals import Estimate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
-    from privbench.audit import AuditRecord
+    from privbench.records.audit_record import AuditRecord
 
 NA = "n/a"
 LARGE, SMALL = 1e5, 1e-3

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from privbench import leaderboard
 from privbench.errors import UsageError, did_you_mean
+from privbench.records import leaderboard
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from privbench.errors import UsageError
-from privbench.likeness import unit
 from privbench.report.sheet import MARGIN, PAPER
+from privbench.stats.likeness import unit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from PIL.Image import Image
 
-    from privbench.likeness import Likeness
-    from privbench.record import Record
+    from privbench.records.record import Record
+    from privbench.stats.likeness import Likeness
 
     Array = npt.NDArray[Any]
 
@@ -49,7 +49,7 @@ def rows(records: Sequence[Record], arrays: Sequence[Mapping[str, Array]], targe
     arrays: what lies beside each record. Raises UsageError where the records are of different settings, or where the
     target was not attacked.
     """
-    from privbench.comparable import SHOWN, setting, setting_text, title
+    from privbench.records.comparable import SHOWN, setting, setting_text, title
 
     settings = {setting(record): record for record in records}
     if len(settings) > 1:
@@ -107,7 +107,7 @@ def draw(found: Sequence[Row], classes: Sequence[int], heading: str) -> Image:
 
 def load(records: Sequence[Record], paths: Sequence[Path]) -> list[dict[str, Array]]:
     """Return the raw arrays beside records. Raises UsageError where a file is missing or is not the record's."""
-    from privbench.record import images_sha256
+    from privbench.records.files import images_sha256
 
     found = []
     for record, path in zip(records, paths, strict=True):

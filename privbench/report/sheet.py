@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from privbench.generative.pixels import GRID
+from privbench.contracts.release import GRID
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

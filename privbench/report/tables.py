@@ -5,11 +5,11 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING, Any
 
-from privbench.comparable import INTERVALS
-from privbench.costs import SPREAD
 from privbench.errors import UsageError, did_you_mean
-from privbench.leaderboard import COSTS, LIKENESS, NUMBERS
-from privbench.ranking import RANKINGS
+from privbench.grid.costs import SPREAD
+from privbench.records.comparable import INTERVALS
+from privbench.records.leaderboard import COSTS, LIKENESS, NUMBERS
+from privbench.records.ranking import RANKINGS
 from privbench.report.columns import DIGITS, DISPENSABLE, HEADINGS, LEFT, WORSE, check, headings, plain
 
 if TYPE_CHECKING:

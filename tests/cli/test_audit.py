@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from click.testing import CliRunner
 
-from privbench.audit import load
 from privbench.cli import main
-from privbench.plugins import catalogue
+from privbench.plugins.loading import catalogue
+from privbench.records.audit_record import load
 
 
 @pytest.fixture

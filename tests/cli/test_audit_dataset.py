@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
-from privbench import record
 from privbench.cli.audit_dataset import dataset
 from privbench.errors import DataError
+from privbench.records import record
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from privbench import record
 from privbench.cli.audit_predictions import predictions
 from privbench.errors import DataError, UsageError
+from privbench.records import record
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from privbench.cli import cache, main
-from privbench.store import Store, save_json
+from privbench.store.store import Store, save_json
 
 
 @pytest.fixture

@@ -7,10 +7,10 @@ from typing import ClassVar
 import pytest
 from click.testing import CliRunner
 
-from privbench import plugins
 from privbench.api import component, option
 from privbench.cli import main
-from privbench.plugins import Catalogue, Problem, Registered
+from privbench.plugins import loading as plugins
+from privbench.plugins.loading import Catalogue, Problem, Registered
 
 
 @component

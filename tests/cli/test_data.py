@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from privbench.builtin.tasks.cifar import Cifar10
+from privbench.builtin.tasks.svhn import Svhn
 from privbench.cli.data import data
 from privbench.errors import DataError, PrivbenchError, UnknownName
-from privbench.tasks.cifar import Cifar10
-from privbench.tasks.svhn import Svhn
 
 
 @pytest.fixture

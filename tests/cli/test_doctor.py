@@ -7,10 +7,11 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from privbench import __version__, plugins
+from privbench import __version__
 from privbench.cli import doctor, main
-from privbench.plugins import Catalogue, Problem
-from privbench.store import Store, save_json
+from privbench.plugins import loading as plugins
+from privbench.plugins.loading import Catalogue, Problem
+from privbench.store.store import Store, save_json
 
 
 @pytest.fixture

@@ -6,13 +6,14 @@ from click.testing import CliRunner
 
 from privbench.api import Needs
 from privbench.cli import main
-from privbench.options import component
-from privbench.plugins import resolve
-from privbench.population import Population
-from privbench.record import save
-from privbench.releases import make
-from privbench.scoring import Cell, score
-from privbench.store import Store
+from privbench.grid.cell import Cell
+from privbench.grid.scoring import score
+from privbench.options.fields import component
+from privbench.plugins.loading import resolve
+from privbench.population.population import Population
+from privbench.population.releases import make
+from privbench.records.record import save
+from privbench.store.store import Store
 
 
 @component
@@ -73,7 +74,7 @@ def test_what_is_wrong_is_said_in_one_line(results, words, message):
 
 
 def test_without_images_it_says_what_makes_them(results, tmp_path):
-    from privbench.record import load
+    from privbench.records.record import load
 
     (membership,) = (each for each in load([results]) if each.family == "membership")
     save(membership, tmp_path)
@@ -95,7 +96,7 @@ def test_both_tables_are_shown(results):
 
 def test_a_run_shows_both_families_each_in_its_own_table(results, capsys):
     from privbench.cli.run import _show
-    from privbench.record import load
+    from privbench.records.record import load
 
     records = load([results])
     _show(records, {"rank_by": "auc", "out": results})

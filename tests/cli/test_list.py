@@ -6,12 +6,12 @@ from typing import ClassVar, Literal
 import pytest
 from click.testing import CliRunner
 
-from privbench import plugins
 from privbench.api import Needs, component, option
 from privbench.cli import main
 from privbench.cli.console import complete_components, complete_names
-from privbench.plugins import Catalogue, Problem, Registered
-from privbench.recipe import Recipe
+from privbench.contracts.recipe import Recipe
+from privbench.plugins import loading as plugins
+from privbench.plugins.loading import Catalogue, Problem, Registered
 
 
 @component

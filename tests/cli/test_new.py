@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from privbench import plugins
 from privbench.api import component
 from privbench.cli import main
 from privbench.cli import new as command
 from privbench.cli.console import KINDS
+from privbench.plugins import loading as plugins
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -274,5 +274,5 @@ def test_templates_are_in_the_wheel(tmp_path):
         pytest.skip("runs from an installed wheel")
     (wheel,) = WheelBuilder(str(root)).build(directory=str(tmp_path), versions=["standard"])
     with zipfile.ZipFile(wheel) as file:
-        shipped = {name.rpartition("/")[2] for name in file.namelist() if name.startswith("privbench/_templates/")}
+        shipped = {name.rpartition("/")[2] for name in file.namelist() if name.startswith("privbench/cli/templates/")}
     assert shipped == {f"{template.format(kind=kind)}.tmpl" for template in command.FILES.values() for kind in KINDS}

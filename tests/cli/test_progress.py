@@ -8,9 +8,9 @@ import pytest
 from privbench.cli import progress as module
 from privbench.cli.progress import Progress, duration_text
 from privbench.errors import Diverged
-from privbench.estimate import describe
 from privbench.executors import Outcome
-from privbench.plugins import resolve
+from privbench.grid.estimate import describe
+from privbench.plugins.loading import resolve
 
 
 class Releases:

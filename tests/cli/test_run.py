@@ -7,14 +7,15 @@ import types
 import pytest
 from click.testing import CliRunner
 
-from privbench import leaderboard, plugins
+from privbench.builtin.tasks.downloads import Extent
 from privbench.cli import main
 from privbench.cli import run as module
 from privbench.errors import Diverged
-from privbench.options import component
-from privbench.plugins import Registered, catalogue
-from privbench.record import load
-from privbench.tasks.stand_in import Extent
+from privbench.options.fields import component
+from privbench.plugins import loading as plugins
+from privbench.plugins.loading import Registered, catalogue
+from privbench.records import leaderboard
+from privbench.records.record import load
 
 
 @component
@@ -223,7 +224,7 @@ def test_a_dry_run_tells_what_comes_to_nothing(here, tiny, inline):
 
 
 def test_a_dry_run_needs_no_data_whose_size_is_known(here, inline, monkeypatch):
-    from privbench.tasks.cifar import Cifar100
+    from privbench.builtin.tasks.cifar import Cifar100
 
     monkeypatch.setenv("PRIVBENCH_DATA", "nowhere")
     monkeypatch.setattr(Cifar100, "extent", Extent(400, 100, (32, 32, 3), 100))

@@ -7,12 +7,12 @@ import pytest
 from click.testing import CliRunner
 
 from privbench.api import Examples, Prepared, component
+from privbench.builtin.generative import pixels
 from privbench.cli import main
-from privbench.defenses.chain import chain
-from privbench.generative import pixels
-from privbench.plugins import resolve
-from privbench.population import Population
-from privbench.releases import make
+from privbench.plugins.loading import resolve
+from privbench.population.composition import chain
+from privbench.population.population import Population
+from privbench.population.releases import make
 from privbench.report import sheet
 
 
@@ -34,7 +34,7 @@ def painted(store, monkeypatch):
     for job in population.missing([1])[2:3]:
         make(job, lambda done, stage="": None)
     monkeypatch.setattr(
-        "privbench.plugins.resolve", lambda kind, text: defense if text == "painter" else resolve(kind, text)
+        "privbench.plugins.loading.resolve", lambda kind, text: defense if text == "painter" else resolve(kind, text)
     )
     return store
 

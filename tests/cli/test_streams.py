@@ -70,7 +70,7 @@ def test_other_errors_are_not_laid_to_the_output():
 
 
 def test_the_debug_log_is_printed_where_it_is_wanted(capsys):
-    log = logging.getLogger("privbench.failures")
+    log = logging.getLogger("privbench.errors")
     with streams.debug_log(wanted=False):
         log.debug("quiet")
     with streams.debug_log(wanted=True):

@@ -4,10 +4,10 @@ import io
 
 from rich.console import Console
 
-from privbench.audit import AuditRecord
-from privbench.intervals import Estimate, unavailable
-from privbench.record import Component, Data
+from privbench.records.audit_record import AuditRecord
+from privbench.records.parts import Component, Data
 from privbench.report import audits
+from privbench.stats.intervals import Estimate, unavailable
 
 
 def record(**fields):

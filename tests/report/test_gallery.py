@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 
 from privbench.errors import UsageError
-from privbench.intervals import Estimate
-from privbench.likeness import Likeness, Reconstruction
-from privbench.record import Component, Data, Record, images_sha256, save
+from privbench.records.files import images_sha256
+from privbench.records.parts import Component, Data
+from privbench.records.record import Record, save
 from privbench.report import gallery
 from privbench.report.sheet import MARGIN
+from privbench.stats.intervals import Estimate
+from privbench.stats.likeness import Likeness, Reconstruction
 
 RED, GREEN, BLUE, GREY, WHITE = (1, 0, 0), (0, 1, 0), (0, 0, 1), (0.5, 0.5, 0.5), (0.9, 0.9, 0.9)
 

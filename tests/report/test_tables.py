@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from privbench import leaderboard
 from privbench.errors import UsageError
+from privbench.records import leaderboard
 from privbench.report import columns, tables
 
 NUMBERS = {

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
-from privbench import signals
 from privbench.api import Evidence, Needs, component, option
 from privbench.errors import CellFailed
+from privbench.stats import signals
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from privbench import signals
-from privbench.api import component
-from privbench.attacks.shadows import ShadowOptions, shadow_signals
+from privbench.api import ShadowOptions, component, shadow_signals
 from privbench.errors import CellFailed
+from privbench.stats import signals
 from privbench_attacks.shadows import mean_over
 
 if TYPE_CHECKING:

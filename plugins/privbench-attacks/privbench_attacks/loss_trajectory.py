@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from privbench import signals
 from privbench.api import Examples, Needs, component, option
 from privbench.errors import CellFailed
+from privbench.stats import signals
 
 if TYPE_CHECKING:
     from torch import nn
@@ -118,7 +118,7 @@ def distilled(
     """Distil a model that gave these answers (r, c); return the student's logits on x, (n, checkpoints, c) float32."""
     import torch
 
-    from privbench.training import predict, train
+    from privbench.learn import predict, train
 
     ends = set(np.linspace(0, recipe.epochs, min(checkpoints, recipe.epochs) + 1)[1:].round().astype(int))
     found: list[Array] = []

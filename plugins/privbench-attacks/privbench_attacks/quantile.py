@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from privbench.api import Needs, component, option
 from privbench.errors import CellFailed
-from privbench.intervals import Bounded
+from privbench.stats.intervals import Bounded
 from privbench_attacks.regression import Gaussian, Pinball, cross_fitted
 
 if TYPE_CHECKING:

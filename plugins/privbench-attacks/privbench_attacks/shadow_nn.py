@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from privbench import signals
-from privbench.api import component, option
-from privbench.attacks.shadows import ShadowOptions
+from privbench.api import ShadowOptions, component, option
 from privbench.errors import CellFailed
+from privbench.stats import signals
 
 if TYPE_CHECKING:
     from privbench.api import Evidence

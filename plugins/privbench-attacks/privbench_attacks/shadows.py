@@ -1,4 +1,4 @@
-"""What the attacks that study shadow models have in common beside `privbench.attacks.shadows`."""
+"""What the attacks that study shadow models have in common beside `privbench.contracts.shadows`."""
 
 from __future__ import annotations
 

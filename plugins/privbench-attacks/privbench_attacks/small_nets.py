@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from privbench.steps import Steps
+from privbench.learn import Steps
 
 Array: TypeAlias = npt.NDArray[Any]
 

@@ -6,8 +6,8 @@ from privbench_attacks.attack_p import AttackP
 from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 
-from privbench import intervals
 from privbench.errors import CellFailed
+from privbench.stats import intervals
 from privbench.testing import parametrize_with_checks, synthetic_evidence
 
 numbers = st.lists(st.integers(-5, 5), min_size=2, max_size=30)

@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from privbench_attacks.attack_r import AttackR
 
-from privbench import intervals
 from privbench.errors import CellFailed
+from privbench.stats import intervals
 from privbench.testing import parametrize_with_checks
 
 

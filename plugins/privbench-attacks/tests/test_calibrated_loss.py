@@ -3,8 +3,8 @@ import pytest
 from privbench_attacks.calibrated_loss import CalibratedLoss
 from scipy.stats import norm
 
-from privbench import intervals, signals
 from privbench.errors import CellFailed
+from privbench.stats import intervals, signals
 from privbench.testing import parametrize_with_checks, synthetic_evidence
 
 ONLINE, OFFLINE = CalibratedLoss(), CalibratedLoss(mode="offline")

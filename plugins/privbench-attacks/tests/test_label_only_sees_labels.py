@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from privbench_attacks.label_only import LabelOnly
 
-from privbench import signals
 from privbench.api import Evidence, Needs
 from privbench.errors import UndeclaredEvidence
+from privbench.stats import signals
 from privbench.testing import synthetic_evidence
 
 CODE = (type, types.ModuleType, types.FunctionType, types.CodeType)

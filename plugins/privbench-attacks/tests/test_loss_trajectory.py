@@ -8,8 +8,8 @@ from privbench_attacks.small_nets import Known, log_odds
 
 from privbench.api import Blueprint, Context, Examples
 from privbench.errors import CellFailed
+from privbench.learn import predict, train
 from privbench.testing import parametrize_with_checks, synthetic_evidence, toy_task
-from privbench.training import predict, train
 
 
 @parametrize_with_checks(["attack:loss-trajectory:passes=5,checkpoints=2"])

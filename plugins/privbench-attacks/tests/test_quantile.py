@@ -4,8 +4,8 @@ from privbench_attacks.quantile import Features, Quantile, margin
 from privbench_attacks.regression import LEVELS, Gaussian, Pinball, Z, cross_fitted, sample_quantiles
 from scipy.stats import norm
 
-from privbench import intervals
 from privbench.errors import CellFailed
+from privbench.stats import intervals
 from privbench.testing import parametrize_with_checks, synthetic_evidence
 
 heads = pytest.mark.parametrize("head", [Gaussian, Pinball])

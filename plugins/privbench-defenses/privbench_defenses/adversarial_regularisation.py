@@ -58,7 +58,7 @@ class AdversarialRegularisation:
         Facts: `train_loss`, the final mean cross-entropy; `attack_gain`, the mean of h on members less that on the
         others, which the attack knew too, after training. Raises Diverged, or DataError without validation examples.
         """
-        from privbench.training import cross_entropy, mean_loss, train
+        from privbench.learn import cross_entropy, mean_loss, train
         from privbench_defenses.inference_game import Game
 
         if ctx.validation is None or not len(ctx.validation):

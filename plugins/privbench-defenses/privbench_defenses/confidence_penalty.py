@@ -32,7 +32,7 @@ class ConfidencePenalty:
 
     def fit(self, task: Blueprint, examples: Examples, ctx: Context) -> Release:
         """Train by the task's recipe. The fact `train_loss` is the final mean cross-entropy. Raises Diverged."""
-        from privbench.training import mean_loss, train
+        from privbench.learn import mean_loss, train
 
         def loss(logits: Tensor, labels: Tensor, _epoch: int) -> Tensor:
             return penalised_loss(logits, labels, self.weight)

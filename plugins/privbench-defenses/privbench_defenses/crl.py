@@ -56,7 +56,7 @@ class CRL:
         the mean squared distance of shrunken features to their centres over the last epoch, to compare with
         alpha_center. Raises Diverged, or BadOption for a model that does not end in a linear layer.
         """
-        from privbench.training import mean_loss, train
+        from privbench.learn import mean_loss, train
         from privbench_defenses.crl_objective import Objective
 
         objective = Objective(self, task, ctx)

@@ -26,7 +26,7 @@ def full_precision(device: torch.device) -> contextlib.AbstractContextManager[An
 
 
 class Objective:
-    """An objective for `privbench.training.train`: both losses of a batch.
+    """An objective for `privbench.learn.training.train`: both losses of a batch.
 
     The centres have an optimiser of their own, which steps as soon as their gradient is there.
     """

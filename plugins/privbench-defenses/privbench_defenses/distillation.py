@@ -47,7 +47,7 @@ class Distillation:
 
         Facts: `train_loss` and `teacher_train_loss`, mean cross-entropies with the labels. Raises Diverged.
         """
-        from privbench.training import mean_loss, train
+        from privbench.learn import mean_loss, train
 
         split = 1 / self.relative_cost
         kept = ctx.kept("teacher", examples, {}, lambda inner: teacher(task, examples, inner), share=(0.0, split))
@@ -85,7 +85,7 @@ def distilled_loss(
 
 def teacher(task: Blueprint, examples: Examples, ctx: Context) -> dict[str, Any]:
     """Train the teacher, as the task trains, and return its weights."""
-    from privbench.training import train
+    from privbench.learn import train
 
     return {name: tensor.cpu().numpy() for name, tensor in train(task, examples, ctx).state_dict().items()}
 
@@ -94,7 +94,7 @@ def loaded(task: Blueprint, weights: Mapping[str, Any], ctx: Context) -> nn.Modu
     """Return the teacher, from its weights, on the device and in eval mode."""
     import torch
 
-    from privbench.training import classifier
+    from privbench.learn import classifier
 
     with ctx.seeded("teacher"):  # whose initial weights are not used, but drawn
         model: nn.Module = classifier(task)

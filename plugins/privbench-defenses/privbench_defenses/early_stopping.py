@@ -55,7 +55,7 @@ class EarlyStopping:
         Raises BadOption for more epochs than the recipe has, or for patience where there is no validation data;
         Diverged.
         """
-        from privbench.training import mean_loss, train
+        from privbench.learn import mean_loss, train
 
         end = _Best(self.patience, ctx) if self.patience is not None else _After(self._last(task.recipe.epochs))
         model = train(task, examples, ctx, stop=end)
@@ -97,7 +97,7 @@ class _Best:
         self.least, self.epochs, self.weights = math.inf, 0, dict[str, "Tensor"]()
 
     def __call__(self, model: nn.Module, epoch: int) -> bool:
-        from privbench.training import mean_loss
+        from privbench.learn import mean_loss
 
         loss = mean_loss(model, self.validation, device=self.device)
         if loss < self.least or not self.weights:

@@ -16,7 +16,7 @@ class Penultimate:
     """Asks a model for its logits together with its features: the inputs of the linear layer that gives the logits.
 
     The layer is found in the first pass, as the one whose output is the model's answer, wherever it stands among the
-    modules; models of `privbench.models` all have one. Hooks are there for one pass only, so that nothing of them is
+    modules; all built-in models have one. Hooks are there for one pass only, so that nothing of them is
     left in what is released.
     """
 

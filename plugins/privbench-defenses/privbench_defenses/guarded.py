@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from privbench.errors import Diverged
-from privbench.steps import Steps
+from privbench.learn import Steps
 from privbench_defenses.noise_search import search
 from privbench_defenses.per_input import PastFilter, hashes, labels_of, relabelled, uniform
 

@@ -51,7 +51,7 @@ class Hamp:
         """
         import torch
 
-        from privbench.training import mean_loss, train
+        from privbench.learn import mean_loss, train
 
         confidence = label_confidence(task.classes, self.gamma)
         others = (1 - confidence) / (task.classes - 1)

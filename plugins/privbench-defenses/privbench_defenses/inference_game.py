@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from privbench.inference import as_float, predict, take, to_inputs
+from privbench.learn import as_float, predict, take, to_inputs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

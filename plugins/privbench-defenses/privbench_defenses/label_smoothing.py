@@ -33,7 +33,7 @@ class LabelSmoothing:
 
         Raises Diverged.
         """
-        from privbench.training import mean_loss, train
+        from privbench.learn import mean_loss, train
 
         def loss(logits: Tensor, labels: Tensor, _epoch: int) -> Tensor:
             return smoothed_loss(logits, labels, self.amount)

@@ -58,7 +58,7 @@ class MemGuard:
 
         Raises DataError without validation examples.
         """
-        from privbench.training import predict
+        from privbench.learn import predict
         from privbench_defenses.guarded import train_attack
         from privbench_defenses.per_input import secret
 

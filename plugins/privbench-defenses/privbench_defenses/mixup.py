@@ -36,7 +36,7 @@ class Mixup:
 
     def fit(self, task: Blueprint, examples: Examples, ctx: Context) -> Release:
         """Train. The fact `train_loss` is the final mean cross-entropy on the examples as they are. Raises Diverged."""
-        from privbench.training import mean_loss, train
+        from privbench.learn import mean_loss, train
 
         rng = ctx.rng("mixup")
 
@@ -83,7 +83,7 @@ def mixed_loss(  # noqa: PLR0917 - the last three are drawn together
     """
     from torch.nn import functional
 
-    from privbench.inference import take
+    from privbench.learn import take
 
     partners = partners[: len(inputs)]
     logits = model(weight * inputs + rest * take(inputs, partners)).float()

@@ -6,8 +6,8 @@ from privbench_defenses.inference_game import Game
 
 from privbench.api import Blueprint, Context, Examples
 from privbench.errors import BadOption, DataError
+from privbench.learn import train
 from privbench.testing import build, parametrize_with_checks, toy_task
-from privbench.training import train
 
 NAME = "defense:adversarial-regularisation"
 

@@ -4,9 +4,9 @@ from privbench_defenses.crl import CRL, center_loss, confidences, relaxed_loss
 from privbench_defenses.crl_objective import Objective
 
 from privbench.api import Blueprint, Context, Recipe
-from privbench.models import build
+from privbench.builtin.models import build
+from privbench.learn import classifier, optimizer, step, train
 from privbench.testing import toy_task
-from privbench.training import classifier, optimizer, step, train
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ from privbench_defenses.distillation import Distillation, distilled_loss, loaded
 from torch.nn import functional
 
 from privbench.api import Blueprint, Context
+from privbench.learn import predict, train
 from privbench.testing import toy_task
-from privbench.training import predict, train
 
 LABELS = torch.tensor([0, 3, 1, 1, 2])
 

@@ -3,8 +3,8 @@ from privbench_defenses.early_stopping import EarlyStopping
 
 from privbench.api import Blueprint, Context, Examples
 from privbench.errors import BadOption
+from privbench.learn import mean_loss, train
 from privbench.testing import toy_task
-from privbench.training import mean_loss, train
 
 
 @pytest.fixture(scope="module")
@@ -80,11 +80,10 @@ def test_patience_releases_the_best_of_the_epochs_that_it_waited_for(toy, curve,
 
 def test_patience_waits_no_longer_than_it_says(toy, monkeypatch):
     losses = iter([3.0, 1.0, 2.0, 1.5])  # a fifth epoch would raise StopIteration
-    from privbench import training
 
-    real = training.mean_loss
+    real = learn.mean_loss
     monkeypatch.setattr(
-        training,
+        learn,
         "mean_loss",
         lambda model, examples, device: next(losses, None) or real(model, examples, device=device),
     )

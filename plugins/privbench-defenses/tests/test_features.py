@@ -3,9 +3,9 @@ import torch
 from privbench_defenses.features import Penultimate
 from torch import nn
 
-from privbench import models
+from privbench.builtin import models
 from privbench.errors import BadOption
-from privbench.inference import Normalised
+from privbench.learn import Normalised
 
 WIDTHS = {"mlp": 256, "cnn": 128, "mobilenet_v3_small": 1024, "resnet18": 512, "hivit_tiny": 384}
 

@@ -6,8 +6,8 @@ from torch import nn
 
 from privbench.api import Context
 from privbench.errors import Diverged
+from privbench.learn import predict
 from privbench.testing import taped
-from privbench.training import predict
 
 CLASSES = 5
 STEPS = (150, 20)

@@ -8,8 +8,8 @@ from scipy.stats import entropy
 
 from privbench.api import Blueprint, Context, Examples, Recipe
 from privbench.errors import BadOption
+from privbench.learn import predict
 from privbench.testing import build, parametrize_with_checks, toy_task
-from privbench.training import predict
 
 
 @parametrize_with_checks(["defense:hamp", "defense:hamp:gamma=0.95,alpha=0.1"])

@@ -4,8 +4,8 @@ from privbench_defenses.memguard import MemGuard
 
 from privbench.api import Blueprint, Context, Examples, Recipe
 from privbench.errors import BadOption, DataError
+from privbench.learn import predict, train
 from privbench.testing import build, parametrize_with_checks, toy_task
-from privbench.training import predict, train
 
 
 @parametrize_with_checks(["defense:memguard", "defense:label-smoothing+memguard:budget=0.5,hidden=8"])

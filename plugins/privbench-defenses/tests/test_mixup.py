@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional
 
 from privbench.api import Recipe
-from privbench.training import optimizer, step
+from privbench.learn import optimizer, step
 
 
 def batch(n=6):

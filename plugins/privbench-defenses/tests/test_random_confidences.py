@@ -7,7 +7,7 @@ from privbench_defenses.random_confidences import RandomConfidences, in_order_of
 from torch import nn
 from torch.nn import functional
 
-from privbench.training import predict
+from privbench.learn import predict
 
 CLASSES = 5
 ties = hnp.arrays(np.float32, (3, CLASSES), elements=st.sampled_from([-3.5, -1.0, 0.0, 1.0, 7.25]))

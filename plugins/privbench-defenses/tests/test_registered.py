@@ -12,10 +12,10 @@ from privbench_defenses.early_stopping import EarlyStopping
 from privbench_defenses.label_smoothing import LabelSmoothing
 from privbench_defenses.mixup import Mixup
 
-from privbench import models
 from privbench.api import Blueprint, Context, Examples, Recipe
+from privbench.builtin import models
+from privbench.learn import predict
 from privbench.testing import parametrize_with_checks
-from privbench.training import predict
 
 NAMES = [
     "label-smoothing",

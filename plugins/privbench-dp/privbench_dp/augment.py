@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional
 
 from privbench.errors import BadOption
-from privbench.inference import take
+from privbench.learn import take
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from privbench.models.drawing import Drawing
+from privbench.learn import Drawing
 
 CONVOLVED_FROM = 16
 """Pixels of the shorter side from which images are convolved; smaller ones are rows of pixels, as tables are."""

@@ -54,7 +54,7 @@ class DPAuGM:
         """
         import torch
 
-        from privbench.training import train
+        from privbench.learn import train
         from privbench_dp import accounting
 
         public = ctx.validation
@@ -81,7 +81,7 @@ class DPAuGM:
 
     def empty(self, task: Blueprint) -> nn.Module:
         """Return the released model before its weights are loaded: standardisation, encoder, classifier."""
-        from privbench.inference import Normalised
+        from privbench.learn import Normalised
 
         return Normalised(self._net(task), task.shape)
 
@@ -123,7 +123,7 @@ def train_encoder(
     """
     from torch import Tensor, nn
 
-    from privbench.inference import Normalised, as_float, to_inputs
+    from privbench.learn import Normalised, as_float, to_inputs
     from privbench_dp import autoencoders
     from privbench_dp.sgd import fit_privately
 

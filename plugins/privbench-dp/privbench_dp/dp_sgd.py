@@ -109,7 +109,7 @@ class DPSGD:
 
     def empty(self, task: Blueprint) -> nn.Module:
         """Return the released model before its weights are loaded: the task's, with GroupNorm for BatchNorm."""
-        from privbench.training import classifier
+        from privbench.learn import classifier
         from privbench_dp.private_nets import private_net
 
         model = classifier(task)
@@ -152,7 +152,7 @@ class DPSGD:
         import torch
         from torch.nn import functional
 
-        from privbench.training import to_inputs
+        from privbench.learn import to_inputs
         from privbench_dp.augment import augmenting
         from privbench_dp.sgd import fit_privately
 
@@ -219,7 +219,7 @@ class DPSGD:
         """Train one model; return its weights, and its accuracy on the validation examples."""
         import numpy as np
 
-        from privbench.training import predict
+        from privbench.learn import predict
 
         model, validation = self._train(task, examples, ctx, noise), ctx.validation
         assert validation is not None

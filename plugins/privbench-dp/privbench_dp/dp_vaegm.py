@@ -130,7 +130,7 @@ class Scale:
 
     def standardise(self, inputs: Any) -> Any:
         """Return inputs, as models take them, as autoencoders do: a float32 tensor."""
-        from privbench.inference import as_float
+        from privbench.learn import as_float
 
         if self.public is None:
             return as_float(inputs)
@@ -158,7 +158,7 @@ class Scale:
     def _statistics(self) -> Any:
         from torch import nn
 
-        from privbench.inference import Normalised
+        from privbench.learn import Normalised
 
         statistics = Normalised(nn.Identity(), self.shape)
         if self.public is not None:
@@ -168,7 +168,7 @@ class Scale:
 
 def train_decoder(settings: DPVaeGM, own: Examples, scale: Scale, ctx: Context, noise: float) -> dict[str, Array]:
     """Train the autoencoder of one class privately, and return the weights of its decoder by name."""
-    from privbench.inference import to_inputs
+    from privbench.learn import to_inputs
     from privbench_dp.autoencoders import Vae, bernoulli_loss, gaussian_loss
     from privbench_dp.sgd import fit_privately
 

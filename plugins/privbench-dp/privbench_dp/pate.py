@@ -97,7 +97,7 @@ class Pate:
         Raises DataError where there are no public examples, BadOption for more teachers than members, Diverged where
         no query is answered or training diverges.
         """
-        from privbench.training import train
+        from privbench.learn import train
 
         public = ctx.validation
         if public is None or not len(public):
@@ -223,7 +223,7 @@ def _taught(task: Blueprint, together: Examples, sizes: list[int], public: Examp
 
 def teach(task: Blueprint, part: Examples, public: Examples, ctx: Context) -> Array:
     """Train one teacher and return its labels of the public inputs, (q,) int64."""
-    from privbench.training import predict, train
+    from privbench.learn import predict, train
 
     labels: Array = predict(train(task, part, ctx), public.x, device=ctx.device).argmax(axis=1)
     return labels

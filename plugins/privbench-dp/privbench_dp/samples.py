@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import torch
 
-from privbench.inference import as_float, take
-from privbench.steps import recorded
+from privbench.learn import as_float, recorded, take
 from privbench_dp.mechanism import poisson_sample
 
 if TYPE_CHECKING:
@@ -44,7 +43,7 @@ class Alter(Protocol):
 class Samples:
     """Poisson samples of examples, each of them as so many copies, altered or not.
 
-    Samples have another size each, and what a card is to replay has one (privbench.steps): where steps are recorded
+    Samples have another size each, and what a card is to replay has one (privbench.learn): where steps are recorded
     they are filled up to the size of the largest of some, with rows that count 0 times.
     """
 

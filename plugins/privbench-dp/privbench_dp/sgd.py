@@ -10,7 +10,7 @@ on the device, cannot average the copies of one example before it clips, and mak
 The noise comes from a generator that is seeded by the context, so that a run can be repeated. Whoever knows the seed
 can take the noise off again: the guarantee is against those who do not.
 
-On a card steps are replayed (privbench.steps), which takes samples of one size: see `privbench_dp.samples`.
+On a card steps are replayed (privbench.learn.steps), which takes samples of one size: see `privbench_dp.samples`.
 """
 
 from __future__ import annotations
@@ -27,9 +27,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from privbench.errors import BadOption, DataError, Diverged
-from privbench.inference import exact
-from privbench.models.drawing import lent
-from privbench.steps import Steps, rates, recorded, set_rate
+from privbench.learn import Steps, exact, lent, rates, recorded, set_rate
 from privbench_dp.mechanism import clipped_sum, draw_noise
 from privbench_dp.samples import Samples
 

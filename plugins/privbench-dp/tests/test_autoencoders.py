@@ -10,7 +10,7 @@ from privbench_dp.autoencoders import Vae, bernoulli_loss, gaussian_loss, kl_div
 from torch import distributions
 from torch.nn import functional
 
-from privbench.models.drawing import lent
+from privbench.learn import lent
 
 SHAPES = [(1, 8, 8), (3, 32, 32), (1, 28, 28), (1, 17, 22), (12,)]
 

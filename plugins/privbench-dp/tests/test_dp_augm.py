@@ -10,7 +10,7 @@ from privbench_dp.dp_augm import DPAuGM
 
 from privbench.api import Blueprint, Context, Examples, Recipe
 from privbench.errors import DataError
-from privbench.models import mlp
+from privbench.learn import mlp
 from privbench.testing import parametrize_with_checks, toy_task
 
 FAST = {"steps": 4, "code": 6, "width": 5, "head_width": 7}

@@ -11,8 +11,8 @@ from torch import nn
 
 from privbench.api import Blueprint, Context, Examples, Recipe
 from privbench.errors import BadOption, CellFailed, DataError
+from privbench.learn import predict
 from privbench.testing import build, parametrize_with_checks, toy_task
-from privbench.training import predict
 
 SHORT = {"rate": 1.0, "epochs": 30, "lr": 0.3}
 

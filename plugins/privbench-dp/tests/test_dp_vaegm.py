@@ -9,7 +9,7 @@ from privbench_dp.dp_vaegm import DPVaeGM
 
 from privbench.api import Blueprint, Context, Examples, Recipe
 from privbench.errors import BadOption, DataError
-from privbench.models import mlp
+from privbench.learn import mlp
 from privbench.testing import parametrize_with_checks, resolve, toy_task
 
 FAST = {"steps": 4, "width": 6}

@@ -107,14 +107,14 @@ def test_the_students_learn_answered_inputs_with_the_teachers_labels_alone(toy, 
     task, members, public = toy
     wrong = Examples(public.x, (public.y + 1) % task.classes)
     taught = []
-    from privbench import training
+    from privbench import learn
 
     def spy(*args, **options):
         taught.append(args[1])
         return train(*args, **options)
 
-    train = training.train
-    monkeypatch.setattr(training, "train", spy)
+    train = learn.train
+    monkeypatch.setattr(learn, "train", spy)
     defense = build(Pate, {"teachers": 4, "threshold": 3, "sigma1": 1.0, "sigma2": 0.1})
     release = defense.fit(task, members, Context(seed=1, validation=public))
     student = taught[-1]

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from privbench.api import Context
 from privbench.errors import BadOption, DataError, Diverged
-from privbench.models.drawing import Dropout
+from privbench.learn import Dropout
 from privbench.testing import taped
 
 PLAIN = {"noise": 0.0, "clip": math.inf, "rate": 1.0, "steps": 5, "lr": 0.3, "momentum": 0.0}

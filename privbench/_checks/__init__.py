@@ -1,1 +1,0 @@
-"""The contract checks behind `privbench.testing`, one file per kind of component."""

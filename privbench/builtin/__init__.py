@@ -1,0 +1,1 @@
+"""The built-in tasks, models, defenses, attacks, generators and audits, written as a plugin would write its own."""

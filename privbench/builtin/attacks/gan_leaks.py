@@ -1,0 +1,76 @@
+"""GAN-Leaks: a generator comes closer to what it was trained on than to anything else."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from privbench.api import Needs, component, option
+from privbench.errors import CellFailed
+from privbench.features import FeatureOptions, distance_to, published
+
+if TYPE_CHECKING:
+    from privbench.api import Evidence, Examples
+    from privbench.features import Encoder
+
+Array: TypeAlias = npt.NDArray[Any]
+
+
+@component
+class GanLeaks(FeatureOptions):
+    """Score minus the Euclidean distance to the nearest synthetic example: the full black-box attack of GAN-Leaks.
+
+    plain:        s(x) = -d(x),  d(x) = min_j |f(x) - f(g_j)|
+    calibrated:   s(x) = -(d(x) - mean over shadows trained without x of their d(x))
+
+    Calibration takes out that common examples are near to any generator's, member or not. The paper has one reference
+    generator, trained on data of the attacker's; here they are the adaptive shadows that never saw x, as in LiRA, and
+    an example that all of them saw scores 0. The authors' code draws 20,000 samples or more; here there are as many as
+    the defense publishes. `by_class` is ours: only synthetic examples of x's own label count.
+    """
+
+    name: ClassVar[str] = "gan-leaks"
+    paper: ClassVar[str] = (
+        "Chen, Yu, Zhang, Fritz: GAN-Leaks: A Taxonomy of Membership Inference Attacks against Generative Models, "
+        "CCS 2020 (1909.03935)"
+    )
+
+    calibrated: bool = option(False, "subtract the distance to the synthetic examples of shadows trained without x")
+    by_class: bool = option(False, "look for the nearest among synthetic examples of x's label, where there are any")
+
+    @property
+    def needs(self) -> Needs:
+        """The candidates and the synthetic examples, of the target and, calibrated, of adaptive shadows."""
+        return replace(super().needs, shadows="adaptive" if self.calibrated else "none")
+
+    def score(self, evidence: Evidence) -> Array:
+        """Return (n,) float64. Raises CellFailed where there are no synthetic examples or, calibrated, no shadows."""
+        encode, labels = self.encoder(evidence), evidence.labels
+        queries = encode(evidence.x)
+        distances = self._distances(queries, labels, published(evidence.synthetic), encode)
+        if not self.calibrated:
+            return -distances
+        outside = ~evidence.shadow_member
+        if not outside.any():
+            raise CellFailed("gan-leaks:calibrated=true needs shadow models: use at least 4 models (--models 4).")
+        totals = np.zeros(len(labels))
+        for shadow, rows in enumerate(outside):
+            if rows.any():
+                synthetic = published(evidence.shadow_synthetic(shadow))
+                totals[rows] += self._distances(queries[rows], labels[rows], synthetic, encode)
+        count = outside.sum(axis=0)
+        return np.where(count > 0, totals / np.maximum(count, 1) - distances, 0.0)
+
+    def _distances(self, queries: Array, labels: Array, synthetic: Examples, encode: Encoder) -> Array:
+        """Return (m,) distances to the nearest synthetic example, of the same label where that is asked for."""
+        points = encode(synthetic.x)
+        if not self.by_class:
+            return distance_to(queries, points)
+        out = np.empty(len(queries))
+        for label in np.unique(labels):
+            rows, own = labels == label, synthetic.y == label
+            out[rows] = distance_to(queries[rows], points[own] if own.any() else points)
+        return out

@@ -1,0 +1,114 @@
+"""Nearest neighbours of generated examples: whether they resemble members more than others."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from privbench.api import component
+from privbench.features import FeatureOptions, distance_to, published
+from privbench.stats import intervals
+from privbench.stats.intervals import Bounded
+from privbench.stats.neighbours import nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from privbench.api import Evidence
+
+Array: TypeAlias = npt.NDArray[Any]
+
+LOW, HIGH = 5, 95
+
+
+@component
+class NearestNeighbour(FeatureOptions):
+    """Score how many synthetic examples have this candidate as their nearest of all.
+
+    s(x) = votes(x) + 1 / (2 + d(x)), the second term being under 1, so that it only orders candidates of equal votes:
+    d(x) is the distance of x to its nearest synthetic example. A vote for one candidate is
+    one for each that equals it.
+
+    The paper shows the nearest training images beside generated ones for people to look at; votes are our reading of
+    that as an attack. What it reports besides, with the truth:
+
+    memorisation_rate: how often a distinct synthetic example's nearest member is nearer than its nearest non-member;
+    ties count half; 0.5 where nothing is memorised. All members and non-members are searched: where these are not
+    equally many, the rate that chance gives is laid to 0.5, so that 1/2 + c/2 stands for a share c of copies.
+
+    distance_ratio: median of (distance to the nearest member) / (to the nearest non-member), of as many of both, drawn
+    from the more numerous; 1 where nothing is memorised.
+
+    distance_ratio_low, distance_ratio_high: its 5th and 95th percentiles, one being the inverse of the other where
+    nothing is memorised: a few copies among many fresh examples show in the first before they move the median.
+    """
+
+    name: ClassVar[str] = "nearest-neighbour"
+    paper: ClassVar[str] = (
+        "after Triastcyn & Faltings, Generating Artificial Data for Private Deep Learning, arXiv 1803.03148"
+    )
+
+    def score(self, evidence: Evidence) -> Array:
+        """Return (n,) float64. Raises CellFailed where there are no synthetic examples."""
+        encode = self.encoder(evidence)
+        candidates, generated = encode(evidence.x), encode(published(evidence.synthetic).x)
+        # Equal candidates are one, so that it does not matter which of them is listed first.
+        points, which = np.unique(candidates, axis=0, return_inverse=True)
+        which = which.reshape(-1)  # some releases of NumPy 2 give it the shape of what was searched
+        votes = np.bincount(nearest(generated, points)[1][:, 0], minlength=len(points))
+        return votes[which] + 1 / (2 + distance_to(candidates, generated))
+
+    def findings(self, evidence: Evidence, scores: Array, member: Array) -> Mapping[str, float]:  # noqa: ARG002
+        """Return the memorisation rate and quantiles of distances; what has no finite value is left out."""
+        if member.all() or not member.any():
+            return {}
+        encode = self.encoder(evidence)
+        candidates = encode(evidence.x)
+        generated = np.unique(encode(published(evidence.synthetic).x), axis=0)
+        found = [nearest(generated, candidates[rows]) for rows in (member, ~member)]
+        (inside, first), (outside, second) = ((distances[:, 0], rows[:, 0]) for distances, rows in found)
+        count = int(member.sum())
+        rate = memorisation(inside, outside, np.where(inside <= outside, first, count + second), count / len(member))
+        equal, rng = min(count, len(member) - count), evidence.rng("equal sizes")
+        ends = []
+        for rows, distances in ((np.flatnonzero(member), inside), (np.flatnonzero(~member), outside)):
+            drawn = rows if len(rows) == equal else rng.choice(rows, equal, replace=False)
+            ends.append(distances if len(rows) == equal else distance_to(generated, candidates[drawn]))
+        return {"memorisation_rate": rate, **ratios(*ends)}
+
+
+def memorisation(inside: Array, outside: Array, which: Array, chance: float) -> Bounded:
+    """Return how often the first distances are the smaller ones, with `chance` laid to 0.5, and its interval.
+
+    inside, outside: (m,) distances of distinct synthetic examples to the nearest member and to the nearest non-member.
+    which: (m,) numbers of their nearest candidates. chance: share of members among the candidates, in which case the
+    nearest is a member where nothing is memorised.
+
+    Synthetic examples near one candidate hang together: m of them count as m^2 / sum of squares of each candidate's
+    (Kish's effective sample size), which is 1 where all are near one.
+    """
+    m = len(inside)
+    share = float(np.mean(np.where(inside == outside, chance, inside < outside)))
+    effective = m**2 / float(np.square(np.unique(which, return_counts=True)[1]).sum())
+    low, high = intervals.clopper_pearson(share * effective, effective)
+    value, low, high = (max(0.5 + (each - chance) / (2 * (1 - chance)), 0.0) for each in (share, low, high))
+    return Bounded(value, of=m, alone=intervals.estimate(value, low, high, m))
+
+
+def ratios(inside: Array, outside: Array) -> dict[str, float]:
+    """Return quantiles of the ratio of the first to the second distances, (m,) each; infinite ones are left out."""
+    ratio = np.ones(len(inside))  # 0 / 0: copied from both sides, nearer to neither
+    np.divide(inside, outside, out=ratio, where=outside > 0)
+    ratio[(outside == 0) & (inside > 0)] = np.inf
+    found = {"distance_ratio": 50, "distance_ratio_low": LOW, "distance_ratio_high": HIGH}
+    values = {name: Bounded(_percentile(ratio, percent), most=np.inf) for name, percent in found.items()}
+    return {name: value for name, value in values.items() if np.isfinite(value)}
+
+
+def _percentile(values: Array, percent: int) -> float:
+    """Return a percentile; infinite where it lies between values of which one is."""
+    above = np.percentile(values, percent, method="higher")
+    finite = np.where(np.isinf(values), np.finfo(np.float64).max, values)  # interpolating infinities warns
+    return float(np.percentile(finite, percent)) if np.isfinite(above) else np.inf

@@ -1,0 +1,97 @@
+"""Distributions of the cross-entropy loss, and how far apart they lie."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from privbench.stats import intervals, signals
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from privbench.population import Population
+    from privbench.stats.intervals import Estimate
+
+Array: TypeAlias = npt.NDArray[Any]
+
+FLOOR = 1e-8
+"""Losses below it share the first bin of histograms."""
+BINS = 60
+
+
+def cross_entropy(logits: Array, labels: Array) -> Array:
+    """Return the loss -log p_y of (n, classes) logits, (n,) float64."""
+    return np.asarray(-signals.log_confidence(logits[:, None, :], labels)[:, 0])
+
+
+def of_population(population: Population) -> dict[str, list[Array]]:
+    """Return every model's losses on its members, its non-members, the test and its own synthetic examples.
+
+    The last are there where every release publishes some.
+    """
+    found: dict[str, list[Array]] = {"member": [], "nonmember": [], "test": [], "synthetic": []}
+    for index in range(population.models):
+        pool, test = (
+            -population.answers(index, 1, role).signal(signals.log_confidence)[:, 0] for role in ("pool", "test")
+        )
+        member = population.members(index)
+        found["member"].append(pool[member])
+        found["nonmember"].append(pool[~member])
+        found["test"].append(test)
+        synthetic = population.synthetic(index)
+        if synthetic is not None and len(synthetic):
+            from privbench.learn import predict
+
+            logits = predict(population.model(index), synthetic.x, device=population.device)
+            found["synthetic"].append(cross_entropy(logits, synthetic.y))
+    if len(found["synthetic"]) < population.models:
+        del found["synthetic"]
+    return found
+
+
+def kolmogorov_smirnov(a: Array, b: Array) -> float:
+    """Return the largest distance between two samples' distribution functions, 0 to 1."""
+    from scipy.stats import ks_2samp
+
+    return float(ks_2samp(a, b, method="asymp").statistic)
+
+
+def wasserstein(a: Array, b: Array) -> float:
+    """Return the Wasserstein-1 distance between two samples, in units of the loss (nats)."""
+    from scipy.stats import wasserstein_distance
+
+    return float(wasserstein_distance(a, b))
+
+
+def distances(losses: dict[str, list[Array]]) -> dict[str, Estimate]:
+    """Return KS and W1 between distributions of each model, averaged over models, with their intervals.
+
+    losses: one array a model, under the names of `of_population`. Non-members against test examples is the control:
+    neither was trained on.
+    """
+    pairs = [("member", "nonmember"), ("member", "test"), ("nonmember", "test"), ("member", "synthetic")]
+    found = {}
+    for one, other in pairs:
+        if one in losses and other in losses:
+            models = list(zip(losses[one], losses[other], strict=True))
+            fewest = min(len(sample) for both in models for sample in both)
+            ks, w1 = (np.array([far(*both) for both in models]) for far in (kolmogorov_smirnov, wasserstein))
+            found[f"ks_{one}_{other}"] = intervals.share(ks, of=fewest)
+            found[f"w1_{one}_{other}"] = intervals.mean(w1, least=0.0)
+    return found
+
+
+def histograms(losses: dict[str, list[Array]]) -> dict[str, Array]:
+    """Return counts over bins that are common to all distributions and even on a log axis, and their edges."""
+
+    def joined(parts: Sequence[Array]) -> Array:
+        return np.asarray(np.maximum(np.concatenate(list(parts)), FLOOR))
+
+    top = max(float(joined(parts).max()) for parts in losses.values())
+    edges = np.geomspace(FLOOR, max(top, 2 * FLOOR) * (1 + 1e-9), BINS + 1)
+    edges[0] = FLOOR  # whatever geomspace rounds it to
+    counts = {f"loss_{name}": np.histogram(joined(parts), edges)[0] for name, parts in losses.items()}
+    return {"loss_edges": np.asarray(edges), **counts}

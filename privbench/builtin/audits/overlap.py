@@ -1,0 +1,204 @@
+"""Overlap: whether models that are trained alike call the same examples risky, and whether two losses agree on them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import combinations
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from privbench.api import Measurement, component, option
+from privbench.builtin.audits import exposure, resampling
+from privbench.builtin.audits.attacked import attacked, check_decisions, further
+from privbench.builtin.audits.privacy_levels import ATTACK, ATTACK_HELP
+from privbench.builtin.defenses import valuation
+from privbench.errors import CellFailed
+from privbench.options import spec
+from privbench.plugins import resolve
+from privbench.stats.intervals import clopper_pearson, estimate, rounded, unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from privbench.api import Context
+    from privbench.population import Population
+    from privbench.stats.intervals import Estimate
+
+Array: TypeAlias = npt.NDArray[Any]
+Rows: TypeAlias = "list[dict[str, Any]]"
+
+LOSSES = ("ce", "relaxloss")
+"""The paper's two: it finds that rankings by models trained with the one vary, and with the other agree."""
+BINS = {"top50": (0.5, 1.0), "top25": (0.75, 1.0)}
+"""The riskiest half and quarter of a ranking, the ones whose numbers are values; the table has all bins."""
+
+
+@component
+class Overlap:
+    """Whether models rank examples alike: overlap of bins over all rankings (eq. 1), and rank correlations.
+
+    A pair of models, trained on complementary halves, ranks the whole pool once: each example among the members of the
+    model that it is a member of, by how far its score lies above the attack's threshold. So any two rankings compare
+    models on examples that both were trained on, and no model with its partner, with which it shares none. Rankings
+    are taken of the population, of ce and of relaxloss, and compared within each and between any two.
+    """
+
+    name: ClassVar[str] = "overlap"
+    paper: ClassVar[str] = (
+        "Fake data training and transform by CycleGAN (3.2: eq. 1, Fig. 3); half-split rankings, chance, intervals ours"
+    )
+
+    attack: str = option(ATTACK, ATTACK_HELP)
+    distance: Literal["signed", "abs"] = option(
+        "signed", "rank by the score above the threshold, or (the paper) by its distance from it either way"
+    )
+
+    def compared(self, population: Population) -> Sequence[Population]:
+        """Return the populations of ce and relaxloss, and those that the attack's shadows come from.
+
+        Raises CellFailed for an attack or a number of models that does not serve.
+        """
+        _check_models(population)
+        attack, ranked = resolve("attack", self.attack), _ranked(population)
+        check_decisions(population, attack)
+        exposure.check_distance(attack, self.distance)
+        needed = [*ranked.values(), *(each for one in ranked.values() for each in further(one, attack))]
+        return [each for each in dict.fromkeys(needed) if each != population]
+
+    def measure(self, population: Population, ctx: Context) -> Measurement:
+        """Rank and compare; docs/audits.md says what each number is.
+
+        Raises CellFailed with fewer than 4 models, and for an attack that does not serve (see `attacked`).
+        """
+        _check_models(population)
+        attack, ranked = resolve("attack", self.attack), _ranked(population)
+        inside, outside = {}, {}
+        for number, (name, each) in enumerate(ranked.items()):
+            ctx.progress(0.5 * number / len(ranked), name)
+            found = attacked(each, attack)
+            u = exposure.above_threshold(found.scores, attack, self.distance)
+            inside[name], outside[name] = resampling.by_pair(u, found.member), resampling.by_pair(u, ~found.member)
+        ctx.progress(0.5, "resampling")
+        places = {name: resampling.whole_places(each, ctx.rng(f"ties {name}")) for name, each in inside.items()}
+        pairs = population.models // 2
+        values: exposure.Values = {"attack": spec(attack), "rankings": pairs}
+        values |= {f"chance_{name}": rounded(valuation.overlap_null(pairs, *edges), 9) for name, edges in BINS.items()}
+        for name in ranked:
+            values |= {f"overlap_{label}_{name}": overlap(places[name], *edges) for label, edges in BINS.items()}
+            values[f"spearman_{name}"] = within(inside[name], ctx.rng(f"within {name}"))
+            values[f"spearman_{name}_nonmembers"] = within(outside[name], ctx.rng(f"non-members {name}"))
+        for one, other in combinations(ranked, 2):
+            rng = ctx.rng(f"between {one} {other}")
+            values[f"spearman_{one}_{other}"] = between(inside[one], inside[other], rng)
+            values[f"spearman_{one}_{other}_same_members"] = between(inside[one], inside[other], rng, same=True)
+            values[f"shared_top50_{one}_{other}"] = shared(places[one], places[other], *BINS["top50"], rng)
+        tables = {f"Overlap of {pairs} rankings by {name}": bin_rows(each) for name, each in places.items()}
+        title = "Where those in the upper half of every {1} ranking lie in the rankings of {0}".format(*LOSSES)
+        tables[title] = where_rows(places[LOSSES[1]], places[LOSSES[0]])
+        arrays = {f"ranking_{name}": each for name, each in inside.items()}
+        return Measurement(values, tables, arrays, NOTES)
+
+
+NOTES = (
+    (
+        "chance is the overlap of rankings that have nothing to do with each other, w^(M - 1) for M rankings and a bin "
+        "of width w."
+    ),
+    (
+        "That examples rank alike among non-members as well (spearman_..._nonmembers) shows how far they differ in "
+        "difficulty, which no training is to blame for."
+    ),
+    "Intervals take the examples as the sample and the models as given.",
+)
+
+
+def _check_models(population: Population) -> None:
+    if population.models < 4:  # noqa: PLR2004 - two rankings, of a pair of models each
+        raise CellFailed("Two rankings take two pairs of models: use at least 4 models (--models 4).")
+
+
+def _ranked(population: Population) -> dict[str, Population]:
+    """Return by name the populations whose rankings are compared: ce, relaxloss, and the audited one if neither."""
+    each = [replace(population, defense=resolve("defense", name)) for name in LOSSES]
+    return {spec(one.defense): one for one in dict.fromkeys([*each, population])}
+
+
+def overlap(places: Array, start: float, end: float) -> Estimate:
+    """Return eq. 1 for one bin of (rankings, n) places, with Clopper-Pearson's interval over the examples in a bin.
+
+    n/a for a bin that no example fits into.
+    """
+    n = places.shape[1]
+    size = int(((places[0] >= start * n) & (places[0] < end * n)).sum())
+    if not size:
+        return unavailable("no example fits into this bin")
+    value = valuation.overlap(places, start, end)
+    return estimate(value, *clopper_pearson(round(value * size), size), size)
+
+
+def bin_rows(places: Array) -> Rows:
+    """Return a row for each of the bins: overlap of all rankings, its interval, and what chance gives."""
+    rows: Rows = []
+    for start, end in valuation.BINS:
+        found, chance = overlap(places, start, end), valuation.overlap_null(len(places), start, end)
+        row = {"from": start, "to": end, "overlap": found.value, "low": found.low, "high": found.high}
+        rows.append({**row, "by chance": rounded(chance, 9)})
+    return rows
+
+
+def within(rankings: Array, rng: np.random.Generator) -> Estimate:
+    """Return the mean Spearman correlation of any two of (rankings, n) rankings, bootstrapped over examples."""
+    above = np.triu_indices(len(rankings), 1)
+
+    def mean(rows: Array) -> float:
+        return float(resampling.spearman(rankings[:, rows], rankings[:, rows])[above].mean())
+
+    return resampling.over_examples(mean, rankings.shape[1], rng, reason="a ranking is all ties")
+
+
+def between(one: Array, other: Array, rng: np.random.Generator, *, same: bool = False) -> Estimate:
+    """Return the mean Spearman correlation of rankings by two defenses, bootstrapped over examples.
+
+    Of different pairs of models, whose members differ, as those of two rankings by one defense do; or, if `same`, of
+    the same pairs, which were trained on the same members.
+    """
+    chosen = np.eye(len(one), dtype=bool) == same
+
+    def mean(rows: Array) -> float:
+        return float(resampling.spearman(one[:, rows], other[:, rows])[chosen].mean())
+
+    return resampling.over_examples(mean, one.shape[1], rng, reason="a ranking is all ties")
+
+
+def shared(one: Array, other: Array, start: float, end: float, rng: np.random.Generator) -> Estimate:
+    """Return what share of a bin of a ranking by one defense lies in the same bin of one by another.
+
+    one, other: (rankings, n) places; the mean over rankings by different pairs of models, bootstrapped over examples.
+    By chance, it is the width of the bin.
+    """
+    n = one.shape[1]
+    first, second = ((each >= start * n) & (each < end * n) for each in (one, other))
+    different = ~np.eye(len(one), dtype=bool)
+
+    def mean(rows: Array) -> float:
+        a, b = first[:, rows].astype(float), second[:, rows].astype(float)
+        return float((a @ b.T)[different].mean() / max(a.sum(axis=1).mean(), 1.0))
+
+    return resampling.over_examples(mean, n, rng, reason="no rankings to compare")
+
+
+def where_rows(chosen: Array, among: Array) -> Rows:
+    """Return, by tenths, where the examples in the upper half of all `chosen` rankings lie in the `among` rankings.
+
+    Both (rankings, n) places; a row has the share of those examples in one tenth, averaged over `among`; chance: 0.1.
+    """
+    n = chosen.shape[1]
+    risky = (chosen >= n / 2).all(axis=0)
+    tenths = np.minimum(among[:, risky] * 10 // n, 9)
+    count = max(tenths.size, 1)
+    return [
+        {"from": tenth / 10, "to": (tenth + 1) / 10, "share": rounded(float((tenths == tenth).sum() / count), 9)}
+        for tenth in range(10)
+    ]

@@ -1,0 +1,28 @@
+"""The options of CycleGAN and the names of what it keeps, apart from it so that listing them takes no torch."""
+
+from __future__ import annotations
+
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass
+
+from privbench.api import option
+
+S2R, R2S = "s2r/", "r2s/"
+"""Prefixes of the two generators' weights: from safe to risky, from risky to safe."""
+CURVE = "curve"
+
+
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class CycleGanOptions:
+    """How a CycleGAN is built and trained. Each field is also an option of `transform`."""
+
+    lambda_cycle: float = option(10.0, "weight of the cycle's L1 loss, on pixels in [-1, 1]: higher moves less", ge=0)
+    identity: float = option(0.0, "weight, times lambda_cycle, of leaving a generator's own targets as they are", ge=0)
+    cycle_matched: bool = option(True, "CycleGAN: batches of both domains hold the same classes equally often")
+    cycle_skip: bool = option(True, "CycleGAN: generators add to their input, so that they begin as the identity")
+    cycle_steps: int = option(300, "CycleGAN: training steps, the second half at a falling learning rate", ge=1)
+    cycle_batch: int = option(64, "CycleGAN: images of each domain per step", ge=1)
+    cycle_width: int = option(
+        16, "CycleGAN: channels of the outermost layers (at 8 pixels: a quarter of the hidden units)", ge=1
+    )
+    cycle_lr: float = option(5e-4, "CycleGAN: learning rate of Adam", gt=0)

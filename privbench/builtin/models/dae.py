@@ -1,0 +1,112 @@
+"""An MLP on the codes of a stacked denoising autoencoder (Vincent et al., JMLR 2010), as Triastcyn & Faltings invert.
+
+The encoder is made from data that nobody protects, before and beside all training; the classifier carries its weights
+as buffers, so that they are released with the model and lead gradients to the input, but no optimiser moves them.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from privbench.errors import Diverged
+from privbench.learn import Normalised, Steps, as_float, mlp, to_inputs
+from privbench.seeds import torch_generator
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import TypeAlias
+
+    import numpy.typing as npt
+
+    Array = npt.NDArray[Any]
+    Layer: TypeAlias = tuple[Tensor, Tensor]  # weight (narrow, wide), bias (narrow,)
+
+CODES = (256, 64)
+"""Units of the encoder's layers; the paper says 64 codes, and not what lies before them."""
+MASKED = 0.3
+"""Share of the inputs of a layer that are set to 0, which is the mean of standardised pixels."""
+STEPS, BATCH, LR = 800, 64, 2e-3  # of Adam, for each layer
+CHUNK = 20  # steps whose batches are drawn at once
+
+
+class Encoder(nn.Module):
+    """Standardised inputs (batch, ...) -> codes (batch, 64) in (0, 1). Its weights are buffers."""
+
+    def __init__(self, layers: Sequence[Layer]) -> None:
+        super().__init__()
+        self._depth = len(layers)
+        for i, (weight, bias) in enumerate(layers):
+            self.register_buffer(f"weight{i}", weight.clone())
+            self.register_buffer(f"bias{i}", bias.clone())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Encode."""
+        codes = x.flatten(1)
+        for i in range(self._depth):
+            codes = encode(codes, (self.get_buffer(f"weight{i}"), self.get_buffer(f"bias{i}")))
+        return codes
+
+
+def build(layers: Sequence[Layer], classes: int, hidden: tuple[int, ...]) -> nn.Sequential:
+    """Return the encoder and, on its codes, a fresh MLP initialised from torch's global generator."""
+    return nn.Sequential(Encoder(layers), *mlp.build((len(layers[-1][1]),), classes, hidden))
+
+
+def pretrained(x: Array, seed: int) -> list[Layer]:
+    """Return an encoder's layers, trained one after the other on examples' inputs, each to undo masking noise.
+
+    x: as in `Examples`; standardised here as models standardise theirs. Each layer is a sigmoid, its decoder is the
+    transposed matrix, and the loss is the mean square. On the CPU; reads no global generator.
+    Raises Diverged where that leaves the finite numbers.
+    """
+    inputs = to_inputs(x)
+    normalised = Normalised(nn.Identity(), tuple(inputs.shape[1:]))
+    normalised.fit(x)
+    values, layers = normalised.standardise(as_float(inputs)).flatten(1), []
+    for i, units in enumerate(CODES):
+        layers.append(_layer(values, units, torch_generator(seed, "denoising autoencoder", i)))
+        values = encode(values, layers[-1])
+    if not all(bool(tensor.isfinite().all()) for layer in layers for tensor in layer):
+        raise Diverged("dae_mlp: the autoencoder's weights are not finite; are there extreme values in the inputs?")
+    return layers
+
+
+def encode(x: Tensor, layer: Layer) -> Tensor:
+    """Return the codes of one layer."""
+    return functional.linear(x, *layer).sigmoid()
+
+
+def step(layer: list[Tensor], optimiser: torch.optim.Optimizer, x: Tensor, kept: Tensor) -> Tensor:
+    """Take one step of denoising; return its loss. layer: weight, bias and the decoder's bias; kept: 0 where masked."""
+    weight, bias, back = layer
+    restored = functional.linear(encode(x * kept, (weight, bias)), weight.t(), back)
+    loss = functional.mse_loss(restored, x)
+    optimiser.zero_grad()
+    loss.backward()
+    optimiser.step()
+    return loss.detach()
+
+
+def _layer(x: Tensor, units: int, generator: torch.Generator) -> Layer:
+    bound = math.sqrt(6 / (x.shape[1] + units))  # Glorot's, for a layer and its transpose
+    weight = (torch.rand(units, x.shape[1], generator=generator) * 2 - 1) * bound
+    layer = [weight.requires_grad_(), torch.zeros(units, requires_grad=True), x.mean(dim=0).requires_grad_()]
+    optimiser = torch.optim.Adam(layer, lr=LR, fused=True)
+
+    def one(rows: Tensor, kept: Tensor) -> None:
+        step(layer, optimiser, x.index_select(0, rows), kept.float())
+
+    def draw() -> tuple[Tensor, Tensor]:
+        rows = torch.randint(len(x), (BATCH,), generator=generator)
+        return rows, torch.rand(BATCH, x.shape[1], generator=generator) >= MASKED
+
+    steps = Steps(x.device, "denoising autoencoder")
+    with torch.enable_grad():
+        for _ in range(STEPS // CHUNK):
+            steps.run(one, *map(torch.stack, zip(*(draw() for _ in range(CHUNK)), strict=True)))
+    return layer[0].detach(), layer[1].detach()

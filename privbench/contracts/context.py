@@ -1,0 +1,115 @@
+"""The context lent to a defense: a device, seeds of its own, progress, and inner artifacts kept in the store."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from privbench import seeds
+from privbench.options.fields import plain
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from contextlib import AbstractContextManager
+
+    import torch
+
+    from privbench.data.dataset import Examples
+
+Array: TypeAlias = npt.NDArray[Any]
+Make: TypeAlias = "Callable[[Context], dict[str, Array]]"
+Keep: TypeAlias = "Callable[[str, Mapping[str, Any], Make, Context], dict[str, Array]]"
+
+KEPT = "kept"
+
+
+def _keep_nothing(_name: str, _key: Mapping[str, Any], make: Make, inner: Context) -> dict[str, Array]:
+    return make(inner)
+
+
+def _no_progress(_done: float, _stage: str) -> None:
+    return None
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a defense is lent while it makes one release."""
+
+    seed: int = 0
+    device: str = "cpu"
+    reference: Examples | None = None
+    """Examples outside the pool that are the attacker's too: to calibrate on, never to train a released model on."""
+    validation: Examples | None = None
+    """The defender's own examples outside the pool: for model selection, and as the public or auxiliary data of methods
+    that take some. The test examples are never lent."""
+    purpose: tuple[object, ...] = ()
+    share: tuple[float, float] = (0.0, 1.0)
+    """From where to where this stage brings the whole, for the progress bar."""
+    keep: Keep = field(default=_keep_nothing, compare=False)
+    report: Callable[[float, str], None] = field(default=_no_progress, compare=False)
+
+    def rng(self, name: str) -> np.random.Generator:
+        """Return a NumPy generator for one purpose."""
+        return seeds.numpy_generator(self.seed, *self.purpose, name)
+
+    def generator(self, name: str) -> torch.Generator:
+        """Return a torch CPU generator for one purpose; move what it draws to the device."""
+        return seeds.torch_generator(self.seed, *self.purpose, name)
+
+    def seeded(self, name: str) -> AbstractContextManager[None]:
+        """Seed torch's global generators inside a block, for initialisers and dropout, and restore them after it."""
+        return seeds.seeded(self.seed, *self.purpose, name, device=self.device)
+
+    def progress(self, done: float, stage: str = "") -> None:
+        """Report the fraction of this stage that is done, in [0, 1]; `stage` says more than the stage's name."""
+        start, end = self.share
+        names = [str(part).partition(".")[2] or str(part) for part in self.purpose if part != KEPT]
+        self.report(start + (end - start) * done, stage or " ".join(names))
+
+    def stage(self, name: str, position: int = 0, share: tuple[float, float] = (0.0, 1.0)) -> Context:
+        """Return the same context for one stage of several, with seeds of its own.
+
+        share: from where to where the stage brings this one's progress.
+        """
+        return replace(self, purpose=(*self.purpose, f"{position}.{name}"), share=self._part(share))
+
+    def part(self, share: tuple[float, float]) -> Context:
+        """Return the same context, seeds included, for a part of the work; share: as in `stage`."""
+        return replace(self, share=self._part(share))
+
+    def kept(
+        self,
+        name: str,
+        examples: Examples,
+        options: Mapping[str, Any],
+        make: Callable[[Context], dict[str, Array]],
+        *,
+        model_free: bool = False,
+        share: tuple[float, float] = (0.0, 1.0),
+    ) -> dict[str, Array]:
+        """Return arrays that `make(context)` computes from examples, from the store where it holds them already.
+
+        The context that `make` gets is seeded by the release's seed and `name` alone, not by the stage: whoever
+        keeps the same thing shares it, as `transform` does the GAN of `fake-data`. The key holds the name, the
+        content of the examples, the options (give all that shape the result), the seed, the device, the source
+        of `make` and, unless `model_free`, the task with its model and recipe; say `model_free` only where
+        `make` uses neither. share: see `stage`.
+        """
+        inner = replace(self, purpose=(KEPT, name), share=self._part(share))
+        if model_free:  # so that it cannot depend on what the key does not hold
+            inner = replace(inner, reference=None, validation=None)
+        key = {
+            "inputs": examples.fingerprint,
+            "options": {k: plain(v) for k, v in options.items()},
+            "model_free": model_free,
+        }
+        arrays = self.keep(name, key, make, inner)
+        inner.progress(1.0)
+        return arrays
+
+    def _part(self, share: tuple[float, float]) -> tuple[float, float]:
+        start, end = self.share
+        return (start + (end - start) * share[0], start + (end - start) * share[1])

@@ -1,0 +1,44 @@
+"""Releases: what a defender publishes, and what a data stage hands on to training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy.typing as npt
+    from torch import nn
+
+    from privbench.data.dataset import Examples
+
+    Array = npt.NDArray[Any]
+
+
+GRID = "grid/"
+"""Prefix of those of a release's notes that are pictures: uint8 (rows, columns, height, width, channels)."""
+
+
+@dataclass(frozen=True)
+class Release:
+    """All that a defender publishes."""
+
+    model: nn.Module
+    """Answers queries: float32 inputs (images in [0, 1]) -> logits (batch, classes), output filters included."""
+    synthetic: Examples | None = None
+    facts: Mapping[str, float] = field(default_factory=dict)
+    """Numbers worth a place in the record: epsilon, diversity, final loss, ..."""
+    notes: Mapping[str, Array] = field(default_factory=dict)
+    """Arrays kept beside the release for pictures and audits; no attack sees them."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What a data stage hands on: the examples to train on, and what it adds to the release."""
+
+    examples: Examples
+    synthetic: Examples | None = None
+    """Generated examples that are published with the model."""
+    facts: Mapping[str, float] = field(default_factory=dict)
+    notes: Mapping[str, Array] = field(default_factory=dict)

@@ -1,0 +1,45 @@
+"""What attacks that study shadow models have in common: their threat model, and what they ask first."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import numpy.typing as npt
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass
+
+from privbench.contracts.needs import Needs
+from privbench.errors import CellFailed
+from privbench.options.fields import option
+
+if TYPE_CHECKING:
+    from privbench.contracts.evidence import Evidence, Signal
+
+Array: TypeAlias = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class ShadowOptions:
+    """Whose shadows an attack studies, and what it asks them and the target."""
+
+    shadows: Literal["adaptive", "undefended", "released"] = option(
+        "adaptive", "trained by the target's whole defense; by none; on what the target published as synthetic"
+    )
+    inputs: Literal["original", "transformed"] = option(
+        "original", "what is queried: the examples, or what each model's own data stage makes of them"
+    )
+
+    @property
+    def needs(self) -> Needs:
+        """Logits, and shadow models."""
+        return Needs(shadows=self.shadows, inputs=self.inputs)
+
+
+def shadow_signals(evidence: Evidence, signal: Signal) -> tuple[Array, Array]:
+    """Return a signal of every shadow, (s, n, q) float64, and its membership, (s, n) bool.
+
+    Raises CellFailed where the target has no shadows.
+    """
+    if len(evidence.shadow_logits) == 0:
+        raise CellFailed("This attack needs shadow models, but there are none: use at least 4 models (--models 4).")
+    return evidence.shadow_signals(signal), evidence.shadow_member

@@ -1,0 +1,76 @@
+"""Canaries: pool examples that stand for the most exposed ones, fixed before any attack (Aerni et al. 2024).
+
+An average over the pool says little about those who are worst off. Canaries are made as they might be, and their TPR
+stands beside that of the other examples; each is a member of half of the models, as any example of the pool is.
+
+    clean        examples as they are: the control, whose numbers are those of the others
+    mislabelled  with a label that is wrong: what a model can only answer by heart
+    ood          out of distribution: the example's own values in a random order of its own, and its label
+    duplicate    a mislabelled copy of another pool example, its twin, whose membership is a coin of its own: what a
+                 model says of the copy, it learnt from two (the paper's choice against SELENA)
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import numpy as np
+
+from privbench.data.dataset import Dataset, Examples
+from privbench.errors import BadOption
+from privbench.seeds import numpy_generator
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Array = npt.NDArray[Any]
+
+Kind: TypeAlias = Literal["clean", "mislabelled", "ood", "duplicate"]
+SEED = 0
+MOST = 0.5
+"""The largest share of the pool that canaries and their twins may take: the rest is the population."""
+
+
+def plant(dataset: Dataset, kind: Kind, count: int) -> Dataset:
+    """Return the dataset with `count` of its pool made canaries of a kind; the same ones at every call.
+
+    Which examples they are depends on the size of the pool alone, not on kind, seed or model; those of a smaller
+    count are among those of a larger one. Raises BadOption where the pool is too small for so many.
+    """
+    rows, twins = _chosen(dataset, kind, count)
+    x, y = dataset.examples.x.copy(), dataset.examples.y.copy()
+    if kind == "duplicate":
+        x[rows], y[rows] = x[twins], y[twins]
+    if kind in ("mislabelled", "duplicate"):
+        y[rows] = _wrong(y[rows], dataset.classes)
+    if kind == "ood":
+        x[rows] = _scrambled(x[rows])
+    examples = Examples(x, y, dataset.examples.augment)
+    return replace(dataset, examples=examples, canaries=rows, canary_kind=kind, twins=twins)
+
+
+def _chosen(dataset: Dataset, kind: Kind, count: int) -> tuple[Array, Array]:
+    """Return the rows of canaries and of their twins, in the order in which they belong together."""
+    pool, each = dataset.pool, 2 if kind == "duplicate" else 1
+    most = int(MOST * len(pool)) // each
+    if count > most:
+        raise BadOption(
+            f"{dataset.name}: canary_count={count}, but a pool of {len(pool)} leaves room for {most} of kind {kind!r}."
+        )
+    order = pool[numpy_generator(SEED, "canaries").permutation(len(pool))]
+    return order[:count], order[::-1][:count] if kind == "duplicate" else order[:0]
+
+
+def _wrong(y: Array, classes: int) -> Array:
+    """Return another label for each, any of the others alike."""
+    shift = numpy_generator(SEED, "canaries", "labels").integers(1, classes, len(y))
+    return np.asarray((y + shift) % classes, dtype=y.dtype)
+
+
+def _scrambled(x: Array) -> Array:
+    """Return each input with its own values in a random order: pixels for images, channels staying together."""
+    places = int(np.prod(x.shape[1:3])) if x.ndim > 2 else x.shape[1]  # noqa: PLR2004 - (n, features) is a table
+    flat = x.reshape(len(x), places, -1)
+    order = numpy_generator(SEED, "canaries", "places").permuted(np.tile(np.arange(places), (len(x), 1)), axis=1)
+    return np.take_along_axis(flat, order[:, :, np.newaxis], axis=1).reshape(x.shape)

@@ -1,0 +1,85 @@
+"""Read a folder of images, one subfolder per class."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from privbench.data.arrays import inputs
+from privbench.data.depth import header, scaled
+from privbench.data.images import ImageFiles
+from privbench.errors import DataError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+    Array = npt.NDArray[Any]
+    Parts: TypeAlias = dict[str, tuple[Array, Array]]  # "train" and perhaps "test" -> inputs, labels of any kind
+
+SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+
+
+def numbered(parts: Parts, path: Path) -> tuple[Parts, int]:
+    """Give the classes the numbers 0 to classes - 1, in the order of their sorted labels in the training part."""
+    found: Parts = {}
+    for role, (_, y) in parts.items():
+        if y.ndim != 1 or y.dtype.kind not in "buifU":
+            raise DataError(f"{path.name}: {role} labels are {y.dtype} of shape {y.shape}; expected one per example.")
+    known = np.unique(parts["train"][1])
+    if known.dtype.kind == "f" and not np.isfinite(known).all():
+        raise DataError(f"{path.name}: some labels are NaN or infinite; leave those examples out.")
+    for role, (x, y) in parts.items():
+        strange = np.setdiff1d(y, known)
+        if len(strange):
+            raise DataError(
+                f"{path.name}: the test part has class {strange[0]}, of which there is no training example."
+            )
+        found[role] = x, np.searchsorted(known, y).astype(np.int64)
+    return found, max(len(known), 2)
+
+
+def folder(path: Path, size: int | None, how: str = "--size 32") -> tuple[Parts, list[str]]:
+    """Return the images of PATH/CLASS, or of PATH/train/CLASS and PATH/test/CLASS, their classes' names, and notes.
+
+    size: side of the square to which they are resized; `how` it is given, for the error that asks for it. They are
+    grey where all files are. Notes say what was done with their pixels. Raises DataError where there are none, or one
+    is none, or their sizes differ, or their pixels do not fit in 8 bits.
+    """
+    split = (path / "train").is_dir()
+    homes = {role: path / role if split else path for role in (("train", "test") if split else ("train",))}
+    found = {role: pairs for role, home in homes.items() if home.is_dir() and (pairs := _images(home))}
+    files = [file for pairs in found.values() for file, _ in pairs]
+    if "train" not in found:
+        raise DataError(
+            f"{path} holds no images in subfolders; expected CLASS/image.png, or train/CLASS and test/CLASS."
+        )
+    headers = {file: header(file, path.name) for file in files}
+    grey = all(each.is_grey for each in headers.values())  # then one channel holds them
+    parts: Parts = {}
+    notes = []
+    for role, pairs in found.items():
+        reader = ImageFiles([file for file, _ in pairs], path.name, size=size, grey=grey)
+        try:
+            x = reader[np.arange(len(pairs))]
+        except DataError as error:
+            hint = f"; give {how}, for example" if size is None and "resize" in str(error) else ""
+            raise DataError(str(error).rstrip(".") + hint + ".") from None
+        notes += scaled(
+            x, [headers[file] for file, _ in pairs], path.name if len(found) == 1 else f"{path.name}/{role}"
+        )
+        parts[role] = inputs(x, path.name), np.array([label for _, label in pairs], dtype=np.str_)
+    return parts, notes
+
+
+def _images(home: Path) -> list[tuple[Path, str]]:
+    """Return the image files below each subfolder, and the subfolder's name, in sorted order."""
+    folders = sorted(folder for folder in home.iterdir() if folder.is_dir() and not folder.name.startswith("."))
+    return [
+        (file, folder.name)
+        for folder in folders
+        for file in sorted(folder.rglob("*"))
+        if file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
+    ]

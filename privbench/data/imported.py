@@ -1,0 +1,45 @@
+"""Imported data sets, and the folder where all data sets lie."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from pathlib import Path
+
+from privbench.data.tables import SUFFIXES as TABLES
+from privbench.errors import did_you_mean
+
+IMPORTED = "imported"
+"""Folder of imported data sets below the data root."""
+
+
+def data_root(root: str | Path | None = None) -> Path:
+    """Return the folder of all data sets: `root`, else PRIVBENCH_DATA, else the user's data folder."""
+    import platformdirs
+
+    given = root or os.environ.get("PRIVBENCH_DATA")
+    return Path(given).expanduser() if given else platformdirs.user_data_path("privbench")
+
+
+def imported() -> list[str]:
+    """Return the names of imported data sets, sorted."""
+    return sorted(path.stem for path in (data_root() / IMPORTED).glob("*.npz"))
+
+
+def of_imported(name: str) -> str:
+    """Return, for a name that is no task's, how to use the imported data set that is called so, or nothing."""
+    return f" Imported data go by npz:path={name}." if name in imported() else ""
+
+
+def of_data(name: str) -> str:
+    """Return, for a name that is no task's, how to use a file or folder of that name or an imported set like it."""
+    path = Path(name).expanduser()
+    if path.is_dir() or (path.is_file() and path.suffix.lower() in TABLES):
+        return to_import(path)
+    return did_you_mean(name, imported()).replace("'", "'npz:path=", 1)
+
+
+def to_import(path: Path) -> str:
+    """Return the command that makes a data set of a table or of a folder of images."""
+    label = "" if path.is_dir() else " --label COLUMN"
+    return f" Import it first: privbench data import {shlex.quote(str(path))}{label}."

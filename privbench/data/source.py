@@ -1,0 +1,53 @@
+"""Data sets as they lie on disk, before their examples have roles."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from privbench.data.dataset import Examples, check_arrays
+from privbench.errors import DataError
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Array = npt.NDArray[Any]
+
+
+class Rows(Protocol):
+    """Inputs that are read when they are indexed: an array, or the image files of a folder."""
+
+    def __getitem__(self, rows: Array) -> Array:
+        """Return the inputs of these rows, uint8 or float32."""
+        ...
+
+
+@dataclass(frozen=True)
+class Part:
+    """Inputs and their labels, integers of shape (n,), as a source gives them."""
+
+    x: Rows
+    y: Array
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set as it lies on disk: its training part, its official test part where it has one, and its classes."""
+
+    train: Part
+    test: Part | None
+    classes: int
+    name: str
+
+
+def check(source: Source) -> None:
+    """Raise DataError where lengths or training labels make no classification task; opens no image file."""
+    for part in filter(None, (source.train, source.test)):
+        if isinstance(part.x, np.ndarray) and len(part.x) != len(part.y):
+            raise DataError(
+                f"{source.name}: {len(part.x)} inputs, but {len(part.y)} labels: each input needs one label."
+            )
+    y = source.train.y
+    check_arrays(Examples(np.zeros((len(y), 1), dtype=np.float32), y), source.classes, source.name)

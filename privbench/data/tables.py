@@ -1,0 +1,239 @@
+"""Tables of users, as .csv, .tsv or .parquet files: columns of numbers and of texts, with nothing guessed silently."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from privbench.data.conversion import EXACT, as_array
+from privbench.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    import numpy.typing as npt
+    import pandas as pd
+
+    Array = npt.NDArray[Any]
+
+SUFFIXES = (".csv", ".tsv", ".txt", ".parquet")
+SEPARATORS = {"\t": "tabs", ";": "semicolons", "|": "vertical bars", ",": "commas", " ": "blanks"}
+"""Separators in the order in which they are tried: a comma may also be a decimal point, a blank stands in texts."""
+FOR_EXCEL = re.compile(r'"?sep=.?"?\s*')
+"""A first line that tells Excel the separator."""
+SAMPLE = 50
+"""Rows looked at to find the separator and the header."""
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """The columns of a table file by name, in order.
+
+    columns: (n,) numbers, NaN where a cell is empty; or booleans; or texts, "" where a cell is empty; of lists in a
+        .parquet file (n, length)
+    empty: how many cells are empty, of columns that have such
+    notes: what was found out about the file, a sentence each: separator, index, missing header
+    """
+
+    columns: dict[str, Array]
+    empty: dict[str, int]
+    notes: tuple[str, ...]
+
+
+def read_table(path: Path, as_text: Callable[[str], bool] = lambda name: False) -> Table:  # noqa: ARG005 - none is
+    """Read a table. Only empty cells are missing: "NA", "None" and "nan" are texts.
+
+    as_text: column name -> whether its cells stay texts as they are written, so that 01 and 1 differ; for labels
+
+    Raises DataError, saying what is wrong and what would be right.
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: no such file.")
+    frame, notes = (_parquet if path.suffix.lower() == ".parquet" else _text)(path, as_text)
+    frame, said = _without_index(frame)
+    if not len(frame):
+        raise DataError(f"{path.name} has no rows.")
+    missing = {name: int(count) for name, count in frame.isna().sum().items() if count}
+    columns = {name: _column(frame[name], f"{path.name}: column {name!r}", as_text(name)) for name in frame.columns}
+    return Table(columns, missing, (*notes, *said))
+
+
+def classes(texts: Array) -> Array:
+    """Return labels that are all written as integers (7 or 7.0e+00, but not 07) as int64, and others as they are."""
+    try:
+        numbers = texts.astype(np.float64)
+        with np.errstate(invalid="ignore"):  # of NaN and infinity, which are no whole numbers below
+            whole = numbers.astype(np.int64)
+    except ValueError:
+        return texts
+    plain = (np.char.find(texts, ".") > 0) | (whole.astype(np.str_) == texts)
+    alike = len(np.unique(whole)) == len(np.unique(texts))  # 1 and 1.0 are two classes, or a mistake
+    return whole if plain.all() and alike and (np.abs(numbers) < EXACT).all() and (whole == numbers).all() else texts
+
+
+def _column(column: pd.Series[Any], name: str, as_text: bool) -> Array:
+    if as_text or column.dtype.kind not in "biuf":
+        whole = as_array(column.dropna(), name) if column.notna().any() else np.empty(0, dtype=np.str_)
+        if whole.ndim > 1 and len(whole) == len(column):  # a list in each cell
+            return whole
+        if not as_text and whole.dtype.kind in "iuf":  # decimals, of .parquet files
+            numbers = np.full(len(column), np.nan)
+            numbers[column.notna().to_numpy()] = whole
+            return numbers
+        texts = np.full(len(column), "", dtype=whole.astype(np.str_).dtype if len(whole) else np.str_)
+        texts[column.notna().to_numpy()] = whole
+        return texts
+    if column.dtype.kind != "f" and column.isna().any():
+        return np.asarray(column.to_numpy(dtype=np.float64, na_value=np.nan))
+    return as_array(column, name)
+
+
+def _without_index(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Drop what numbers the rows and has no name, as pandas and R write it, and empty columns without a name."""
+    notes = []
+    unnamed = [name for name in frame.columns if name.startswith("Unnamed: ")]
+    for name in unnamed:
+        if frame[name].isna().all():
+            frame = frame.drop(columns=name)
+        elif name == "Unnamed: 0":
+            numbers = frame[name].is_unique and frame[name].dtype.kind != "f"
+            frame = frame.drop(columns=name)
+            also = " and numbers the rows" if numbers else ""
+            notes.append(f"the first column has no name{also}: taken for an index, and left out.")
+        else:
+            notes.append(f"column {name!r} has no name in the file, and is kept.")
+    return frame, notes
+
+
+def _parquet(path: Path, as_text: Callable[[str], bool]) -> tuple[pd.DataFrame, list[str]]:
+    import pandas as pd
+
+    try:
+        frame = pd.read_parquet(path)
+    except ImportError:
+        raise DataError(
+            f"Reading {path.name} takes pyarrow: pip install 'privbench[parquet]', or save the table as .csv."
+        ) from None
+    except Exception as error:  # noqa: BLE001 - each engine has errors of its own for damaged files
+        raise DataError(f"{path} is no readable .parquet file: {_line(error)}") from None
+    frame.columns = pd.Index([str(name) for name in frame.columns])
+    if not frame.columns.is_unique:
+        raise DataError(f"{path.name} has several columns of one name; give each its own.")
+    names = [None if name is None else str(name) for name in frame.index.names]
+    if isinstance(frame.index, pd.RangeIndex) and names == [None]:
+        return frame, []
+    frame.index.names = names
+    kept = [name for name in names if name is not None and as_text(name) and name not in frame.columns]
+    left = ", ".join(repr(name) for name in names if name is not None and name not in kept)
+    notes = [f"the index{f', {left},' if left else ''} is left out."] if len(kept) < len(names) else []
+    return frame.reset_index(level=kept).reset_index(drop=True) if kept else frame.reset_index(drop=True), notes
+
+
+def _text(path: Path, as_text: Callable[[str], bool]) -> tuple[pd.DataFrame, list[str]]:
+    import pandas as pd
+
+    sample, encoding = _sample(path)
+    above = int(len(sample) > 1 and FOR_EXCEL.fullmatch(sample[0]) is not None)
+    separator, rows = _separator(sample[above:])
+    header = _has_header(rows)
+    names = rows[0] if header else [str(i) for i in range(len(rows[0]))]
+    twice = next((name for name in names if name and names.count(name) > 1), None)
+    if twice is not None:
+        raise DataError(f"{path.name} has several columns called {twice!r}; give each its own name.")
+    # With names of our own pandas finds a label's type under blanks around its name, and without a header.
+    columns = [name or f"Unnamed: {i}" for i, name in enumerate(names)]
+    decimal = "," if separator in ";\t" and _decimal_commas(rows[1:]) else "."
+    try:
+        frame = pd.read_csv(
+            path,
+            sep=r"\s+" if separator == " " else separator,
+            header=0 if header else None,
+            names=columns,
+            skiprows=above,
+            decimal=decimal,
+            dtype={name: str for name in names if as_text(name)},
+            na_values=[""],
+            keep_default_na=False,
+            skipinitialspace=True,
+            low_memory=False,
+            encoding=encoding,
+        )
+    except (OSError, ValueError, OverflowError) as error:  # pandas' own errors are ValueErrors
+        raise DataError(f"{path} is no readable table: {_line(error)}") from None
+    notes = [] if separator == "," else [f"columns are separated by {SEPARATORS[separator]}."]
+    notes += ["numbers have decimal commas."] if decimal == "," else []
+    notes += [] if header else ["the first row holds numbers only: there is no header, columns are called 0, 1, ..."]
+    if header and len(rows) > 1 and len(rows[1]) == len(names) + 1:
+        notes.append("rows have one cell more than the header: the first is taken for an index, and left out.")
+        frame = frame.reset_index(drop=True)
+    return frame, notes
+
+
+def _sample(path: Path) -> tuple[list[str], str]:
+    """Return the first lines of a text file, and its encoding: UTF-8, or UTF-16 where it says so."""
+    try:
+        with path.open("rb") as file:
+            encoding = "utf-16" if file.read(2) in {b"\xff\xfe", b"\xfe\xff"} else "utf-8-sig"
+        with path.open(encoding=encoding, newline="") as file:
+            lines = list(itertools.islice(file, SAMPLE))
+    except UnicodeError:
+        raise DataError(f"{path} is no text in UTF-8; save it as CSV in UTF-8.") from None
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}.") from None
+    if "\0" in "".join(lines):
+        raise DataError(f"{path} is no text, and no table: it has zero bytes in it.")
+    if not "".join(lines).strip():
+        raise DataError(f"{path} is empty.")
+    return [line for line in lines if line.strip()], encoding
+
+
+def _separator(lines: list[str]) -> tuple[str, list[list[str]]]:
+    """Return the separator that gives all rows alike, more than one cell each, and the rows by it; else commas.
+
+    The header may have one cell less than the rows, where R or pandas left the index without a name.
+    """
+    for separator in SEPARATORS:
+        rows = _rows(lines, separator)
+        widths = {len(row) for row in rows[1:-1] or rows[1:] or rows}  # the last row may be cut off in the middle
+        if len(widths) == 1 and max(widths) > 1 and len(rows[0]) in {max(widths), max(widths) - 1}:
+            return separator, rows
+    return ",", _rows(lines, ",")
+
+
+def _rows(lines: list[str], separator: str) -> list[list[str]]:
+    lines = [" ".join(line.split()) + "\n" for line in lines] if separator == " " else lines
+    cells = csv.reader(lines, delimiter=separator, skipinitialspace=True)
+    return [[cell.strip() for cell in row] for row in cells if row]
+
+
+def _has_header(rows: list[list[str]]) -> bool:
+    """Return whether the first row names the columns: it has texts, or counts from 0 as pandas' own names do."""
+    first = [cell for cell in rows[0] if cell]
+    if not all(_is_number(cell) for cell in first):
+        return True
+    others = {cell for row in rows[1:] for cell in row}
+    return len(first) > 1 and first == [str(i) for i in range(len(first))] and not others <= {"0", "1"}
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell.replace(",", "."))
+    except ValueError:
+        return False
+    return True
+
+
+def _decimal_commas(rows: list[list[str]]) -> bool:
+    """Return whether numbers have commas and none has a point."""
+    cells = [cell for row in rows for cell in row if _is_number(cell)]
+    return any("," in cell for cell in cells) and not any("." in cell for cell in cells)
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]

@@ -1,0 +1,255 @@
+"""Audit a synthetic set that was made elsewhere: whether it tells who its generator was trained on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from privbench import seeds
+from privbench.contracts.answers import Answers
+from privbench.contracts.evidence import Answered, Evidence
+from privbench.data.dataset import Examples
+from privbench.data.duplicates import duplicated
+from privbench.errors import UndeclaredEvidence, printable
+from privbench.external.measures import OneRelease, measured
+from privbench.external.measures import chosen as measurements_of
+from privbench.external.result import Audited, about, above, attacks, exposure, judge, selected, strongest
+from privbench.external.scale import dominated, encoder
+from privbench.external.sets import Sets, sets
+from privbench.grid.cell import threshold_of
+from privbench.records.parts import Data
+from privbench.store.atomic import writing_into
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    import numpy.typing as npt
+    import pandas as pd
+    from PIL.Image import Image
+
+    from privbench.api import Needs
+    from privbench.external.reading import Given
+    from privbench.records.audit_record import AuditRecord
+    from privbench.records.record import Record
+
+    Array = npt.NDArray[Any]
+
+NO_SHADOWS = "calibrating one takes shadow generators"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class AuditedDataset(Audited):
+    """The records of an audit of a synthetic set, one per attack, and what goes with them."""
+
+    audits: tuple[AuditRecord, ...] = ()
+    """Measurements that are no attacks: expected privacy loss, generation quality."""
+    arrays: tuple[Mapping[str, Array], ...] = ()
+    """What figures of each measurement are drawn from."""
+    page: Image | None = None
+    """The closest pairs of real and synthetic images, beside those of held-out images."""
+
+    def save(self, out: Path | str) -> list[Path]:
+        """Write records, raw scores and measurements, the exposed examples, and the page of closest pairs."""
+        from privbench.records import audit_record
+
+        out = Path(out)
+        paths = super().save(out)
+        for each, arrays in zip(self.audits, self.arrays, strict=True):
+            paths.append(audit_record.save(each, out, arrays))
+        best = self.strongest or self.records[0]
+        if self.page is not None:
+            with writing_into(Path(out), "records"):
+                self.page.save(best.path(out).with_suffix(".pairs.png"))
+        return paths
+
+
+def audit_dataset(
+    real: Given,
+    synthetic: Given,
+    holdout: Given,
+    *,
+    attack: Iterable[Any] | str = "all",
+    audit: Iterable[Any] | str | None = "all",
+    label: str | None = None,
+    seed: int = 0,
+    name: str = "",
+    command: str = "",
+) -> AuditedDataset:
+    """Run every attack on published examples, and return records, scores and the most exposed real examples.
+
+    real: what the generator was trained on; synthetic: what it made; holdout: real examples that it never saw. Each
+    is a .npz file with x and perhaps y, a .npy, .csv, .tsv or .parquet file, a folder of images, an array, a data
+    frame, a tensor, a list, a pair (x, y), or a mapping. Columns with names are matched by them. All real examples are
+    members. Half of the held-out examples, at most as many as there are real ones, are the non-members; the other half
+    is what an attacker may know.
+
+    attack: one or several, as texts or built. audit: measurements of the sets beside the attacks, likewise; all: those
+    in MEASURES. label: column of labels, which is no feature, in tables with named columns. name: of the data in the
+    records. Raises DataError for sets that do not fit each other, UsageError where no attack can be run, UnknownName
+    for a name that nothing has.
+    """
+    chosen, left_out = attacks(attack, lacks)
+    audits = measurements_of(audit)
+    given = Published(sets(real, synthetic, holdout, seed, label), name or "dataset", seed)
+    records, scores = [], {}
+    for each in chosen:
+        record, its_scores = given.judged(each, command)
+        records.append(record)
+        if its_scores is not None:
+            scores[record.attack.spec] = its_scores
+    records = selected(records, scores, given.member, seed)
+    best = strongest(records)
+    exposed = given.exposed(None if best is None else scores[best.attack.spec])
+    measurements = measured(audits, given.release, given.data, command)
+    return AuditedDataset(
+        records,
+        given.member,
+        scores,
+        exposed,
+        left_out,
+        (*given.sets.warnings, *dominated(given.sets, chosen)),
+        given.sets.notes,
+        tuple(measurement for measurement, _ in measurements),
+        tuple(arrays for _, arrays in measurements),
+        given.page(),
+    )
+
+
+def lacks(attack: Any) -> str:
+    """Return what an attack needs that a published set is not, or nothing."""
+    needs: Needs = attack.needs
+    if needs.answers != "none":
+        return "a model's answers (privbench audit predictions)"
+    wanted = {
+        "a model": needs.model or needs.query or needs.training or not hasattr(attack, "score"),
+        "shadow generators": needs.shadows != "none",
+        "transformed inputs": needs.inputs != "original",
+    }
+    return next((what for what, lacking in wanted.items() if lacking), "")
+
+
+@dataclass(frozen=True, eq=False)
+class Published:
+    """Three checked sets, and how attacks see them."""
+
+    sets: Sets
+    name: str
+    seed: int
+
+    @cached_property
+    def _order(self) -> Array:
+        """The candidates in an order that says nothing of who is a member, nor can be drawn without knowing that."""
+        total = len(self.sets.real) + len(self.sets.outside)
+        return seeds.numpy_generator(self.seed, "given", "order", self.sets.fingerprint).permutation(total)
+
+    @cached_property
+    def member(self) -> Array:
+        """(n,) bool."""
+        return np.asarray(self._order < len(self.sets.real))
+
+    @cached_property
+    def candidates(self) -> Examples:
+        """Members and non-members, mixed."""
+        inside, outside = self.sets.real, self.sets.holdout[self.sets.outside]
+        x, y = np.concatenate([inside.x, outside.x]), np.concatenate([inside.y, outside.y])
+        return Examples(x[self._order], y[self._order])
+
+    @cached_property
+    def rows(self) -> Array:
+        """(n,) row of each candidate in the set that it comes from."""
+        rows: Array = np.concatenate([np.arange(len(self.sets.real)), self.sets.outside])[self._order]
+        return rows
+
+    def evidence(self, needs: Needs) -> Evidence:
+        """Return what an attack with these needs sees."""
+        reference, pool = self.sets.holdout[self.sets.reference], self.candidates
+
+        def unasked() -> Array:
+            raise UndeclaredEvidence("There is no model here to answer.")
+
+        def silent(examples: Examples) -> Answers:
+            return Answers(unasked, examples.y)
+
+        return Evidence(
+            needs,
+            pool.y,
+            silent(pool),
+            classes=self.data.classes,
+            x=pool.x,
+            reference=Answered(needs, reference.y, silent(reference), x=reference.x),
+            synthetic=self.sets.synthetic,
+            seed=seeds.derive(self.seed, "evidence", 0),
+        )
+
+    @property
+    def release(self) -> OneRelease:
+        """The same as audits see it."""
+        reference = self.sets.holdout[self.sets.reference]
+        return OneRelease(self.candidates, self.member, self.sets.synthetic, reference, self.seed)
+
+    def judged(self, attack: Any, command: str) -> tuple[Record, Array | None]:
+        """Return an attack's record, and its scores where it did not fail."""
+        base = about("dataset", self.data, attack, attack.needs, shadows=0, seed=self.seed, command=command)
+
+        def decide(scores: Array) -> tuple[Array | None, str]:
+            return above(threshold_of(attack), scores, NO_SHADOWS)
+
+        return judge(attack, base, self.evidence(attack.needs), self.member, decide)
+
+    @cached_property
+    def data(self) -> Data:
+        """The sets as a record names them."""
+        given = self.sets
+        real, holdout = given.exact
+        classes = 1 + max(int(each.y.max()) for each in (given.real, given.synthetic, given.holdout))
+        return Data(
+            name=printable(self.name),
+            fingerprint=given.fingerprint,
+            classes=classes,
+            pool=len(self.member),
+            reference=len(given.reference),
+            validation=0,
+            test=0,
+            duplicates=int(duplicated(np.concatenate([real, holdout[given.outside]])).sum()),
+        )
+
+    @cached_property
+    def _nearest(self) -> tuple[Array, Array]:
+        """(n,) distance of each candidate to its nearest synthetic example, and the row of that."""
+        from privbench.stats.neighbours import nearest
+
+        encode = encoder(self.sets)
+        distances, rows = nearest(encode(self.candidates.x), encode(self.sets.synthetic.x))
+        return distances[:, 0], rows[:, 0]
+
+    def exposed(self, scores: Array | None) -> pd.DataFrame:
+        """Return all members by scores, each with its nearest synthetic example."""
+        import pandas as pd
+
+        names = ["index", "label", "score", "nonmembers_as_high", "fpr", "nearest", "distance"]
+        columns: Mapping[str, Any] = dict.fromkeys(names, ())
+        if scores is not None:
+            order, as_high = exposure(scores, self.member)
+            label = None if self.sets.labels is None else self.sets.labels[self.rows[order]]
+            found = (self.rows[order], label, scores[order], as_high, as_high / int((~self.member).sum()))
+            nearest = (self._nearest[1][order], self._nearest[0][order])
+            columns = dict(zip(names, (*found, *nearest), strict=True))
+        table: pd.DataFrame = pd.DataFrame(columns)
+        return table
+
+    def page(self) -> Image | None:
+        """Return the closest pairs of real and synthetic images, and of held-out and synthetic ones for comparison."""
+        from privbench.external.pictures import PAIRS, pairs
+
+        if not self.sets.is_image:
+            return None
+        sides = {}
+        for title, rows in (("real", self.member), ("held out", ~self.member)):
+            distances, found = self._nearest
+            order = np.flatnonzero(rows)[np.argsort(distances[rows], kind="stable")][:PAIRS]
+            sides[title] = self.candidates.x[order], self.sets.synthetic.x[found[order]], distances[order]
+        return pairs(sides)

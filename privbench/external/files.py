@@ -1,0 +1,144 @@
+"""Arrays that a user saved: which are what, under the names that people give them."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import itertools
+import zipfile
+import zlib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from privbench.data.conversion import are_shuffled, as_array, columns_of
+from privbench.errors import DataError, UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+    Array = npt.NDArray[Any]
+
+ALIASES = {
+    "logits": ("target_logits",),
+    "probabilities": ("probs", "proba", "y_proba", "y_prob", "target_probabilities"),
+    "labels": ("y", "y_true", "label", "target", "targets"),
+    "membership": ("member", "members", "is_member", "in_train"),
+    "shadow_logits": (),
+    "shadow_probabilities": ("shadow_probs", "shadow_proba"),
+    "shadow_membership": ("shadow_member", "shadow_members", "shadow_in"),
+}
+"""What `privbench audit predictions` reads, and what else each array may be called."""
+UNSOUND = (OSError, EOFError, zipfile.BadZipFile, zlib.error)
+"""What NumPy raises for files that are no archives, or damaged."""
+
+
+def read(path: Path) -> dict[str, Array]:
+    """Return the arrays of a .npz file by name. Raises DataError, saying what is wrong and what would be right."""
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "no such file"
+        raise DataError(f"{path}: {what}; give a .npz file, as numpy.savez writes it.")
+    try:
+        with path.open("rb") as file:  # NumPy leaves the file open where it is no archive
+            archive = np.load(file, allow_pickle=False)
+            if isinstance(archive, np.lib.npyio.NpzFile):
+                return {name: archive[name] for name in archive.files}
+    except ValueError:  # NumPy's answer to objects, and to text where it expects an array
+        raise DataError(
+            f"{path} holds pickled objects, which are never loaded, or no arrays; "
+            f"save plain arrays of numbers with numpy.savez."
+        ) from None
+    except UNSOUND:
+        raise DataError(f"{path} is no readable .npz file; write it again with numpy.savez.") from None
+    raise DataError(f"{path} is a single array; save several by name, with numpy.savez(file, name=array, ...).")
+
+
+class Found:
+    """The arrays of one source under their canonical names, each with the name that it had there.
+
+    unread: names of arrays that are none of these; classes: names of the classes, where a data frame's columns have any
+    """
+
+    def __init__(self, arrays: Mapping[str, Any], name: str) -> None:
+        self.name = name
+        self._arrays: dict[str, tuple[str, Array]] = {}
+        self.unread: list[str] = []
+        self.classes: list[str] = []
+        self._source = arrays
+        canonical = {alias: wanted for wanted, aliases in ALIASES.items() for alias in (wanted, *aliases)}
+        for key, value in arrays.items():
+            wanted = canonical.get(str(key).lower().replace("-", "_"))
+            if wanted is None:
+                self.unread.append(str(key))
+                continue
+            if wanted in self._arrays:
+                raise DataError(f"{name}: {self._arrays[wanted][0]} and {key} are both {wanted}; leave one out.")
+            self._arrays[wanted] = key, as_array(value, f"{name}: {key}")
+            if wanted in {"logits", "probabilities"}:
+                self.classes = self.classes or _columns(value)
+
+    def __contains__(self, wanted: str) -> bool:
+        return wanted in self._arrays
+
+    def get(self, *wanted: str) -> tuple[str, str, Array]:
+        """Return (canonical name, name in the source, array) of the first that there is. Raises DataError for none."""
+        for each in wanted:
+            if each in self._arrays:
+                return (each, *self._arrays[each])
+        names = [key for key, _ in self._arrays.values()] + self.unread
+        near = [(key, each) for each in wanted for key in self.unread if alike(key, each)]
+        hint = f" Rename {near[0][0]!r} to {near[0][1]!r}?" if near else ""
+        choice = " or ".join(map(repr, wanted))
+        raise DataError(f"{self.name}: no array {choice}.{hint} Found: {', '.join(names) or 'none'}.")
+
+    def shuffled(self) -> list[str]:
+        """Return a sentence about each pair of pandas objects whose rows are in different orders."""
+        read = [key for key, _ in self._arrays.values()]
+        return [
+            f"{one} and {other} have the same index in different orders, and are paired by position; if that is wrong, "
+            f"give {other}.loc[{one}.index]."
+            for one, other in itertools.combinations(read, 2)
+            if are_shuffled(self._source[one], self._source[other])
+        ]
+
+    def unused(self) -> list[str]:
+        """Return a sentence about each array that is not read."""
+        said = []
+        for key in self.unread:
+            near = [each for each in ALIASES if alike(key, each)]
+            said.append(f"array {key!r} is not read" + (f"; did you mean {near[0]!r}?" if near else "."))
+        return said
+
+
+def _columns(value: Any) -> list[str]:
+    """Return the names of a data frame's columns, unless they number the columns; none of other objects."""
+    names = [str(column) for column in columns_of(value)]
+    return [] if names == [str(i) for i in range(len(names))] or len(set(names)) < len(names) else names
+
+
+def check_keywords(arrays: Mapping[str, Any], options: Sequence[str]) -> None:
+    """Raise UsageError for a keyword that is none of these arrays but a slip of an option, or a single value."""
+    known = {alias for wanted, aliases in ALIASES.items() for alias in (wanted, *aliases)}
+    for key, value in arrays.items():
+        hint = did_you_mean(key, options)
+        if key.lower() not in known and (hint or isinstance(value, (str, int, float, type(None)))):
+            takes = hint or f"; it takes {', '.join(options[:-1])} and {options[-1]}, and arrays: {', '.join(ALIASES)}."
+            raise UsageError(f"audit_predictions has no {key!r}{'.' if hint else ''}{takes}")
+
+
+def alike(key: str, wanted: str) -> bool:
+    """Return whether a name looks like a slip of what an array is called."""
+    return bool(difflib.get_close_matches(key.lower(), [wanted, *ALIASES[wanted]], cutoff=0.75))
+
+
+def fingerprint(arrays: Iterable[tuple[str, Array]]) -> str:
+    """Return the SHA-256 over arrays with their names, types and shapes."""
+    digest = hashlib.sha256()
+    for name, array in arrays:
+        little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
+        digest.update(f"{name}{little.dtype.str}{little.shape}".encode())
+        digest.update(little.data if little.size else b"")
+    return digest.hexdigest()

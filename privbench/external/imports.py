@@ -1,0 +1,112 @@
+"""Turn a .npz file, a table or a folder of images into a checked data set that `npz:path=NAME` finds."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from privbench.builtin.tasks.npz import NAME, Npz
+from privbench.data.arrays import inputs, raw, same_kind
+from privbench.data.columns import doubtful_classes, features_and_classes
+from privbench.data.duplicates import alike, duplicated, exactly
+from privbench.data.folders import SUFFIXES, folder, numbered
+from privbench.data.images import npz_bytes
+from privbench.data.imported import IMPORTED, data_root
+from privbench.data.source import Part, Source
+from privbench.data.tables import SUFFIXES as TABLES
+from privbench.errors import BadOption, DataError
+from privbench.options.fields import build
+from privbench.store.atomic import atomic_write, writing_into
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+    from privbench.data.dataset import Dataset
+    from privbench.data.folders import Parts
+
+    Array = npt.NDArray[Any]
+
+__all__ = ["SUFFIXES", "Imported", "import_data"]
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What an import made."""
+
+    path: Path
+    spec: str
+    """What to write after `npz:path=`."""
+    dataset: Dataset
+    duplicates: int
+    """Examples whose input occurs more than once, compared in the type that they were given in."""
+    labels: tuple[str, ...]
+    """What each class is called in the source, in the order of their numbers."""
+    notes: tuple[str, ...]
+    """What was done with the data, a sentence each."""
+    warnings: tuple[str, ...]
+    """What is doubtful about them, a sentence each."""
+
+
+class _Read(NamedTuple):
+    parts: Parts
+    exact: list[Array]
+    """The inputs of each part in the type that they were given in, (n, ...)."""
+    notes: list[str]
+    warnings: list[str]
+
+
+def import_data(
+    path: Path, *, name: str | None = None, label: str | None = None, size: int | None = None, root: Path | None = None
+) -> Imported:
+    """Check a data set, number its classes in sorted order, and write ROOT/imported/NAME.npz: same data, same bytes.
+
+    Raises DataError, and writes nothing, where the data cannot make a task; BadOption for a name or an option that
+    does not fit.
+    """
+    path = path.expanduser()
+    path = path if path.name else path.resolve()  # the folder one stands in, "."
+    chosen = name or re.sub(r"[^A-Za-z0-9_-]+", "-", path.resolve().stem).strip("-_")
+    if not NAME.fullmatch(chosen):
+        wrong = f"--name {name!r}" if name else f"{path.name!r} makes no name; give --name NAME"
+        raise BadOption(f"{wrong}: use letters, digits, '-' and '_'.")
+    read = _read(path, label, size)
+    arrays, classes = numbered(read.parts, path)
+    same_kind([x for x, _ in arrays.values()], path.name)
+    parts = {role: Part(x, y) for role, (x, y) in arrays.items()}
+    target = data_root(root) / IMPORTED / f"{chosen}.npz"
+    dataset = build(Npz, {"path": str(target)}).assemble(Source(parts["train"], parts.get("test"), classes, chosen))
+    flat = {f"{key}_{role}": array for role, pair in arrays.items() for key, array in zip("xy", pair, strict=True)}
+    with writing_into(target.parent, target.name):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        atomic_write(target, npz_bytes(flat))
+    spec = chosen if data_root(root) == data_root() else str(target)
+    again = int(duplicated(np.concatenate(alike(*map(exactly, read.exact)))).sum())
+    labels = tuple(map(str, np.unique(read.parts["train"][1]).tolist()))
+    return Imported(target, spec, dataset, again, labels, tuple(read.notes), tuple(read.warnings))
+
+
+def _read(path: Path, label: str | None, size: int | None) -> _Read:
+    kind = "folder" if path.is_dir() else path.suffix.lower()
+    if not path.exists():
+        raise DataError(f"There is no {path}; import a .npz file, a table or a folder of images.")
+    if label is not None and kind not in TABLES:
+        raise BadOption(f"--label is for tables ({', '.join(TABLES)}), but {path} is none.")
+    if size is not None and kind != "folder":
+        raise BadOption(f"--size is for folders of images, but {path} is none.")
+    if kind == "folder":
+        parts, notes = folder(path, size)
+        return _Read(parts, [x for x, _ in parts.values()], notes, [])
+    if kind in TABLES:
+        table = features_and_classes(path, label)
+        doubts = doubtful_classes(table.y, path.name)
+        return _Read({"train": (table.x, table.y)}, [table.exact], table.notes, [*table.warnings, *doubts])
+    if kind == ".npz":
+        found = raw(path)
+        parts = {role: (inputs(part.x, path.name, part.x_key), part.y) for role, part in found.items()}
+        return _Read(parts, [part.x for part in found.values()], [], doubtful_classes(parts["train"][1], path.name))
+    raise DataError(f"Cannot import {path}: expected a .npz file, a table ({', '.join(TABLES)}) or a folder of images.")

@@ -1,0 +1,99 @@
+"""Audits of a published set that was made elsewhere: those of privbench, shown one release that nobody trained here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+
+from privbench import seeds
+from privbench.contracts.context import Context
+from privbench.errors import CellFailed
+from privbench.external.result import GIVEN, outside
+from privbench.grid.audits import fill
+from privbench.records.audit_record import AuditRecord
+from privbench.records.provenance import component, environment, now
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import numpy.typing as npt
+
+    from privbench.data.dataset import Examples
+    from privbench.population.population import Population
+    from privbench.records.parts import Data
+
+    Array = npt.NDArray[Any]
+
+MEASURES = ("expected-privacy-loss", "generation-quality")
+"""Audits that look at nothing but members, others, and what is published."""
+
+
+@dataclass(frozen=True, eq=False)
+class OneRelease:
+    """What such audits read of a population: as many releases as there are, one."""
+
+    pool: Examples
+    member: Array
+    published: Examples
+    reference: Examples
+    seed: int
+    models: int = 1
+    device: str = "cpu"
+    defense: Any = field(default_factory=lambda: SimpleNamespace(name=GIVEN))
+
+    @property
+    def dataset(self) -> OneRelease:
+        """The data set, of which `role` is all that there is."""
+        return self
+
+    def role(self, name: str) -> Examples:
+        """Return the examples of the pool or of the reference; there are no others."""
+        if name not in ("pool", "reference"):
+            raise CellFailed(f"it takes {name} examples, which a published set does not have.")
+        found: Examples = getattr(self, name)
+        return found
+
+    def members(self, index: int) -> Array:  # noqa: ARG002 - a population's signature
+        """Return (n,) bool over the pool."""
+        return self.member
+
+    def synthetic(self, index: int) -> Examples | None:  # noqa: ARG002 - a population's signature
+        """Return what is published."""
+        return self.published
+
+
+def chosen(audits: Iterable[Any] | str | None) -> list[Any]:
+    """Return measurements, named or built; all: those of MEASURES that are installed. Raises UnknownName, BadOption."""
+    from privbench.plugins.loading import catalogue, resolve
+
+    if isinstance(audits, str) and audits == "all":
+        audits = [name for name in MEASURES if name in catalogue().of("audit")]
+    given = [audits] if isinstance(audits, str) else audits
+    return [resolve("audit", each) if isinstance(each, str) else each for each in given or ()]
+
+
+def measured(
+    audits: Iterable[Any], release: OneRelease, data: Data, command: str
+) -> tuple[tuple[AuditRecord, dict[str, Array]], ...]:
+    """Return a record of each audit with its arrays; one that fails says why."""
+    return tuple(_one(each, release, data, command) for each in audits)
+
+
+def _one(audit: Any, release: OneRelease, data: Data, command: str) -> tuple[AuditRecord, dict[str, Array]]:
+    # Only what OneRelease has is read; an audit that wants more of a population fails, and says so.
+    context = Context(seed=seeds.derive(release.seed, "audit", audit.name), reference=release.reference)
+    base = AuditRecord(
+        task=outside("dataset"),
+        data=data,
+        defense=outside(GIVEN),
+        audit=component("audit", audit),
+        models=release.models,
+        seed=release.seed,
+        device=release.device,
+        status="ok",
+        command=command,
+        environment=environment(),
+        created=now(),
+    )
+    return fill(base, audit, cast("Population", release), context)

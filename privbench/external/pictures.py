@@ -1,0 +1,60 @@
+"""Pictures of a user's: folders of them, and a page of the closest pairs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from privbench.errors import DataError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy.typing as npt
+    from PIL.Image import Image
+
+    Array = npt.NDArray[Any]
+
+PAIRS, ACROSS = 32, 8
+"""Pairs on a page, and side by side in a row of it."""
+BYTE = 255
+
+
+def folder(path: Path, name: str) -> tuple[Array, list[str]]:
+    """Return the images below a folder, (n, height, width, 1 or 3) uint8, in sorted order, and notes on their pixels.
+
+    Raises DataError.
+    """
+    from privbench.data.depth import header, scaled
+    from privbench.data.folders import SUFFIXES
+    from privbench.data.images import ImageFiles
+
+    found = sorted(each for each in path.rglob("*") if each.suffix.lower() in SUFFIXES and each.name[0] != ".")
+    if not found:
+        raise DataError(f"{name}: {path} holds no images; give a folder of them, or a .npz file with an array x.")
+    headers = [header(each, name) for each in found]
+    x = ImageFiles(found, name)[np.arange(len(found))]
+    grey = (x == x[..., :1]).all()
+    return x[..., :1] if grey else x, scaled(x, headers, name)
+
+
+def pairs(sides: dict[str, tuple[Array, Array, Array]]) -> Image:
+    """Return a page of the closest pairs, real above synthetic, a column for each side.
+
+    sides: title -> (n, h, w, c) real images, the nearest synthetic one of each, and (n,) distances, nearest first.
+    """
+    from privbench.report import sheet
+
+    blocks: dict[str, Array] = {}
+    count = min(PAIRS, *(len(distances) for *_, distances in sides.values()))
+    for start in range(0, count, ACROSS):
+        rows = slice(start, min(start + ACROSS, count))
+        for title, (real, synthetic, distances) in sides.items():
+            text = f"{title} {rows.start + 1}-{rows.stop}: {distances[rows][0]:.3g} to {distances[rows][-1]:.3g}"
+            blocks[text] = np.stack([_bytes(real[rows]), _bytes(synthetic[rows])])
+    return sheet.draw(blocks, across=len(sides))
+
+
+def _bytes(images: Array) -> Array:
+    return images if images.dtype == np.uint8 else np.rint(images * BYTE).astype(np.uint8)

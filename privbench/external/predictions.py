@@ -1,0 +1,267 @@
+"""Audit a model by its answers alone: what each attack would have found, and whom it finds first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from privbench import seeds
+from privbench.api import Needs
+from privbench.contracts.answers import Answers
+from privbench.contracts.evidence import Evidence
+from privbench.errors import UsageError, printable
+from privbench.external import columns, files
+from privbench.external.answers import Predictions, predictions
+from privbench.external.result import Audited, about, above, attacks, exposure, judge, selected, strongest
+from privbench.grid.cell import CALIBRATORS, threshold_of
+from privbench.population.membership import shadow_order
+from privbench.records.parts import Data, Utility
+from privbench.stats import intervals, metrics, signals
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    import numpy.typing as npt
+    import pandas as pd
+
+    from privbench.records.record import Record
+
+    Array = npt.NDArray[Any]
+
+SIGNALS: dict[str, Callable[[Array, Array], Array]] = {
+    "confidence": signals.log_confidence,
+    "entropy": signals.neg_entropy,
+    "m-entropy": signals.neg_modified_entropy,
+}
+"""What the threshold attacks compare with their thresholds: without shadows, all that there is of them."""
+NO_SHADOWS = "without shadow models there is nothing to draw a threshold on; the score is the signal itself"
+ONE_KIND = (
+    "shadow models of which none was trained on any example, or each on all, leave nothing to draw a threshold on; "
+    "the score is the signal itself"
+)
+SHADOWLESS = (
+    "Without shadow models no attack can tell an example that the model memorised from one that is easy: attacks that "
+    "compare each example with its shadows, such as LiRA, may find leaks where these find none. Read an AUC near 0.5 "
+    "as not tested; shadow_logits and shadow_membership test it."
+)
+
+
+def audit_predictions(
+    source: str | Path | Mapping[str, Any] | None = None,
+    /,
+    *,
+    attack: Iterable[Any] | str = "all",
+    seed: int = 0,
+    name: str = "",
+    command: str = "",
+    **arrays: Any,
+) -> Audited:
+    """Run every attack that a model's answers support, and return its records, scores and most exposed members.
+
+    source: a .npz file, a mapping of arrays, or the arrays themselves as keywords: NumPy's, lists, data frames,
+        tensors; or a table with a column per class: a .csv, .tsv or .parquet file, or a data frame.
+
+        logits, or probabilities            (n, c), or (n, q, c) for q aligned queries, of which the first is the
+                                            example as it is
+        labels                              (n,) integers, 0 to c - 1, or names of the answers' columns
+        membership                          (n,) booleans, or 0 and 1: what the model was trained on
+        shadow_logits, or shadow_probabilities, and shadow_membership        (s, n, c) or (s, n, q, c); (s, n)
+
+    attack: one or several, as texts ("lira:mode=offline") or built. name: of the data in the records.
+    Raises DataError for arrays that do not fit, UsageError where no attack can be run.
+    """
+    if source is not None and arrays:
+        raise UsageError("Give a file, or a mapping, or arrays as keywords; not several of these.")
+    files.check_keywords(arrays, ("attack", "seed", "name", "command"))
+    found, notes = columns.arrays_of(source if source is not None else arrays)
+    name = name or (Path(source).stem if isinstance(source, (str, Path)) else "predictions")
+    given = Given(predictions(found, name), name, seed)
+    chosen, left_out = attacks(attack, given.lacks)
+    records, scores = [], {}
+    for each in chosen:
+        record, found_scores = given.judged(each, command)
+        records.append(record)
+        if found_scores is not None:
+            scores[record.attack.spec] = found_scores
+    records = selected(records, scores, given.arrays.member, seed)
+    exposed = given.exposed(strongest(records), scores)
+    notes = (*notes, *given.arrays.notes, *given.notes)
+    return Audited(records, given.arrays.member, scores, exposed, left_out, given.arrays.warnings, notes)
+
+
+@dataclass(frozen=True)
+class RawSignal:
+    """A threshold attack without shadows of both kinds: the signal, which ranks examples but decides nothing."""
+
+    signal: Callable[[Array, Array], Array]
+    needs: ClassVar[Needs] = Needs()
+    threshold: ClassVar[None] = None
+
+    def score(self, evidence: Evidence) -> Array:
+        """Return (n,) float64."""
+        return evidence.signals(self.signal)[:, 0]
+
+
+@dataclass(frozen=True, eq=False)
+class Given:
+    """Checked answers, and how attacks see them: as `privbench run` would show them its model 0."""
+
+    arrays: Predictions
+    name: str
+    seed: int
+
+    @property
+    def queries(self) -> int:
+        """Aligned queries per example."""
+        return int(self.arrays.logits.shape[1])
+
+    def lacks(self, attack: Any) -> str:
+        """Return what an attack needs that answers are not, or nothing."""
+        needs: Needs = attack.needs
+        wanted = {
+            "the model itself": needs.model or not hasattr(attack, "score"),
+            "published synthetic examples (privbench audit dataset)": needs.synthetic or needs.answers == "none",
+            "queries of its choice": needs.query,
+            "the examples themselves": needs.examples,
+            "reference examples": needs.reference,
+            "the architecture": needs.training,
+            "answers to transformed inputs": needs.inputs != "original",
+            f"{needs.queries} queries per example, not {self.queries}": needs.queries not in (1, "task", self.queries),
+            "shadow models (shadow_logits and shadow_membership)": (
+                needs.shadows != "none" and not len(self.arrays.shadow_logits) and attack.name not in SIGNALS
+            ),
+        }
+        return next((what for what, lacking in wanted.items() if lacking), "")
+
+    def judged(self, attack: Any, command: str) -> tuple[Record, Array | None]:
+        """Return an attack's record, and its scores where it did not fail."""
+        shadows, acting = len(self.arrays.shadow_logits), attack
+        known = self.arrays.shadow_member
+        if attack.name in SIGNALS and (known.all() or not known.any()):  # no shadows, or shadows of one kind
+            acting = RawSignal(SIGNALS[attack.name])
+        needs = replace(acting.needs, queries=1 if acting.needs.queries == 1 else self.queries)
+        base = about("predictions", self.data, attack, needs, shadows=shadows, seed=self.seed, command=command)
+        base = base.model_copy(update={"utility": self.utility})
+
+        def decide(scores: Array) -> tuple[Array | None, str]:
+            return above(threshold_of(acting), scores, self._calibration(acting))
+
+        return judge(acting, base, self.evidence(acting.needs), self.arrays.member, decide, order=self.order)
+
+    def evidence(self, needs: Needs, posing: int | None = None, without: Iterable[int] = ()) -> Evidence:
+        """Return what an attack sees of the target, or of a shadow posing as one, without the shadows named."""
+        queries = 1 if needs.queries == 1 else self.queries
+        # In a run the target is model 0, its partner model 1, and the shadows come after them.
+        model, models = 0 if posing is None else posing + CALIBRATORS, len(self.arrays.shadow_logits) + CALIBRATORS
+        out = {-2, -1, *without}
+        order = (index - CALIBRATORS for index in shadow_order(self.seed, model, models))
+        kept = [i for i in order if i not in out] if needs.shadows != "none" else []
+        return Evidence(
+            needs,
+            self.arrays.labels[self.order],
+            self._answers[queries][model],
+            [self._answers[queries][i + CALIBRATORS] for i in kept],
+            shadow_member=self.arrays.shadow_member[kept][:, self.order],
+            classes=self.arrays.logits.shape[-1],
+            seed=seeds.derive(self.seed, "evidence", model),
+        )
+
+    @cached_property
+    def order(self) -> Array:
+        """The order in which attacks see the examples: not the file's, in which members often come first.
+
+        Drawn from the content of the file, memberships included, so that nobody else can draw it.
+        """
+        return seeds.numpy_generator(self.seed, "given", "order", self.arrays.fingerprint).permutation(
+            len(self.arrays.labels)
+        )
+
+    @cached_property
+    def _answers(self) -> dict[int, dict[int, Answers]]:
+        """The answers by number of queries, and by the number that the model would have in a run."""
+        models = dict(enumerate(self.arrays.shadow_logits, start=CALIBRATORS))
+        models[0] = self.arrays.logits
+
+        def answers(logits: Array, queries: int) -> Answers:
+            return Answers(lambda: logits[self.order, :queries], self.arrays.labels[self.order])
+
+        return {q: {i: answers(logits, q) for i, logits in models.items()} for q in {1, self.queries}}
+
+    def _calibration(self, attack: Any) -> Callable[[], float] | str:
+        """Return what finds the threshold that a run would calibrate, or why there can be none.
+
+        The first two shadows pose as targets, and are attacked without each other and without their partners.
+        """
+        member = self.arrays.shadow_member
+        posing = list(range(CALIBRATORS))
+        if isinstance(attack, RawSignal):
+            return ONE_KIND if len(member) else NO_SHADOWS
+        if len(member) < CALIBRATORS:
+            return "calibrating one takes 2 shadow models or more"
+        complements = (member[:, None] != member[None, posing]).all(axis=2).any(axis=1)
+        without = {*posing, *(int(i) for i in np.flatnonzero(complements))}
+        if attack.needs.shadows != "none" and len(member) - len(without) < CALIBRATORS:
+            return "calibrating one takes 4 shadow models or more, in pairs"
+
+        def calibrated() -> float:
+            shape = self.arrays.member.shape
+            found = [metrics.check_scores(attack.score(self.evidence(attack.needs, i, without)), shape) for i in posing]
+            return metrics.best_threshold(
+                np.concatenate(found), np.concatenate([member[i][self.order] for i in posing])
+            )
+
+        return calibrated
+
+    @cached_property
+    def data(self) -> Data:
+        """The arrays as a record names them; nothing but the pool is known, and no inputs of it."""
+        n, classes = len(self.arrays.labels), self.arrays.logits.shape[-1]
+        roles = {"pool": n, "reference": 0, "validation": 0, "test": 0}
+        name, fingerprint = printable(self.name), self.arrays.fingerprint
+        return Data(name=name, fingerprint=fingerprint, classes=classes, duplicates=0, **roles)
+
+    @cached_property
+    def correct(self) -> Array:
+        """(n,) bool: whether the model is right."""
+        return np.asarray(self.arrays.logits[:, 0].argmax(axis=-1) == self.arrays.labels)
+
+    @cached_property
+    def utility(self) -> Utility:
+        """Accuracy on members and on non-members; these are test examples too: the model was not trained on them."""
+        member = self.arrays.member
+        return Utility(
+            train_accuracy=intervals.accuracy(self.correct[None], member[None]),
+            nonmember_accuracy=intervals.accuracy(self.correct[None], ~member[None]),
+            test_accuracy=intervals.accuracy(self.correct[None], ~member[None]),
+            test_accuracy_sd=None,
+        )
+
+    @cached_property
+    def notes(self) -> tuple[str, ...]:
+        """How right the model is, and what an audit without shadows cannot see."""
+        member = self.arrays.member
+        said = f"The model is right on {self._share(member)} members and on {self._share(~member)} non-members."
+        return (said,) if len(self.arrays.shadow_logits) else (said, SHADOWLESS)
+
+    def _share(self, rows: Array) -> str:
+        right, count = int(self.correct[rows].sum()), int(rows.sum())
+        return f"{right} of {count} ({100 * right / count:.1f} %)"
+
+    def exposed(self, record: Record | None, scores: Mapping[str, Array]) -> pd.DataFrame:
+        """Return all members by one attack's scores, with the share of non-members that score at least as high."""
+        import pandas as pd
+
+        names = ["index", "label", "correct", "score", "nonmembers_as_high", "fpr"]
+        if record is None:
+            none: pd.DataFrame = pd.DataFrame(columns=names)
+            return none
+        found = scores[record.attack.spec]
+        order, as_high = exposure(found, self.arrays.member)
+        share = as_high / int((~self.arrays.member).sum())
+        values = (order, self.arrays.labels[order], self.correct[order], found[order], as_high, share)
+        table: pd.DataFrame = pd.DataFrame(dict(zip(names, values, strict=True)))
+        return table

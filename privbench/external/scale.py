@@ -1,0 +1,47 @@
+"""Scale of a table's columns: the space in which distances are shown, and columns that make nearly all of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from privbench.features import FeatureOptions, fit_encoder, pixels
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    import numpy.typing as npt
+
+    from privbench.external.sets import Sets
+    from privbench.features import Encoder
+
+    Array = npt.NDArray[Any]
+
+DOMINATES = 0.9
+"""Share of the squared distances from which on a column is said to dominate them."""
+
+
+def encoder(sets: Sets) -> Encoder:
+    """Return the map to pixels of images and to columns of tables, standardised by what the attacker has."""
+    return fit_encoder("pixels", sets.holdout[sets.reference], published=sets.synthetic.x)
+
+
+def dominated(sets: Sets, attacks: Iterable[Any]) -> list[str]:
+    """Return a warning where one column of a table makes most of the distances that attacks compare."""
+    if sets.is_image:
+        return []
+    spaces: dict[str, Callable[[Array], Array]] = {"": encoder(sets)}
+    if any(isinstance(each, FeatureOptions) and each.encodes_raw for each in attacks):
+        spaces[" where scale=none leaves columns as they are"] = pixels
+    said = []
+    for where, encode in spaces.items():
+        shares = encode(sets.real.x).astype(np.float64).var(axis=0)
+        shares /= shares.sum() or 1.0
+        most = int(shares.argmax())
+        if len(shares) > 1 and shares[most] > DOMINATES:
+            said.append(
+                f"column {sets.columns[most]!r} makes {shares[most]:.1%} of the squared distances between real "
+                f"examples{where}: attacks see little else. Leave it out, or transform it."
+            )
+    return said

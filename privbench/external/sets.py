@@ -1,0 +1,114 @@
+"""The sets of an audit: real, synthetic and held-out examples, and which of them play which part."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from privbench import seeds
+from privbench.data.dataset import Examples
+from privbench.errors import DataError
+from privbench.external import files
+from privbench.external.reading import one_set
+from privbench.external.together import copies, together
+
+if TYPE_CHECKING:
+    from privbench.external.reading import Given
+
+Array: TypeAlias = npt.NDArray[Any]
+
+FEWEST = 4
+"""Held-out examples: two non-members, and two for the attacker."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sets:
+    """Real examples, a synthetic set that was made from them, and real ones that its generator never saw.
+
+    All real examples are members. outside, reference: rows of `holdout`, the non-members, at most as many as there are
+    members, and those of an attacker who needs examples of its own.
+    """
+
+    real: Examples
+    synthetic: Examples
+    holdout: Examples
+    outside: Array
+    reference: Array
+    labels: Array | None
+    """(n,) integers or texts: those of the real examples as they were given, where they have any; attacks see labels
+    only where all three sets do."""
+    exact: tuple[Array, Array]
+    """(n, width) rows of the real and of the held-out set that are equal only where the given ones are."""
+    columns: tuple[str, ...]
+    """Names of a table's columns, or their numbers; none of images."""
+    warnings: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def is_image(self) -> bool:
+        """Whether the examples are images rather than rows of a table."""
+        return self.real.is_image
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over the three sets and who plays which part."""
+        sets = {"real": self.real, "synthetic": self.synthetic, "holdout": self.holdout}
+        parts = [(f"{name} {axis}", getattr(each, axis)) for name, each in sets.items() for axis in "xy"]
+        return files.fingerprint([*parts, ("outside", self.outside)])
+
+
+def sets(real: Given, synthetic: Given, holdout: Given, seed: int, label: str | None = None) -> Sets:
+    """Read and check three sets, and split the held-out one: half non-members, and the rest the attacker's.
+
+    Columns with names are matched by them. label: the column of labels in tables with named columns. Raises DataError,
+    saying what is wrong and what would be right.
+    """
+    given = {"real": real, "synthetic": synthetic, "holdout": holdout}
+    aligned, notes = together([one_set(each, role, label) for role, each in given.items()])
+    found = dict(zip(given, aligned, strict=True))
+    labels = _numbered([each.y for each in aligned], [len(each.x) for each in aligned])
+    parts = {role: Examples(each.x, y) for (role, each), y in zip(found.items(), labels, strict=True)}
+    sizes = {role: len(each) for role, each in parts.items()}
+    if sizes["holdout"] < FEWEST or sizes["real"] < 2:  # noqa: PLR2004 - a comparison takes two
+        raise DataError(
+            f"{sizes['real']} real and {sizes['holdout']} held-out examples: give 2 or more real ones, and {FEWEST} "
+            f"or more that the generator never saw."
+        )
+    count = min(sizes["real"], sizes["holdout"] // 2)
+    shuffled = seeds.numpy_generator(seed, "given", "holdout").permutation(sizes["holdout"])
+    warnings, said = copies(*aligned)
+    notes += said
+    if any(each.y is None for each in aligned) and any(each.y is not None for each in aligned):
+        without = " and ".join(role for role, each in found.items() if each.y is None)
+        notes.append(f"Attacks see no labels: the {without} examples have none.")
+    notes.append(
+        f"Members are all {sizes['real']} real examples, non-members {count} of {sizes['holdout']} held-out "
+        f"ones; the other {sizes['holdout'] - count} are the attacker's own (seed {seed})."
+    )
+    return Sets(
+        parts["real"],
+        parts["synthetic"],
+        parts["holdout"],
+        np.sort(shuffled[:count]),
+        np.sort(shuffled[count:]),
+        found["real"].y,
+        (found["real"].exact, found["holdout"].exact),
+        aligned[0].columns,
+        tuple(warnings),
+        tuple(notes),
+    )
+
+
+def _numbered(labels: list[Array | None], sizes: list[int]) -> list[Array]:
+    """Return labels as int64, texts numbered alike in all sets; zeros where a set has none."""
+    if any(each is None for each in labels):
+        return [np.zeros(size, dtype=np.int64) for size in sizes]
+    known = [each for each in labels if each is not None]
+    if all(each.dtype.kind in "iu" for each in known):
+        return [each.astype(np.int64) for each in known]
+    texts = np.unique(np.concatenate([each.astype(np.str_) for each in known]))
+    return [np.searchsorted(texts, each.astype(np.str_)) for each in known]

@@ -1,0 +1,188 @@
+"""Audits of populations: made, measured, and written down as records of their own.
+
+tasks x defenses -> populations (population.py), and those that an audit compares them with
+x audits         -> Measurement (api.py)
+                 -> AuditRecord: values with intervals, small tables, provenance; JSON beside raw arrays
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from privbench import seeds
+from privbench.contracts.context import Context
+from privbench.errors import ENDS_THE_RUN, CellFailed, PrivbenchError, UsageError, blamed, note
+from privbench.grid.making import Making
+from privbench.grid.plan import Plan
+from privbench.options.fields import build, options_of
+from privbench.population.keeper import Keeper
+from privbench.records.audit_record import AuditRecord, arrays_sha256, save
+from privbench.records.files import sealed
+from privbench.records.provenance import component, data_of, environment, failure, now
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from privbench.contracts.measurement import Measurement
+    from privbench.executors import Executor
+    from privbench.grid.listener import Listener
+    from privbench.grid.plan import Grid
+    from privbench.population.population import Population
+    from privbench.store.store import Store
+
+
+@dataclass(frozen=True)
+class Bench:
+    """One audit on one population, and the populations that it compares it with."""
+
+    audit: Any
+    population: Population
+    compared: tuple[Population, ...] = ()
+    impossible: Exception | None = None
+    """Why the audit must fail, as far as that is known before training."""
+
+
+def plan(grid: Grid, audits: Sequence[Any], store: Store) -> tuple[Plan, list[Bench]]:
+    """Work out what audits need, without training anything. Raises UsageError where no audit can be run."""
+    planned, benches = Plan(grid), []
+    for task in grid.tasks:
+        with blamed(task):
+            dataset = task.load()
+        for defense in grid.defenses:
+            population = grid.population(task, dataset, defense, store)
+            benches += [_bench(planned, audit, population) for audit in audits]
+    if benches and all(bench.impossible for bench in benches):
+        raise UsageError(str(benches[0].impossible)) from benches[0].impossible
+    return planned, benches
+
+
+def _bench(planned: Plan, audit: Any, population: Population) -> Bench:
+    """Return one audit of one population, and note what has to be made for it: nothing where it must fail."""
+    try:
+        with blamed(audit):
+            others = tuple(getattr(audit, "compared", lambda _population: ())(population))
+    except UsageError:
+        raise
+    except PrivbenchError as error:
+        note(error)
+        return Bench(audit, population, impossible=error)
+    population = planned.need(population, 1)
+    return Bench(audit, population, tuple(planned.need(each, 1) for each in others))
+
+
+def conduct(
+    grid: Grid,
+    audits: Sequence[Any],
+    store: Store,
+    executor: Executor,
+    *,
+    out: Path | None = None,
+    listener: Listener | None = None,
+    progress: Callable[[float, str], None] | None = None,
+    command: str = "",
+) -> Iterator[AuditRecord]:
+    """Make the releases that are missing, measure, and yield one record per audit and population, in `out` too."""
+    planned, benches = plan(grid, audits, store)
+    if listener:
+        listener.planned(planned)
+    with Making(planned, executor, listener) as making:
+        for bench in benches:
+            sources = (bench.population, *bench.compared)
+            making.wait_for(sources)
+            reason = bench.impossible or making.why_not(sources)
+            record, arrays = measure(bench.audit, bench.population, reason=reason, progress=progress, command=command)
+            if out is not None:
+                save(record, out, arrays)
+            yield record
+
+
+def measure(
+    audit: Any,
+    population: Population,
+    *,
+    reason: Exception | None = None,
+    progress: Callable[[float, str], None] | None = None,
+    command: str = "",
+) -> tuple[AuditRecord, Mapping[str, Any]]:
+    """Run one audit on a population whose releases are made; return its record and its arrays.
+
+    With a reason, or when the audit fails or does not apply, the record says so.
+    """
+    base = _about(audit, population, command)
+    if reason is not None:
+        return sealed(base, **failure(reason)), {}
+    context = Context(
+        seed=seeds.derive(population.seed, "audit", audit.name),
+        device=population.device,
+        reference=population.dataset.role("reference"),
+        validation=population.dataset.role("validation"),
+        keep=Keeper.of(population),
+    )
+    return fill(base, audit, population, dataclasses.replace(context, report=progress) if progress else context)
+
+
+def fill(base: AuditRecord, audit: Any, population: Population, context: Context) -> tuple[AuditRecord, dict[str, Any]]:
+    """Return a record with what an audit measures of a population, and the arrays; or with why it could not."""
+    start = time.perf_counter()
+    try:
+        with blamed(audit):
+            found: Measurement = audit.measure(population, context)
+        arrays = {name: np.asarray(array) for name, array in found.arrays.items()}
+        record = AuditRecord(
+            **{
+                **dict(base),
+                "values": {name: _plain(value) for name, value in found.values.items()},
+                "tables": {title: [_row(row) for row in rows] for title, rows in found.tables.items()},
+                "notes": list(found.notes),
+                "arrays_sha256": arrays_sha256(arrays) if arrays else "",
+                "seconds": round(time.perf_counter() - start, 3),
+            }
+        )
+    except ENDS_THE_RUN:
+        raise
+    except BaseException as error:  # noqa: BLE001 - whatever an audit does wrong, SystemExit too, the others go on
+        return sealed(base, **failure(error)), {}
+    return sealed(record), arrays
+
+
+def with_student(audit: Any, student: str) -> Any:
+    """Return the audit with its option `student` set. Raises UsageError where it has none."""
+    if "student" not in {field.name for field in dataclasses.fields(audit)}:
+        raise UsageError(f"--student {student}: audit {audit.name!r} trains no student.")
+    return build(type(audit), {**options_of(audit), "student": student})
+
+
+def _about(audit: Any, population: Population, command: str) -> AuditRecord:
+    return AuditRecord(
+        task=component("task", population.task),
+        data=data_of(population.dataset),
+        defense=component("defense", population.defense),
+        audit=component("audit", audit),
+        models=population.models,
+        seed=population.seed,
+        salt=population.salt,
+        device=population.device,
+        status="ok",
+        command=command,
+        environment=environment(population.device),
+        created=now(),
+    )
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as JSON has it; NaN and infinity are for an audit to explain, not to report."""
+    value = value.item() if isinstance(value, np.generic) else value
+    if isinstance(value, float) and not math.isfinite(value):
+        raise CellFailed(f"a value is {value}; an audit gives None, and says why in its notes.")
+    return value
+
+
+def _row(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _plain(value) for name, value in row.items()}

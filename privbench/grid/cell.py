@@ -1,0 +1,177 @@
+"""One cell of the grid: an attack, the population that it attacks, and where its evidence comes from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from privbench.contracts.needs import Needs
+from privbench.errors import CellFailed, InvalidScores, blamed
+from privbench.population.evidence import evidence_of
+from privbench.population.released import publishes
+from privbench.stats import metrics
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from privbench.contracts.evidence import Evidence
+    from privbench.population.population import Population
+
+    Array = npt.NDArray[Any]
+
+WITH_SHADOWS = 4
+"""Models from which a target has shadows: its own pair is none."""
+CALIBRATORS = 2
+"""Shadow models on which the harness calibrates a threshold: a pair, so that each example is a member of one."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One (task, defense, attack), with the populations that its evidence comes from."""
+
+    population: Population
+    attack: Any
+    queries: int
+    targets: int | None
+    attacked: Population
+    """The same releases, asked about what the attack queries."""
+    shadows: tuple[Population, ...]
+    """Where shadows come from: one population for all targets, or one for each."""
+    inapplicable: str = ""
+    """Why the attack does not apply to this defense, whatever the settings."""
+    impossible: str = ""
+    """Why the attack must fail with these settings, as far as that is known before training."""
+
+    @cached_property
+    def needs(self) -> Needs:
+        """The attack's threat model. Raises CellFailed where it is none."""
+        return needs_of(self.attack)
+
+    @property
+    def reconstructs(self) -> bool:
+        """Whether the attack makes images, not scores."""
+        return hasattr(self.attack, "reconstruct")
+
+    @property
+    def sources(self) -> tuple[Population, ...]:
+        """All populations whose releases the record tells of."""
+        return (self.population, self.attacked, *self.shadows)
+
+    def shadows_of(self, target: int) -> Population:
+        """Return the population that one target's shadows come from."""
+        return self.shadows[target if len(self.shadows) > 1 else 0]
+
+    @property
+    def target_indices(self) -> range:
+        """The models that take their turn as the target."""
+        return range(self.targets or self.population.models)
+
+    def evidence(self, target: int, *, calibrating_for: int | None = None) -> Evidence:
+        """Return what the attack sees of one target, or of a shadow posing as one while calibrating for a target."""
+        shadows = self.shadows_of(target if calibrating_for is None else calibrating_for)
+        source = self.attacked if calibrating_for is None else shadows
+        exclude = () if calibrating_for is None else (calibrating_for,)
+        return evidence_of(source, target, self.needs, self.queries, shadows, exclude=exclude)
+
+    def scores(self, target: int, *, calibrating_for: int | None = None) -> Array:
+        """Return (examples,) scores of one target, or of a shadow posing as one while calibrating for a target."""
+        evidence = self.evidence(target, calibrating_for=calibrating_for)
+        with blamed(self.attack):
+            scores = self.attack.score(evidence)
+        return metrics.check_scores(scores, (len(self.population.dataset.pool),))
+
+    def images(self, target: int) -> Array:
+        """Return (classes, height, width, channels) float32 in [0, 1]: the attack's reconstructions from one target.
+
+        Raises InvalidScores where it returns no images.
+        """
+        dataset = self.population.dataset
+        evidence = self.evidence(target)
+        with blamed(self.attack):
+            images = self.attack.reconstruct(evidence, np.arange(dataset.classes))
+        return check_images(images, (dataset.classes, *dataset.examples.x.shape[1:]))
+
+    def decisions(self, scores: Array) -> tuple[Array | None, str]:
+        """Return (targets, examples) decisions at the attacker's own threshold, and where that comes from."""
+        natural = threshold_of(self.attack)
+        if natural is not None:
+            return scores >= natural, f"the attack's own, {natural:g}"
+        pairs = self.population.models // 2
+        missing = without_decisions(self.attack, self.population.models)
+        if missing:
+            return None, missing
+        # Without shadows nothing depends on whom a model poses for, so that its scores are those it has as a target.
+        alone = self.needs.shadows == "none"
+        known = dict(enumerate(scores)) if alone else {}
+        decided = []
+        for row, target in enumerate(self.target_indices):
+            first = 2 * ((target // 2 + 1) % pairs)
+            models = range(first, first + CALIBRATORS)
+            for model in models if alone else ():
+                if model not in known:
+                    known[model] = self.scores(model, calibrating_for=target)
+            posing = np.concatenate(
+                [known[model] if alone else self.scores(model, calibrating_for=target) for model in models]
+            )
+            truth = np.concatenate([self.population.members(model) for model in models])
+            decided.append(scores[row] >= metrics.best_threshold(posing, truth))
+        return np.stack(decided), f"calibrated on {CALIBRATORS} shadow models"
+
+
+def inapplicable(cell: Cell) -> str:
+    """Return why an attack does not apply to the releases of a population, as far as they are made; else ""."""
+    population = cell.population
+    made = population.artifact(0) is not None
+    if cell.needs.synthetic and (not publishes(population.defense) or (made and population.synthetic(0) is None)):
+        return f"{population.defense.name} publishes no synthetic examples"
+    if cell.reconstructs and not population.dataset.examples.is_image:
+        return f"{population.task.name} holds tables: there is no image to reconstruct"
+    return ""
+
+
+def needs_of(attack: Any) -> Needs:
+    """Return an attack's threat model. Raises CellFailed where its `needs` fail, or are none."""
+    with blamed(attack):
+        needs = attack.needs
+    if not isinstance(needs, Needs):
+        raise CellFailed(f"{attack.name!r}: `needs` is {needs!r}; expected privbench.api.Needs, the threat model.")
+    return needs
+
+
+def without_shadows(attack: Any, models: int) -> str:
+    """Return why an attack must fail in a population of so few models that no target has shadows; else ""."""
+    if needs_of(attack).shadows == "none" or models >= WITH_SHADOWS:
+        return ""
+    return f"it needs shadow models, and {models} models leave none: use {WITH_SHADOWS} or more (--models)."
+
+
+def without_decisions(attack: Any, models: int) -> str:
+    """Return why an attack makes no decisions in a population of so few models; "" where it makes some."""
+    needed = WITH_SHADOWS + (CALIBRATORS if needs_of(attack).shadows != "none" else 0)
+    if models >= needed or threshold_of(attack) is not None:
+        return ""
+    return f"none: calibrating one takes {needed} models or more"
+
+
+def threshold_of(attack: Any) -> float | None:
+    """Return an attack's own threshold, None without one. Raises CellFailed where it fails or is no number."""
+    with blamed(attack):
+        threshold = getattr(attack, "threshold", None)
+    return None if threshold is None else metrics.check_number(threshold, "threshold")
+
+
+def check_images(images: Any, shape: tuple[int, ...]) -> Array:
+    """Return what an attack made as float32. Raises InvalidScores, naming what is wrong with it."""
+    array = np.asarray(images)
+    if array.shape != shape:
+        raise InvalidScores(f"images have shape {array.shape}; expected {shape}.")
+    if array.dtype.kind != "f":
+        raise InvalidScores(f"images have dtype {array.dtype}; expected float32.")
+    if not np.isfinite(array).all():
+        raise InvalidScores(f"{int((~np.isfinite(array)).sum())} of {array.size} pixels are not finite.")
+    if array.min() < 0 or array.max() > 1:
+        raise InvalidScores(f"pixels run from {array.min():.3g} to {array.max():.3g}; expected 0 to 1.")
+    return array.astype(np.float32)

@@ -1,0 +1,132 @@
+"""What a plan would cost: how many trainings are left, and roughly how long they take."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from privbench.options.fields import spec
+from privbench.population.population import ANSWERS, MODEL
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from privbench.executors import Executor
+    from privbench.grid.plan import Plan
+    from privbench.population.population import Population
+
+NOT_APPLICABLE, WILL_FAIL = "n/a", "will fail"
+PROBE_STEPS = 8
+"""Training steps that are timed where nothing of a task is in the store yet."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """What one population still takes."""
+
+    population: Population
+    queries: tuple[int, ...]
+    cached: int
+    to_train: int
+    to_query: int
+    seconds_per_model: float
+    basis: str
+    """Where the seconds come from."""
+
+    @property
+    def seconds(self) -> float:
+        """Core-seconds of training that are left."""
+        return self.to_train * self.seconds_per_model
+
+
+class Foreseen(NamedTuple):
+    """Attacks on one population that come to nothing, for one reason."""
+
+    where: str
+    """The task and the defense, as on the command line."""
+    verdict: str
+    """NOT_APPLICABLE or WILL_FAIL."""
+    reason: str
+    attacks: list[str]
+
+
+def estimate(plan: Plan, executor: Executor) -> list[Line]:
+    """Return a line per population; times a few training steps of tasks of which nothing is in the store yet."""
+    lines = []
+    probed: dict[object, float] = {}
+    for population, queries in (item for wave in plan.waves for item in wave.items()):
+        wanted = [i for i in range(population.models) if i not in population.skipped]
+        made = [i for i in wanted if population.store.has(MODEL, population.manifest(i))]
+        answered = [
+            i for i in made if all(population.store.has(ANSWERS, population.answers_manifest(i, q)) for q in queries)
+        ]
+        seconds, basis = _measured(population, made)
+        if not made:
+            if population.task not in probed:
+                probed[population.task] = _probe(population, executor)
+            factor = float(getattr(population.defense, "relative_cost", 1.0))
+            seconds, basis = (
+                probed[population.task] * factor,
+                f"{PROBE_STEPS} timed steps" + (f" x {factor:g}" if factor != 1 else ""),
+            )
+        to_train = len(wanted) - len(made) if population.inputs == "original" else 0  # else counted there
+        lines.append(
+            Line(population, tuple(sorted(queries)), len(answered), to_train, len(made) - len(answered), seconds, basis)
+        )
+    return lines
+
+
+def describe(population: Population) -> str:
+    """Return a population's defense, and its task, as on the command line."""
+    return f"{spec(population.task)} / {spec(population.defense)}"
+
+
+def foreseen(plan: Plan) -> list[Foreseen]:
+    """Return what is known before training: attacks that do not apply, or must fail, by population and reason."""
+    names: dict[tuple[str, str, str], list[str]] = {}
+    for cell in plan.cells:
+        for verdict, reason in ((NOT_APPLICABLE, cell.inapplicable), (WILL_FAIL, cell.impossible)):
+            if reason:
+                names.setdefault((describe(cell.population), verdict, reason), []).append(spec(cell.attack))
+    return [Foreseen(*known, attacks) for known, attacks in names.items()]
+
+
+def _measured(population: Population, made: Sequence[int]) -> tuple[float, str]:
+    taken = population.seconds(made)
+    return (float(np.median(taken)) if len(taken) else 0.0), f"{len(taken)} models in the store"
+
+
+def _probe(population: Population, executor: Executor) -> float:
+    """Return the seconds that one undefended training takes, from a few steps of one, in a worker process."""
+    (outcome,) = executor.run(time_steps, [population])
+    if outcome.error is not None:
+        raise outcome.error
+    return float(outcome.result)
+
+
+def time_steps(population: Population, report: Callable[[float, str], None]) -> float:
+    """Time a few training steps, after some that warm up, and scale their epochs to a whole training."""
+    import torch
+
+    from privbench.contracts.context import Context
+    from privbench.learn.steps import recorded
+    from privbench.learn.training import train
+
+    report(0.0, "timing")
+    device = torch.device(population.device)
+    task = population.blueprint
+    examples = population.dataset.role("pool")[population.members(0)]
+    part = examples[: min(len(examples), PROBE_STEPS * task.recipe.batch_size)]
+    times = []
+    for epochs in (1, 1, 3):  # the first warms up
+        start = time.perf_counter()
+        train(task, part, Context(device=population.device), recipe=replace(task.recipe, epochs=epochs, warmup=0.0))
+        times.append(time.perf_counter() - start)
+    _, one, three = times
+    # What comes before the epochs on a card, the recording of steps, comes once.
+    before, each = (one - (three - one) / 2, (three - one) / 2) if recorded(device) else (0.0, min(one, three / 3))
+    copies = max(1, task.recipe.copies)
+    return before + each * copies * len(examples) / len(part) * task.recipe.epochs

@@ -1,0 +1,98 @@
+"""The releases of a plan on their way: executors make them while the caller attacks those that are there."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from privbench.errors import ENDS_THE_RUN, CellFailed, PrivbenchError, note
+from privbench.population import releases
+from privbench.population.released import ReleasedShadows
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Generator, Iterable
+
+    from typing_extensions import Self
+
+    from privbench.executors import Executor, Outcome
+    from privbench.grid.listener import Listener
+    from privbench.grid.plan import Plan
+    from privbench.population.population import Job, Population
+
+
+class Making:
+    """Makes all releases of a plan that are missing, wave after wave. It begins at once; use as a context manager."""
+
+    def __init__(self, planned: Plan, executor: Executor, listener: Listener | None) -> None:
+        self.failed: dict[Population, PrivbenchError] = {}
+        """The populations that could not be made, with the reason."""
+        self._planned, self._executor, self._listener = planned, executor, listener
+        self._open = {each for wave in planned.waves for each in wave}
+        self._waves = iter(planned.waves)
+        self._first = 0
+        self._jobs: list[Job] = []
+        self._left: Counter[Population] = Counter()
+        """How many releases of each population of this wave have not ended."""
+        self._begin()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._outcomes.close()
+
+    def wait_for(self, populations: Collection[Population]) -> None:
+        """Go on until nothing of some populations is left to make; those that the plan does not hold are not minded."""
+        while not self._open.isdisjoint(populations):
+            outcome = next(self._outcomes, None)
+            if outcome is None:
+                self._begin()
+            else:
+                self._hear(outcome)
+
+    def why_not(self, populations: Iterable[Population]) -> PrivbenchError | None:
+        """Return why one of some populations could not be made; None where all of them are there."""
+        return next((self.failed[each] for each in populations if each in self.failed), None)
+
+    def _begin(self) -> None:
+        """Begin with the next wave, of which is left out what rests on populations that could not be made."""
+        self._open -= set(self._left)
+        self._first += len(self._jobs)
+        wave = next(self._waves, {})
+        self._jobs = self._planned.jobs({each: wave[each] for each in wave if not _rests_on(each, self.failed)})
+        self._left = Counter(job.population for job in self._jobs)
+        self._open -= set(wave) - set(self._left)
+        self._outcomes: Generator[Outcome[Job], None, None] = self._executor.run(
+            releases.make, self._jobs, self._progress
+        )
+
+    def _hear(self, outcome: Outcome[Job]) -> None:
+        population = outcome.job.population
+        if isinstance(outcome.error, ENDS_THE_RUN):
+            raise outcome.error
+        if outcome.error is not None:
+            if population not in self.failed:
+                note(outcome.error)
+            self.failed.setdefault(population, _named(outcome.job, outcome.error))
+        self._left[population] -= 1
+        if not self._left[population]:
+            self._open.discard(population)
+        if self._listener:
+            self._listener.made(replace(outcome, index=self._first + outcome.index))
+
+    def _progress(self, job: int, done: float, stage: str) -> None:
+        if self._listener:
+            name = self._jobs[job].population.defense.name
+            self._listener.progress(self._first + job, done, f"{name}: {stage}")
+
+
+def _rests_on(population: Population, failed: Collection[Population]) -> bool:
+    """Return whether a population builds on releases of one that could not be made."""
+    defense = population.defense
+    base = defense.population if isinstance(defense, ReleasedShadows) else replace(population, inputs="original")
+    return base in failed
+
+
+def _named(job: Job, error: PrivbenchError) -> PrivbenchError:
+    return CellFailed(f"{job.population.defense.name} model {job.index}: {error}")

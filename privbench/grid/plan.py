@@ -1,0 +1,159 @@
+"""The plan of a run: the populations that a grid needs, and the cells that they serve."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from privbench.errors import BadOption, CellFailed, UsageError, blamed, note
+from privbench.grid.cell import Cell, inapplicable, needs_of, without_shadows
+from privbench.population.membership import partner
+from privbench.population.population import Job, Population
+from privbench.population.queries import check, queries_for, variants
+from privbench.population.released import ReleasedShadows, why_not
+from privbench.seeds import salt_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from privbench.contracts.needs import Needs
+    from privbench.contracts.task import Task
+    from privbench.data.dataset import Dataset
+    from privbench.store.store import Store
+
+
+@dataclass(frozen=True)
+class Grid:
+    """What is to be run: every task x defense x attack, with M models of each (task, defense)."""
+
+    tasks: Sequence[Any]
+    defenses: Sequence[Any]
+    attacks: Sequence[Any]
+    models: int = 16
+    targets: int | None = None
+    """How many of the models take their turn as the target; None: all of them."""
+    seed: int = 0
+    device: str = "cpu"
+    salt: str = ""
+    """Of the halves, trainings and evidence of all cells: empty, which is public, or 32 hexadecimal digits."""
+
+    def __post_init__(self) -> None:
+        if self.models < 2 or self.models % 2:  # noqa: PLR2004
+            raise UsageError(
+                f"--models {self.models}: models come in complementary pairs; give an even number, 2 or more."
+            )
+        if self.targets is not None and not 1 <= self.targets <= self.models:
+            raise UsageError(f"--targets {self.targets}: must lie between 1 and the number of models, {self.models}.")
+        if self.salt not in ("", salt_of(self.salt)):
+            raise UsageError(f"Grid(salt={self.salt!r}): give what privbench.seeds.salt_of({self.salt!r}) returns.")
+
+    def population(self, task: Any, dataset: Dataset, defense: Any, store: Store) -> Population:
+        """Return the releases of one task and defense."""
+        return Population(task, dataset, defense, self.models, self.seed, self.device, store, salt=self.salt)
+
+
+@dataclass
+class Plan:
+    """The populations that a grid needs, and which of their releases are not in the store yet."""
+
+    grid: Grid
+    cells: list[Cell] = field(default_factory=list)
+    populations: dict[Population, set[int]] = field(default_factory=dict)
+    """Each with the numbers of queries that are asked of it."""
+    later: dict[Population, set[int]] = field(default_factory=dict)
+    """Likewise those that build on releases of the others."""
+
+    @property
+    def waves(self) -> tuple[dict[Population, set[int]], ...]:
+        """What can be made side by side; each after the one before."""
+        return (self.populations, self.later)
+
+    @property
+    def models(self) -> int:
+        """Number of releases that all populations have together, those in the store included."""
+        populations = (each for wave in self.waves for each in wave if each.inputs == "original")
+        return sum(each.models - len(each.skipped) for each in populations)
+
+    def jobs(self, *waves: Mapping[Population, set[int]]) -> list[Job]:
+        """Return the releases that are left to be made or queried, of some waves or of all."""
+        populations = [item for wave in waves or self.waves for item in wave.items()]
+        return [job for each, queries in populations for job in each.missing(sorted(queries))]
+
+    def need(self, population: Population, queries: int) -> Population:
+        """Add a population, or further queries to one that is there already."""
+        builds_on_others = population.inputs != "original" or isinstance(population.defense, ReleasedShadows)
+        wave = self.later if builds_on_others else self.populations
+        wave.setdefault(population, set()).add(queries)
+        return next(each for each in wave if each == population)
+
+
+def plan(grid: Grid, store: Store) -> Plan:
+    """Work out what a grid needs, without training anything. Raises UsageError where no cell of it can be run."""
+    planned = Plan(grid)
+    for task in grid.tasks:
+        with blamed(task):
+            dataset = task.load()
+        for defense in grid.defenses:
+            population = grid.population(task, dataset, defense, store)
+            planned.cells += [_cell(planned, population, attack) for attack in grid.attacks]
+    if planned.cells and all(cell.impossible for cell in planned.cells):
+        first = planned.cells[0]
+        raise UsageError(f"{first.attack.name}: {first.impossible}")
+    for each in {job.population.task: job.population for job in planned.jobs()}.values():
+        with blamed(each.task):
+            each.blueprint.model()  # a model that does not fit the data fails here, not in every worker
+    return planned
+
+
+def _cell(planned: Plan, population: Population, attack: Any) -> Cell:
+    """Return one cell, and note what has to be made for it: nothing where the attack cannot succeed."""
+    cell = Cell(population, attack, 1, planned.grid.targets, attacked=population, shadows=(population,))
+    try:
+        needs = needs_of(attack)
+    except CellFailed as error:
+        note(error)
+        return replace(cell, impossible=str(error))
+    cell = replace(cell, queries=_queries(needs, population.task, population.dataset))
+    cell = replace(cell, inapplicable=_inapplicable(cell, needs))
+    if not cell.inapplicable:
+        cell = replace(cell, impossible=without_shadows(attack, population.models))
+    return cell if cell.inapplicable or cell.impossible else _with_populations(planned, cell, needs)
+
+
+def _inapplicable(cell: Cell, needs: Needs) -> str:
+    """Return why an attack does not apply to a defense or a task, as far as that is known before training."""
+    population, attack = cell.population, cell.attack
+    if needs.inputs == "transformed" and needs.shadows in ("undefended", "released"):
+        raise BadOption(f"{attack.name!r}: {needs.shadows} shadows do not transform inputs; use adaptive ones.")
+    if needs.inputs == "transformed" and not getattr(population.defense, "transforms", False):
+        return f"{population.defense.name} does not transform its inputs"
+    return inapplicable(cell) or (why_not(population.defense) if needs.shadows == "released" else "")
+
+
+def _with_populations(planned: Plan, cell: Cell, needs: Needs) -> Cell:
+    """Return a cell with the populations that it takes, which are noted in the plan."""
+    queries = cell.queries
+    population = planned.need(cell.population, queries)
+    cell = replace(cell, population=population, attacked=population, shadows=(population,))
+    if needs.inputs == "transformed":
+        attacked = planned.need(replace(population, inputs="transformed"), queries)
+        return replace(cell, attacked=attacked, shadows=(attacked,))
+    if needs.shadows == "undefended":
+        return replace(cell, shadows=(planned.need(population.undefended, queries),))
+    if needs.shadows == "released":
+        reusing = [
+            replace(population, defense=ReleasedShadows(population, target), skipped=(target, partner(target)))
+            for target in cell.target_indices
+        ]
+        return replace(cell, shadows=tuple(planned.need(each, queries) for each in reusing))
+    return cell
+
+
+def _queries(needs: Needs, task: Task, dataset: Dataset) -> int:
+    """Return how many aligned queries per example an attack asks of a task. Raises BadOption where it cannot."""
+    asked = needs.queries
+    if asked == "task":
+        return queries_for(task.recipe, dataset.examples.is_image)
+    queries = len(variants(asked))
+    check(dataset.examples.x.shape[1:], queries)
+    return queries

@@ -1,0 +1,50 @@
+"""Training: the loop of classifiers, the steps of any other loop, and queries to models. Importing it imports torch."""
+
+from privbench.learn.augmentation import augments
+from privbench.learn.batches import batch_sizes
+from privbench.learn.drawing import Drawing, Dropout, DropPath, lent
+from privbench.learn.inference import (
+    Normalised,
+    as_float,
+    classifier,
+    exact,
+    mean_loss,
+    predict,
+    take,
+    to_inputs,
+)
+from privbench.learn.optimisers import Optimiser, adam, descend
+from privbench.learn.steps import Steps, rates, recorded, set_rate
+from privbench.learn.training import REPORT_SECONDS, cross_entropy, optimizer, step, train
+from privbench.learn.transfers import arrays_of, load_arrays
+
+__all__ = [
+    "REPORT_SECONDS",
+    "Drawing",
+    "DropPath",
+    "Dropout",
+    "Normalised",
+    "Optimiser",
+    "Steps",
+    "adam",
+    "arrays_of",
+    "as_float",
+    "augments",
+    "batch_sizes",
+    "classifier",
+    "cross_entropy",
+    "descend",
+    "exact",
+    "lent",
+    "load_arrays",
+    "mean_loss",
+    "optimizer",
+    "predict",
+    "rates",
+    "recorded",
+    "set_rate",
+    "step",
+    "take",
+    "to_inputs",
+    "train",
+]

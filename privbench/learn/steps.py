@@ -1,0 +1,270 @@
+"""The steps of a loop: one after another on a CPU, replayed as a CUDA graph on a card.
+
+    steps = Steps(device, "training")
+    for epoch in range(epochs):
+        steps.run(step, rows, rates)            # step(rows[i], rates[i]) for each i
+
+A step of a small net is hundreds of kernels of some microseconds, and Python takes longer to launch them than a card to
+compute them. So on a card the kernels of a step are recorded, once, and launched all together from then on. What a
+loop has to do for that:
+
+- A step changes tensors in place, weights, sums, averages, and returns nothing. What one step leaves for the next lies
+  in such tensors: replays run no Python, so that an attribute or a list would keep what it held when it was recorded.
+- All that differs between steps is drawn ahead and stands in the tables, a row for each step, the learning rate too.
+- It asks for no value of a tensor (`.item()`, `if tensor:`, a selection by booleans): that would be to wait.
+- It draws random numbers, if any, from the generators that `Steps` was given.
+- What Python decides differently from time to time is named by `phase`, and `step` is the same function every time.
+
+Whatever breaks this is found out when the step is recorded; such steps are run one by one, and that is said once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+import warnings
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+from privbench.learn.graphs import Snapshot, Watch, cuda_graph
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Iterator, Sequence
+
+    from torch.optim import Optimizer
+
+    Step: TypeAlias = Callable[..., object]
+    """(a row of each table) -> nothing that counts. On a CPU the row of a one-dimensional table is a number."""
+    Recorder: TypeAlias = Callable[[Callable[[], None], Sequence[torch.Generator]], Callable[[], None]]
+    """(steps, the generators that they draw from) -> what does the same again."""
+
+RECORDERS: dict[str, Recorder] = {"cuda": cuda_graph}
+"""By type of device, what records steps; elsewhere they are run one by one."""
+CALLS = 512
+"""Operations of several steps in one graph: it saves the time between two graphs, which only small steps notice."""
+KINDS = 8
+"""Kinds of steps of a loop that stay recorded, the last used ones: those of two phases with their last batches fit."""
+CLOSE = 1e-3
+"""How far a replay may be from the step itself, relative to the largest value: libraries may choose other kernels."""
+CAPTURABLE = "This instance was constructed with capturable=True"
+"""How torch's warning begins that an optimiser that can be recorded is not being recorded just now."""
+
+REFUSALS: list[list[str]] = []
+"""Lists that are told, each time, why steps are run one by one."""
+
+_log = logging.getLogger(__name__)
+_said = set[str]()
+
+
+def recorded(device: torch.device) -> bool:
+    """Return whether steps on a device are recorded, so that they must not look at values."""
+    return device.type in RECORDERS
+
+
+def rates(values: Sequence[float], device: torch.device) -> Tensor:
+    """Return learning rates as a table: float64 on a CPU; float32 on a card, whose fused optimisers want that."""
+    return torch.tensor(values, dtype=torch.float64 if device.type == "cpu" else torch.float32, device=device)
+
+
+def set_rate(optimiser: Optimizer, rate: float | Tensor) -> None:
+    """Give an optimiser the learning rate of a step."""
+    for group in optimiser.param_groups:
+        group["lr"] = rate
+
+
+class Steps:
+    """Runs the steps of one loop; see the module.
+
+    name: of the loop, for messages. generators: on the device, that steps draw from. eager: why the steps of this loop
+    cannot be recorded; they are run one by one.
+    """
+
+    def __init__(
+        self,
+        device: str | torch.device,
+        name: str,
+        *,
+        generators: Sequence[torch.Generator] = (),
+        eager: str = "",
+    ) -> None:
+        self.device, self.name = torch.device(device), name
+        self._generators = tuple(generators)
+        self._recorder = RECORDERS.get(self.device.type)
+        self._kinds: dict[Hashable, _Kind] = {}
+        self._stream = _stream(self.device.index or 0) if self.device.type == "cuda" else None
+        if eager and self._recorder is not None:
+            self._recorder = None
+            say(name, eager)
+
+    def run(self, step: Step, *tables: Tensor, phase: Hashable = None) -> None:
+        """Call `step(*(table[i] for table in tables))` for each i, or have the card do the same.
+
+        tables: (steps, ...) on the device; phase: all else that the Python of a step depends on.
+        """
+        if not len(tables[0]):
+            return
+        if self._recorder is None:
+            _one_by_one(step, tables)
+            return
+        key = (step, phase, tuple((table.shape[1:], table.dtype) for table in tables))
+        kind = self._kinds.pop(key, None) or _Kind(self.name, self._recorder, self._generators)
+        self._kinds[key] = kind
+        while len(self._kinds) > KINDS:  # each holds memory of a card for good
+            del self._kinds[next(iter(self._kinds))]
+        with self._side_by_side(), torch.autograd.set_multithreading_enabled(False):  # backward runs in this thread
+            kind.run(step, tables)
+
+    @contextlib.contextmanager
+    def _side_by_side(self) -> Iterator[None]:
+        """Use a stream of its own, on which alone a graph can be recorded."""
+        if self._stream is None:
+            yield
+            return
+        self._stream.wait_stream(torch.cuda.current_stream(self.device))
+        try:
+            with torch.cuda.stream(self._stream), _quiet():
+                yield
+        finally:
+            torch.cuda.current_stream(self.device).wait_stream(self._stream)
+
+
+class _Kind:
+    """Steps that are alike but for their rows of the tables: the first ones run one by one, the others are replayed.
+
+    The first step makes what is made once, such as an optimiser's averages; the second is watched; the third is
+    watched, recorded and replayed from the same state, and both outcomes are compared.
+    """
+
+    def __init__(self, name: str, recorder: Recorder, generators: Sequence[torch.Generator]) -> None:
+        self.name, self.recorder, self.generators = name, recorder, generators
+        self.tables: list[Tensor] = []
+        self.done = 0
+        self.watch: Watch | None = None
+        self.replays: dict[int, Callable[[], None]] = {}
+        """By number of steps, what does so many."""
+        self.together = 1
+        self.eager = False
+
+    def run(self, step: Step, tables: Sequence[Tensor]) -> None:
+        steps = len(tables[0])
+        if self.eager:
+            _one_by_one(step, tables)
+            return
+        self._load(tables)
+
+        def once() -> None:
+            step(*(table.index_select(0, self.at).squeeze(0) for table in self.tables))
+            self.at.add_(1)
+
+        while steps:
+            steps -= self._go(once, steps)
+
+    def _load(self, tables: Sequence[Tensor]) -> None:
+        """Put the tables where the recorded steps read them."""
+        steps = len(tables[0])
+        if not self.tables or len(self.tables[0]) < steps:
+            self.tables = [table.clone() for table in tables]
+            self.at = torch.zeros(1, dtype=torch.int64, device=tables[0].device)
+            self.replays.clear()  # they would read the old ones
+            self.watch = None
+        for table, given in zip(self.tables, tables, strict=True):
+            table[:steps].copy_(given)
+        self.at.zero_()
+
+    def _go(self, once: Callable[[], None], left: int) -> int:
+        """Take one step, or as many as are recorded together; return how many."""
+        self.done += 1
+        if self.eager or self.done == 1:
+            once()
+        elif self.watch is None:
+            self.watch = Watch(self.at.device)
+            with self.watch:
+                once()
+            self._look(self.watch.obstacle)
+        elif not self.replays:
+            self._record(once)
+        elif left >= self.together:
+            if self.together not in self.replays:
+                self.replays[self.together] = self._recorded(once, self.together)
+            self.replays[self.together]()
+            return self.together
+        else:
+            self.replays[1]()
+        return 1
+
+    def _record(self, once: Callable[[], None]) -> None:
+        """Take one step, record it, and take the same step again as a replay, which must come to the same."""
+        assert self.watch is not None
+        state = Snapshot(self.watch.changed, self.generators)
+        before, second = state.take(), Watch(self.at.device, self.watch)
+        with second:
+            once()
+        obstacle = second.obstacle or second.unlike(self.watch)
+        self.together = max(1, CALLS // second.calls)
+        if obstacle:
+            self._look(obstacle)
+            return
+        after = state.take()
+        state.put(before)
+        try:
+            replay = self._recorded(once, 1)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the step has been taken without it
+            state.put(after)
+            self._look(f"it cannot be recorded: {' '.join(str(error).split())}")
+            return
+        replay()
+        distance = state.distance(after)
+        if distance > CLOSE:
+            state.put(after)
+            self._look(f"a replay of it differs from it by {distance:.1g}")
+            return
+        self.replays[1] = replay
+
+    def _recorded(self, once: Callable[[], None], steps: int) -> Callable[[], None]:
+        def several() -> None:
+            for _ in range(steps):
+                once()
+
+        return self.recorder(several, self.generators)
+
+    def _look(self, obstacle: str) -> None:
+        if obstacle:
+            self.eager = True
+            say(self.name, obstacle)
+
+
+def say(name: str, why: str) -> None:
+    """Say, once in a process, that the steps of a loop are run one by one, and why."""
+    text = f"{name}: each step is launched by itself, which is slow on a card: {why}."
+    for told in REFUSALS:
+        told.append(text)
+    if text not in _said:
+        _said.add(text)
+        _log.warning(text)
+
+
+@functools.lru_cache(maxsize=16)
+def _stream(card: int) -> torch.cuda.Stream:
+    """Return the stream of all loops on a card: libraries hold working memory for each that they have seen."""
+    return torch.cuda.Stream(card)
+
+
+def _one_by_one(step: Step, tables: Sequence[Tensor]) -> None:
+    for row in zip(*map(_rows, tables), strict=True):
+        step(*row)
+
+
+def _rows(table: Tensor) -> Sequence[Any]:
+    """Return the rows; of one dimension as numbers, where that is not to wait."""
+    rows: Sequence[Any] = table.tolist() if table.ndim == 1 and table.device.type == "cpu" else table.unbind()
+    return rows
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=CAPTURABLE)
+        yield

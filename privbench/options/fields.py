@@ -1,0 +1,286 @@
+"""Components: frozen dataclasses whose fields are their options.
+
+A component's options feed the command line, the cache key, the record and `privbench list NAME`; there is no
+second place in which they are written down. pydantic checks types and ranges.
+"""
+
+from __future__ import annotations
+
+import abc
+import contextlib
+import dataclasses
+import functools
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+from typing_extensions import dataclass_transform
+
+from privbench.errors import BadOption, PluginError, did_you_mean
+from privbench.options import quoting
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+C = TypeVar("C")
+
+
+def option(default: Any, help: str, *, keyed: bool = True, **constraints: Any) -> Any:  # noqa: A002
+    """Declare one option of a component.
+
+    `help` is shown by `privbench list`; `constraints` are pydantic's (`ge`, `gt`, `le`, `lt`, `pattern`, ...).
+    `keyed=False` is for what cannot change a result, such as where a file lies: it stays out of cache keys.
+    """
+    return Field(default, description=help, kw_only=True, json_schema_extra={"keyed": keyed}, **constraints)
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True)
+def component(cls: type[C]) -> type[C]:
+    """Make a class a component: a frozen, keyword-only, validated dataclass with a `name`."""
+    if not isinstance(getattr(cls, "name", None), str):
+        raise PluginError(f"component {cls.__module__}.{cls.__qualname__} needs a class attribute 'name' (a string).")
+    config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+    made: Any = dataclass(frozen=True, kw_only=True, config=config)(cls)
+    return cast("type[C]", made)
+
+
+@dataclasses.dataclass(frozen=True)
+class OptionInfo:
+    """One option as `privbench list NAME` shows it."""
+
+    name: str
+    type: str
+    default: Any
+    range: str
+    help: str
+    keyed: bool
+
+
+def option_infos(cls: type) -> tuple[OptionInfo, ...]:
+    """Return the options of a component class, in the order of their declaration."""
+    return _option_infos(cls)
+
+
+@functools.lru_cache(maxsize=256)
+def _option_infos(cls: type) -> tuple[OptionInfo, ...]:
+    properties = TypeAdapter(cls).json_schema().get("properties", {})
+    infos = []
+    for name, field in _fields(cls).items():
+        extra = field.json_schema_extra if isinstance(field.json_schema_extra, Mapping) else {}
+        infos.append(
+            OptionInfo(
+                name=name,
+                type=_type_text(properties.get(name, {})),
+                default=field.get_default(call_default_factory=True),
+                range=_range_text(properties.get(name, {})),
+                help=field.description or "",
+                keyed=bool(extra.get("keyed", True)),
+            )
+        )
+    return tuple(infos)
+
+
+def required_options(cls: type) -> list[str]:
+    """Return the options of a component class that have no default."""
+    return [name for name, field in _fields(cls).items() if field.is_required()]
+
+
+def options_of(component: object, *, keyed_only: bool = False) -> dict[str, Any]:
+    """Return a component's options and their values, JSON-able, in the order of their declaration."""
+    return {
+        info.name: plain(getattr(component, info.name))
+        for info in option_infos(type(component))
+        if info.keyed or not keyed_only
+    }
+
+
+def build(cls: type[C], options: Mapping[str, Any]) -> C:
+    """Build a component from options given as text (from the command line) or as values (from TOML).
+
+    The option `preset` names an entry of the class attribute `presets`; other options are laid over it.
+    Raises BadOption, in one line, for an unknown option, a wrong type, or a value out of range.
+    """
+    name, known = cls.name, _fields(cls)  # type: ignore[attr-defined]
+    given = dict(options)
+    values: dict[str, Any] = {}
+    if "preset" in given and "preset" not in known:
+        values.update(_preset(cls, str(given.pop("preset"))))
+    for key, value in given.items():
+        if key not in known:
+            listing = ", ".join(known) or "none"
+            raise BadOption(f"{name!r} has no option {key!r}.{did_you_mean(key, known)} Options: {listing}.")
+        values[key] = _coerce(cls, key, value)
+    try:
+        return cls(**values)
+    except ValidationError as error:
+        raise BadOption(_first_problem(name, error)) from None
+    except TypeError as error:  # pydantic's, of a constraint on a union that not all of its types can be held to
+        raise PluginError(
+            f"{name!r}: {error}; of an option of several types, constrain the one meant: Annotated[float, Field(ge=0)]."
+        ) from None
+
+
+def read(text: str, hint: Callable[[str, str, str], str] = lambda *_: "") -> tuple[str, dict[str, str]]:
+    """Return the name and the options of a component that a text such as "lira:queries=2" names, as `spec` writes them.
+
+    hint: (name, the part that cannot be read, all options) -> a sentence after a space, or nothing.
+    Raises BadOption for a text that is not written so.
+    """
+    name, _, rest = text.strip().partition(":")
+    found = {}
+    for part in filter(None, quoting.split(rest, ",")):
+        key, equals, value = part.partition("=")
+        if not equals or not key.strip():
+            raise BadOption(
+                f"Cannot read {part!r} in {text!r}: options are written name:option=value,option='a value, quoted'."
+                f"{hint(name, part, rest)}"
+            )
+        found[key.strip().replace("-", "_")] = value.strip()
+    return name, found
+
+
+class Composite(abc.ABC):
+    """What is made of components, and is no component itself, such as a chain of defenses."""
+
+    parts: tuple[Any, ...]
+    """The components that it is made of."""
+
+    @abc.abstractmethod
+    def cache_key(self, key_of: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+        """Return what of it can change a result, given the key of a component (`privbench.store.fingerprint`)."""
+
+    @property
+    @abc.abstractmethod
+    def named(self) -> tuple[Any, ...]:
+        """The components that its text names, joined by `+`."""
+
+
+def parts_of(component: object) -> tuple[Any, ...]:
+    """Return the components that something is made of: a component of itself alone."""
+    return component.parts if isinstance(component, Composite) else (component,)
+
+
+def spec(component: object, *, keyed_only: bool = False) -> str:
+    """Return the shortest text that builds the component again: 'relaxloss:alpha=1.5'."""
+    if isinstance(component, Composite):
+        return "+".join(spec(part, keyed_only=keyed_only) for part in component.named)
+    parts = [
+        f"{info.name}={_text(type(component), info.name, getattr(component, info.name))}"
+        for info in option_infos(type(component))
+        if getattr(component, info.name) != info.default and (info.keyed or not keyed_only)
+    ]
+    return component.name + (":" + ",".join(parts) if parts else "")  # type: ignore[attr-defined, no-any-return]
+
+
+def _fields(cls: type) -> dict[str, Any]:
+    return getattr(cls, "__pydantic_fields__", {})
+
+
+def _preset(cls: type, preset: str) -> Mapping[str, Any]:
+    presets: Mapping[str, Mapping[str, Any]] = getattr(cls, "presets", {})
+    if preset not in presets:
+        listing = ", ".join(presets) or "none"
+        raise BadOption(
+            f"{cls.name!r} has no preset {preset!r}.{did_you_mean(preset, presets)} "  # type: ignore[attr-defined]
+            f"Presets: {listing}."
+        )
+    return presets[preset]
+
+
+def _coerce(cls: type, key: str, value: Any) -> Any:
+    """Return the first reading of a text that the option's type takes, or the text, for the error to show."""
+    if not isinstance(value, str):
+        return tuple(value) if isinstance(value, list) else value
+    adapter = _adapter(cls, key)
+    for reading in _readings(value):
+        try:
+            adapter.validate_python(reading)
+        except ValidationError:
+            continue
+        return reading
+    return quoting.unquoted(value)
+
+
+@functools.lru_cache(maxsize=1024)
+def _adapter(cls: type, key: str) -> TypeAdapter[Any]:
+    return TypeAdapter(_fields(cls)[key].annotation)
+
+
+def _readings(text: str) -> Iterator[Any]:
+    """Yield what a text may stand for, the likeliest first: 'none', '2', '60/120/160'; what is quoted is a text."""
+    plain, text = not quoting.is_quoted(text), quoting.unquoted(text)
+    if plain and text.lower() == "none":
+        yield None
+    if plain:
+        yield _number(text)
+    yield text
+    parts = quoting.split(text, "/") if text else []
+    yield tuple(map(quoting.unquoted, parts))
+    yield tuple(map(_number, parts))
+
+
+def _number(text: str) -> Any:
+    """Read '2' or '2.0' as a number, 'none' as None."""
+    if text.lower() == "none":
+        return None
+    with contextlib.suppress(ValueError):
+        return float(text) if set(text) & set(".einf") else int(text)
+    return text
+
+
+def _text(cls: type, key: str, value: Any) -> str:
+    """Return the text that is read as a value: quoted where it would be read as another."""
+    text = _written(value)
+    if not quoting.is_plain(text):
+        return quoting.quoted(text)
+    try:
+        read = _adapter(cls, key).validate_python(_coerce(cls, key, text))
+    except ValidationError:  # a value that its type does not take, which only code can have given
+        return text
+    return text if read == value and type(read) is type(value) else quoting.quoted(text)
+
+
+def _written(value: Any) -> str:
+    if value is None or isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        parts = map(_written, value)
+        return "/".join(part if quoting.is_plain(part) and "/" not in part else quoting.quoted(part) for part in parts)
+    return str(value)
+
+
+def plain(value: Any) -> Any:
+    """Return an option's value as JSON has it: tuples as lists, what is infinite as text."""
+    if isinstance(value, float) and math.isinf(value):
+        return str(value)
+    return [plain(v) for v in value] if isinstance(value, (tuple, list)) else value
+
+
+def _first_problem(name: str, error: ValidationError) -> str:
+    problem = error.errors()[0]
+    where = ".".join(str(part) for part in problem["loc"][:1])
+    what = problem["msg"].removeprefix("Value error, ").rstrip(".")
+    if problem["type"] == "missing":
+        return f"{name!r} needs the option {where!r}, which has no default."
+    if not where:
+        return f"{name!r}: {what}."
+    return f"{name!r}: option {where!r} = {problem['input']!r}: {what[0].lower()}{what[1:]}."
+
+
+def _type_text(schema: Mapping[str, Any]) -> str:
+    if "anyOf" in schema:
+        return " or ".join(_type_text(part) for part in schema["anyOf"])
+    if "enum" in schema:
+        return "|".join(str(value) for value in schema["enum"])
+    if "const" in schema:
+        return str(schema["const"])
+    names = {"number": "float", "integer": "int", "boolean": "bool", "string": "text", "array": "list", "null": "none"}
+    return names.get(str(schema.get("type", "")), str(schema.get("type", "any")))
+
+
+def _range_text(schema: Mapping[str, Any]) -> str:
+    signs = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
+    parts = [schema, *schema.get("anyOf", [])]
+    return ", ".join(f"{sign} {part[key]:g}" for part in parts for key, sign in signs.items() if key in part)

@@ -1,0 +1,22 @@
+"""Populations: M releases of one (task, defense), and the evidence that attacks get of them."""
+
+from privbench.population.claims import Claim, weakest
+from privbench.population.composition import chain
+from privbench.population.evidence import evidence_of
+from privbench.population.membership import members, partner
+from privbench.population.population import Population
+from privbench.population.queries import queries_for, variants
+from privbench.population.released import publishes
+
+__all__ = [
+    "Claim",
+    "Population",
+    "chain",
+    "evidence_of",
+    "members",
+    "partner",
+    "publishes",
+    "queries_for",
+    "variants",
+    "weakest",
+]

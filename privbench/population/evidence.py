@@ -1,0 +1,81 @@
+"""Evidence of a population: what an attack with given needs sees of one target."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from privbench import seeds
+from privbench.contracts.context import Context
+from privbench.contracts.evidence import Answered, Evidence
+from privbench.population.keeper import Keeper
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import numpy.typing as npt
+    from torch import nn
+
+    from privbench.contracts.answers import Answers
+    from privbench.contracts.context import Make
+    from privbench.contracts.needs import Needs
+    from privbench.population.population import Population
+
+    Array = npt.NDArray[Any]
+
+ASKED_AT_ONCE = 4
+"""Models that are kept in memory for an attack that puts queries of its own, one after another."""
+
+
+def evidence_of(
+    population: Population,
+    target: int,
+    needs: Needs,
+    queries: int,
+    shadows: Population,
+    *,
+    exclude: Sequence[int] = (),
+) -> Evidence:
+    """Return what an attack with these needs sees of one target.
+
+    shadows: the population that shadows are of. exclude: further models whose membership the attacker must not know.
+    """
+    indices = shadows.shadow_indices(target, exclude) if needs.shadows != "none" else []
+    pool, reference = population.dataset.shared("pool"), population.dataset.shared("reference")
+
+    def answered(role: str) -> tuple[Answers, list[Answers]]:
+        return population.answers(target, queries, role), [shadows.answers(i, queries, role) for i in indices]
+
+    @functools.lru_cache(maxsize=ASKED_AT_ONCE)
+    def loaded(shadow: int | None) -> nn.Module:
+        return population.model(target) if shadow is None else shadows.model(indices[shadow])
+
+    def query(shadow: int | None, x: Array) -> Array:
+        from privbench.learn.training import predict
+
+        return predict(loaded(shadow), x, device=population.device)
+
+    def keep(name: str, key: Mapping[str, Any], make: Make, inner: Context) -> dict[str, Array]:
+        # With a salt nothing is shared between targets: what is kept of a shadow would tell of it as a target.
+        own = {"target": target, "salt": population.manifest(target)["salt"]} if population.salt else {}
+        return Keeper.of(population)(name, {**key, **own}, make, inner)
+
+    salt = seeds.salted(population.salt)
+    return Evidence(
+        needs,
+        pool.y,
+        *answered("pool"),
+        shadow_member=np.array([shadows.members(i) for i in indices], dtype=bool).reshape(len(indices), len(pool)),
+        classes=population.dataset.classes,
+        x=pool.x,
+        reference=Answered(needs, reference.y, *answered("reference"), x=reference.x),
+        query=query,
+        model=lambda: population.model(target),
+        synthetic=population.synthetic(target) if needs.synthetic else None,
+        shadow_synthetic=lambda shadow: shadows.synthetic(indices[shadow]),
+        task=population.blueprint,
+        ctx=Context(seeds.derive(population.seed, "attacker", *salt), population.device, keep=keep),
+        seed=seeds.derive(population.seed, "evidence", *salt, target),
+    )

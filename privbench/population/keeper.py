@@ -1,0 +1,65 @@
+"""Inner work of releases, audits and attacks, kept in the store: a GAN that two defenses share is trained once."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from privbench.devices import processor
+from privbench.population.identity import LENT
+from privbench.store.artifact import save_json, save_tensors
+from privbench.store.fingerprint import library_versions, source_hash
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy.typing as npt
+
+    from privbench.contracts.context import Context, Make
+    from privbench.population.population import Population
+    from privbench.store.store import Store
+
+    Array = npt.NDArray[Any]
+
+KEPT = "kept"
+"""Kind of artifacts in the store: inner work."""
+
+
+class Keeper:
+    """Keeps inner work in a store, and counts the seconds that it would take to do again.
+
+    task: the manifest of the task with its data, part of every key that is not `model_free`.
+    """
+
+    def __init__(self, store: Store, task: Mapping[str, Any]) -> None:
+        self.saved = 0.0
+        self._store, self._task = store, task
+
+    @classmethod
+    def of(cls, population: Population) -> Keeper:
+        """Return one that keeps in a population's store what was made with its task."""
+        return cls(population.store, population.manifest(0)["task"])
+
+    def __call__(self, name: str, key: Mapping[str, Any], make: Make, inner: Context) -> dict[str, Array]:
+        """Return what `make` computes (see `Context.kept`); a stored artifact that is damaged is made again."""
+        manifest = {
+            **({} if key["model_free"] else {"task": self._task}),
+            **key,
+            "name": name,
+            "seed": inner.seed,
+            "device": inner.device,
+            "processor": processor(inner.device),
+            "source": source_hash(make, *LENT),
+            "libraries": library_versions(),
+        }
+        artifact = self._store.get(KEPT, manifest)
+        if artifact is not None:
+            self.saved += float(artifact.json("timing")["seconds"])
+            return artifact.tensors("arrays")
+        start, saved = time.perf_counter(), self.saved
+        arrays = make(inner)
+        seconds = time.perf_counter() - start + self.saved - saved
+        with self._store.write(KEPT, manifest) as folder:
+            save_tensors(folder / "arrays", arrays)
+            save_json(folder / "timing", {"seconds": seconds})
+        return arrays

@@ -1,0 +1,157 @@
+"""A population: M releases of one (task, defense), trained on complementary random halves of the pool.
+
+Every model takes its turn as the target while the other pairs are its shadows; its partner, which was trained on
+the complement of its half, is dropped. Keeping the partner would let an attack that merely counts shadow
+memberships reach AUC 1 with no leakage at all (docs/design.md, rule 1).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from privbench import seeds
+from privbench.contracts.answers import Answers
+from privbench.data.dataset import Examples
+from privbench.errors import CorruptArtifact
+from privbench.population.ce import CrossEntropy
+from privbench.population.identity import Identity
+from privbench.store.store import Store, artifact_key
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    import numpy.typing as npt
+    from torch import Tensor, nn
+
+    from privbench.store.artifact import Artifact
+
+    Array = npt.NDArray[Any]
+
+MODEL, ANSWERS = "model", "answers"
+"""Kinds of artifacts in the store: releases, and their answers to queries."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One release to be made and queried, as it is sent to a worker process."""
+
+    population: Population
+    index: int
+    queries: tuple[int, ...]
+    key: str
+    """Of the release, as the process that planned the run sees it."""
+    trained: bool
+    """Whether the release is in the store already, and only to be queried."""
+
+
+@dataclass(frozen=True)
+class Population(Identity):
+    """The releases of one (task, defense) in a store, where some may not be made yet."""
+
+    store: Store = field(compare=False)
+
+    @cached_property
+    def undefended(self) -> Population:
+        """The same population without a defense: what costs are compared with."""
+        return replace(self, defense=CrossEntropy())
+
+    def missing(self, queries: Sequence[int]) -> list[Job]:
+        """Return the jobs that are left to do until every release is made and has answered the queries."""
+        jobs = []
+        for index in range(self.models):
+            if index in self.skipped:
+                continue
+            manifest = self.manifest(index)
+            wanted = tuple(q for q in queries if not self.store.has(ANSWERS, self.answers_manifest(index, q)))
+            trained = self.inputs != "original" or self.store.has(MODEL, manifest)
+            if wanted or not trained:
+                jobs.append(Job(self, index, wanted, artifact_key(MODEL, manifest), trained))
+        return jobs
+
+    def artifact(self, index: int) -> Artifact | None:
+        """Return the stored release of one model, if it is made; verified when it is first asked for."""
+        return self._stored(MODEL, self.manifest(index), index)
+
+    def answers(self, index: int, queries: int, role: str) -> Answers:
+        """Return one model's logits on one role's examples, read from the store when asked for."""
+        key = (index, queries, role)
+        if key not in self._answers:
+            labels = self.dataset.shared(role).y
+            self._answers[key] = Answers(lambda: self._answered(index, queries).array(role), labels)
+        return self._answers[key]
+
+    @cached_property
+    def _answers(self) -> dict[tuple[int, int, str], Answers]:
+        return {}
+
+    def _answered(self, index: int, queries: int) -> Artifact:
+        artifact = self._stored(ANSWERS, self.answers_manifest(index, queries), index, queries)
+        if artifact is None:
+            raise CorruptArtifact(
+                f"The stored answers of {self.defense.name} model {index} are damaged or gone; run the command again."
+            )
+        return artifact
+
+    def _stored(self, kind: str, manifest: Mapping[str, Any], *which: int) -> Artifact | None:
+        key: tuple[str | int, ...] = (kind, *which)
+        artifact = self._verified.get(key) or self.store.get(kind, manifest)
+        if artifact is not None:
+            self._verified[key] = artifact
+        return artifact
+
+    @cached_property
+    def _verified(self) -> dict[tuple[str | int, ...], Artifact]:
+        return {}
+
+    def model(self, index: int) -> nn.Module:
+        """Return a released model, loaded from the store, in eval mode on the population's device."""
+        import torch
+
+        artifact = self.artifact(index)
+        assert artifact is not None, "a model is asked for only after it was made"
+        return self.filled({name: torch.from_numpy(array) for name, array in artifact.tensors("weights").items()})
+
+    def filled(self, weights: Mapping[str, Tensor]) -> nn.Module:
+        """Return a released model with these weights, in eval mode on the population's device."""
+        from privbench.learn.training import classifier
+
+        empty = getattr(self.defense, "empty", classifier)
+        with seeds.seeded(self.seed, "empty"):  # what an initialiser draws is overwritten, and touches nobody else's
+            model: nn.Module = empty(self.blueprint)
+        model.to(self.device).load_state_dict(weights)
+        return model.eval()
+
+    def asked(self, index: int, x: Array) -> Array:
+        """Return what one release is asked about, given examples' inputs."""
+        if self.inputs == "original":
+            return x
+        return np.asarray(self.defense.transform_inputs(self.blueprint, self.notes(index), x, self.device))
+
+    def notes(self, index: int) -> dict[str, Array]:
+        """Return what one release noted for pictures and audits; nothing where it did not, or is not made."""
+        artifact = self.artifact(index)
+        return artifact.tensors("notes") if artifact and artifact.json("release")["notes"] else {}
+
+    def synthetic(self, index: int) -> Examples | None:
+        """Return the synthetic examples that one release publishes, if it does."""
+        artifact = self.artifact(index)
+        if artifact is None or not artifact.json("release")["synthetic"]:
+            return None
+        return Examples(artifact.array("synthetic_x"), artifact.array("synthetic_y"))
+
+    def facts(self) -> list[dict[str, float] | None]:
+        """Return the facts that each release states; None for one that is not in the store."""
+        artifacts = map(self.artifact, range(self.models))
+        return [
+            None if each is None else {name: float(value) for name, value in each.json("release")["facts"].items()}
+            for each in artifacts
+        ]
+
+    def seconds(self, indices: Iterable[int]) -> Array:
+        """Return the seconds (n,) that those releases took that are in the store, with inner work that was kept."""
+        artifacts = filter(None, map(self.artifact, indices))
+        return np.array([float(artifact.json("timing")["seconds"]) for artifact in artifacts])

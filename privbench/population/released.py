@@ -1,0 +1,98 @@
+"""Shadows of an attacker without a generator of his own: he trains on what the target published."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from privbench.errors import CellFailed
+from privbench.options.fields import Composite, parts_of
+from privbench.store.store import artifact_key
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import nn
+
+    from privbench.contracts.context import Context
+    from privbench.contracts.release import Release
+    from privbench.contracts.task import Blueprint
+    from privbench.data.dataset import Examples
+    from privbench.population.composition import Chain
+    from privbench.population.population import Population
+
+
+@dataclass(frozen=True)
+class ReleasedShadows(Composite):
+    """A defense whose generator is replaced by the synthetic examples that one release of it published.
+
+    He trains no GAN per shadow, but a population of shadows per target. What he sees is biased: the target's synthetic
+    examples bring what the target was trained on into shadows that were not. It is also sharper: his
+    shadows share the target's synthetic examples, where adaptive ones differ from it by GANs of their own. On `digits`
+    that won (see `leaderboards/`), so neither attacker stands in for the other.
+    """
+
+    population: Population
+    """Whose release is attacked."""
+    target: int
+
+    @property
+    def name(self) -> str:
+        """Of the defense, as in messages."""
+        return f"{self.population.defense.name} on what model {self.target} published"
+
+    @property
+    def parts(self) -> tuple[Any, ...]:  # type: ignore[override]
+        """Those of the imitated defense."""
+        return parts_of(self.population.defense)
+
+    @property
+    def named(self) -> tuple[Any, ...]:
+        """Those of the imitated defense's text."""
+        defense = self.population.defense
+        return defense.named if isinstance(defense, Composite) else (defense,)
+
+    def cache_key(self, key_of: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:  # noqa: ARG002 - is in the release's
+        """Return what shapes a shadow: the release whose examples it takes, and with it the defense's key."""
+        released = artifact_key("model", self.population.manifest(self.target))
+        return {"released": released}
+
+    @property
+    def relative_cost(self) -> float:
+        """Trainings of the task's model that one shadow takes."""
+        return float(getattr(self.population.defense.trainer, "relative_cost", 1.0))
+
+    def fit(self, task: Blueprint, examples: Examples, ctx: Context) -> Release:
+        """Train on a half of the pool and the published examples. Raises CellFailed where none were published."""
+        synthetic = self.population.synthetic(self.target)
+        if synthetic is None:
+            raise CellFailed(f"Model {self.target} published no synthetic examples.")
+        defense: Chain = self.population.defense
+        return defense.reusing(synthetic).fit(task, examples, ctx)
+
+    def empty(self, task: Blueprint) -> nn.Module:
+        """Return the released model before its weights are loaded."""
+        model: nn.Module = self.population.defense.empty(task)
+        return model
+
+
+def publishes(defense: Any) -> bool:
+    """Return whether a defense may publish synthetic examples: a data stage may, and training unless it says not."""
+    parts = getattr(defense, "parts", (defense,))
+    trains = [part for part in parts if hasattr(part, "fit")]
+    return any(hasattr(part, "prepare") for part in parts) or any(
+        getattr(part, "publishes_synthetic", True) for part in trains
+    )
+
+
+def why_not(defense: Any) -> str:
+    """Return why shadows of a defense cannot be trained on what it publishes; "" where they can."""
+    parts = parts_of(defense)
+    if hasattr(parts[0], "reuse") and getattr(parts[0], "trains_on_members", True):
+        return ""
+    if getattr(parts[0], "from_members", False):
+        return (
+            f"{parts[0].name} trains its models on nothing but what it publishes, so shadows that were trained on the "
+            "target's would not depend on their own half"
+        )
+    return f"{defense.name} publishes no synthetic examples"

@@ -1,0 +1,37 @@
+"""Privacy claims in a record: the facts of the release that promises least."""
+
+from __future__ import annotations
+
+import statistics
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from privbench.population.claims import EPSILON, number, weakest
+from privbench.records.parts import Claims
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+def of_record(releases: Sequence[Mapping[str, float] | None]) -> tuple[dict[str, float], Claims | None]:
+    """Return the facts of releases as a record has them, and what they claim; None where none states an epsilon.
+
+    With claims all facts are those of the one release that promises least: numbers of different releases say nothing
+    together. Without any they are means over the releases that give them. releases: as `Population.facts` returns them.
+    """
+    made = [(index, facts) for index, facts in enumerate(releases) if facts is not None]
+    place = weakest([facts for _, facts in made])
+    if place is None:
+        names = sorted({name for _, facts in made for name in facts})
+        return {name: float(np.mean([facts[name] for _, facts in made if name in facts])) for name in names}, None
+    epsilons = [number(facts[EPSILON]) for _, facts in made if EPSILON in facts]
+    index, facts = made[place]
+    claims = Claims(
+        release=index,
+        releases=len(epsilons),
+        epsilon_smallest=min(epsilons),
+        epsilon_median=statistics.median(epsilons),
+        epsilon_largest=max(epsilons),
+    )
+    return dict(sorted(facts.items())), claims

@@ -1,0 +1,255 @@
+"""Leaderboards: records as tables, each defense ranked by its strongest attack, with its utility beside it.
+
+What reconstruction attacks found stands in a table of its own, unranked: no one number says how alike images are.
+`comparable.py` decides which records may be compared, `ranking.py` how they are ranked; `privbench.report.tables` draws
+and exports what this module computes.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from privbench.records import ranking, remarks
+from privbench.records.comparable import SHOWN, differences, generations, latest, setting, setting_text, title
+from privbench.records.ranking import CANARY, RANKINGS
+from privbench.stats.likeness import Likeness
+from privbench.stats.roc import tpr_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    import pandas as pd
+
+    from privbench.records.parts import Canaries
+    from privbench.records.record import Record
+    from privbench.stats.intervals import Estimate
+    from privbench.stats.metrics import Metrics
+
+NUMBERS: Mapping[str, Callable[[Record], Estimate | None]] = {
+    **RANKINGS,
+    "oracle-balanced-accuracy": lambda record: record.metrics.oracle_balanced_accuracy if record.metrics else None,
+    "canary-auc": lambda record: record.canaries.auc if record.canaries else None,
+    "test-accuracy": lambda record: record.utility.test_accuracy if record.utility else None,
+    "train-accuracy": lambda record: record.utility.train_accuracy if record.utility else None,
+}
+"""The columns that come with an interval, as NAME, NAME_low and NAME_high."""
+
+COSTS = {
+    "relative-to-ce": "relative_to_ce",
+    "relative-to-ce_low": "relative_low",
+    "relative-to-ce_high": "relative_high",
+}
+"""Columns of the cost beside undefended training, and the fields of a record's cost."""
+
+OF_CANARIES = (CANARY, "canary-auc")
+
+LIKENESS: Mapping[str, str] = {**{name.replace("_", "-"): name for name in Likeness.model_fields}, "test-accuracy": ""}
+"""Likewise in the table of reconstructions: the columns, and the numbers' names in a record."""
+
+
+def frame(
+    records: Iterable[Record],
+    *,
+    rank_by: str = next(iter(RANKINGS)),
+    attacks: Sequence[str] | None = None,
+    heading: str = "",
+) -> pd.DataFrame:
+    """Return one row per (setting, defense): its strongest attack by `rank_by`, every number with its interval.
+
+    A setting is a task with its data, the numbers of models and targets, the seed and the device; records of other
+    code, libraries or machines have a table of their own. Ranks count within one, the safest defense first, over the
+    attacks that are declared by their full texts or, where none are, that were run against all. What is said of
+    canaries is what the attack that bites them most finds, `canary-attack`. A defense that lacks one of these attacks,
+    whose attacks all failed, or whose n supports no number, has no rank and stands last.
+
+    heading: of the board, before each setting. Raises UsageError for an unknown ranking.
+    """
+    import pandas as pd
+
+    ranking.check(rank_by)
+    rows = [
+        row
+        for text, comparable in _settings("membership", records, heading)
+        for row in _ranked(comparable, text, rank_by, attacks)
+    ]
+    table: pd.DataFrame = pd.DataFrame(rows, columns=["rank", *columns(), *RANKED_ONLY])
+    table["rank"] = table["rank"].astype("Int64")
+    table.attrs["rank_by"] = rank_by
+    return table
+
+
+def cells(records: Iterable[Record], *, heading: str = "") -> pd.DataFrame:
+    """Return one unranked row per record: every membership attack on every defense, with the attack's own findings."""
+    import pandas as pd
+
+    rows = [
+        {**_row(record, text, remarks.fault(record)), "findings": remarks.findings(record)}
+        for text, comparable in _settings("membership", records, heading)
+        for record in comparable
+    ]
+    table: pd.DataFrame = pd.DataFrame(rows, columns=[*columns(), "findings"])
+    return table
+
+
+def reconstructions(records: Iterable[Record], *, heading: str = "") -> pd.DataFrame:
+    """Return one row per reconstruction attack on a defense, undefended first, and below them their controls.
+
+    `kind` is "attack" or "control". Controls stand once in a setting, as beside its first attack; the one on untrained
+    nets once for each attack.
+    """
+    import pandas as pd
+
+    settings = _settings("reconstruction", records, heading)
+    rows = [row for text, comparable in settings for row in _reconstructed(comparable, text)]
+    spread = [f"{name}{end}" for name in LIKENESS for end in ("", "_low", "_high")]
+    head = ["task", "setting", "kind", "defense", "attack"]
+    table: pd.DataFrame = pd.DataFrame(rows, columns=[*head, *spread, "threat-model", "note"])
+    return table
+
+
+def apart(records: Iterable[Record]) -> list[tuple[str, str]]:
+    """Return the tasks of which records of one setting may not be ranked together, and in what they differ."""
+    settings: dict[tuple[Any, ...], list[Record]] = {}
+    for record in records:
+        settings.setdefault((record.family, *setting(record)), []).append(record)
+    found = ((title(each[0]), ", ".join(differences(each))) for each in settings.values())
+    return list(dict.fromkeys((task, difference) for task, difference in found if difference))
+
+
+def _settings(family: str, records: Iterable[Record], heading: str) -> Iterator[tuple[str, list[Record]]]:
+    """Yield the records that may stand in one table, with what they have in common in words."""
+    settings: dict[tuple[Any, ...], list[Record]] = {}
+    for record in latest(records):
+        if record.family == family:
+            settings.setdefault(setting(record), []).append(record)
+    heads = Counter((title(comparable[0]), setting_text(comparable)) for comparable in settings.values())
+    for comparable in settings.values():
+        alike = heads[title(comparable[0]), setting_text(comparable)] > 1
+        data = f"data {comparable[0].data.fingerprint[:SHOWN]}" if alike else ""
+        for difference, group in generations(comparable):
+            only = f"only records with {difference}" if difference else ""
+            yield "; ".join(filter(None, (heading, data, setting_text(group), only))), group
+
+
+def columns() -> list[str]:
+    """Return the columns of tables of membership attacks, in order."""
+    spread = [f"{name}{end}" for name in NUMBERS for end in ("", "_low", "_high")]
+    head = ["task", "setting", "defense", "attack"]
+    tail = ["canary-attack", "epsilon", "delta", "seconds-per-model", *COSTS, "threat-model"]
+    return [*head, *spread, *tail, "barely-supported", "note"]
+
+
+RANKED_ONLY = ("compared", "lacks", "among", "alone", "attacks", "failed")
+"""Columns of ranked tables: the attacks that rank, those that a row lacks, how many the strongest was chosen among,
+columns whose interval is of the shown attack alone though that was chosen, and how many attacks worked and failed."""
+
+
+def _ranked(records: Sequence[Record], text: str, rank_by: str, declared: Sequence[str] | None) -> list[dict[str, Any]]:
+    """Return the rows of records that may be ranked, safest first, those without a rank last."""
+    found = ranking.rows(records, rank_by, declared)
+    rows = []
+    for row, rank, code in zip(found, ranking.ranks(found), ranking.of_other_code(found), strict=True):
+        record, canaries = row.strongest(), row.strongest(CANARY)
+        notes = [*row.notes(declared=declared is not None), *filter(None, [code])]
+        shown = _row(record, text, "; ".join(notes), canaries)
+        alone = _choose(shown, row, record, canaries)
+        more = {
+            "compared": ", ".join(row.compared),
+            "lacks": ", ".join(row.lacking),
+            "among": row.among(rank_by),
+            "alone": " ".join(alone),
+            "attacks": sum(each.status == "ok" for each in row.records),
+            "failed": sum(each.status == "failed" for each in row.records),
+        }
+        rows.append({"rank": rank, **shown, **more})
+    return sorted(rows, key=lambda row: (row["rank"] is None, row["rank"] or 0, row["defense"]))
+
+
+def _choose(shown: dict[str, Any], row: ranking.Row, record: Record, canaries: Record) -> list[str]:
+    """Give a row's numbers the intervals that account for the choice of the attack; return those that have none."""
+    alone = []
+    for name in (*RANKINGS, "canary-auc"):
+        chosen, by = (canaries, CANARY) if name in OF_CANARIES else (record, row.rank_by)
+        by = row.chosen_by(by)
+        if shown[name] is None or row.among(by) <= 1:
+            continue
+        band = row.band(chosen, name, by)
+        if band is None:
+            alone.append(name)
+        else:
+            shown[f"{name}_low"], shown[f"{name}_high"] = band
+    return alone
+
+
+def _row(record: Record, text: str, note: str, canaries: Record | None = None) -> dict[str, Any]:
+    """Return the columns of one record in a setting; what is said of canaries may be another's."""
+    canaries = canaries or record
+    return {
+        "task": title(record),
+        "setting": text,
+        "defense": record.defense.spec,
+        "attack": record.attack.spec,
+        "epsilon": record.facts.get("epsilon"),
+        "delta": record.facts.get("delta"),
+        "seconds-per-model": record.cost.seconds_per_model if record.cost else None,
+        **{name: getattr(record.cost, field) if record.cost else None for name, field in COSTS.items()},
+        "threat-model": record.threat_model,
+        "canary-attack": canaries.attack.spec if canaries.canaries else None,
+        "barely-supported": " ".join([*_barely(record.metrics), *_barely(canaries.canaries, "canary-")]),
+        "note": note,
+        **_spread({name: find(canaries if name in OF_CANARIES else record) for name, find in NUMBERS.items()}),
+    }
+
+
+def _reconstructed(records: Sequence[Record], text: str) -> list[dict[str, Any]]:
+    """Return the rows of one setting: attacks, and their controls."""
+    records = sorted(records, key=lambda record: (record.defense.spec != "ce", record.defense.spec, record.attack.spec))
+    text += next(filter(None, map(_judged, records)), "")
+    rows, controls = [], {}
+    for record in records:
+        head = {"task": title(record), "setting": text}
+        named = {"kind": "attack", "defense": record.defense.spec, "attack": record.attack.spec}
+        tail = {"threat-model": record.threat_model, "note": remarks.fault(record)}
+        found = record.reconstruction
+        numbers = {name: getattr(found.attack, field) for name, field in LIKENESS.items() if found and field}
+        numbers["test-accuracy"] = NUMBERS["test-accuracy"](record)
+        rows.append({**head, **named, **_spread(numbers), **tail})
+        if found is None:
+            continue
+        made = {
+            "real test images": found.heldout,
+            "uniform noise": found.noise,
+            f"{record.attack.spec}, untrained nets": found.untrained,
+        }
+        for what, likeness in made.items():
+            if likeness is None or what in controls:
+                continue
+            numbers = {name: getattr(likeness, field) for name, field in LIKENESS.items() if field}
+            named = {"kind": "control", "defense": "(control)", "attack": what}
+            controls[what] = {**head, **named, **_spread(numbers), "threat-model": "", "note": ""}
+    return [*rows, *controls.values()]
+
+
+def _judged(record: Record) -> str:
+    """Return who judged the images, in words."""
+    found = record.reconstruction
+    if found is None:
+        return ""
+    accuracy = f"{100 * (found.evaluator_accuracy.value or 0):.1f}"
+    return f"; E: {found.evaluator}, test accuracy {accuracy} %; detected by: {found.detector}"
+
+
+def _spread(numbers: Mapping[str, Estimate | None]) -> dict[str, Any]:
+    """Return numbers with the ends of their intervals, as the columns of a row."""
+    row: dict[str, Any] = {}
+    for name, estimate in numbers.items():
+        ends = (None, None, None) if estimate is None else (estimate.value, estimate.low, estimate.high)
+        row.update(zip((name, f"{name}_low", f"{name}_high"), ends, strict=True))
+    return row
+
+
+def _barely(found: Metrics | Canaries | None, prefix: str = "") -> list[str]:
+    """Return the rates that stand on fewer than ten false positives."""
+    points = found.tpr_at_fpr if found else []
+    return [f"{prefix}{tpr_name(point.fpr)}" for point in points if point.supported == "barely"]

@@ -1,0 +1,101 @@
+"""The parts of a record: its components, data, and what was found."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from privbench.stats.intervals import Estimate
+from privbench.stats.roc import OperatingPoint
+
+
+class Part(BaseModel):
+    """What all parts of records have in common: frozen, no unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+
+
+class Component(Part):
+    """A task, defense or attack: enough to build it again, and to tell one version from another."""
+
+    spec: str = Field(description="text that builds it again, name:option=value, but for where files lie")
+    name: str
+    version: int = 1
+    plugin: str = Field(description="distribution that registered it")
+    plugin_version: str = ""
+    source: str = Field(description="SHA-256 of its source and all that this imports")
+
+
+class Data(Part):
+    """The examples behind a record."""
+
+    name: str
+    fingerprint: str = Field(description="SHA-256 of all examples and their roles")
+    classes: int
+    pool: int
+    reference: int
+    validation: int
+    test: int
+    duplicates: int = Field(description="examples whose input occurs more than once, in whatever roles")
+
+
+class Utility(Part):
+    """How good the released models are at their task; canaries and their twins do not count."""
+
+    train_accuracy: Estimate = Field(description="on members")
+    nonmember_accuracy: Estimate = Field(description="on non-members of the pool")
+    test_accuracy: Estimate
+    test_accuracy_sd: float | None = Field(description="standard deviation over the models; null of a single one")
+
+
+class PerExample(Part):
+    """How often the attack flagged each pool example (per-example attack success R)."""
+
+    member_hits: list[int] = Field(description="flagged, over the targets that were trained on it")
+    member_trials: int | list[int] = Field(description="one number where it is the same for all")
+    nonmember_hits: list[int] = Field(description="flagged, over the targets that were not")
+    nonmember_trials: int | list[int]
+
+
+class Canaries(Part):
+    """What an attack finds among the canaries of the pool, their own non-members being the false positives."""
+
+    kind: str = Field(description="clean, mislabelled, ood or duplicate, or what a task calls its own")
+    count: int = Field(description="canaries in the pool")
+    tpr_at_fpr: list[OperatingPoint]
+    auc: Estimate
+
+
+class Claims(Part):
+    """The epsilons that the releases claim. One that depends on the data, as a searched noise does, is no promise."""
+
+    release: int = Field(description="the one with the weakest claim, whose facts the record has")
+    releases: int = Field(description="that state an epsilon")
+    epsilon_smallest: float
+    epsilon_median: float
+    epsilon_largest: float
+
+
+class Cost(Part):
+    """What the defense cost, measured while each release was made; not reproducible."""
+
+    seconds_per_model: float = Field(description="median")
+    relative_to_ce: float | None = Field(
+        None, description="ratio to the median of the same task, seed and device, where that is in the store"
+    )
+    relative_low: float | None = Field(None, description="lower end of where it lies, as wall-clock time varies")
+    relative_high: float | None = Field(None, description="upper end; a ratio whose interval holds 1 is noise")
+
+
+class Selection(BaseModel):
+    """Bands that hold for all of several attacks on one population together."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    attacks: list[str]
+    """The attacks among which the strongest was to be chosen, this one included."""
+    resamples: int
+    """Bootstrap samples of examples, common to all these attacks."""
+    bands: dict[str, tuple[float, float]]
+    """Ends of this attack's 95 % simultaneous band, by the names of what ranks."""
+    critical: dict[str, float]
+    """How many standard errors wide a band is on either side; 1.96 would be that of one attack alone."""

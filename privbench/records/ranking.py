@@ -1,0 +1,223 @@
+"""Ranks of defenses: each by its strongest attack, among attacks that all of them met.
+
+A defense is only as safe as the attacks that it met. So every row is ranked over the same attacks: those that a board
+declares or, where none does, those that were run against all rows. A row that lacks one of them has no rank.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from privbench.errors import UsageError, did_you_mean
+from privbench.records import remarks
+from privbench.records.comparable import SHOWN, age
+from privbench.stats.roc import tpr_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from privbench.records.record import Record
+    from privbench.stats.intervals import Estimate
+
+Band = tuple[float, float]
+
+
+def _tpr_at(fpr: float, *, canaries: bool = False) -> Callable[[Record], Estimate | None]:
+    def find(record: Record) -> Estimate | None:
+        part = record.canaries if canaries else record.metrics
+        points = part.tpr_at_fpr if part else []
+        return next((point.tpr for point in points if point.fpr == fpr), None)
+
+    return find
+
+
+CANARY = f"canary-{tpr_name(0.01)}"
+RANKINGS: dict[str, Callable[[Record], Estimate | None]] = {
+    tpr_name(0.01): _tpr_at(0.01),
+    tpr_name(0.001): _tpr_at(0.001),
+    "auc": lambda record: record.metrics.auc if record.metrics else None,
+    "balanced-accuracy": lambda record: record.metrics.balanced_accuracy if record.metrics else None,
+    CANARY: _tpr_at(0.01, canaries=True),
+}
+"""What can rank. Oracle thresholds never do (docs/design.md, rule 5)."""
+
+
+def check(rank_by: str) -> None:
+    """Raise UsageError for what cannot rank."""
+    if rank_by not in RANKINGS:
+        hint = did_you_mean(rank_by, RANKINGS)
+        raise UsageError(f"Cannot rank by {rank_by!r}.{hint} Use one of {', '.join(RANKINGS)}.")
+
+
+CHOOSING: dict[str, Callable[[Record], Estimate | None]] = {
+    **RANKINGS,
+    "canary-auc": lambda record: record.canaries.auc if record.canaries else None,
+}
+"""What can choose the attack that stands in a row: what ranks or, where no attack has that number, an AUC."""
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """A defense, and what the attacks on it found."""
+
+    records: Sequence[Record]
+    """One per attack, all on the same models."""
+    compared: Sequence[str]
+    """The attacks over which rows are ranked."""
+    sources: dict[str, str]
+    """The code that each attack has where it was run last; other code is another attack."""
+    rank_by: str
+
+    @cached_property
+    def met(self) -> dict[str, Record]:
+        """The records of attacks whose code is that of the other rows, by attack."""
+        return {each.attack.spec: each for each in self.records if each.attack.source == self.sources[each.attack.spec]}
+
+    @cached_property
+    def lacking(self) -> dict[str, str]:
+        """The compared attacks that say nothing of this row, and why; one that does not apply says that."""
+        return {spec: reason for spec in self.compared if (reason := self._lack(spec))}
+
+    def _lack(self, spec: str) -> str:
+        if spec in self.met:
+            return "failed" if self.met[spec].status == "failed" else ""
+        return "is of other code" if any(each.attack.spec == spec for each in self.records) else "was not run"
+
+    @cached_property
+    def candidates(self) -> list[Record]:
+        """The records that rank; where no attack was run against all rows, all of them."""
+        chosen = [self.met[spec] for spec in self.compared if spec in self.met] if self.compared else self.records
+        return [record for record in chosen if record.status == "ok"]
+
+    @cached_property
+    def shown(self) -> list[Record]:
+        """The records among which the strongest is chosen: where none of those that rank worked, all that did."""
+        return self.candidates or [record for record in self.records if record.status == "ok"]
+
+    @cached_property
+    def value(self) -> float | None:
+        """What the strongest attack finds of those that rank; None is no number, and never means safe."""
+        return max((value for _, value in _numbered(self.candidates, self.rank_by)), default=None)
+
+    @property
+    def ranked(self) -> bool:
+        """Whether the row has a rank."""
+        return self.value is not None and bool(self.compared) and not self.lacking
+
+    def chosen_by(self, by: str) -> str:
+        """Return what chooses the attack that is shown: an AUC where few examples support no other number."""
+        other = ("canary-auc", "auc") if by == CANARY else ("auc",)
+        return next((name for name in (by, *other) if self._numbered(name)), by)
+
+    def strongest(self, by: str = "") -> Record:
+        """Return the record of the attack that finds most."""
+        numbered = self._numbered(self.chosen_by(by or self.rank_by))
+        if not numbered:
+            return next(iter(self.shown), self.records[0])
+        return max(numbered, key=lambda pair: pair[1])[0]
+
+    def band(self, record: Record, name: str, by: str) -> Band | None:
+        """Return the interval of a number of the attack that was chosen by another; None where none is known.
+
+        Between the lower end of the chosen attack and, of the number that chose, the highest upper end of all: the
+        strongest in truth may be another.
+        """
+        numbered = [each for each, _ in self._numbered(by)]
+        family = {each.attack.spec for each in numbered}
+        found = [each.selection for each in numbered if each.selection and family <= set(each.selection.attacks)]
+        if len(found) < len(numbered) or record.selection is None or not all(name in each.bands for each in found):
+            return None
+        low, high = record.selection.bands[name]
+        return low, max(each.bands[name][1] for each in found) if name == by else high
+
+    def among(self, by: str) -> int:
+        """Return the number of attacks among which the strongest was chosen."""
+        return len(self._numbered(by))
+
+    def notes(self, *, declared: bool) -> list[str]:
+        """Return what must be said beside the row."""
+        failed = [record for record in self.records if record.status == "failed"]
+        notes = remarks.faults(failed)
+        if self.lacking:
+            lacks = ", ".join(f"{spec} {reason}" for spec, reason in self.lacking.items())
+            notes.append(f"no rank, for it may leak more than is known: {lacks}")
+        elif self.compared and not self.candidates:
+            notes.append("no rank: none of the attacks that rank applies")
+        elif self.compared and self.value is None:
+            notes.append(f"no rank: {self._unsupported()}")
+        notes += filter(None, (remarks.collapse(self.strongest()), remarks.claims(self.strongest())))
+        unmet = [spec for spec in self.sources if spec not in self.met and spec not in self.lacking]
+        notes += [f"not attacked by {', '.join(unmet)}"] if unmet and not declared else []
+        notes += [more] if (more := self._found_by_others()) else []
+        return notes + remarks.faults([record for record in self.records if record.status == "n/a"])
+
+    def _unsupported(self) -> str:
+        """Return why no attack has the number that ranks."""
+        if self.rank_by == CANARY and not any(record.canaries for record in self.candidates):
+            return "the pool has no canaries"
+        if self.rank_by == "balanced-accuracy":
+            return "no attack makes decisions"
+        return f"the examples are too few to support {self.rank_by}"
+
+    def _found_by_others(self) -> str:
+        """Return what an attack finds that is not compared, where that is more than those that are."""
+        compared = {id(record) for record in self.candidates}
+        others = [record for record in self.records if record.status == "ok" and id(record) not in compared]
+        numbered = [(record, estimate.value) for record in others if (estimate := RANKINGS[self.rank_by](record))]
+        known = [(record, value) for record, value in numbered if value is not None]
+        if not known:
+            return ""
+        record, most = max(known, key=lambda pair: pair[1])
+        if self.value is not None and most <= self.value:
+            return ""
+        shown = f"{most:.3f}" if self.rank_by == "auc" else f"{100 * most:.1f} %"  # as in the table
+        return f"{record.attack.spec}, which is not compared here, finds more: {self.rank_by} {shown}"
+
+    def _numbered(self, by: str) -> list[tuple[Record, float]]:
+        return _numbered(self.shown, by)
+
+
+def _numbered(records: Sequence[Record], by: str) -> list[tuple[Record, float]]:
+    found = [(record, CHOOSING[by](record)) for record in records]
+    return [(record, each.value) for record, each in found if each is not None and each.value is not None]
+
+
+def rows(records: Sequence[Record], rank_by: str, declared: Sequence[str] | None = None) -> list[Row]:
+    """Return the rows of records that may be ranked, in the order in which their defenses first come.
+
+    declared: the attacks that a board declares. Without them those count that were run against all rows, did not fail
+    everywhere, and are of one code.
+    """
+    defenses: dict[tuple[str, str], dict[str, Record]] = {}
+    newest: dict[str, Record] = {}
+    for record in records:
+        row, spec = defenses.setdefault((record.defense.spec, record.defense.source), {}), record.attack.spec
+        if spec not in row or age(record) > age(row[spec]):
+            row[spec] = record
+        if spec not in newest or age(record) > age(newest[spec]):
+            newest[spec] = record
+    sources = {spec: record.attack.source for spec, record in newest.items()}
+    compared = list(declared) if declared is not None else []
+    if declared is None:
+        for spec, source in sources.items():
+            met = [row[spec] for row in defenses.values() if spec in row and row[spec].attack.source == source]
+            if len(met) == len(defenses) and any(record.status == "ok" for record in met):
+                compared.append(spec)
+        compared.sort()
+    return [Row(list(row.values()), compared, sources, rank_by) for row in defenses.values()]
+
+
+def ranks(found: Sequence[Row]) -> list[int | None]:
+    """Return the ranks of rows, the safest first; equal numbers share one."""
+    values = sorted(row.value for row in found if row.ranked and row.value is not None)
+    return [1 + values.index(row.value) if row.ranked and row.value is not None else None for row in found]
+
+
+def of_other_code(found: Sequence[Row]) -> list[str]:
+    """Return a note for each row whose defense stands in several, because its code was changed; else ""."""
+    specs = [row.records[0].defense.spec for row in found]
+    note = "its models are of code {}, those of another row of this name are not"
+    sources = [row.records[0].defense.source[:SHOWN] for row in found]
+    return [note.format(source) if specs.count(spec) > 1 else "" for spec, source in zip(specs, sources, strict=True)]

@@ -1,0 +1,149 @@
+"""A record: one (task, defense, attack) result as versioned JSON, beside its raw per-example scores.
+
+The JSON schema of a record is `docs/record.schema.json`. On the same processor or card model with the same versions
+the record's command reproduces everything but `cost`, `environment` and `created` bit for bit, and `digest` is the
+SHA-256 of that, without what hangs on other attacks. Another machine gives other last bits; metrics agree within their
+intervals.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field, ValidationError
+
+from privbench.errors import UsageError
+from privbench.records.files import (
+    SCHEMA_VERSION,
+    canonical,
+    check_version,
+    digest_of,
+    files_at,
+    is_audit,
+    json_of,
+    readable,
+    save_arrays,
+)
+from privbench.records.parts import Canaries, Claims, Component, Cost, Data, Part, PerExample, Selection, Utility
+from privbench.seeds import salted
+from privbench.stats.intervals import Estimate
+from privbench.stats.likeness import Reconstruction
+from privbench.stats.metrics import Metrics
+from privbench.store.atomic import atomic_write, writing_into
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+PER_EXAMPLE_LIMIT = 5000
+"""Largest pool whose per-example results go into the record; of larger ones they are in the raw scores only."""
+
+NOT_REPRODUCED = {"cost", "environment", "created", "digest", "command", "selection"}
+"""What a digest leaves out. `selection` tells of the other attacks of the run as well, and a cell is one attack's."""
+LATER = {"findings", "family", "reconstruction", "canaries", "claims", "salt"}
+"""Fields that came after the first records: they count in a digest only where they differ from their default."""
+
+
+class Record(Part):
+    """One cell of the grid."""
+
+    schema_version: Literal[1, 2] = SCHEMA_VERSION
+    family: Literal["membership", "reconstruction"] = Field("membership", description="of the attack")
+    task: Component
+    data: Data
+    defense: Component
+    attack: Component
+    threat_model: str
+    threshold: str = Field("", description="where the decisions behind balanced accuracy come from")
+    models: int
+    targets: int
+    shadows: int = Field(description="per target")
+    seed: int
+    salt: str = Field("", description="of the halves, trainings and evidence; empty: the public one")
+    device: str
+    status: Literal["ok", "failed", "n/a"] = Field(description="n/a: the attack does not apply to the defense")
+    reason: str = ""
+    metrics: Metrics | None = Field(None, description="of the pool without its canaries and their twins")
+    canaries: Canaries | None = Field(None, description="of the canaries by themselves, where the pool has some")
+    findings: dict[str, Estimate] = Field(
+        default_factory=dict, description="the attack's own numbers, mean over targets with its interval"
+    )
+    reconstruction: Reconstruction | None = Field(None, description="of an attack that reconstructs images")
+    utility: Utility | None = None
+    facts: dict[str, float] = Field(
+        default_factory=dict,
+        description="the releases' own numbers: with `claims`, all of the one release whose privacy claim is weakest "
+        "(largest epsilon, then largest delta); without, the mean of each. Records from before `claims`: the mean of "
+        "each, but of epsilon and delta the largest, which may be another release's",
+    )
+    claims: Claims | None = Field(None, description="where releases state an epsilon among their facts")
+    per_example: PerExample | None = None
+    selection: Selection | None = Field(None, description="for the strongest of several attacks that ran together")
+    scores_sha256: str = ""
+    command: str = ""
+    cost: Cost | None = None
+    environment: dict[str, str] = Field(default_factory=dict)
+    created: dt.datetime | None = None
+    digest: str = ""
+
+    def compute_digest(self) -> str:
+        """Return the SHA-256 of what the record's command reproduces on the same machine."""
+        return digest_of(self, NOT_REPRODUCED, LATER)
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        """What makes two records results of the same cell: components with options, data, and the run's settings."""
+        parts = (self.task.spec, self.data.fingerprint, self.defense.spec, self.attack.spec)
+        settings = (self.models, self.targets, self.seed, self.device, *salted(self.salt))
+        return (*parts, *(str(part) for part in settings))
+
+    def path(self, out: Path) -> Path:
+        """Return where the record lies in a folder of records: <task>/<defense>/<attack>-<hash of identity>.json."""
+        short = hashlib.sha256(canonical(list(self.identity))).hexdigest()[:8]
+        return out / self.task.name / self.defense.name / f"{self.attack.name}-{short}.json"
+
+
+def save(record: Record, out: Path, raw: Mapping[str, npt.NDArray[Any]] | None = None) -> Path:
+    """Write a record, and its raw arrays as `<record>.scores.npz`; return the record's path. Raises CannotWrite."""
+    path = record.path(out)
+    with writing_into(out, "records"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if raw:
+            save_arrays(path.with_suffix(".scores.npz"), raw)
+        atomic_write(path, readable(json.loads(record.model_dump_json())).encode())
+    return path
+
+
+def load(paths: Iterable[Path]) -> list[Record]:
+    """Return the records in files and folders, sorted by path, without those of audits.
+
+    Raises UsageError for a file that is no record.
+    """
+    return [record for _, record in located(paths)]
+
+
+def located(paths: Iterable[Path]) -> list[tuple[Path, Record]]:
+    """Return the same records, each with the file that holds it."""
+    found: list[tuple[Path, Record]] = []
+    for path in paths:
+        files = [(file, json_of(file)) for file in files_at(path, "*.json", "`privbench run --out` writes them.")]
+        mixed = path.is_dir()
+        found += [(file, _record(file, content)) for file, content in files if not (mixed and is_audit(content))]
+    return found
+
+
+def _record(file: Path, content: Any) -> Record:
+    check_version(file, content)
+    if is_audit(content):
+        raise UsageError(f"{file} is the record of an audit: `privbench audit show` reads it.")
+    try:
+        return Record.model_validate(content)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        where = ".".join(map(str, problem["loc"]))
+        raise UsageError(f"{file} is no record: {where}: {problem['msg']}.") from None

@@ -1,0 +1,60 @@
+"""What is said of records in words, beside their numbers in a leaderboard."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from privbench.population.claims import EPSILON
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from privbench.records.record import Record
+
+
+def collapse(record: Record) -> str:
+    """Return a warning where the generators of a defense lost the diversity of some classes; else ""."""
+    collapsed = record.facts.get("collapsed_classes", 0.0)
+    averaged = " on average" if record.claims is None else ""
+    return (
+        f"its generators collapsed on {collapsed:.1f} of {record.data.classes} classes{averaged}" if collapsed else ""
+    )
+
+
+def claims(record: Record) -> str:
+    """Return a warning where the releases of a defense claim different epsilons; else ""."""
+    found = record.claims
+    if found is None or (found.epsilon_smallest == found.epsilon_largest and EPSILON in record.facts):
+        return ""
+    shown = "the table has the largest" if EPSILON in record.facts else "others claim none, so that the table has none"
+    return (
+        f"its models claim epsilon {found.epsilon_smallest:.3g} to {found.epsilon_largest:.3g}, median "
+        f"{found.epsilon_median:.3g}; {shown}, and an epsilon that depends on the data is no promise"
+    )
+
+
+def findings(record: Record) -> str:
+    """Return "memorisation_rate 0.521 [0.501, 0.541], ..."; what has no interval stands alone."""
+    texts = []
+    for name, found in record.findings.items():
+        spread = "" if found.low is None else f" [{found.low:.3f}, {found.high:.3f}]"
+        texts += [f"{name} {found.value:.3f}{spread}"] if found.value is not None else []
+    return ", ".join(texts)
+
+
+def fault(record: Record) -> str:
+    """Return why one attack has no numbers; "" where it has."""
+    return "".join(faults([record]))
+
+
+def faults(records: Sequence[Record]) -> list[str]:
+    """Return why attacks have no numbers, those with the same reason together."""
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for record in records:
+        if record.status != "ok":
+            reasons.setdefault((record.status, record.reason), []).append(record.attack.spec)
+    return [f"{', '.join(names)} {_verb(status, len(names))}: {reason}" for (status, reason), names in reasons.items()]
+
+
+def _verb(status: str, attacks: int) -> str:
+    return "failed" if status == "failed" else "does not apply" if attacks == 1 else "do not apply"

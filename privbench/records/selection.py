@@ -1,0 +1,240 @@
+"""The strongest of several attacks, with an interval that accounts for the choice.
+
+The largest of k noisy numbers looks larger than it is, and the interval of that attack alone does not know that it was
+chosen. Bands that hold for all k attacks at once do, whatever chooses among them: t_j +- c s_j, where s_j is the
+standard error of attack j and c the 95 % quantile of max_j |t*_j - t_j| / s_j over bootstrap samples of examples that
+are common to all attacks (sup-t bands: Montiel Olea & Plagborg-Moller 2019, "Simultaneous confidence bands"; the max-t
+of Westfall & Young 1993, "Resampling-Based Multiple Testing"). Attacks that find the same widen nothing.
+"""
+
+from __future__ import annotations
+
+import functools
+import zipfile
+import zlib
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from privbench.records.comparable import circumstances, setting
+from privbench.records.files import scores_sha256
+from privbench.records.parts import Selection
+from privbench.stats import intervals, metrics, roc
+from privbench.stats.intervals import LEVEL
+from privbench.stats.resampling import multiplicities
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Mapping, Sequence
+    from pathlib import Path
+
+    from privbench.records.record import Record
+
+    Array = npt.NDArray[Any]
+    Raw = Mapping[str, Array]
+
+DIGITS = 9
+"""Significant digits of a band in a record."""
+NEGLIGIBLE = 1e-12
+"""A standard error below this is rounding."""
+
+
+@dataclass(frozen=True)
+class Number:
+    """A number of one attack, as the bootstrap samples have it."""
+
+    deviations: Array
+    """(resamples,) |t* - t| / s; empty where no sample changes the number."""
+    bounds: Callable[[float], tuple[float, float]]
+    """The interval that is so many standard errors wide on either side."""
+
+
+class Together:
+    """Attacks on one population: their records, which get their bands when all have been measured."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self.records: list[Record] = []
+        self._numbers: dict[str, Mapping[str, Number]] = {}
+        self._first: tuple[str, Raw] | None = None
+        """Of a single attack nothing is chosen, so that it is resampled only when another comes."""
+
+    def add(self, record: Record, raw: Raw) -> None:
+        """Take in a record, and what `numbers` reads of its attack; without scores the attack counts for nothing."""
+        self.records.append(record)
+        if "scores" not in raw:
+            return
+        if self._first is None:
+            self._first = record.attack.spec, raw
+            return
+        first, raw_of_first = self._first
+        if first not in self._numbers:
+            self._numbers[first] = numbers(raw_of_first, self.seed)
+            self._first = first, {}
+        self._numbers[record.attack.spec] = numbers(raw, self.seed)
+
+    def selected(self) -> list[Record]:
+        """Return all records in the order in which they came, with their bands where there was a choice."""
+        if len(self._numbers) < 2:  # noqa: PLR2004 - a choice takes two
+            return self.records
+        bands = select(self._numbers)
+        return [record.model_copy(update={"selection": bands.get(record.attack.spec)}) for record in self.records]
+
+
+def completed(records: Sequence[tuple[Path, Record]]) -> list[tuple[Path, Record]]:
+    """Return records, with the file that holds each, with bands for all attacks on their population.
+
+    Where those in the records are of fewer attacks, as of several runs, they are made anew of the raw scores beside the
+    records; where these are missing or others, the records stay as they are.
+    """
+    populations: dict[Hashable, list[int]] = {}
+    for index, (_, record) in enumerate(records):
+        if record.metrics is not None:
+            populations.setdefault(_population(record), []).append(index)
+    found = list(records)
+    for places in populations.values():
+        together = [records[index] for index in places]
+        attacks = {record.attack.spec for _, record in together}
+        if len(attacks) > 1 and not all(r.selection and attacks <= set(r.selection.attacks) for _, r in together):
+            for index, record in zip(places, _from_raw(together), strict=True):
+                found[index] = (records[index][0], record)
+    return found
+
+
+def _population(record: Record) -> Hashable:
+    return (setting(record), record.defense.spec, record.defense.source, tuple(circumstances(record).items()))
+
+
+def _from_raw(records: Sequence[tuple[Path, Record]]) -> list[Record]:
+    together = Together(records[0][1].seed)
+    for file, record in records:
+        raw = _raw(file.with_suffix(".scores.npz"), record)
+        if raw is None:
+            return [record for _, record in records]
+        together.add(record, raw)
+    return together.selected()
+
+
+def _raw(file: Path, record: Record) -> Raw | None:
+    """Return the raw arrays beside a record; None where there are none, or not those that the record was made of."""
+    try:
+        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
+            raw = dict(arrays)
+        same = scores_sha256(raw["scores"], raw["member"]) == record.scores_sha256
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+        return None
+    return raw if same and ("canary" in raw or record.canaries is None) else None
+
+
+def select(attacks: Mapping[str, Mapping[str, Number]], resamples: int = metrics.RESAMPLES) -> dict[str, Selection]:
+    """Return the simultaneous bands of attacks on one population, each with the numbers that `numbers` returns."""
+    bands: dict[str, dict[str, tuple[float, float]]] = {attack: {} for attack in attacks}
+    critical: dict[str, float] = {}
+    for name in dict.fromkeys(name for measured in attacks.values() for name in measured):
+        measured = {attack: each[name] for attack, each in attacks.items() if name in each}
+        width = critical_value([number.deviations for number in measured.values()])
+        critical[name] = intervals.rounded(width, DIGITS)
+        for attack, number in measured.items():
+            low, high = number.bounds(width)
+            bands[attack][name] = (intervals.rounded(low, DIGITS), intervals.rounded(high, DIGITS))
+    return {
+        attack: Selection(
+            attacks=sorted(attacks),
+            resamples=resamples,
+            bands=found,
+            critical={name: critical[name] for name in found},
+        )
+        for attack, found in bands.items()
+    }
+
+
+def critical_value(deviations: Sequence[Array]) -> float:
+    """Return the 95 % quantile of the largest of the deviations, at least that of one attack alone.
+
+    Where no attack's number ever changes, there is nothing to resample: then as if the attacks were independent.
+    """
+    spread = [each for each in deviations if len(each)]
+    if not spread:
+        return NormalDist().inv_cdf((1 + LEVEL ** (1 / len(deviations))) / 2)
+    quantile = float(np.quantile(np.max(spread, axis=0), LEVEL, method="higher"))
+    return max(quantile, NormalDist().inv_cdf((1 + LEVEL) / 2))
+
+
+def numbers(raw: Raw, seed: int, resamples: int = metrics.RESAMPLES) -> dict[str, Number]:
+    """Return what can rank an attack, by name.
+
+    raw: `scores` and `member`, (targets, examples); where there are any, `decisions` likewise, and (examples,) bool
+    `ordinary` and `canary` of a pool with canaries.
+    """
+    scores, member = raw["scores"], raw["member"]
+    ordinary = raw.get("ordinary", np.ones(scores.shape[1], dtype=bool))
+    common = scores[:, ordinary], member[:, ordinary]
+    decisions = raw["decisions"][:, ordinary] if "decisions" in raw else None
+    found = _measured(*common, decisions, resamples, (seed, "metrics", "pooled"))
+    if "canary" in raw:
+        canary = scores[:, raw["canary"]], member[:, raw["canary"]]
+        of_canaries = _measured(*canary, None, resamples, (seed, "metrics", "canaries"))
+        found |= {f"canary-{name}": number for name, number in of_canaries.items()}
+    return found
+
+
+def _measured(
+    scores: Array, member: Array, decisions: Array | None, resamples: int, purpose: tuple[int, str, str]
+) -> dict[str, Number]:
+    ranking = roc.Ranking.of(scores, member)
+    if not (len(ranking.inside) and len(ranking.outside)):
+        return {}
+    fprs = tuple(fpr for fpr in metrics.FPRS if roc.allowed(fpr, len(ranking.outside)))
+    # AUC and balanced accuracy, which is the AUC of decisions, are nearly linear in the examples.
+    linear = {"auc": (intervals.auc_influence(scores, member), functools.partial(intervals.auc, scores, member))}
+    if decisions is not None:
+        interval = functools.partial(intervals.balanced_accuracy, decisions, member)
+        linear["balanced-accuracy"] = (intervals.auc_influence(decisions, member), interval)
+    influences = np.stack([influence for influence, _ in linear.values()], axis=1)
+    rates = roc.ClusteredRates(ranking, fprs)
+    chunks = multiplicities(ranking.trials, resamples, *purpose)
+    drawn, moved = zip(*((rates.tpr(chunk), chunk @ influences) for chunk in chunks), strict=True)
+    found = {
+        roc.tpr_name(fpr): _tpr(ranking, fpr, draws)
+        for fpr, draws in zip(fprs, np.concatenate(drawn, axis=1), strict=True)
+    }
+    for (name, (_, interval)), moves in zip(linear.items(), np.concatenate(moved).T, strict=True):
+        found[name] = Number(_standardised(moves), functools.partial(_textbook, interval))
+    return found
+
+
+def _tpr(ranking: roc.Ranking, fpr: float, draws: Array) -> Number:
+    """Return a TPR on the scale of the arcsine of its root, on which its spread hardly depends on its size."""
+    at = roc.cut(ranking, roc.allowed(fpr, len(ranking.outside)))
+    value = float(np.arcsin(np.sqrt(at.hits / len(ranking.inside))))
+    moved = np.arcsin(np.sqrt(draws))
+    error = float(moved.std(ddof=1))
+    hits = np.bincount(ranking.inside_example[: at.hits], minlength=ranking.examples)
+
+    def bounds(critical: float) -> tuple[float, float]:
+        # Never narrower than the interval of this attack alone (roc.py), and the exact one at the threshold found.
+        fixed = intervals.rate(hits, ranking.trials[0], _level(critical))
+        ends = np.clip([value - critical * error, value + critical * error], 0.0, np.pi / 2)
+        (low, high), tails = np.square(np.sin(ends)), np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+        return float(min(low, tails[0], fixed.low or 0.0)), float(max(high, tails[1], fixed.high or 0.0))
+
+    # Centred where the samples are: repeated examples are tied, and ties at the threshold pull a TPR down a little.
+    return Number(_standardised(moved - moved.mean()), bounds)
+
+
+def _textbook(interval: Callable[..., intervals.Estimate], critical: float) -> tuple[float, float]:
+    found = interval(level=_level(critical))
+    return (0.0, 1.0) if found.low is None or found.high is None else (found.low, found.high)
+
+
+def _standardised(moves: Array) -> Array:
+    error = moves.std(ddof=1)
+    absolute: Array = np.abs(moves) / error if error > NEGLIGIBLE else np.empty(0)
+    return absolute
+
+
+def _level(critical: float) -> float:
+    """Return the coverage, of one attack alone, of an interval so many standard errors wide on either side."""
+    return 2 * NormalDist().cdf(critical) - 1

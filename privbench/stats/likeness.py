@@ -1,0 +1,218 @@
+"""How alike images are to training data, in numbers with intervals; and the part of a record that they fill.
+
+Images are (targets, classes, height, width, channels) in [0, 1]: one of each class, from every target. Numbers of
+single images are (targets, classes), NaN where there is nothing to compare with. Intervals take the *classes* as the
+sample: the images of a class, one from each target, hang together. Means are of class means, with the interval of
+`intervals.mean`; shares have the Clopper-Pearson interval with the effective n. docs/records.md explains the numbers.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from privbench.stats import intervals
+from privbench.stats.intervals import Estimate
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy.typing as npt
+
+    from privbench.data.dataset import Examples
+
+    Array = npt.NDArray[Any]
+
+QUANTISATION = 1 / (12 * 255**2)
+"""Mean squared error that rounding to 256 levels leaves: what is nearer than that counts as a copy."""
+PSNR_CAP = -10 * math.log10(QUANTISATION)
+"""PSNR of a copy, 58.9 dB, where a mean is taken."""
+DIGITS = 6
+"""Significant digits in the list of classes."""
+WINDOW = 7
+"""Side of SSIM's window, or the largest odd one that fits into smaller images."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class Likeness(_Part):
+    """How alike some images are to the training data of their classes."""
+
+    accuracy: Estimate
+    """Share in which the evaluation classifier recognises the class that was asked for."""
+    confidence: Estimate
+    """Mean probability that the attacked model gives that class."""
+    detected: Estimate
+    """Share in which the detector finds an object at all: see `detector`."""
+    feature_distance: Estimate
+    """Mean distance to the nearest member of the class, in the evaluation classifier's features (L2, k = 1)."""
+    psnr_mean: Estimate
+    """Mean PSNR in dB to the mean of the class's members."""
+    psnr_member: Estimate
+    """To the class's nearest member, by pixels (L2)."""
+    psnr_nonmember: Estimate
+    """To the class's nearest non-member of the pool."""
+    ssim_mean: Estimate
+    """Mean structural similarity to the mean of the class's members."""
+    ssim_member: Estimate
+    """To the same nearest member."""
+    ssim_nonmember: Estimate
+    """To the same nearest non-member."""
+    distance_ratio: Estimate
+    """Distance to the nearest member by that to the nearest non-member, geometric mean; 1 is by chance."""
+
+
+class Reconstruction(_Part):
+    """What a reconstruction attack made, and the same numbers of three controls."""
+
+    attack: Likeness
+    heldout: Likeness
+    """A control: real test images, one of each class for every target."""
+    noise: Likeness
+    """A control: uniform noise."""
+    untrained: Likeness | None
+    """A control: the same attack on nets that were never trained; null where it sees no net."""
+    evaluator: str
+    """Architecture of the evaluation classifier, another than the task's; trained on all but the test examples."""
+    evaluator_accuracy: Estimate
+    """Of the evaluation classifier on test examples."""
+    detector: str
+    """What `detected` means: a face detector, or the evaluation classifier's confidence."""
+    per_class_accuracy: list[float]
+    """`accuracy` of the attack, for each class: the share of targets."""
+
+
+class Nearest(NamedTuple):
+    """What the images are compared with."""
+
+    member: Array
+    """(targets, classes) int64: position in the pool of the nearest member of the class, by pixels; -1 without one."""
+    example: Array
+    """(targets, classes) int64: position in the pool of the first member of the class; -1 without one."""
+    values: dict[str, Array]
+    """Numbers of single images by their names in `Likeness`; of `distance_ratio` the logarithm."""
+
+
+def unit(x: Array) -> Array:
+    """Return images as float32 in [0, 1], as models take them."""
+    scaled: Array = x.astype(np.float32)
+    return scaled / np.float32(255) if x.dtype == np.uint8 else scaled
+
+
+def psnr(one: Array, other: Array) -> Array:
+    """Return the peak signal-to-noise ratio in dB of (..., height, width, channels) in [0, 1]; infinite for copies."""
+    with np.errstate(divide="ignore"):
+        decibels: Array = -10 * np.log10(np.square(one - other).mean(axis=(-3, -2, -1)))
+    return decibels
+
+
+def ssim(one: Array, other: Array) -> Array:
+    """Return the structural similarity (n,) of (n, height, width, channels) in [0, 1] (Wang et al. 2004).
+
+    In [-1, 1]. A uniform window and sample covariances, as scikit-image has by default; the mean over all windows that
+    lie within the image, and over channels.
+    """
+    from scipy.ndimage import uniform_filter
+
+    height, width = one.shape[1:3]
+    side = min(WINDOW, height - 1 + height % 2, width - 1 + width % 2)
+    edge, unbiased = side // 2, side**2 / max(1, side**2 - 1)
+
+    def mean(x: Array) -> Array:
+        filtered: Array = uniform_filter(x, size=(1, side, side, 1))
+        return filtered[:, edge : height - edge, edge : width - edge]
+
+    one, other = one.astype(np.float64), other.astype(np.float64)
+    m1, m2 = mean(one), mean(other)
+    v1, v2 = unbiased * (mean(one * one) - m1**2), unbiased * (mean(other * other) - m2**2)
+    both = unbiased * (mean(one * other) - m1 * m2)
+    c1, c2 = 0.01**2, 0.03**2
+    found = (2 * m1 * m2 + c1) * (2 * both + c2) / ((m1**2 + m2**2 + c1) * (v1 + v2 + c2))
+    similarity: Array = found.mean(axis=(1, 2, 3))
+    return similarity
+
+
+def compare(images: Array, features: Array, pool: Examples, pool_features: Array, members: Array) -> Nearest:
+    """Compare images with the mean of their class's members, the nearest member and the nearest non-member.
+
+    features: (targets, classes, d) of the images; pool_features: (n, d) of the pool; members: (targets, n) bool.
+    """
+    from scipy.spatial.distance import cdist
+
+    shape = images.shape[:2]
+    names = [f"{of}_{to}" for of in ("psnr", "ssim") for to in ("mean", "member", "nonmember")]
+    values = {name: np.full(shape, np.nan) for name in (*names, "feature_distance", "distance_ratio")}
+    nearest, example = np.full((2, *shape), -1)
+    for label in range(shape[1]):
+        rows = np.flatnonzero(pool.y == label)
+        x, mine = unit(pool.x[rows]).astype(np.float64), images[:, label].astype(np.float64)
+        flat, inside = x.reshape(len(x), -1), members[:, rows]
+        far = cdist(mine.reshape(len(mine), -1), flat)
+        far_features = cdist(features[:, label], pool_features[rows])
+        floor = math.sqrt(flat.shape[1] * QUANTISATION)
+        distances = {}
+        for to, where in (("member", inside), ("nonmember", ~inside)):
+            some = where.any(axis=1)
+            if not some.any():
+                continue
+            masked = np.where(where, far, np.inf)[some]
+            index = masked.argmin(axis=1)
+            values[f"psnr_{to}"][some, label] = psnr(mine[some], x[index])
+            values[f"ssim_{to}"][some, label] = ssim(mine[some], x[index])
+            distances[to] = np.full(len(images), np.nan)
+            distances[to][some] = np.maximum(masked.min(axis=1), floor)
+            if to == "member":
+                nearest[some, label], example[some, label] = rows[index], rows[where[some].argmax(axis=1)]
+                means = (where[some] @ flat / where[some].sum(axis=1, keepdims=True)).reshape(-1, *x.shape[1:])
+                values["psnr_mean"][some, label] = psnr(mine[some], means)
+                values["ssim_mean"][some, label] = ssim(mine[some], means)
+                near = np.where(where, far_features, np.inf)[some].min(axis=1)
+                values["feature_distance"][some, label] = near
+        if len(distances) == 2:  # noqa: PLR2004 - members and non-members
+            values["distance_ratio"][:, label] = np.log(distances["member"] / distances["nonmember"])
+    return Nearest(nearest, example, values)
+
+
+def summarise(values: Mapping[str, Array]) -> Likeness:
+    """Return the numbers of images, by their names in `Likeness`, with intervals over classes."""
+    found: dict[str, Estimate] = {}
+    for name in Likeness.model_fields:
+        each = values[name]
+        if name in ("accuracy", "detected"):
+            known = ~np.isnan(each)
+            found[name] = intervals.rate(np.nansum(each, axis=0), known.sum(axis=0))
+        elif name.startswith("psnr"):
+            copies = int(np.isposinf(each).sum() + (each[np.isfinite(each)] > PSNR_CAP).sum())
+            note = f"{copies} of {each.size} are copies; a copy counts as {PSNR_CAP:.1f} dB" if copies else ""
+            found[name] = average(np.minimum(each, PSNR_CAP), 0.0, PSNR_CAP, note)
+        elif name == "distance_ratio":
+            found[name] = _exponential(average(each))
+        else:
+            low, high = {"confidence": (0.0, 1.0), "feature_distance": (0.0, math.inf)}.get(name, (-1.0, 1.0))
+            found[name] = average(each, low, high)
+    return Likeness(**found)
+
+
+def average(values: Array, low: float = -math.inf, high: float = math.inf, note: str = "") -> Estimate:
+    """Return the mean of class means of (targets, classes), with its interval over classes, within [low, high]."""
+    known = ~np.isnan(values)
+    counts = known.sum(axis=0)
+    if not counts.any():
+        return intervals.unavailable("no class has what it takes to compare with")
+    means = np.nansum(values, axis=0)[counts > 0] / counts[counts > 0]
+    found, n = intervals.mean(means, low, high), int(counts.sum())
+    return found.model_copy(update={"n": n, "note": note or ("" if len(means) > 1 else "one class only: no interval")})
+
+
+def _exponential(found: Estimate) -> Estimate:
+    """Return an estimate of a logarithm as one of the number."""
+    ends = {
+        name: None if number is None else intervals.rounded(math.exp(number), 9)
+        for name, number in (("value", found.value), ("low", found.low), ("high", found.high))
+    }
+    return found.model_copy(update=ends)

@@ -1,0 +1,244 @@
+"""One artifact of the store: a folder of arrays, tensors and JSON, and the manifest.json that vouches for them."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import re
+import time
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+from privbench.errors import CorruptArtifact
+from privbench.store.atomic import sync_file, sync_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+    Array = npt.NDArray[Any]
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))}
+"""What Windows lets nobody use as the name of a file, whatever its suffix."""
+_FILE = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]*[A-Za-z0-9_-])?")
+_RACY = 100_000_000  # ns; two changes of a file within one tick of its clock look like one
+_ARRAY, _TENSORS, _JSON = ".npy", ".safetensors", ".json"
+_CHUNK = 1 << 20
+_verified: dict[Path, tuple[Any, ...]] = {}
+"""What every file of an artifact looked like when this process last compared it with its SHA-256."""
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """Something that was computed, and everything that shaped it.
+
+    Its files are read by the names under which `save_array`, `save_tensors` and `save_json` saved them, with or
+    without the suffix. Raises CorruptArtifact for one that is not there or cannot be read.
+    """
+
+    kind: str
+    key: str
+    path: Path
+    manifest: Mapping[str, Any] = field(compare=False)
+    """What shaped it, as it was given to `Store.write`; empty where it cannot be read."""
+    created: datetime = field(compare=False)
+    """When, in UTC."""
+    size: int = field(compare=False)
+    """Bytes."""
+    files: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, compare=False, repr=False)
+    """The SHA-256 and size of each file."""
+
+    def array(self, name: str) -> Array:
+        """Return an array, memory-mapped and read-only."""
+        import numpy as np
+
+        with self._reading(name):
+            array: Array = np.load(_named(self.path / name, _ARRAY), mmap_mode="r", allow_pickle=False)
+            return array
+
+    def tensors(self, name: str) -> dict[str, Array]:
+        """Return arrays by name, in memory and writable."""
+        from safetensors.numpy import load_file
+
+        with self._reading(name):
+            tensors: dict[str, Array] = load_file(_named(self.path / name, _TENSORS))
+            return tensors
+
+    def json(self, name: str) -> Any:
+        """Return a JSON document."""
+        with self._reading(name):
+            return json.loads(_named(self.path / name, _JSON).read_bytes())
+
+    @contextlib.contextmanager
+    def _reading(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            holds = ", ".join(self.files) or "nothing"
+            reason = " ".join(str(error).split())
+            raise CorruptArtifact(
+                f"Cannot read {name!r} of stored {self.kind} {self.key[:16]}, which holds {holds}: {reason}"
+            ) from error
+
+
+def save_array(path: Path, array: Array) -> None:
+    """Save one array as path.npy. Raises ValueError for an array of objects."""
+    import numpy as np
+
+    with _saving(_named(path, _ARRAY)) as file:
+        np.save(file, array, allow_pickle=False)
+
+
+def save_tensors(path: Path, arrays: Mapping[str, Array]) -> None:
+    """Save arrays, of any layout and byte order, by name as path.safetensors."""
+    import numpy as np
+    from safetensors.numpy import save_file
+
+    # safetensors writes raw memory: what is strided or big-endian would come back as other numbers
+    plain = {name: np.array(a, dtype=np.asarray(a).dtype.newbyteorder("<"), order="C") for name, a in arrays.items()}
+    with _saving(_named(path, _TENSORS)) as file:
+        save_file(plain, file)
+
+
+def save_json(path: Path, value: Any) -> None:
+    """Save a JSON document as path.json. Raises ValueError for NaN and infinity, which JSON does not have."""
+    text = json.dumps(value, allow_nan=False, indent=1) + "\n"
+    with _saving(_named(path, _JSON)) as file:
+        file.write_text(text, encoding="utf-8")
+
+
+@contextlib.contextmanager
+def _saving(file: Path) -> Iterator[Path]:
+    """Raise OSError, which names the file, for what the system refuses to write, whatever library writes."""
+    from safetensors import SafetensorError
+
+    try:
+        yield file
+    except OSError as error:  # NumPy's, of a full disk, has no number
+        number = error.errno or errno.ENOSPC
+        raise OSError(number, os.strerror(number), str(file)) from error
+    except SafetensorError as error:
+        number = int(match[1]) if (match := re.search(r"os error (\d+)", str(error))) else errno.EIO
+        raise OSError(number, os.strerror(number), str(file)) from error
+
+
+def seal(folder: Path, kind: str, key: str, manifest: Mapping[str, Any]) -> None:
+    """List the files of a folder in its manifest.json, and have all of it on the disk.
+
+    Raises ValueError for what is no plain file, or has a name that some system does not take.
+    """
+    files: dict[str, dict[str, Any]] = {}
+    taken = {MANIFEST}
+    for path in sorted(folder.iterdir()):
+        name = path.name
+        if not _FILE.fullmatch(name) or name.lower() in taken or name.partition(".")[0].lower() in RESERVED:
+            raise ValueError(f"{name!r} cannot name a file of an artifact on every system; use other letters, digits.")
+        if path.is_symlink() or not path.is_file():
+            raise ValueError(f"{name!r} is no plain file; an artifact holds files, side by side.")
+        sync_file(path)
+        taken.add(name.lower())
+        files[name] = {"sha256": sha256(path), "size": path.stat().st_size}
+    created = datetime.now(timezone.utc).isoformat()
+    body = {"created": created, "files": files, "format": FORMAT, "key": key, "kind": kind, "manifest": manifest}
+    (folder / MANIFEST).write_bytes(_rendered({**body, "checksum": digest(body)}))
+    sync_file(folder / MANIFEST)
+    sync_folder(folder)
+
+
+def read(folder: Path, kind: str, key: str) -> Artifact:
+    """Return an artifact by its manifest alone; its other files are not looked at.
+
+    Raises FileNotFoundError where there is none, CorruptArtifact where any bit of the manifest is not as written.
+    """
+    where = f"Stored {kind} {key[:16]}: {MANIFEST!r}"
+    try:
+        content = (folder / MANIFEST).read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        if not folder.exists():
+            raise FileNotFoundError(folder) from None
+        raise CorruptArtifact(f"{where} is missing.") from None
+    try:
+        parsed = json.loads(content)
+        body = {name: value for name, value in parsed.items() if name != "checksum"}
+        if body["format"] != FORMAT:
+            raise CorruptArtifact(f"{where} has format {body['format']!r}; this version reads {FORMAT}.")
+        if content != _rendered(parsed) or parsed["checksum"] != digest(body):
+            raise CorruptArtifact(f"{where} has other content than was written.")
+        if (kind, key) != (body["kind"], body["key"]) or key != digest([kind, body["manifest"]]):
+            raise CorruptArtifact(f"{where} belongs to another artifact.")
+        size = len(content) + sum(entry["size"] for entry in body["files"].values())
+        created = datetime.fromisoformat(body["created"])
+        return Artifact(kind, key, folder, body["manifest"], created, size, body["files"])
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        raise CorruptArtifact(f"{where} cannot be read: it is not what privbench writes.") from None
+
+
+def intact(folder: Path, kind: str, key: str) -> Artifact | None:
+    """Return an artifact whose every byte is as written, or None where there is none.
+
+    Files are read once per process, and again when they look changed. Raises CorruptArtifact.
+    """
+    try:
+        artifact = read(folder, kind, key)
+        found = {path.name: path.lstat() for path in folder.iterdir()}
+        looks = tuple(sorted((name, stat.st_size, stat.st_mtime_ns, stat.st_ino) for name, stat in found.items()))
+        if _verified.get(folder) == looks:
+            return artifact
+        for name in sorted({*found, *artifact.files} - {MANIFEST}):
+            size = found[name].st_size if name in found else None
+            fault = _fault(folder / name, size, artifact.files.get(name))
+            if fault:
+                raise CorruptArtifact(f"Stored {kind} {key[:16]}: {name!r} {fault}.")
+    except FileNotFoundError:  # never there, or removed meanwhile
+        return None
+    if max(stat.st_mtime_ns for stat in found.values()) < time.time_ns() - _RACY:
+        _verified[folder] = looks
+    return artifact
+
+
+def forget(folder: Path) -> None:
+    """Have the files of an artifact read again when it is next asked for."""
+    _verified.pop(folder, None)
+
+
+def digest(value: Any) -> str:
+    """Return the SHA-256 of the canonical JSON of a value: sorted names, no spaces, floats to the last bit."""
+    text = json.dumps(value, sort_keys=True, allow_nan=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file's content."""
+    state = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            state.update(chunk)
+    return state.hexdigest()
+
+
+def _fault(path: Path, size: int | None, listed: Mapping[str, Any] | None) -> str:
+    if listed is None:
+        return "does not belong there"
+    if size is None:
+        return "is missing"
+    if size != listed["size"]:
+        return f"has {size} bytes, but was written with {listed['size']}"
+    if path.is_symlink() or not path.is_file() or sha256(path) != listed["sha256"]:
+        return "has other content than was written"
+    return ""
+
+
+def _rendered(value: Any) -> bytes:
+    return (json.dumps(value, sort_keys=True, allow_nan=False, indent=1) + "\n").encode("ascii")
+
+
+def _named(path: Path, suffix: str) -> Path:
+    return path if path.name.endswith(suffix) else path.with_name(path.name + suffix)

@@ -1,0 +1,109 @@
+"""What shaped a result, for cache keys and records: options, component version, source code, libraries, processor.
+
+The source of one of privbench's own components is what it is made of, by content (definitions.py); that of a
+third party's is its whole package, data files byte by byte, and what that uses of privbench. An edited plugin therefore
+never gets an old model, and an edited docstring trains nothing again (docs/design.md, rule 8).
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.metadata
+import sys
+import types
+from typing import Any
+
+from privbench.options.fields import Composite, options_of, spec
+from privbench.store import outside
+from privbench.store.closures import made_with
+from privbench.store.definitions import Definitions
+from privbench.store.outside import CORE, file_of, libraries, packages
+from privbench.store.syntax import Reference
+
+LIBRARIES = ("torch", "torchvision", "numpy", "scikit-learn", "scipy")
+
+
+def component_key(component: Any) -> dict[str, Any]:
+    """Return what of a component can change a result: name, version, options and the hash of its source."""
+    if isinstance(component, Composite):
+        text = spec(component, keyed_only=True)
+        return {**component.cache_key(component_key), "spec": text, "source": source_hash(type(component))}
+    return {
+        "name": component.name,
+        "spec": spec(component, keyed_only=True),
+        "options": options_of(component, keyed_only=True),
+        "version": getattr(component, "version", 1),
+        "source": source_hash(type(component)),
+        **({"libraries": used} if (used := plugin_libraries(type(component))) else {}),
+    }
+
+
+@functools.lru_cache(maxsize=1)
+def library_versions() -> dict[str, str]:
+    """Return the versions of the libraries that decide bits."""
+    return {name: importlib.metadata.version(name) for name in LIBRARIES}
+
+
+def source_hash(*things: Any) -> str:
+    """Return the SHA-256 of the source of classes, functions (in whatever wrapped) and `Reference`s to our own.
+
+    Raises PluginError for one that has no source.
+    """
+    digest = _source_hash(*(_reference(_unwrapped(thing)) for thing in things))
+    values = [made_with(thing) for thing in things if isinstance(thing, type) and not _is_in_its_place(thing)]
+    return hashlib.sha256("\n".join([digest, *values]).encode()).hexdigest() if values else digest
+
+
+def _source_hash(*things: Reference) -> str:
+    own = tuple(thing for thing in things if core().owns(thing.module))
+    if own == things:
+        return _own_hash(*own)
+    found = {each for thing in things if thing not in own for each in packages(thing)}
+    modules = {module.name: module for package in found for module in package.modules()}
+    files = sorted({line for package in found for line in package.data_files()})
+    digest = core().digest(own, modules.values())
+    return hashlib.sha256("\n".join([digest, *files]).encode()).hexdigest() if files else digest
+
+
+@functools.lru_cache(maxsize=512)
+def _own_hash(*things: Reference) -> str:
+    return core().digest(things)
+
+
+def plugin_libraries(cls: type) -> dict[str, str]:
+    """Return the versions of all distributions that a third party's code imports; of our own code none."""
+    return {} if core().owns(cls.__module__) else libraries(_reference(cls))
+
+
+def forget() -> None:
+    """Have sources read again that were edited while this process ran."""
+    for cached in (_own_hash, core):
+        cached.cache_clear()
+    outside.forget()
+
+
+@functools.lru_cache(maxsize=1)
+def core() -> Definitions:
+    """Return the definitions of privbench itself."""
+    return Definitions(CORE, file_of)
+
+
+def _reference(thing: Any) -> Reference:
+    """Return the top-level definition that a class or function is, or is in."""
+    return thing if isinstance(thing, Reference) else Reference(thing.__module__, thing.__qualname__.partition(".")[0])
+
+
+def _is_in_its_place(cls: type) -> bool:
+    """Return whether a class is what its module has under its name, and not one of several that a function made."""
+    found: Any = sys.modules.get(cls.__module__)
+    for name in cls.__qualname__.split("."):
+        found = getattr(found, name, None)
+    return found is cls or core().owns(cls.__module__)
+
+
+def _unwrapped(function: Any) -> Any:
+    """Return the function inside of partial arguments, an object's method and decorators that say what they wrap."""
+    while isinstance(function, functools.partial | types.MethodType) or hasattr(function, "__wrapped__"):
+        function = getattr(function, "func", None) or getattr(function, "__func__", None) or function.__wrapped__
+    return function

@@ -1,0 +1,263 @@
+"""The store: content-addressed artifacts, each published whole or not at all, and verified before it is read.
+
+    root/<kind>/<key[:2]>/<key>/    manifest.json and the files that it lists with size and SHA-256
+    root/.tmp/                      being written; what dead processes left there is removed by `sweep`
+    root/.quarantine/               found damaged; kept for whoever wants to know why
+
+A key is the SHA-256 of everything that shaped an artifact (docs/design.md, rule 8). Nothing is ever unpickled (rule 9).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import platformdirs
+
+from privbench.errors import CannotWrite, CorruptArtifact, UsageError
+from privbench.store.artifact import (
+    MANIFEST,
+    RESERVED,
+    Artifact,
+    digest,
+    forget,
+    intact,
+    read,
+    save_array,
+    save_json,
+    save_tensors,
+    seal,
+)
+from privbench.store.atomic import NO_FOLDER, atomic_write, is_abandoned, sync_folder, temporary_name, try_writing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = [
+    "Artifact",
+    "Store",
+    "artifact_key",
+    "atomic_write",
+    "default_root",
+    "save_array",
+    "save_json",
+    "save_tensors",
+]
+
+TEMPORARY, QUARANTINE = ".tmp", ".quarantine"
+_KIND = re.compile(r"[a-z0-9][a-z0-9_-]*")
+_KEY = re.compile(r"[0-9a-f]{64}")
+
+_log = logging.getLogger(__name__)
+
+
+def default_root() -> Path:
+    """Return where the store is when nobody says: $PRIVBENCH_STORE, or a folder in the user's cache."""
+    named = os.environ.get("PRIVBENCH_STORE")
+    return Path(named) if named else platformdirs.user_cache_path("privbench") / "store"
+
+
+def artifact_key(kind: str, manifest: Mapping[str, Any]) -> str:
+    """Return the SHA-256, as 64 hex digits, of the canonical JSON of [kind, manifest].
+
+    Raises UsageError for what JSON cannot hold faithfully: NaN, infinity, keys that are no text, other objects.
+    """
+    return digest([kind, _plain(manifest, kind)])
+
+
+class Store:
+    """Artifacts under one folder, shared by any number of processes without locks."""
+
+    def __init__(self, root: Path | str) -> None:
+        self.root = Path(root).expanduser().absolute()
+
+    def __repr__(self) -> str:
+        return f"Store({str(self.root)!r})"
+
+    def has(self, kind: str, manifest: Mapping[str, Any]) -> bool:
+        """Return whether an artifact is published; cheap, so it may still turn out damaged."""
+        return (self._folder(kind, artifact_key(kind, manifest)) / MANIFEST).is_file()
+
+    def get(self, kind: str, manifest: Mapping[str, Any]) -> Artifact | None:
+        """Return an artifact whose every byte is as written, or None where it must be made (again).
+
+        Files are compared with their SHA-256 once per process, and again when they change. A damaged artifact is
+        moved to quarantine with a logged warning. Raises UsageError where the store cannot be read.
+        """
+        key = artifact_key(kind, manifest)
+        folder = self._folder(kind, key)
+        try:
+            with self._one_line("read"):
+                return intact(folder, kind, key)
+        except CorruptArtifact as error:
+            _log.warning("%s It is moved to quarantine, and made again when it is needed.", error)
+            self._quarantine(folder)
+            return None
+
+    @contextlib.contextmanager
+    def write(self, kind: str, manifest: Mapping[str, Any]) -> Iterator[Path]:
+        """Lend a folder for the files of one artifact; publish it at the end of the block, if no exception left it.
+
+        Where somebody else published the same artifact meanwhile, theirs stays. The files lie side by side, without
+        folders. Raises CannotWrite where the store cannot be written.
+        """
+        shaped_by = _plain(manifest, kind)
+        key = digest([kind, shaped_by])
+        target = self._folder(kind, key)
+        folder = self._temporary()
+        try:
+            try:
+                yield folder
+            except OSError as error:
+                if error.filename is None or folder not in Path(error.filename).parents:
+                    raise  # not of the files in the folder, but of what was computed for them
+                with self._one_line("write to"):
+                    raise
+            with self._one_line("write to"):
+                seal(folder, kind, key, shaped_by)
+                self._publish(folder, target, kind, key)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)  # once published it is no longer there
+
+    def ensure_writable(self) -> None:
+        """Raise CannotWrite where the store cannot be written: better before the first training than after it."""
+        folder = self._temporary()
+        try:
+            with self._one_line("write to"):
+                try_writing(folder)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def artifacts(self, kind: str | None = None) -> Iterator[Artifact]:
+        """Yield what is published, by kind and key; not what has no readable manifest, which `verify` finds."""
+        for folder, name, key in self._folders(kind):
+            with contextlib.suppress(CorruptArtifact, FileNotFoundError):
+                yield read(folder, name, key)
+
+    def verify(self) -> Iterator[tuple[Artifact, str]]:
+        """Yield every artifact with what is wrong with it, in one line, or ""; every byte is read again."""
+        for folder, kind, key in self._folders(None):
+            forget(folder)
+            try:
+                with self._one_line("read"):
+                    artifact = intact(folder, kind, key)
+            except CorruptArtifact as error:
+                yield _damaged(folder, kind, key), str(error)
+            else:
+                if artifact is not None:  # else removed since it was listed
+                    yield artifact, ""
+
+    def remove(self, artifact: Artifact) -> None:
+        """Remove an artifact; readers see all of it or nothing. Raises UsageError where that cannot be done."""
+        with self._one_line("write to"):
+            folder = self.root / TEMPORARY / temporary_name()
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(FileNotFoundError):  # somebody else was faster
+                artifact.path.rename(folder)
+                shutil.rmtree(folder)
+
+    def sweep(self, *, quarantine: bool = False) -> int:
+        """Remove what dead processes of this host left half-written; return the bytes that this freed.
+
+        With `quarantine`, also remove the artifacts that were found damaged.
+        """
+        waste = [path for path in _entries(self.root / TEMPORARY) if is_abandoned(path.name)]
+        if quarantine:
+            waste += _entries(self.root / QUARANTINE)
+        freed = 0
+        for path in waste:
+            size = _size_on_disk(path)
+            shutil.rmtree(path, ignore_errors=True)
+            freed += size if not path.exists() else 0
+        return freed
+
+    def _temporary(self) -> Path:
+        folder = self.root / TEMPORARY / temporary_name()
+        with self._one_line("write to"):
+            folder.mkdir(parents=True)
+        return folder
+
+    def _folder(self, kind: str, key: str) -> Path:
+        if not _KIND.fullmatch(kind) or kind in RESERVED:
+            raise ValueError(f"{kind!r} cannot name a kind of artifact: use lower-case letters, digits, '-' and '_'.")
+        return self.root / kind / key[:2] / key
+
+    def _folders(self, kind: str | None) -> Iterator[tuple[Path, str, str]]:
+        for top in _entries(self.root):
+            if _KIND.fullmatch(top.name) and kind in (None, top.name):
+                for part in _entries(top):
+                    for folder in _entries(part):
+                        if _KEY.fullmatch(folder.name) and folder.name[:2] == part.name:
+                            yield folder, top.name, folder.name
+
+    def _publish(self, folder: Path, target: Path, kind: str, key: str) -> None:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        while True:
+            try:
+                folder.rename(target)
+            except OSError:
+                if not target.exists():
+                    raise
+            else:
+                for parent in list(target.parents)[:3]:
+                    sync_folder(parent)
+                return
+            try:
+                if intact(target, kind, key) is not None:
+                    return
+            except CorruptArtifact as error:
+                _log.warning("%s It is moved to quarantine.", error)
+                self._quarantine(target)
+
+    def _quarantine(self, folder: Path) -> None:
+        """Move a damaged artifact aside, unless somebody else just did."""
+        aside = self.root / QUARANTINE / f"{folder.parent.parent.name}-{folder.name[:16]}-{temporary_name()}"
+        forget(folder)
+        with self._one_line("write to"), contextlib.suppress(FileNotFoundError):
+            aside.parent.mkdir(parents=True, exist_ok=True)
+            folder.rename(aside)
+
+    @contextlib.contextmanager
+    def _one_line(self, verb: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            reason = "it is not a folder" if isinstance(error, NO_FOLDER) else error.strerror or str(error)
+            text = f"Cannot {verb} the store {self.root}: {reason}; name another with --store or PRIVBENCH_STORE."
+            raise (UsageError(text) if verb == "read" else CannotWrite(text)) from error
+
+
+def _plain(value: Any, where: str) -> Any:
+    """Return the same value as JSON has it, or raise UsageError."""
+    if value is None or isinstance(value, (str, bool, int)):
+        return value
+    if isinstance(value, float) and math.isfinite(value):
+        return float(value)
+    if isinstance(value, Mapping) and all(isinstance(name, str) for name in value):
+        return {name: _plain(item, f"{where}.{name}") for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item, f"{where}[{i}]") for i, item in enumerate(value)]
+    raise UsageError(f"{where} = {value!r} ({type(value).__name__}) cannot be part of a cache key: it is not JSON.")
+
+
+def _damaged(folder: Path, kind: str, key: str) -> Artifact:
+    """Return what can be said about an artifact that cannot be read."""
+    changed = folder.stat().st_mtime if folder.exists() else 0
+    created = datetime.fromtimestamp(changed, tz=timezone.utc)
+    return Artifact(kind, key, folder, {}, created, _size_on_disk(folder))
+
+
+def _size_on_disk(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def _entries(folder: Path) -> list[Path]:
+    return sorted(folder.iterdir()) if folder.is_dir() else []

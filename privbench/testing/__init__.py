@@ -1,0 +1,184 @@
+"""Contract checks for any attack, defense, task or audit, for use from a plugin's own tests.
+
+    from privbench.testing import parametrize_with_checks
+
+    @parametrize_with_checks(["attack:my-attack", "defense:my-defense:alpha=2"])
+    def test_contract(check):
+        check()
+
+`privbench check NAME` runs the same checks. A check that fails raises AssertionError with one line that names the
+fault. Attacks are tried on planted evidence, a leak of known size among random numbers, and on models of a toy task
+that saw no data; defenses on a toy task. `CountOnly`, `GuessedSeed` and `RememberedShadows` are attacks that cheat.
+
+`with taped() as tape:` runs loops on the CPU as on a card, whose graphs a tape of operations stands for: a loss or a
+loop that can be recorded gives the same bits inside, and `tape.replayed` is not 0.
+
+`resolve("attack", "my-attack:alpha=2")` and `build(MyAttack, {"alpha": "2"})` make a component of what is typed, with
+the errors that a person would get; `catalogue()` says what is installed, and what of it could not be loaded.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+from privbench.devices import NAMES, choose
+from privbench.errors import UnknownName, UsageError
+from privbench.options.fields import build, spec
+from privbench.plugins.loading import KINDS, catalogue, resolve
+from privbench.seeds import fresh_salt
+from privbench.testing.base import Check
+from privbench.testing.cheats import GuessedSeed, RememberedShadows
+from privbench.testing.counting import CountOnly, check_population_membership
+from privbench.testing.planted import Planted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    import numpy.typing as npt
+    import pytest
+
+    from privbench.api import Needs
+    from privbench.contracts.evidence import Evidence
+    from privbench.testing.tape import Counted
+    from privbench.testing.toy import ToyTask
+
+    Array = npt.NDArray[Any]
+
+__all__ = [
+    "Check",
+    "CountOnly",
+    "GuessedSeed",
+    "RememberedShadows",
+    "build",
+    "catalogue",
+    "check_population_membership",
+    "checks_for",
+    "parametrize_with_checks",
+    "resolve",
+    "synthetic_evidence",
+    "taped",
+    "toy_task",
+]
+
+
+@contextlib.contextmanager
+def taped(device: str = "cpu") -> Iterator[Counted]:
+    """Inside, loops on the CPU record their steps on tapes and replay them, as they do on a card with CUDA graphs.
+
+    device: "cuda" for CUDA graphs themselves, counted.
+    """
+    from privbench.testing import tape
+
+    with tape.taped(device) as counted:
+        yield counted
+
+
+def checks_for(component: Any, *, salt: str | None = None, device: str = "cpu") -> list[Check]:
+    """Return the contract checks of a component. Raises TypeError for what is neither of the four kinds.
+
+    salt: of the populations that some checks make; a fresh one if left out, which a check that fails names. device:
+    where models are trained and queried, by the names of --device; raises UsageError for one that is not there.
+    """
+    from privbench.testing.components import component_checks
+
+    kind, salt, device = _kind(component), fresh_salt() if salt is None else salt, choose(device)
+    return [*component_checks(component, kind), *_own_checks(component, kind, salt, device)]
+
+
+def parametrize_with_checks(
+    components: Iterable[Any], *, salt: str | None = None, device: str = "cpu"
+) -> pytest.MarkDecorator:
+    """Return a pytest mark that runs a test with `check` once for each contract check of each component.
+
+    components: instances, or names as on the command line, with or without their kind before a colon. salt, device: as
+    in `checks_for`; on a device that is not there the tests are skipped. Raises UnknownName or BadOption as the command
+    line does.
+    """
+    import pytest
+
+    marks: tuple[pytest.MarkDecorator, ...] = ()
+    try:
+        device = choose(device)
+    except UsageError as error:
+        if device not in NAMES:
+            raise
+        device, marks = "cpu", (pytest.mark.skip(str(error)),)
+    chosen = [_named(each) if isinstance(each, str) else each for each in components]
+    pairs = [(component, check) for component in chosen for check in checks_for(component, salt=salt, device=device)]
+    return pytest.mark.parametrize(
+        "check", [pytest.param(check, id=f"{spec(component)}-{check.name}", marks=marks) for component, check in pairs]
+    )
+
+
+def synthetic_evidence(
+    needs: Needs, *, leak: float, models: int = 16, examples: int = 200, classes: int = 4, seed: int = 0
+) -> tuple[Evidence, Array]:
+    """Return planted evidence of one target, as far as `needs` go, and the truth: its membership, (examples,) bool.
+
+    The true class's logit is `leak` standard deviations higher for members, of the target as of the shadows. Models
+    come in complementary pairs, of which the target's is dropped, so there are `models - 2` shadows. Inputs are
+    random 8 x 8 images; white box and free queries reach a network that remembers them.
+    """
+    planted = Planted(needs, leak, models=models, examples=examples, classes=classes, seed=seed)
+    return planted.evidence(), planted.member
+
+
+def toy_task(**options: int) -> ToyTask:
+    """Return a task of 108 random 8 x 8 images and a small MLP, on which defenses train in no time.
+
+    options: classes, epochs, pool (examples in it) and noise (of the pixels: at 255 there is nothing but noise).
+    """
+    from privbench.testing.toy import ToyTask
+
+    return build(ToyTask, options)
+
+
+def _own_checks(component: Any, kind: str, salt: str, device: str) -> list[Check]:
+    if hasattr(component, "reconstruct"):
+        from privbench.testing.reconstruction import reconstruction_checks
+
+        return reconstruction_checks(component, salt, device)
+    if kind == "attack":
+        from privbench.testing.attacks import attack_checks
+
+        return attack_checks(component, salt, device)
+    if kind == "defense":
+        from privbench.testing.defenses import defense_checks
+
+        return defense_checks(component, salt, device)
+    if kind == "task":
+        from privbench.testing.tasks import task_checks
+
+        return task_checks(component, device)
+    from privbench.testing.audits import audit_checks
+
+    return audit_checks(component, device)
+
+
+def _kind(component: Any) -> str:
+    methods = {
+        "score": "attack",
+        "reconstruct": "attack",
+        "fit": "defense",
+        "prepare": "defense",
+        "filter": "defense",
+        "load": "task",
+        "measure": "audit",
+    }
+    for method, kind in methods.items():
+        if callable(getattr(component, method, None)):
+            return kind
+    raise TypeError(f"{type(component).__qualname__} is no component: it has none of the methods {', '.join(methods)}.")
+
+
+def _named(text: str) -> Any:
+    kind, _, rest = text.partition(":")
+    if kind in KINDS and rest:
+        return resolve(kind, rest)
+    name = kind.partition("+")[0].strip()
+    kinds = [each for each in KINDS if name in catalogue().of(each)]
+    if len(kinds) != 1:
+        where = f"{' and '.join(kinds)} are named" if kinds else "Nothing installed is named"
+        raise UnknownName(f"{where} {name!r}; write kind:name, with one of {', '.join(KINDS)}.")
+    return resolve(kinds[0], text)

@@ -1,0 +1,292 @@
+import math
+import pickle
+
+import numpy as np
+import pytest
+
+from privbench.api import Needs
+from privbench.errors import CorruptArtifact, DataError
+from privbench.plugins.loading import resolve
+from privbench.population import identity
+from privbench.population.composition import chain
+from privbench.population.evidence import evidence_of
+from privbench.population.membership import partner
+from privbench.population.population import Population
+from privbench.population.releases import make
+from privbench.seeds import derive, fresh_salt, numpy_generator
+from privbench.stats import metrics, signals
+from privbench.store.store import Store
+from privbench.testing import CountOnly, toy_task
+from privbench.testing.unseen import IgnoresItsData
+
+SALT = "0123456789abcdef0123456789abcdef"
+
+
+@pytest.fixture
+def ce(task, store):
+    return Population(task, task.load(), resolve("defense", "ce"), 6, 0, "cpu", store)
+
+
+def _make_all(each, queries=(1,)):
+    for job in each.missing(queries):
+        make(job, lambda done, stage="": None)
+
+
+def test_a_larger_population_contains_the_smaller_one(ce, task, store):
+    _make_all(ce)
+    larger = Population(task, ce.dataset, ce.defense, 10, 0, "cpu", store)
+    assert [job.index for job in larger.missing([1])] == [6, 7, 8, 9]
+    for index in range(6):
+        assert (larger.members(index) == ce.members(index)).all()
+
+
+def test_the_partner_is_never_a_shadow_and_every_example_is_in_exactly_half_of_the_shadows(ce):
+    for target in range(6):
+        indices = ce.shadow_indices(target)
+        assert target not in indices
+        assert partner(target) not in indices
+        member = np.stack([ce.members(i) for i in indices])
+        assert (member.sum(axis=0) == len(indices) // 2).all()
+
+
+@pytest.mark.parametrize("salt", ["", fresh_salt()], ids=["public", "fresh"])
+def test_counting_shadow_memberships_finds_nothing(task, store, salt):
+    each = Population(task, task.load(), resolve("defense", "ce"), 6, 0, "cpu", store, salt=salt)
+    _make_all(each)
+    scores, member = [], []
+    for target in range(6):
+        evidence = evidence_of(each, target, CountOnly().needs, 1, each)
+        scores.append(CountOnly().score(evidence))
+        member.append(each.members(target))
+    result = metrics.evaluate(np.array(scores), np.array(member), None, seed=0)
+    assert result.auc.low <= 0.5 <= result.auc.high, f"salt {salt}"
+
+
+def test_the_model_loaded_from_the_store_answers_as_it_did(ce):
+    from privbench.learn.training import predict
+
+    _make_all(ce)
+    stored = ce.answers(2, 1, "pool").logits[:, 0]
+    assert np.array_equal(predict(ce.model(2), ce.dataset.role("pool").x, device="cpu"), stored)
+    assert stored.dtype == np.float32
+
+
+def test_evidence_holds_what_is_declared(ce):
+    _make_all(ce)
+    needs = Needs(shadows="adaptive", reference=True, query=True, examples=True, model=True)
+    evidence = evidence_of(ce, 0, needs, 1, ce)
+    n, classes = len(ce.dataset.pool), ce.dataset.classes
+    assert evidence.logits.shape == (n, 1, classes)
+    assert evidence.shadow_logits.shape == (4, n, 1, classes)
+    shown = ce.shadow_indices(0)
+    assert sorted(shown) == [2, 3, 4, 5]
+    assert np.array_equal(evidence.shadow_member, [ce.members(i) for i in shown])
+    assert np.array_equal(evidence.x, ce.dataset.role("pool").x)
+    assert evidence.reference.logits.shape[0] == len(ce.dataset.reference)
+    assert np.array_equal(evidence.query(evidence.x), evidence.logits[:, 0])
+    assert np.array_equal(evidence.shadow_query(1, evidence.x), ce.answers(shown[1], 1, "pool").logits[:, 0])
+    assert evidence.shadow_signals(signals.phi).shape == (4, n, 1)
+    assert not evidence.model.training
+
+
+def test_excluded_models_and_their_partners_are_no_shadows(ce):
+    _make_all(ce)
+    evidence = evidence_of(ce, 0, Needs(shadows="adaptive"), 1, ce, exclude=(3,))
+    shown = ce.shadow_indices(0, exclude=(3,))
+    assert sorted(shown) == [4, 5]
+    assert np.array_equal(evidence.shadow_member, [ce.members(i) for i in shown])
+    assert shown == [i for i in ce.shadow_indices(0) if i in (4, 5)]
+
+
+@pytest.mark.parametrize("other", [{"seed": 1}, {"device": "cuda"}, {"defense": "relaxloss"}, {"task": "lr=0.5"}])
+def test_whatever_shapes_a_release_is_in_its_key(ce, task, store, table_file, other):
+    changed = {"seed": 0, "device": "cpu", "defense": "ce", **other}
+    if "task" in other:
+        task = resolve(
+            "task", "npz", {"path": str(table_file), "epochs": 3, "hidden": (32,), "model": "mlp", "lr": 0.5}
+        )
+    each = Population(
+        task, ce.dataset, resolve("defense", changed["defense"]), 6, changed["seed"], changed["device"], store
+    )
+    assert each.manifest(0) != ce.manifest(0)
+
+
+def test_an_edited_component_never_gets_an_old_model(ce, monkeypatch):
+    before = ce.manifest(0)
+    real = identity.component_key
+    monkeypatch.setattr(identity, "component_key", lambda c: {**real(c), "source": "edited"})
+    again = Population(ce.task, ce.dataset, ce.defense, 6, 0, "cpu", ce.store)
+    assert again.manifest(0) != before
+
+
+def test_a_worker_gets_the_data_by_loading_them_again_and_refuses_changed_ones(ce, table_file):
+    state = pickle.dumps(ce)
+    assert len(state) < 10_000
+    assert pickle.loads(state).dataset.fingerprint == ce.dataset.fingerprint
+    changed = Population(ce.task, ce.dataset, ce.defense, 6, 0, "cpu", ce.store)
+    object.__setattr__(changed, "dataset", type("Fake", (), {"fingerprint": "other"})())
+    state = pickle.dumps(changed)
+    with pytest.raises(DataError, match="changed on disk"):
+        pickle.loads(state)
+
+
+def test_answers_that_are_damaged_say_what_to_do(ce):
+    with pytest.raises(CorruptArtifact, match="run the command again"):
+        _ = ce.answers(0, 1, "pool").logits
+
+
+def test_what_is_stored_is_verified_when_it_is_first_asked_for(ce, monkeypatch):
+    assert ce.artifact(0) is None
+    _make_all(ce)
+    seen, get = [], Store.get
+    monkeypatch.setattr(Store, "get", lambda self, kind, manifest: seen.append(kind) or get(self, kind, manifest))
+    for _ in range(2):
+        assert ce.artifact(0) is not None
+        for role in ("pool", "test"):
+            assert ce.answers(0, 1, role).logits.size
+    assert seen == ["model", "answers"]
+
+
+def test_loading_a_model_leaves_the_global_generator_alone(ce):
+    import torch
+
+    _make_all(ce)
+    before = torch.get_rng_state()
+    ce.model(0)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_a_model_that_is_queried_again_and_again_is_loaded_once(ce, monkeypatch):
+    _make_all(ce)
+    loads, load = [], Population.model
+    monkeypatch.setattr(Population, "model", lambda self, index: loads.append(index) or load(self, index))
+    evidence = evidence_of(ce, 0, Needs(query=True, shadows="adaptive"), 1, ce)
+    x = ce.dataset.role("test").x[:3]
+    answers = [evidence.query(x) for _ in range(3)]
+    assert loads == [0]
+    evidence.shadow_query(1, x)
+    assert loads == [0, ce.shadow_indices(0)[1]]
+    np.testing.assert_array_equal(answers[0], answers[2])
+
+
+def test_an_attacker_s_own_models_are_kept_once_for_all_targets_and_lead_to_no_release(ce):
+    _make_all(ce)
+    needs, examples, made = Needs(answers="labels", training=True), ce.dataset.role("reference"), []
+
+    def make(ctx):
+        made.append(ctx.seed)
+        return {"drawn": ctx.rng("x").random(3)}
+
+    contexts = [evidence_of(ce, target, needs, 1, ce).ctx for target in (0, 3)]
+    first, second = (ctx.kept("own", examples, {"a": 1}, make)["drawn"] for ctx in contexts)
+    np.testing.assert_array_equal(first, second)
+    assert len(made) == 1
+    assert evidence_of(ce, 0, needs, 1, ce).task == ce.blueprint
+    assert not vars(contexts[0].keep), "a label-only attack must not find the population behind its context"
+    assert contexts[0].reference is contexts[0].validation is None
+
+
+# What an attack must not learn
+
+
+@pytest.fixture
+def published(store):
+    """Releases of a toy task that publish synthetic examples too."""
+    toy = toy_task(pool=40, epochs=1)
+    each = Population(toy, toy.load(), chain([IgnoresItsData()]), 12, 0, "cpu", store, salt=SALT)
+    _make_all(each)
+    return each
+
+
+def test_all_evidence_of_shadows_is_in_one_order_that_is_not_their_own(published):
+    needs = Needs(shadows="adaptive", reference=True, query=True, synthetic=True)
+    natural = 0
+    for target in range(12):
+        evidence, shown = evidence_of(published, target, needs, 1, published), published.shadow_indices(target)
+        natural += shown == sorted(shown)
+        for at, index in enumerate(shown):
+            logits = published.answers(index, 1, "pool").logits
+            assert np.array_equal(evidence.shadow_member[at], published.members(index))
+            assert np.array_equal(evidence.shadow_logits[at], logits)
+            assert np.array_equal(evidence.shadow_signals(signals.phi)[at], signals.phi(logits, evidence.labels))
+            assert np.array_equal(evidence.reference.shadow_logits[at], published.answers(index, 1, "reference").logits)
+            x = published.dataset.role("pool").x
+            assert np.array_equal(evidence.shadow_query(at, x), logits[:, 0])
+            assert np.array_equal(evidence.shadow_synthetic(at).x, published.synthetic(index).x)
+    assert natural == 0
+
+
+def test_without_shadows_their_membership_is_still_bool(ce):
+    _make_all(ce)
+    alone = Population(ce.task, ce.dataset, ce.defense, 2, 0, "cpu", ce.store)
+    evidence = evidence_of(alone, 0, Needs(shadows="adaptive"), 1, alone)
+    assert evidence.shadow_member.dtype == bool
+    assert (~evidence.shadow_member).shape == (0, len(ce.dataset.pool))
+    assert evidence.shadow_signals(signals.phi).shape == (0, len(ce.dataset.pool), 1)
+
+
+def test_the_public_salt_changes_no_key_and_no_seed(ce):
+    assert ce.manifest(2).keys() == {"task", "defense", "seed", "device", "processor", "harness", "libraries", "index"}
+    needs = Needs(answers="labels", training=True)
+    _make_all(ce)
+    evidence = evidence_of(ce, 3, needs, 1, ce)
+    assert evidence.rng("x").random() == numpy_generator(derive(0, "evidence", 3), "attack", "x").random()
+    assert evidence.ctx.seed == derive(0, "attacker")
+    assert (derive(0, "evidence", 3), derive(0, "attacker")) == (4631682564591198434, 1070856778197682838)
+
+
+def test_a_salt_changes_every_key_and_seed_and_no_key_tells_it(ce):
+    needs = Needs(answers="labels", training=True)
+    salted = Population(ce.task, ce.dataset, ce.defense, 6, 0, "cpu", ce.store, salt=SALT)
+    other = Population(ce.task, ce.dataset, ce.defense, 6, 0, "cpu", ce.store, salt=fresh_salt())
+    drawn = []
+    for each in (ce, salted, other):
+        _make_all(each)
+        evidence = evidence_of(each, 3, needs, 1, each)
+        drawn.append((evidence.rng("x").random(), evidence.ctx.seed, each.members(3).tobytes(), str(each.manifest(3))))
+    assert all(len(set(column)) == 3 for column in zip(*drawn, strict=True))
+    assert SALT not in str(salted.answers_manifest(3, 1))
+    assert not any(SALT in path.read_text() for path in ce.store.root.rglob("*.json"))
+    assert pickle.loads(pickle.dumps(salted)) == salted
+
+
+def test_a_salt_shapes_training_too(store):
+    """Who knows the noise of a training could take it out again, and with it all that differential privacy promises."""
+    toy = toy_task(pool=40, epochs=1)
+    answers = []
+    for salt in ("", SALT):
+        each = Population(toy, toy.load(), chain([IgnoresItsData()]), 2, 0, "cpu", store, salt=salt)
+        _make_all(each)  # trained on the same examples, whatever the half
+        answers.append(each.answers(0, 1, "test").logits)
+    assert not np.array_equal(*answers)
+
+
+def test_what_an_attacker_keeps_is_kept_for_one_target_where_there_is_a_salt(ce):
+    salted = Population(ce.task, ce.dataset, ce.defense, 6, 0, "cpu", ce.store, salt=SALT)
+    _make_all(salted)
+    needs, examples, made = Needs(answers="labels", training=True), ce.dataset.role("reference"), []
+
+    def make(ctx):
+        made.append(ctx.seed)
+        return {"drawn": ctx.rng("x").random(3)}
+
+    for target in (0, 3, 0):
+        evidence_of(salted, target, needs, 1, salted).ctx.kept("own", examples, {"a": 1}, make)
+    assert len(made) == 2
+
+
+def test_the_architecture_leads_to_no_membership(ce):
+    _make_all(ce)
+    build = evidence_of(ce, 0, Needs(training=True), 1, ce).task.build
+    assert build.func == ce.task.network
+    assert not build.keywords
+    assert build.args == (ce.dataset.shape, ce.dataset.classes)
+
+
+def test_facts_are_read_release_by_release(ce, monkeypatch):
+    class Made:
+        def json(self, _name):
+            return {"facts": {"epsilon": "inf", "noise": "0.5"}}
+
+    monkeypatch.setattr(type(ce), "artifact", lambda _self, index: None if index else Made())
+    assert ce.facts() == [{"epsilon": math.inf, "noise": 0.5}] + [None] * (ce.models - 1)

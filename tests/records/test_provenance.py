@@ -1,0 +1,17 @@
+from privbench.devices import processor
+from privbench.records import provenance
+from privbench.store.fingerprint import library_versions, source_hash
+from privbench.store.syntax import Reference
+
+
+def test_the_environment_has_what_numbers_depend_on():
+    found = provenance.environment()
+    assert library_versions().items() <= found.items()
+    assert found["processor"] == processor("cpu")
+    assert "card" not in found
+    assert "card" in provenance.environment("cuda")
+
+
+def test_the_environment_tells_one_way_of_measuring_from_another():
+    assert provenance.environment()["measured by"] == source_hash(*provenance.MEASURING)[:16]
+    assert source_hash(*provenance.MEASURING) != source_hash(Reference("privbench.stats.metrics", "best_threshold"))
