@@ -79,6 +79,8 @@ def test_patience_releases_the_best_of_the_epochs_that_it_waited_for(toy, curve,
 
 
 def test_patience_waits_no_longer_than_it_says(toy, monkeypatch):
+    from privbench import learn
+
     losses = iter([3.0, 1.0, 2.0, 1.5])  # a fifth epoch would raise StopIteration
 
     real = learn.mean_loss
