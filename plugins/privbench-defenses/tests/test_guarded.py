@@ -6,7 +6,7 @@ from torch import nn
 
 from privbench.api import Context
 from privbench.errors import Diverged
-from privbench.testing import taped
+from privbench.testing import one_by_one, taped
 from privbench.training import predict
 
 CLASSES = 5
@@ -117,15 +117,17 @@ def test_the_attack_trains_where_its_batch_is():
     assert all(parameter.grad.is_meta for parameter in attack.parameters())
 
 
-def test_replayed_steps_of_the_attack_equal_steps():
+def test_replayed_steps_of_the_attack_equal_steps(device):
     def trained():
-        with Context(0).seeded("attack"):
-            attack = OwnAttack(CLASSES, (16,))
-        train_attack(attack, rows(scale=8.0), rows(40, scale=1.0, seed=1), Context(0), steps=150, lr=1e-2)
+        ctx = Context(0, device=device)
+        with ctx.seeded("attack"):
+            attack = OwnAttack(CLASSES, (16,)).to(device)
+        train_attack(attack, rows(scale=8.0), rows(40, scale=1.0, seed=1), ctx, steps=150, lr=1e-2)
         return [parameter.tolist() for parameter in attack.parameters()]
 
-    plain = trained()
-    with taped() as tape:
+    with one_by_one():
+        plain = trained()
+    with taped(device) as tape:
         assert trained() == plain
     assert tape.replayed > 0
     assert not tape.refused
