@@ -13,6 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from privbench.errors import CellFailed
+from privbench.kernels import exact
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -22,6 +23,22 @@ if TYPE_CHECKING:
     from privbench.api import Blueprint, Examples
 
     Array = npt.NDArray[Any]
+
+__all__ = [
+    "BATCH",
+    "Largest",
+    "Normalised",
+    "answers",
+    "as_float",
+    "batch_size",
+    "classifier",
+    "exact",
+    "mean_loss",
+    "predict",
+    "querying",
+    "take",
+    "to_inputs",
+]
 
 IMAGE_DIMENSIONS = 4
 CHUNK = 1024
@@ -200,13 +217,3 @@ def mean_loss(model: nn.Module, examples: Examples, *, device: str | torch.devic
     """Return the mean cross-entropy of a model on examples, for a release's facts."""
     logits = torch.from_numpy(predict(model, examples.x, device=device)).double()
     return float(functional.cross_entropy(logits, torch.tensor(examples.y)))
-
-
-def exact(device: torch.device) -> contextlib.AbstractContextManager[Any]:
-    """On a GPU, choose kernels that give the same bits every time, and float32 where float32 is said."""
-    if device.type != "cuda":
-        return contextlib.nullcontext()
-    flags: contextlib.AbstractContextManager[Any] = torch.backends.cudnn.flags(
-        enabled=True, benchmark=False, deterministic=True, allow_tf32=False
-    )
-    return flags
