@@ -129,7 +129,8 @@ class Defense(Protocol):
         from_members: ClassVar[bool] = True         its data stage must get the members themselves: it stands first
         relative_cost: float                        trainings of the task's model that it takes, for `--dry-run`
         def empty(self, task) -> nn.Module          the released model before its weights are loaded, where it is
-                                                    not `training.classifier(task)`
+                                                    not `training.classifier(task)`; BadOption for a task's model that
+                                                    it cannot be made from is told before anything is trained
         def reuse(self, task, members, synthetic, ctx) -> Examples
                                                     the data stage of an attacker who has no generator but the
                                                     published synthetic examples (`lira:shadows=released`)

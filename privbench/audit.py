@@ -22,7 +22,7 @@ from pydantic import Field
 from privbench import seeds
 from privbench.atomic import atomic_write, writing_into
 from privbench.context import Context
-from privbench.errors import CellFailed, PrivbenchError, UsageError
+from privbench.errors import BadOption, CellFailed, PrivbenchError, UsageError
 from privbench.failures import ENDS_THE_RUN, blamed, note
 from privbench.intervals import Estimate
 from privbench.provenance import component, data_of, environment, failure, now
@@ -134,6 +134,8 @@ def _bench(planned: Plan, audit: Any, population: Population) -> Bench:
     except PrivbenchError as error:
         note(error)
         return Bench(audit, population, impossible=error)
+    if population.unfit:
+        return Bench(audit, population, impossible=BadOption(f"{population.defense.name}: {population.unfit}"))
     population = planned.need(population, 1)
     return Bench(audit, population, tuple(planned.need(each, 1) for each in others))
 

@@ -49,6 +49,14 @@ def test_every_label_is_the_models_own():
     np.testing.assert_allclose(np.exp(answers.astype(np.float64)).sum(axis=1), 1, rtol=1e-5)
 
 
+def test_on_a_card_its_walks_say_why_they_are_not_recorded():
+    answers = predict(guarded(), rows(), device="cpu")
+    with taped() as tape:
+        assert (predict(guarded(), rows(), device="cpu") == answers).all()
+    assert "memguard's walks" in tape.refused[0]
+    assert "which queries have arrived" in tape.refused[0]
+
+
 def test_answers_are_where_the_attack_knows_nothing():
     x = rows()
     largest = confidences(predict(guarded(), x, device="cpu")).max(axis=1)

@@ -7,8 +7,9 @@ import warnings
 import pytest
 import torch
 from privbench_dp import autoencoders
+from privbench_dp.gradients import per_example_gradients
 from privbench_dp.mechanism import draw_noise
-from privbench_dp.sgd import fit_privately, per_example_gradients, private_step
+from privbench_dp.sgd import fit_privately, private_step
 from torch import nn
 from torch.nn import functional
 
@@ -339,7 +340,7 @@ def test_statistics_of_private_batches_are_refused():
 
     with pytest.raises(BadOption, match="buffers"):
         fitted(nn.Sequential(Remembers(), nn.Linear(6, 3)), x, y)
-    with pytest.raises(BadOption, match="cannot be trained privately"):
+    with pytest.raises(BadOption, match="the model's Scales has no gradients per example"):
         fitted(Scales(), x, y)
     for affine in (True, False):
         net = nn.Sequential(nn.BatchNorm1d(6, affine=affine, track_running_stats=False), nn.Linear(6, 3))
