@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
+import re
 import time
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -34,8 +36,10 @@ RECONSTRUCTION = "inversion"
 README_BAR, GRID_BAR, CACHED_BAR = 20.0, 60.0, 0.04
 """Seconds; of the cold time."""
 CIFAR = "model=mobilenet_v3_small,epochs=40,batch_size=256,lr=0.05,crop=4,flip=0.5"
-MARKED = "mark.gpu"
-"""What a file of tests has that need a card."""
+MARKED = re.compile(r"mark\.gpu|def test_\w+\([^)]*\bdevice\b")
+"""What a file of tests has that need a card: the marker, or what takes the fixture that has it."""
+WORKERS = 4
+"""Processes that run them side by side."""
 
 
 def machine(proof: Proof, seconds: float) -> Facts:
@@ -124,9 +128,14 @@ def tests(_proof: Proof, seconds: float) -> Facts:
     if importlib.util.find_spec("pytest") is None:
         return {"skipped": "pytest is not installed"}
     folders = [ROOT / "tests", *_plugin_tests()]
-    marked = (path for each in folders for path in sorted(each.rglob("test_*.py")) if MARKED in path.read_text("utf-8"))
+    marked = (
+        path for each in folders for path in sorted(each.rglob("test_*.py")) if MARKED.search(path.read_text("utf-8"))
+    )
     where = [str(path.relative_to(ROOT)) for path in marked]  # to read all tests takes longer than these
-    done = command("-m", "pytest", "-m", "gpu", "-q", "-p", "no:cacheprovider", *where, seconds=seconds - 10)
+    words = ["-m", "gpu", "-q", "-p", "no:cacheprovider"]
+    if importlib.util.find_spec("xdist") is not None:  # Python takes most of the time of small nets, not the card
+        words += ["-n", str(min(WORKERS, os.cpu_count() or 1))]
+    done = command("-m", "pytest", *words, *where, seconds=seconds - 10)
     last = (done.output.strip().splitlines() or ["nothing was said"])[-1].strip("= !")
     failures = [line for line in done.output.splitlines() if line.startswith(("FAILED", "ERROR"))]
     facts = {**done.facts, "found": last, "failures": failures}

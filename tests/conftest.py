@@ -1,6 +1,5 @@
 """What the tests share: an executor without processes, and a task that trains in a moment."""
 
-import hypothesis
 import numpy as np
 import pytest
 
@@ -31,31 +30,11 @@ class Inline:
             yield Outcome(index, job, result, error, 0.0)
 
 
-SLOW = [hypothesis.HealthCheck.too_slow]  # on a busy machine: tests ask for no particular speed
-hypothesis.settings.register_profile("privbench", deadline=None, derandomize=True, suppress_health_check=SLOW)
-hypothesis.settings.load_profile("privbench")
-
-
-def pytest_runtest_setup(item):
-    """Skip what needs a card where there is none."""
-    if item.get_closest_marker("gpu"):
-        import torch
-
-        if not torch.cuda.is_available():
-            pytest.skip("needs a CUDA card")
-
-
 @pytest.fixture(autouse=True)
 def _as_on_a_fresh_machine(monkeypatch):
     """Nothing of the person's who runs the tests: no settings, and no width of a terminal."""
     for name in ("COLUMNS", "PRIVBENCH_DATA", "PRIVBENCH_DEBUG", "PRIVBENCH_PLUGINS", "PRIVBENCH_STORE"):
         monkeypatch.delenv(name, raising=False)
-
-
-@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
-def device(request):
-    """Where steps are replayed: on a tape, or as CUDA graphs."""
-    return request.param
 
 
 @pytest.fixture

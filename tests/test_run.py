@@ -9,6 +9,7 @@ import pytest
 from privbench import run as running
 from privbench.api import Needs, Release
 from privbench.errors import BadOption, CannotWrite, CellFailed, Diverged, UsageError
+from privbench.learn.training import classifier
 from privbench.options.fields import component
 from privbench.plugins.loading import resolve
 from privbench.population import releases
@@ -35,6 +36,25 @@ class Crashing:
 
     def fit(self, task, examples, ctx):
         return 1 / 0
+
+
+@component
+class Choosy:
+    """Makes a model of its own of the task's, and not of every one."""
+
+    name = "choosy"
+    paper = "none"
+    how: str = "refuse"
+
+    def empty(self, task):
+        if self.how == "crash":
+            return 1 / 0
+        if self.how == "refuse":
+            raise BadOption("the model's layer '0' has no gradients per example; train mlp.")
+        return classifier(task)
+
+    def fit(self, task, examples, ctx):
+        return resolve("defense", "ce").fit(task, examples, ctx)
 
 
 def _grid(task, defenses, attacks, **options):
@@ -220,6 +240,30 @@ def test_a_store_that_is_full_ends_the_run(task, store, inline, monkeypatch):
     with pytest.raises(CannotWrite):
         list(run(_grid(task, ["ce", "relaxloss"], ["correctness"]), store, inline))
     assert len(inline.ran) == 1
+
+
+@pytest.mark.parametrize(
+    ("how", "reason"), [("refuse", "the model's layer '0' has no"), ("crash", "ZeroDivisionError: ")]
+)
+def test_a_model_that_a_defense_cannot_make_is_foreseen_and_spoils_only_its_cells(task, store, inline, how, reason):
+    unfit = Choosy(how=how)
+    with pytest.raises(UsageError, match=f"^choosy: {reason}"):
+        plan(_grid(task, [unfit], ["lira", "confidence"]), store)
+    grid = _grid(task, [unfit, Choosy(how="make"), "ce"], ["lira"])
+    planned = plan(grid, store)
+    assert [cell.impossible.startswith(reason) for cell in planned.cells] == [True, False, False]
+    assert {job.population.defense.name for job in planned.jobs()} == {"choosy", "ce"}
+    records = list(run(grid, store, inline))
+    assert [record.status for record in records] == ["failed", "ok", "ok"]
+    assert records[0].reason.startswith(reason)
+    assert len(inline.ran) == 8
+
+
+def test_what_is_in_the_store_needs_no_model_while_planning(task, store, inline, monkeypatch):
+    grid = _grid(task, [Choosy(how="make")], ["lira"])
+    assert [record.status for record in run(grid, store, inline)] == ["ok"]
+    monkeypatch.setattr(Choosy, "empty", lambda *_: pytest.fail("a model was made"))
+    assert not plan(grid, store).jobs()
 
 
 def test_a_full_disk_ends_the_run_with_a_word(task, store, inline, tmp_path, monkeypatch):

@@ -17,7 +17,7 @@ import numpy as np
 
 from privbench import seeds
 from privbench.contracts.context import Context
-from privbench.errors import ENDS_THE_RUN, CellFailed, PrivbenchError, UsageError, blamed, note
+from privbench.errors import ENDS_THE_RUN, BadOption, CellFailed, PrivbenchError, UsageError, blamed, note
 from privbench.grid.making import Making
 from privbench.grid.plan import Plan
 from privbench.options.fields import build, options_of
@@ -73,6 +73,8 @@ def _bench(planned: Plan, audit: Any, population: Population) -> Bench:
     except PrivbenchError as error:
         note(error)
         return Bench(audit, population, impossible=error)
+    if population.unfit:
+        return Bench(audit, population, impossible=BadOption(f"{population.defense.name}: {population.unfit}"))
     population = planned.need(population, 1)
     return Bench(audit, population, tuple(planned.need(each, 1) for each in others))
 

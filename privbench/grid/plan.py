@@ -98,7 +98,8 @@ def plan(grid: Grid, store: Store) -> Plan:
             planned.cells += [_cell(planned, population, attack) for attack in grid.attacks]
     if planned.cells and all(cell.impossible for cell in planned.cells):
         first = planned.cells[0]
-        raise UsageError(f"{first.attack.name}: {first.impossible}")
+        component = first.population.defense if first.population.unfit else first.attack
+        raise UsageError(f"{component.name}: {first.impossible}")
     for each in {job.population.task: job.population for job in planned.jobs()}.values():
         with blamed(each.task):
             each.blueprint.model()  # a model that does not fit the data fails here, not in every worker
@@ -116,7 +117,7 @@ def _cell(planned: Plan, population: Population, attack: Any) -> Cell:
     cell = replace(cell, queries=_queries(needs, population.task, population.dataset))
     cell = replace(cell, inapplicable=_inapplicable(cell, needs))
     if not cell.inapplicable:
-        cell = replace(cell, impossible=without_shadows(attack, population.models))
+        cell = replace(cell, impossible=population.unfit or without_shadows(attack, population.models))
     return cell if cell.inapplicable or cell.impossible else _with_populations(planned, cell, needs)
 
 

@@ -14,7 +14,7 @@ from privbench.learn.inference import (
     to_inputs,
 )
 from privbench.learn.optimisers import Optimiser, adam, descend
-from privbench.learn.steps import Steps, rates, recorded, set_rate
+from privbench.learn.steps import Steps, rates, recorded, say, set_rate
 from privbench.learn.training import REPORT_SECONDS, cross_entropy, optimizer, step, train
 from privbench.learn.transfers import arrays_of, load_arrays
 
@@ -42,6 +42,7 @@ __all__ = [
     "predict",
     "rates",
     "recorded",
+    "say",
     "set_rate",
     "step",
     "take",

@@ -52,6 +52,11 @@ class Watch(TorchDispatchMode):
         self.calls = 0
         self.obstacle = ""
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Return False: nothing here is compiled, and to keep torch's compiler out would be to import it, in 1 s."""
+        return False
+
     def __torch_dispatch__(
         self, func: OpOverload[..., Any], _types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:

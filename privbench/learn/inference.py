@@ -13,6 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from privbench.errors import CellFailed
+from privbench.learn.kernels import exact
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -23,6 +24,22 @@ if TYPE_CHECKING:
     from privbench.data.dataset import Examples
 
     Array = npt.NDArray[Any]
+
+__all__ = [
+    "BATCH",
+    "Largest",
+    "Normalised",
+    "answers",
+    "as_float",
+    "batch_size",
+    "classifier",
+    "exact",
+    "mean_loss",
+    "predict",
+    "querying",
+    "take",
+    "to_inputs",
+]
 
 IMAGE_DIMENSIONS = 4
 CHUNK = 1024
@@ -187,6 +204,11 @@ class Largest(TorchDispatchMode):
         self.bytes = 0
         self._own = {tensor.untyped_storage().data_ptr() for tensor in (*model.parameters(), *model.buffers())}
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Return False: nothing here is compiled, and to keep torch's compiler out would be to import it, in 1 s."""
+        return False
+
     def __torch_dispatch__(
         self, function: Any, _types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
@@ -201,13 +223,3 @@ def mean_loss(model: nn.Module, examples: Examples, *, device: str | torch.devic
     """Return the mean cross-entropy of a model on examples, for a release's facts."""
     logits = torch.from_numpy(predict(model, examples.x, device=device)).double()
     return float(functional.cross_entropy(logits, torch.tensor(examples.y)))
-
-
-def exact(device: torch.device) -> contextlib.AbstractContextManager[Any]:
-    """On a GPU, choose kernels that give the same bits every time, and float32 where float32 is said."""
-    if device.type != "cuda":
-        return contextlib.nullcontext()
-    flags: contextlib.AbstractContextManager[Any] = torch.backends.cudnn.flags(
-        enabled=True, benchmark=False, deterministic=True, allow_tf32=False
-    )
-    return flags

@@ -41,8 +41,8 @@ if TYPE_CHECKING:
     Recorder: TypeAlias = Callable[[Callable[[], None], Sequence[torch.Generator]], Callable[[], None]]
     """(steps, the generators that they draw from) -> what does the same again."""
 
-RECORDERS: dict[str, Recorder] = {"cuda": cuda_graph}
-"""By type of device, what records steps; elsewhere they are run one by one."""
+RECORDERS: dict[str, Recorder | None] = {"cuda": cuda_graph}
+"""By type of device, what records steps; elsewhere, and where it is None, they are run one by one."""
 CALLS = 512
 """Operations of several steps in one graph: it saves the time between two graphs, which only small steps notice."""
 KINDS = 8

@@ -11,7 +11,8 @@ fault. Attacks are tried on planted evidence, a leak of known size among random 
 that saw no data; defenses on a toy task. `CountOnly`, `GuessedSeed` and `RememberedShadows` are attacks that cheat.
 
 `with taped() as tape:` runs loops on the CPU as on a card, whose graphs a tape of operations stands for: a loss or a
-loop that can be recorded gives the same bits inside, and `tape.replayed` is not 0.
+loop that can be recorded gives the same bits inside as `with one_by_one():`, and `tape.replayed` is not 0. The fixture
+`device` of `privbench.pytest_plugin` brings the same test to a card.
 
 `resolve("attack", "my-attack:alpha=2")` and `build(MyAttack, {"alpha": "2"})` make a component of what is typed, with
 the errors that a person would get; `catalogue()` says what is installed, and what of it could not be loaded.
@@ -54,6 +55,7 @@ __all__ = [
     "catalogue",
     "check_population_membership",
     "checks_for",
+    "one_by_one",
     "parametrize_with_checks",
     "resolve",
     "synthetic_evidence",
@@ -72,6 +74,19 @@ def taped(device: str = "cpu") -> Iterator[Counted]:
 
     with tape.taped(device) as counted:
         yield counted
+
+
+@contextlib.contextmanager
+def one_by_one(*, as_recorded: bool = False) -> Iterator[None]:
+    """Inside, no steps are recorded, on no device: what replays must equal.
+
+    as_recorded: `privbench.learn.steps.recorded` says yes of all devices, so that loops which prepare their steps for
+    replays, by samples of one size say, do so here too.
+    """
+    from privbench.testing import tape
+
+    with tape.one_by_one(as_recorded=as_recorded):
+        yield
 
 
 def checks_for(component: Any, *, salt: str | None = None, device: str = "cpu") -> list[Check]:

@@ -136,11 +136,17 @@ def taped(device: str = "cpu") -> Iterator[Counted]:
 
 
 @contextlib.contextmanager
-def one_by_one() -> Iterator[None]:
-    """Inside, no steps are recorded, on no device: what replays must equal."""
+def one_by_one(*, as_recorded: bool = False) -> Iterator[None]:
+    """Inside, no steps are recorded, on no device: what replays must equal.
+
+    as_recorded: `recorded` (privbench.learn.steps) says yes of all devices, so that loops which prepare their steps for
+    replays, by samples of one size say, do so here too.
+    """
     before = dict(RECORDERS)
     RECORDERS.clear()
+    RECORDERS.update(dict.fromkeys(("cpu", *before), None) if as_recorded else {})
     try:
         yield
     finally:
+        RECORDERS.clear()
         RECORDERS.update(before)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from privbench.api import Measurement, component
-from privbench.errors import CellFailed, UsageError
+from privbench.errors import BadOption, CellFailed, UsageError
 from privbench.grid import audits as audit
 from privbench.plugins.loading import resolve
 from privbench.records import audit_record
@@ -167,6 +167,23 @@ class Leaving:
 
     def measure(self, population, ctx):
         sys.exit("bye")
+
+
+def test_a_model_that_a_defense_cannot_make_is_foreseen(task, store):
+    @component
+    class Choosy:
+        """Makes no model."""
+
+        name: ClassVar[str] = "choosy"
+
+        def empty(self, task):
+            raise BadOption("train mlp.")
+
+        def fit(self, task, examples, ctx):
+            raise NotImplementedError
+
+    with pytest.raises(UsageError, match=r"^choosy: train mlp\.$"):
+        audit.plan(Grid([task], [Choosy()], [], models=4), [Accuracy()], store)
 
 
 def test_an_audit_that_exits_fails_alone(grid, store, inline):

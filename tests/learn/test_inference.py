@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -202,3 +205,17 @@ def test_answers_wait_on_the_device_and_come_back_at_once(monkeypatch):
     copies.clear()
     assert predict(net, x, device="cpu").tobytes() == want.tobytes()
     assert copies == [512, 88], "those that would not fit, in parts"
+
+
+def test_watching_operations_does_not_import_torchs_compiler():
+    """It takes a second, in every worker of a card."""
+    code = """
+import sys, torch
+from privbench.learn.graphs import Watch
+from privbench.learn.inference import Largest
+for mode in (Watch(torch.device("cpu")), Largest(torch.nn.Linear(1, 1))):
+    with mode:
+        torch.ones(2) + 1
+sys.exit("torch._dynamo" in sys.modules)
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -9,7 +9,7 @@ from privbench.learn import steps as module
 from privbench.learn.drawing import Dropout, lent
 from privbench.learn.graphs import Watch
 from privbench.learn.steps import Steps, rates, set_rate
-from privbench.testing.tape import taped
+from privbench.testing.tape import one_by_one, taped
 
 
 @pytest.fixture(autouse=True)
@@ -20,8 +20,8 @@ def _nothing_said(monkeypatch):
 class Walk:
     """A total that grows by a number and a row of each step."""
 
-    def __init__(self):
-        self.total = torch.zeros(3)
+    def __init__(self, device="cpu"):
+        self.total = torch.zeros(3, device=device)
 
     def __call__(self, rate, row):
         self.total.add_(row * rate)
@@ -47,46 +47,46 @@ def test_no_steps_are_none():
 
 
 @pytest.mark.parametrize("runs", [[10], [1] * 10, [4, 6], [2, 3, 5]])
-def test_replays_go_on_where_the_steps_before_them_ended(runs):
-    walk = Walk()
-    with taped() as tape:
-        steps = Steps("cpu", "walk")
-        for numbers, rows in zip(NUMBERS.split(runs), ROWS.split(runs), strict=True):
+def test_replays_go_on_where_the_steps_before_them_ended(runs, device):
+    walk = Walk(device)
+    with taped(device) as tape:
+        steps = Steps(device, "walk")
+        for numbers, rows in zip(NUMBERS.to(device).split(runs), ROWS.to(device).split(runs), strict=True):
             steps.run(walk, numbers, rows)
     assert walk.total.tolist() == (NUMBERS[:, None] * ROWS).sum(0).tolist()
     assert tape.replayed > 0
 
 
-def test_small_steps_are_recorded_several_together():
-    walk = Walk()
-    with taped() as tape:
-        Steps("cpu", "walk").run(walk, torch.ones(1000), torch.ones(1000, 3))
+def test_small_steps_are_recorded_several_together(device):
+    walk = Walk(device)
+    with taped(device) as tape:
+        Steps(device, "walk").run(walk, torch.ones(1000, device=device), torch.ones(1000, 3, device=device))
     assert walk.total.tolist() == [1000.0] * 3
     assert tape.recorded == 2
     assert tape.replayed < 100
 
 
-def test_every_kind_of_step_is_recorded_by_itself():
-    log, total = [], torch.zeros(1)
+def test_every_kind_of_step_is_recorded_by_itself(device):
+    log, total = [], torch.zeros(1, device=device)
 
     def step(row):
         log.append(parity)
         total.add_(row.sum() if parity else -row.sum())
 
-    with taped() as tape:
-        steps = Steps("cpu", "kinds")
+    with taped(device) as tape:
+        steps = Steps(device, "kinds")
         for parity in (0, 1, 0, 1):
-            steps.run(step, torch.ones(6, 2), phase=parity)
-            steps.run(step, torch.ones(6, 3), phase=parity)
+            steps.run(step, torch.ones(6, 2, device=device), phase=parity)
+            steps.run(step, torch.ones(6, 3, device=device), phase=parity)
     assert total.item() == 0.0
     assert tape.recorded >= 4
 
 
-def test_an_optimiser_s_first_step_its_rates_and_dropout_are_replayed():
+def test_an_optimiser_s_first_step_its_rates_and_dropout_are_replayed(device):
     def weights():
         torch.manual_seed(0)
-        net = nn.Sequential(nn.Linear(4, 8), Dropout(0.5), nn.BatchNorm1d(8), nn.Linear(8, 2))
-        generator, data = torch.Generator().manual_seed(1), torch.randn(20, 6, 4)
+        net = nn.Sequential(nn.Linear(4, 8), Dropout(0.5), nn.BatchNorm1d(8), nn.Linear(8, 2)).to(device)
+        generator, data = torch.Generator(device).manual_seed(1), torch.randn(20, 6, 4).to(device)
         optimiser = torch.optim.SGD(net.parameters(), lr=1.0, momentum=0.9, fused=True)
 
         def step(rate, x):
@@ -97,13 +97,14 @@ def test_an_optimiser_s_first_step_its_rates_and_dropout_are_replayed():
             optimiser.step()
 
         with lent(net, generator):
-            steps = Steps("cpu", "net", generators=[generator])
+            steps = Steps(device, "net", generators=[generator])
             steps.run(step, rates([1 / n for n in range(1, 21)], data.device), data)
         return [value.tolist() for value in net.state_dict().values()]
 
     with torch.random.fork_rng():
-        plain = weights()
-        with taped() as tape:
+        with one_by_one():
+            plain = weights()
+        with taped(device) as tape:
             assert weights() == plain
     assert tape.replayed > 0
 
@@ -137,12 +138,12 @@ def searches(total, row):
         (searches, "it selects by booleans"),
     ],
 )
-def test_steps_that_look_are_run_one_by_one_and_that_is_said_once(step, why, caplog):
-    total = torch.zeros(())
+def test_steps_that_look_are_run_one_by_one_and_that_is_said_once(step, why, caplog, device):
+    total = torch.zeros((), device=device)
     caplog.set_level(logging.WARNING)
-    with taped() as tape:
+    with taped(device) as tape:
         for _ in range(2):
-            Steps("cpu", "walk").run(lambda row: step(total, row), torch.ones(8, 3))
+            Steps(device, "walk").run(lambda row: step(total, row), torch.ones(8, 3, device=device))
     assert total.item() == 48
     assert tape.recorded == 0
     assert len(caplog.messages) == 1
@@ -150,16 +151,16 @@ def test_steps_that_look_are_run_one_by_one_and_that_is_said_once(step, why, cap
     assert why in caplog.messages[0]
 
 
-def test_a_tensor_that_is_kept_in_python_is_noticed(caplog):
+def test_a_tensor_that_is_kept_in_python_is_noticed(caplog, device):
     class Average:
-        value = torch.zeros(3)
+        value = torch.zeros(3, device=device)
 
         def __call__(self, row):
             self.value = 0.9 * self.value + row
 
-    average, rows = Average(), torch.ones(8, 3)
-    with taped() as tape:
-        Steps("cpu", "average").run(average, rows)
+    average, rows = Average(), torch.ones(8, 3, device=device)
+    with taped(device) as tape:
+        Steps(device, "average").run(average, rows)
     assert tape.recorded == 0
     assert average.value.tolist() == pytest.approx([sum(0.9**k for k in range(8))] * 3)
     assert "keeps a tensor for the next step" in caplog.text
@@ -177,15 +178,15 @@ def test_tensors_without_elements_are_not_taken_for_one_that_is_kept():
     assert tape.replayed > 1
 
 
-def test_a_number_of_python_s_that_changes_is_noticed(caplog):
-    total, counted = torch.zeros(()), []
+def test_a_number_of_python_s_that_changes_is_noticed(caplog, device):
+    total, counted = torch.zeros((), device=device), []
 
     def step(row):
         counted.append(0)
         total.add_(row.sum() * len(counted))
 
-    with taped() as tape:
-        Steps("cpu", "counter").run(step, torch.ones(8, 1))
+    with taped(device) as tape:
+        Steps(device, "counter").run(step, torch.ones(8, 1, device=device))
     assert tape.replayed == 1  # only to be compared
     assert "a replay of it differs" in caplog.text
 
@@ -227,23 +228,24 @@ def test_without_a_recorder_nothing_is_said(caplog):
     assert not caplog.messages
 
 
-def test_steps_with_double_backward_are_replayed():
-    weight = torch.ones(3, requires_grad=True)
+def test_steps_with_double_backward_are_replayed(device):
+    def slopes():
+        weight, goal = torch.ones(3, device=device, requires_grad=True), torch.ones(3, device=device)
 
-    def step(x):
-        x = x.requires_grad_()
-        (slope,) = torch.autograd.grad((weight * x.square()).sum(), x, create_graph=True)
-        (gradient,) = torch.autograd.grad(functional.mse_loss(slope, torch.ones(3)), weight)
-        with torch.no_grad():
-            weight.sub_(gradient, alpha=0.01)
+        def step(x):
+            x = x.requires_grad_()
+            (slope,) = torch.autograd.grad((weight * x.square()).sum(), x, create_graph=True)
+            (gradient,) = torch.autograd.grad(functional.mse_loss(slope, goal), weight)
+            with torch.no_grad():
+                weight.sub_(gradient, alpha=0.01)
 
-    with taped() as tape:
-        Steps("cpu", "slopes").run(step, torch.linspace(0, 1, 36).view(12, 3))
-    replayed = weight.tolist()
-    with torch.no_grad():
-        weight.fill_(1)
-    Steps("cpu", "slopes").run(step, torch.linspace(0, 1, 36).view(12, 3))
-    assert weight.tolist() == replayed
+        Steps(device, "slopes").run(step, torch.linspace(0, 1, 36).view(12, 3).to(device))
+        return weight.tolist()
+
+    with one_by_one():
+        plain = slopes()
+    with taped(device) as tape:
+        assert slopes() == plain
     assert tape.replayed > 0
 
 

@@ -20,12 +20,3 @@ def _art():
         import art.attacks.inference.membership_inference
         import art.attacks.inference.model_inversion
         import art.estimators.classification  # noqa: F401 - imported for what the import says
-
-
-def pytest_runtest_setup(item):
-    """Skip what needs a card where there is none."""
-    if item.get_closest_marker("gpu"):
-        import torch
-
-        if not torch.cuda.is_available():
-            pytest.skip("needs a CUDA card")

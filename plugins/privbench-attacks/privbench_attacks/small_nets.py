@@ -97,10 +97,18 @@ def fit(
 ) -> None:
     """Train all nets, and leave each with the weights of its best epoch on what is held out.
 
-    rows: (m, d) float32; truth: (m,) float32, 0 or 1; train, held: (groups, ...) row numbers of each group.
+    rows: (m, d) float32; truth: (m,) float32, 0 or 1; train, held: (groups, ...) row numbers of each group; all of them
+    on the device of the nets. generator: of the CPU.
     """
-    optimiser = torch.optim.AdamW(net.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY, fused=True)
-    least = torch.full((len(train),), math.inf)
+    kind = rows.device.type
+    optimiser = torch.optim.AdamW(
+        net.parameters(),
+        lr=LEARNING_RATE,
+        weight_decay=WEIGHT_DECAY,
+        fused=kind in ("cpu", "cuda"),
+        capturable=kind == "cuda",
+    )
+    least = torch.full((len(train),), math.inf, device=rows.device)
     best = [parameter.detach().clone() for parameter in net.parameters()]
 
     def one(batch: Tensor) -> None:
@@ -111,7 +119,7 @@ def fit(
 
     steps = Steps(rows.device, "small nets")
     for _ in range(epochs):
-        order = train.gather(1, torch.rand(train.shape, generator=generator).argsort(dim=1))
+        order = train.gather(1, torch.rand(train.shape, generator=generator).argsort(dim=1).to(rows.device))
         for batch in order.split(BATCH, dim=1):
             steps.run(one, batch[None])
         with torch.no_grad():

@@ -1,12 +1,7 @@
 """What the tests share: evidence made by hand, of answers that are given as numbers."""
 
-import hypothesis
 import numpy as np
 import pytest
-
-SLOW = [hypothesis.HealthCheck.too_slow]  # on a busy machine: tests ask for no particular speed
-hypothesis.settings.register_profile("privbench", deadline=None, derandomize=True, suppress_health_check=SLOW)
-hypothesis.settings.load_profile("privbench")
 
 
 class Answered:
@@ -53,12 +48,3 @@ def _as_on_a_fresh_machine(monkeypatch):
     """Nothing of the person's who runs the tests."""
     for name in ("COLUMNS", "PRIVBENCH_DATA", "PRIVBENCH_DEBUG", "PRIVBENCH_STORE"):
         monkeypatch.delenv(name, raising=False)
-
-
-def pytest_runtest_setup(item):
-    """Skip what needs a card where there is none."""
-    if item.get_closest_marker("gpu"):
-        import torch
-
-        if not torch.cuda.is_available():
-            pytest.skip("needs a CUDA card")

@@ -3,7 +3,7 @@ import pytest
 import torch
 from privbench_attacks.small_nets import Known, Stack, fit, log_odds, loss
 
-from privbench.testing import taped
+from privbench.testing import one_by_one, taped
 
 
 def drawn(seed, m=600, leak=1.0, groups=3):
@@ -85,10 +85,34 @@ def test_there_may_be_nothing_to_learn_from():
     assert not judged((rows, group, member | True), drawn(1)).any()
 
 
-def test_replayed_steps_equal_steps():
+def test_training_stays_where_its_rows_are():
+    """On a device without memory: a CPU tensor that strays into it raises."""
+    net, rows, groups = Stack(2, (3, 8), torch.Generator()).to("meta"), torch.empty(40, 3, device="meta"), (2, 20)
+    train, held = (torch.zeros(groups, dtype=torch.int64, device="meta") for _ in range(2))
+    fit(net, rows, rows[:, 0], train=train, held=held, generator=torch.Generator(), epochs=2)
+    assert all(parameter.is_meta for parameter in net.parameters())
+
+
+def test_replayed_steps_equal_steps(device):
+    def trained():
+        generator = torch.Generator().manual_seed(0)
+        net = Stack(2, (3, 8), generator).to(device)
+        rows, truth = (torch.randn(400, 3, generator=generator), torch.rand(400, generator=generator).round())
+        train, held = torch.randperm(400, generator=generator).view(2, 200).to(device).split(150, dim=1)
+        fit(net, rows.to(device), truth.to(device), train=train, held=held, generator=generator, epochs=5)
+        return [parameter.tolist() for parameter in net.parameters()]
+
+    with one_by_one():
+        plain = trained()
+    with taped(device) as tape:
+        assert trained() == plain
+    assert tape.replayed > 0
+    assert not tape.refused
+
+
+def test_answers_of_replayed_steps_are_those_of_steps():
     known, asked = drawn(0, 400), drawn(1, 60)
     plain = judged(known, asked, epochs=5)
     with taped() as tape:
         np.testing.assert_array_equal(judged(known, asked, epochs=5), plain)
     assert tape.replayed > 0
-    assert not tape.refused

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from privbench.errors import Diverged
-from privbench.learn import Steps
+from privbench.learn import Steps, recorded, say
 from privbench_defenses.noise_search import search
 from privbench_defenses.per_input import PastFilter, hashes, labels_of, relabelled, uniform
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 BATCH = 128
 CHUNK = 64  # steps whose batches are drawn at once
+LOOKS = "it asks which queries have arrived, to go on with the others alone, four times as fast on a CPU"
 
 
 class OwnAttack(nn.Module):
@@ -71,6 +72,8 @@ class Guarded(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map float32 inputs to the logarithms of confidences (n, classes), with the model's own label in all rows."""
         logits: Tensor = self.model(x)
+        if recorded(x.device):
+            say("memguard's walks", LOOKS)
         with torch.no_grad():
             # In doubles, so that a step's rounding is far below what the size of a batch changes in the model's logits.
             where = torch.device("cpu") if x.device.type == "mps" else x.device  # which has no doubles

@@ -7,7 +7,7 @@ from torch import nn
 from privbench.api import Context
 from privbench.errors import Diverged
 from privbench.learn import predict
-from privbench.testing import taped
+from privbench.testing import one_by_one, taped
 
 CLASSES = 5
 STEPS = (150, 20)
@@ -47,6 +47,14 @@ def test_every_label_is_the_models_own():
     assert np.isfinite(answers).all()
     np.testing.assert_array_equal(answers.argmax(axis=1), x.argmax(axis=1))
     np.testing.assert_allclose(np.exp(answers.astype(np.float64)).sum(axis=1), 1, rtol=1e-5)
+
+
+def test_on_a_card_its_walks_say_why_they_are_not_recorded():
+    answers = predict(guarded(), rows(), device="cpu")
+    with taped() as tape:
+        assert (predict(guarded(), rows(), device="cpu") == answers).all()
+    assert "memguard's walks" in tape.refused[0]
+    assert "which queries have arrived" in tape.refused[0]
 
 
 def test_answers_are_where_the_attack_knows_nothing():
@@ -117,15 +125,17 @@ def test_the_attack_trains_where_its_batch_is():
     assert all(parameter.grad.is_meta for parameter in attack.parameters())
 
 
-def test_replayed_steps_of_the_attack_equal_steps():
+def test_replayed_steps_of_the_attack_equal_steps(device):
     def trained():
-        with Context(0).seeded("attack"):
-            attack = OwnAttack(CLASSES, (16,))
-        train_attack(attack, rows(scale=8.0), rows(40, scale=1.0, seed=1), Context(0), steps=150, lr=1e-2)
+        ctx = Context(0, device=device)
+        with ctx.seeded("attack"):
+            attack = OwnAttack(CLASSES, (16,)).to(device)
+        train_attack(attack, rows(scale=8.0), rows(40, scale=1.0, seed=1), ctx, steps=150, lr=1e-2)
         return [parameter.tolist() for parameter in attack.parameters()]
 
-    plain = trained()
-    with taped() as tape:
+    with one_by_one():
+        plain = trained()
+    with taped(device) as tape:
         assert trained() == plain
     assert tape.replayed > 0
     assert not tape.refused

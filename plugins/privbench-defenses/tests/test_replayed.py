@@ -1,23 +1,24 @@
-"""On a card, whose graphs a tape of operations stands for: all these defenses train by replayed steps."""
+"""On a card, or a tape of operations that stands for its graphs: all these defenses train by replayed steps."""
 
 import pytest
 
 from privbench.api import Blueprint, Context
-from privbench.testing import resolve, taped, toy_task
+from privbench.testing import one_by_one, resolve, taped, toy_task
 
 
 @pytest.fixture(scope="module")
 def toy():
-    """A small task, its members and a context with examples outside the pool."""
+    """A small task, its members, and examples outside the pool."""
     task = toy_task(epochs=5)
     data = task.load()
     shape, classes = data.shape, data.classes
     blueprint = Blueprint(task.name, task.recipe, shape, classes, lambda: task.network(shape, classes))
-    return blueprint, data.role("pool"), Context(seed=1, validation=data.role("validation"))
+    return blueprint, data.role("pool"), data.role("validation")
 
 
-def outcome(toy, word):
-    release = resolve("defense", word).fit(*toy)
+def outcome(toy, word, device):
+    task, members, validation = toy
+    release = resolve("defense", word).fit(task, members, Context(seed=1, device=device, validation=validation))
     return [tensor.tolist() for tensor in release.model.state_dict().values()], release.facts
 
 
@@ -37,9 +38,10 @@ def outcome(toy, word):
         "mixup",
     ],
 )
-def test_replayed_steps_equal_steps(toy, word):
-    plain = outcome(toy, word)
-    with taped() as tape:
-        assert outcome(toy, word) == plain
+def test_replayed_steps_equal_steps(toy, word, device):
+    with one_by_one():
+        plain = outcome(toy, word, device)
+    with taped(device) as tape:
+        assert outcome(toy, word, device) == plain
     assert tape.replayed > 0
     assert not tape.refused

@@ -16,20 +16,24 @@ standardisation is 0 whatever the number was."""
 def private_net(net: nn.Module) -> nn.Module:
     """Return a net with GroupNorm for BatchNorm, and Opacus's own layers for what else it cannot train as it is.
 
-    Raises BadOption for a layer that has no replacement.
+    Raises BadOption for a layer that has no replacement, or no gradients per example.
     """
     from opacus.validators import ModuleValidator
     from opacus.validators.errors import UnsupportedModuleError
+
+    from privbench_dp.gradients import per_example_gradients
 
     for parent in list(net.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, _BatchNorm):
                 setattr(parent, name, _group_norm(child))
     try:
-        return ModuleValidator.fix_and_validate(_group_norm(net) if isinstance(net, _BatchNorm) else net)
+        fixed: nn.Module = ModuleValidator.fix_and_validate(_group_norm(net) if isinstance(net, _BatchNorm) else net)
     except UnsupportedModuleError as error:
         told = " ".join(str(error).split())
         raise BadOption(f"This model cannot be trained privately: {told}") from error
+    with per_example_gradients(fixed):
+        return fixed
 
 
 def _group_norm(norm: _BatchNorm) -> nn.GroupNorm:

@@ -15,19 +15,17 @@ On a card steps are replayed (privbench.learn.steps), which takes samples of one
 
 from __future__ import annotations
 
-import contextlib
 import math
 import time
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from privbench.errors import BadOption, DataError, Diverged
 from privbench.learn import Steps, exact, lent, rates, recorded, set_rate
+from privbench_dp.gradients import per_example_gradients
 from privbench_dp.mechanism import clipped_sum, draw_noise
 from privbench_dp.samples import Samples
 
@@ -40,7 +38,6 @@ Loss: TypeAlias = Callable[[Any, Tensor], Tensor]
 
 REPORT_SECONDS = 0.2
 LARGE = "its samples are worked on in many parts, each of which takes a card longer than to launch it"
-HOOK_WARNING = "Full backward hook is firing when gradients are computed with respect to module outputs"
 
 
 def fit_privately(
@@ -161,30 +158,6 @@ def private_step(
     for parameter in parameters:
         parameter.grad = None
     return total
-
-
-@contextlib.contextmanager
-def per_example_gradients(net: nn.Module) -> Iterator[nn.Module]:
-    """Lend the net wrapped so that `backward` of a sum of losses leaves `grad_sample` (b, ...) at each parameter.
-
-    It is as it was afterwards. Buffers are let pass, for fixed ones such as a standardisation's do no harm;
-    `fit_privately` refuses a net that changes its own.
-    """
-    from opacus import GradSampleModule
-
-    if any(isinstance(module, _BatchNorm) for module in net.modules()):
-        raise BadOption("BatchNorm mixes the examples of a batch, which then have no gradients of their own.")
-    with warnings.catch_warnings():
-        # The inputs are data and need no gradients; torch warns that the first layer's hooks see none, nor need to.
-        warnings.filterwarnings("ignore", message=HOOK_WARNING, category=UserWarning)
-        try:
-            wrapped = GradSampleModule(net, loss_reduction="sum", strict=False)
-        except NotImplementedError as error:
-            raise BadOption(f"A layer of this model cannot be trained privately: {error}") from error
-        try:
-            yield wrapped
-        finally:
-            wrapped.to_standard_module()
 
 
 def _gradients(parameter: nn.Parameter, rows: int, copies: int) -> Tensor:

@@ -70,7 +70,7 @@ def test_an_example_has_one_loss_of_both_terms():
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (1, 17, 17)])
 def test_every_parameter_has_gradients_per_example_that_sum_to_torchs(shape):
-    from privbench_dp.sgd import per_example_gradients
+    from privbench_dp.gradients import per_example_gradients
 
     torch.manual_seed(0)
     net = torch.nn.Sequential(autoencoders.encoder(shape, 8, 5), autoencoders.decoder(shape, 8, 5))

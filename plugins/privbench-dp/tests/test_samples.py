@@ -7,6 +7,7 @@ from privbench_dp.mechanism import poisson_sample
 from privbench_dp.samples import Samples, filled
 
 from privbench.api import Context
+from privbench.testing import one_by_one
 
 
 class Plus:
@@ -25,8 +26,9 @@ def made(n=50, **options):
 
 
 @pytest.fixture
-def _recorded(monkeypatch):
-    monkeypatch.setattr(samples, "recorded", lambda _device: True)
+def _recorded():
+    with one_by_one(as_recorded=True):
+        yield
 
 
 def test_the_largest_sample_is_rounded_up_and_others_are_filled():

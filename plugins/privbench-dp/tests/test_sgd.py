@@ -7,21 +7,26 @@ import warnings
 import pytest
 import torch
 from privbench_dp import autoencoders
+from privbench_dp.gradients import per_example_gradients
 from privbench_dp.mechanism import draw_noise
-from privbench_dp.sgd import fit_privately, per_example_gradients, private_step
+from privbench_dp.sgd import fit_privately, private_step
 from torch import nn
 from torch.nn import functional
 
 from privbench.api import Context
 from privbench.errors import BadOption, DataError, Diverged
 from privbench.learn import Dropout
-from privbench.testing import taped
+from privbench.testing import one_by_one, taped
 
 PLAIN = {"noise": 0.0, "clip": math.inf, "rate": 1.0, "steps": 5, "lr": 0.3, "momentum": 0.0}
 
 
 def per_example(logits, labels):
     return functional.cross_entropy(logits, labels, reduction="none")
+
+
+def squared(outputs, targets):
+    return (outputs - targets).square().flatten(1).mean(dim=1)
 
 
 def product(outputs, _targets):
@@ -46,12 +51,12 @@ def data(n=40):
     return torch.randn(n, 6, generator=generator), torch.randint(3, (n,), generator=generator)
 
 
-def fitted(net, inputs, targets, loss=per_example, seed=0, **options):
-    return fit_privately(net, inputs, targets, loss, Context(seed), **{**PLAIN, **options})
+def fitted(net, inputs, targets, loss=per_example, *, seed=0, device="cpu", **options):
+    return fit_privately(net, inputs, targets, loss, Context(seed, device=device), **{**PLAIN, **options})
 
 
 def weights(net):
-    return torch.cat([parameter.detach().flatten() for parameter in net.parameters()])
+    return torch.cat([parameter.detach().cpu().flatten() for parameter in net.parameters()])
 
 
 def test_without_noise_and_bound_it_is_full_batch_sgd():
@@ -222,12 +227,15 @@ class Noisy:
         return inputs.index_select(0, rows) + drawn
 
 
-def replayable(**options):
-    """Return what is trained of some options: a net with dropout, on filled samples."""
-    torch.manual_seed(0)
-    net = nn.Sequential(nn.Linear(6, 8), Dropout(0.2), nn.GroupNorm(2, 8), nn.Linear(8, 3))
-    common = {"noise": 1.0, "clip": 1.0, "rate": 0.3, "steps": 90, "lr": 0.1, "momentum": 0.9}
-    return weights(fitted(net, *data(), **{**common, **options}))
+def both_ways(trained, device):
+    """Return the weights by steps, and by replays, of a training on filled samples."""
+    with one_by_one(as_recorded=True):
+        plain = weights(trained())
+    with taped(device) as tape:
+        replayed = weights(trained())
+    assert tape.replayed > 0
+    assert not tape.refused
+    return plain, replayed
 
 
 @pytest.mark.parametrize(
@@ -239,61 +247,53 @@ def replayable(**options):
         {"schedule": "cosine", "ema": 0.99, "rate": 0.01},
     ],
 )
-def test_replayed_steps_equal_steps_of_the_same_samples(options, monkeypatch):
-    for name in ("sgd", "samples"):
-        monkeypatch.setattr(f"privbench_dp.{name}.recorded", lambda _device: True)
-    with torch.random.fork_rng():
-        plain = replayable(**options)
-        with taped() as tape:
-            assert torch.equal(replayable(**options), plain)
-    assert tape.replayed > 0
-    assert not tape.refused
+def test_replayed_steps_equal_steps_of_the_same_samples(options, device):
+    common = {"noise": 1.0, "clip": 1.0, "rate": 0.3, "steps": 90, "lr": 0.1, "momentum": 0.9}
+
+    def trained():
+        with Context(0).seeded("init"):
+            net = nn.Sequential(nn.Linear(6, 8), Dropout(0.2), nn.GroupNorm(2, 8), nn.Linear(8, 3))
+        return fitted(net, *data(), device=device, **{**common, **options})
+
+    assert torch.equal(*both_ways(trained, device))
 
 
+@pytest.mark.parametrize("vae", [True, False])
 @pytest.mark.parametrize("shape", [(1, 8, 8), (1, 16, 16)])
-def test_replayed_steps_of_autoencoders_equal_steps(shape, monkeypatch):
-    for name in ("sgd", "samples"):
-        monkeypatch.setattr(f"privbench_dp.{name}.recorded", lambda _device: True)
-    x, options = torch.rand(30, *shape, generator=torch.Generator().manual_seed(0)), {"optimizer": "adam", "lr": 0.01}
-    common = {"noise": 1.0, "clip": 1.0, "rate": 0.3, "steps": 70, **options}
+def test_replayed_steps_of_autoencoders_equal_steps(shape, vae, device):
+    x = torch.rand(30, *shape, generator=torch.Generator().manual_seed(0))
+    options = {"noise": 1.0, "clip": 1.0, "rate": 0.3, "steps": 70, "optimizer": "adam", "lr": 0.01}
 
-    def trained(vae):
+    def trained():
         with Context(0).seeded("init"):
             if vae:
                 net = autoencoders.Vae(shape, 6, 2)
-                return weights(fitted(net, x, x, autoencoders.bernoulli_loss, **common))
-            net = nn.Sequential(autoencoders.encoder(shape, 8, 5), autoencoders.decoder(shape, 8, 5))
-            return weights(fitted(net, x, x, lambda out, x: (out - x).square().flatten(1).mean(dim=1), **common))
+            else:
+                net = nn.Sequential(autoencoders.encoder(shape, 8, 5), autoencoders.decoder(shape, 8, 5))
+        return fitted(net, x, x, autoencoders.bernoulli_loss if vae else squared, device=device, **options)
 
-    for vae in (True, False):
-        plain = trained(vae)
-        with taped() as tape:
-            assert torch.equal(trained(vae), plain)
-        assert tape.replayed > 0
-        assert not tape.refused
+    assert torch.equal(*both_ways(trained, device))
 
 
-def test_convolutions_are_replayed_in_parts(monkeypatch):
-    for name in ("sgd", "samples"):
-        monkeypatch.setattr(f"privbench_dp.{name}.recorded", lambda _device: True)
+def test_convolutions_are_replayed_in_parts(monkeypatch, device):
     monkeypatch.setattr("privbench_dp.samples.CARD_MOST", 3)
     images = torch.randint(256, (20, 1, 4, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(8, 2))
-    options = {"clip": 1.0, "noise": 0.5, "rate": 0.5, "steps": 70}
-    plain = weights(fitted(copy.deepcopy(net), images, torch.arange(20) % 2, **options))
-    with taped() as tape:
-        assert torch.equal(weights(fitted(net, images, torch.arange(20) % 2, **options)), plain)
-    assert tape.replayed > 0
-    assert not tape.refused
+
+    def trained():
+        with Context(0).seeded("init"):
+            net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(8, 2))
+        options = {"clip": 1.0, "noise": 0.5, "rate": 0.5, "steps": 70}
+        return fitted(net, images, torch.arange(20) % 2, device=device, **options)
+
+    assert torch.equal(*both_ways(trained, device))
 
 
-def test_filled_samples_are_those_that_were_drawn(monkeypatch):
+def test_filled_samples_are_those_that_were_drawn():
     x, y = data()
     options = {"noise": 0.5, "clip": 1.0, "rate": 0.3, "steps": 40, "momentum": 0.9}
     plain = weights(fitted(small_net(), x, y, **options))
-    for name in ("sgd", "samples"):
-        monkeypatch.setattr(f"privbench_dp.{name}.recorded", lambda _device: True)
-    assert torch.allclose(weights(fitted(small_net(), x, y, **options)), plain, atol=1e-5)
+    with one_by_one(as_recorded=True):
+        assert torch.allclose(weights(fitted(small_net(), x, y, **options)), plain, atol=1e-5)
 
 
 def test_very_large_samples_are_not_recorded_and_that_is_said(monkeypatch):
@@ -340,7 +340,7 @@ def test_statistics_of_private_batches_are_refused():
 
     with pytest.raises(BadOption, match="buffers"):
         fitted(nn.Sequential(Remembers(), nn.Linear(6, 3)), x, y)
-    with pytest.raises(BadOption, match="cannot be trained privately"):
+    with pytest.raises(BadOption, match="the model's Scales has no gradients per example"):
         fitted(Scales(), x, y)
     for affine in (True, False):
         net = nn.Sequential(nn.BatchNorm1d(6, affine=affine, track_running_stats=False), nn.Linear(6, 3))

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from privbench.errors import Diverged
-from privbench.learn import Normalised, Steps, as_float, mlp, to_inputs
+from privbench.learn import Normalised, Steps, adam, as_float, descend, mlp, to_inputs
 from privbench.seeds import torch_generator
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     import numpy.typing as npt
+
+    from privbench.learn import Optimiser
 
     Array = npt.NDArray[Any]
     Layer: TypeAlias = tuple[Tensor, Tensor]  # weight (narrow, wide), bias (narrow,)
@@ -81,25 +83,24 @@ def encode(x: Tensor, layer: Layer) -> Tensor:
     return functional.linear(x, *layer).sigmoid()
 
 
-def step(layer: list[Tensor], optimiser: torch.optim.Optimizer, x: Tensor, kept: Tensor) -> Tensor:
+def step(layer: list[Tensor], optimiser: Optimiser, x: Tensor, kept: Tensor, rate: float) -> Tensor:
     """Take one step of denoising; return its loss. layer: weight, bias and the decoder's bias; kept: 0 where masked."""
     weight, bias, back = layer
     restored = functional.linear(encode(x * kept, (weight, bias)), weight.t(), back)
     loss = functional.mse_loss(restored, x)
-    optimiser.zero_grad()
-    loss.backward()
-    optimiser.step()
+    descend(optimiser, loss, rate)
     return loss.detach()
 
 
 def _layer(x: Tensor, units: int, generator: torch.Generator) -> Layer:
+    """Return a layer, trained where x is. generator: of the CPU."""
     bound = math.sqrt(6 / (x.shape[1] + units))  # Glorot's, for a layer and its transpose
-    weight = (torch.rand(units, x.shape[1], generator=generator) * 2 - 1) * bound
-    layer = [weight.requires_grad_(), torch.zeros(units, requires_grad=True), x.mean(dim=0).requires_grad_()]
-    optimiser = torch.optim.Adam(layer, lr=LR, fused=True)
+    weight = ((torch.rand(units, x.shape[1], generator=generator) * 2 - 1) * bound).to(x.device)
+    layer = [weight, torch.zeros(units, device=x.device), x.mean(dim=0)]
+    optimiser = adam(tensor.requires_grad_() for tensor in layer)
 
     def one(rows: Tensor, kept: Tensor) -> None:
-        step(layer, optimiser, x.index_select(0, rows), kept.float())
+        step(layer, optimiser, x.index_select(0, rows), kept.float(), LR)
 
     def draw() -> tuple[Tensor, Tensor]:
         rows = torch.randint(len(x), (BATCH,), generator=generator)
@@ -108,5 +109,6 @@ def _layer(x: Tensor, units: int, generator: torch.Generator) -> Layer:
     steps = Steps(x.device, "denoising autoencoder")
     with torch.enable_grad():
         for _ in range(STEPS // CHUNK):
-            steps.run(one, *map(torch.stack, zip(*(draw() for _ in range(CHUNK)), strict=True)))
+            drawn = zip(*(draw() for _ in range(CHUNK)), strict=True)
+            steps.run(one, *(torch.stack(each).to(x.device) for each in drawn))
     return layer[0].detach(), layer[1].detach()

@@ -13,7 +13,7 @@ from privbench.contracts.evidence import Answers, Evidence
 from privbench.errors import CellFailed
 from privbench.learn.inference import predict
 from privbench.plugins.loading import resolve
-from privbench.testing.tape import taped
+from privbench.testing.tape import one_by_one, taped
 
 CLASSES, SHAPE = 4, (5, 6, 3)
 PIXELS = int(np.prod(SHAPE))
@@ -133,15 +133,47 @@ class ByRow(nn.Module):
         return (x[:, None] * self.weights).sum(dim=(2, 3, 4))
 
 
-@pytest.mark.parametrize("options", [{}, {"loss": "confidence", "tv": 0.0}, {"alpha": 25}])
-def test_each_row_ends_where_it_does_when_steps_are_replayed(options):
+DESCENTS = [{}, {"loss": "confidence", "tv": 0.0}, {"alpha": 25}]
+
+
+@pytest.mark.parametrize("options", DESCENTS)
+def test_replayed_steps_equal_steps(options, device):
     attack = Inversion(**{"gamma": 0.9, "restarts": 3, "alpha": 300, "beta": 20, **options})
-    plain, _ = invert(attack, ByRow())
-    with taped() as tape:
-        replayed, _ = invert(attack, ByRow())
+    with one_by_one(as_recorded=True):
+        plain, _ = invert(attack, ByRow().to(device))
+    with taped(device) as tape:
+        replayed, _ = invert(attack, ByRow().to(device))
     np.testing.assert_array_equal(replayed.images, plain.images)
     np.testing.assert_array_equal(replayed.confidence, plain.confidence)
     assert replayed.queries == plain.queries
+    assert tape.replayed > 0
+    assert not tape.refused
+
+
+@pytest.mark.parametrize("options", DESCENTS)
+def test_each_row_ends_where_it_does_when_those_that_are_done_leave_late(options):
+    attack = Inversion(**{"gamma": 0.9, "restarts": 3, "alpha": 300, "beta": 20, **options})
+    at_once, _ = invert(attack, ByRow())
+    with one_by_one(as_recorded=True):
+        late, _ = invert(attack, ByRow())
+    np.testing.assert_array_equal(late.images, at_once.images)
+    np.testing.assert_array_equal(late.confidence, at_once.confidence)
+    assert late.queries == at_once.queries
+
+
+def test_nets_are_inverted_by_replayed_steps(device):
+    """Through convolutions and the statistics of a BatchNorm, which stay as they are."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(48, CLASSES))
+    net, attack = net.eval().to(device), Inversion(restarts=2, alpha=60)
+    before = [tensor.tolist() for tensor in net.state_dict().values()]
+    with one_by_one(as_recorded=True):
+        plain, _ = invert(attack, net)
+    with taped(device) as tape:
+        replayed, _ = invert(attack, net)
+    np.testing.assert_array_equal(replayed.images, plain.images)
+    assert [tensor.tolist() for tensor in net.state_dict().values()] == before
     assert tape.replayed > 0
     assert not tape.refused
 

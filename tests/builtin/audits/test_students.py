@@ -19,7 +19,7 @@ from privbench.learn import training
 from privbench.learn.batches import lr_at
 from privbench.learn.inference import Normalised, as_float, to_inputs
 from privbench.learn.training import predict, train
-from privbench.testing.tape import taped
+from privbench.testing.tape import one_by_one, taped
 
 
 def blueprint(model="mlp", shape=(1, 8, 8), classes=4, **recipe):
@@ -42,7 +42,7 @@ def table(n=120, classes=3, seed=0):
 
 
 def weights(model):
-    return b"".join(tensor.numpy().tobytes() for tensor in model.state_dict().values())
+    return b"".join(tensor.cpu().numpy().tobytes() for tensor in model.state_dict().values())
 
 
 def probabilities(model, x):
@@ -152,16 +152,34 @@ def test_being_watched_changes_nothing():
     assert weights(watched) == weights(fit("cnn", blueprint(), examples, Context()))
 
 
-def test_the_watcher_sees_what_replayed_steps_have_done():
+def test_the_watcher_sees_what_replayed_steps_have_done(device):
+    examples = images(70)
+
     def seen():
         shown = []
-        fit("mlp", blueprint(), images(70), Context(), watch=lambda each: shown.append(weights(each)))
+
+        def watch(model):
+            shown.append((weights(model), predict(model, examples.x, device=device).tobytes()))
+
+        fit("mlp", blueprint(), examples, Context(device=device), watch=watch)
         return shown
 
-    plain = seen()
-    with taped() as tape:
+    with one_by_one():
+        plain = seen()
+    with taped(device) as tape:
         assert seen() == plain
     assert len(set(plain)) == 3
+    assert tape.replayed > 0
+    assert not tape.refused
+
+
+@pytest.mark.parametrize("kind", ["task", "cnn", "mlp"])
+def test_students_of_replayed_steps_are_those_of_steps(kind, device):
+    ctx, like = Context(device=device), 100
+    with one_by_one():
+        plain = weights(fit(kind, blueprint(), images(70), ctx, like=like))
+    with taped(device) as tape:
+        assert weights(fit(kind, blueprint(), images(70), ctx, like=like)) == plain
     assert tape.replayed > 0
     assert not tape.refused
 

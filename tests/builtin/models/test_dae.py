@@ -10,10 +10,11 @@ from privbench.builtin.models import dae
 from privbench.builtin.tasks import base
 from privbench.builtin.tasks.digits import Digits
 from privbench.errors import BadOption
+from privbench.learn.optimisers import adam, sgd
 from privbench.learn.training import train
 from privbench.options.fields import build
 from privbench.plugins.loading import resolve
-from privbench.testing.tape import taped
+from privbench.testing.tape import one_by_one, taped
 
 
 @pytest.fixture(autouse=True)
@@ -52,9 +53,9 @@ def test_a_layer_learns_to_restore_what_is_masked():
         torch.zeros(64, requires_grad=True),
         torch.zeros(36, requires_grad=True),
     ]
-    optimiser = torch.optim.Adam(layer, lr=0.01)
+    optimiser = adam(layer)
     kept = (torch.rand(90, 36) >= dae.MASKED).float()
-    losses = [float(dae.step(layer, optimiser, x, kept)) for _ in range(60)]
+    losses = [float(dae.step(layer, optimiser, x, kept, 0.01)) for _ in range(60)]
     assert losses[-1] < 0.3 * losses[0]
 
 
@@ -65,7 +66,7 @@ def test_a_step_runs_where_its_tensors_are():
             torch.empty(8, requires_grad=True),
             torch.empty(36, requires_grad=True),
         ]
-        loss = dae.step(layer, torch.optim.SGD(layer, lr=0.1), torch.empty(5, 36), torch.empty(5, 36))
+        loss = dae.step(layer, sgd(layer), torch.empty(5, 36), torch.empty(5, 36), 0.1)
     assert loss.device.type == "meta"
 
 
@@ -108,9 +109,28 @@ def test_it_is_not_built_without_data():
         build_by_name("dae_mlp", (1, 8, 8), 10)
 
 
-def test_replayed_steps_equal_steps():
+def test_a_layer_is_trained_where_its_inputs_are():
+    """On a device without memory: a CPU tensor that strays into it raises."""
+    assert all(tensor.is_meta for tensor in dae._layer(torch.empty(90, 36, device="meta"), 8, torch.Generator()))
+
+
+def test_replayed_steps_equal_steps(device):
+    """`pretrained` trains on the CPU; its layers can be trained anywhere."""
+
+    def trained():
+        x = torch.rand(90, 36, generator=torch.Generator().manual_seed(0)).to(device)
+        return [tensor.tolist() for tensor in dae._layer(x, 8, torch.Generator().manual_seed(1))]
+
+    with one_by_one():
+        plain = trained()
+    with taped(device) as tape:
+        assert trained() == plain
+    assert tape.replayed > 0
+    assert not tape.refused
+
+
+def test_an_encoder_of_replayed_steps_is_the_same():
     plain = [tensor.tolist() for layer in dae.pretrained(images(), seed=1) for tensor in layer]
     with taped() as tape:
         assert [tensor.tolist() for layer in dae.pretrained(images(), seed=1) for tensor in layer] == plain
     assert tape.replayed > 0
-    assert not tape.refused
