@@ -1,11 +1,13 @@
 """The grid, from components to records. Read this first.
 
-    tasks x defenses   -> populations: M releases each, trained once, kept in the store      (population.py)
-    x targets          -> evidence: what the attack's threat model declares, membership withheld  (evidence.py)
-    x attacks          -> scores: (targets, examples)
-                       -> record: metrics with intervals, provenance; JSON beside raw scores      (record.py)
+    tasks x defenses x attacks
+      -> plan: cells, and the populations that they need           (grid/plan.py)
+      -> populations: M releases each, trained once and stored     (grid/making.py, population/releases.py)
+      -> evidence of one target, its membership withheld           (population/evidence.py)
+      -> scores: (targets, examples)                               (grid/cell.py)
+      -> record: metrics with intervals, provenance                (grid/scoring.py, records/record.py)
 
-One component that fails spoils only its own cells: they become records with status "failed" and a reason.
+A component that fails spoils only its own cells: they become records with status "failed" and a reason.
 """
 
 from __future__ import annotations
