@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from privbench.api import Needs, component
-from privbench.population import population
+from privbench.population import identity
 from privbench.population.membership import members
 from privbench.seeds import derive, fresh_salt, numpy_generator
 from privbench.testing import CountOnly, GuessedSeed, RememberedShadows, checks_for
@@ -160,7 +160,7 @@ def test_showing_members_instead_of_reconstructing_any_is_caught():
 def test_the_order_of_the_shadows_says_nothing(monkeypatch):
     find_nothing(ReadsTheOrder(), "")
     find_nothing(ReadsTheOrder(), SALT)
-    monkeypatch.setattr(population, "shadow_order", lambda _seed, _target, models, _salt: list(range(models)))
+    monkeypatch.setattr(identity, "shadow_order", lambda _seed, _target, models, _salt: list(range(models)))
     with pytest.raises(AssertionError, match="on models that saw no data"):
         find_nothing(ReadsTheOrder(), "")
 
