@@ -168,7 +168,7 @@ def versioned(version):
         ({"register_attacks": lambda: [attack("x")()]}, "is no class; return the classes themselves, not instances."),
         ({"register_attacks": lambda: [attack("Bad Name")]}, "is named 'Bad Name'; use lower-case letters"),
         ({"register_attacks": lambda: [versioned("2")]}, "attack 'x' has the version '2'; it must be a whole number."),
-        ({"PRIVBENCH_API": 99}, "it is written for version 99 of privbench.api, and this privbench 0.1.0 has 1."),
+        ({"API_VERSION": 99}, "it is written for version 99 of privbench.api, and this privbench 0.1.0 has 1."),
         ({}, "registers nothing; decorate its hooks with @privbench.hookimpl."),
     ],
 )
