@@ -13,6 +13,7 @@ from privbench.contracts.recipe import Recipe
 from privbench.contracts.release import GRID, Prepared, Release
 from privbench.contracts.shadows import ShadowOptions, shadow_signals
 from privbench.contracts.task import Blueprint, Task
+from privbench.contracts.traits import Traits
 from privbench.contracts.version import VERSION
 from privbench.data.dataset import Dataset, Examples
 from privbench.options.fields import component, option
@@ -39,6 +40,7 @@ __all__ = [
     "ShadowOptions",
     "Signal",
     "Task",
+    "Traits",
     "component",
     "option",
     "shadow_signals",

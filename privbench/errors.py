@@ -140,13 +140,13 @@ def blamed(component: Any) -> Iterator[None]:
     except (PrivbenchError, KeyboardInterrupt):
         raise
     except BaseException as error:
-        where = location(error, component)
+        where = location(error, type(component).__module__)
         raise CellFailed(one_line(error) + (f" ({where})" if where else "")) from error
 
 
-def location(error: BaseException, component: Any) -> str:
-    """Return "package/module.py:12", the innermost line of a component's own package in a traceback; "" without one."""
-    package = type(component).__module__.partition(".")[0]
+def location(error: BaseException, module: str) -> str:
+    """Return "package/module.py:12", the innermost line of a module's package in a traceback; "" without one."""
+    package = module.partition(".")[0]
     lines = [each for each in traceback.walk_tb(error.__traceback__) if _module(each[0]).partition(".")[0] == package]
     if not lines:
         return ""

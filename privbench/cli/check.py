@@ -83,6 +83,6 @@ def _reason(check: Any, component: Any) -> str:
         raise
     except BaseException as error:  # noqa: BLE001 - a broken component may raise anything, and the other checks go on
         note(error)
-        where = location(error, component)
+        where = location(error, type(component).__module__)
         return one_line(error) + (f" ({where})" if where else "")
     return ""

@@ -64,16 +64,17 @@ def list_(kind: str | None, name: str | None, *, as_json: bool) -> None:
 def details(entry: Registered) -> dict[str, Any]:
     """Return all that `privbench list NAME` shows, JSON-able."""
     from privbench.contracts.threat import threat_model
+    from privbench.options.about import about
     from privbench.options.fields import option_infos
 
-    needs = needs_of(entry.cls)
+    needs = needs_of(entry)
     return {
         "kind": entry.kind,
         "name": entry.name,
         "plugin": entry.plugin,
         "version": entry.version,
         "description": inspect.cleandoc(entry.cls.__doc__ or ""),
-        "paper": getattr(entry.cls, "paper", None),
+        "paper": about(entry.cls).paper or None,
         "threat_model": threat_model(needs) if needs else None,
         "options": [
             {
@@ -86,15 +87,16 @@ def details(entry: Registered) -> dict[str, Any]:
             }
             for info in option_infos(entry.cls)
         ],
-        "presets": {name: dict(values) for name, values in getattr(entry.cls, "presets", {}).items()},
+        "presets": {name: dict(values) for name, values in about(entry.cls).presets.items()},
     }
 
 
-def needs_of(cls: type) -> Needs | None:
-    """Return the threat model that a component has by default; None for one without."""
+def needs_of(entry: Registered) -> Needs | None:
+    """Return the threat model that an attack has by default; None for one that depends on options, and other kinds."""
     from privbench.api import Needs
 
-    needs = getattr(cls, "needs", None)
+    cls: Any = entry.cls
+    needs = cls.needs if entry.kind == "attack" else None
     if not isinstance(needs, Needs) and needs is not None:
         try:
             needs = cls().needs
@@ -144,15 +146,15 @@ def _overview(console: Console, kinds: Sequence[str]) -> None:
         rows = out.table(console, *columns, wrap=["sees", "what it is"])
         for name, entry in entries.items():
             plugin = [f"{entry.plugin} {entry.version}"] if foreign else []
-            rows.add_row(name, *([_threat(entry.cls)] if needed else []), *plugin, out.summary(entry.cls))
+            rows.add_row(name, *([_threat(entry)] if needed else []), *plugin, out.summary(entry.cls))
         console.print(rows, "", sep="\n")
     console.print(f"Options of each: privbench list {kinds[0] if len(kinds) == 1 else 'KIND'} NAME", style="dim")
 
 
-def _threat(cls: type) -> str:
+def _threat(entry: Registered) -> str:
     from privbench.contracts.threat import threat_model
 
-    needs = needs_of(cls)
+    needs = needs_of(entry)
     return threat_model(needs) if needs else "depends on its options"
 
 
@@ -160,6 +162,7 @@ def _show(console: Console, entry: Registered) -> None:
     from rich.text import Text
 
     from privbench.contracts.recipe import Recipe
+    from privbench.options.about import about
     from privbench.options.fields import option_infos
 
     cls = entry.cls
@@ -167,7 +170,7 @@ def _show(console: Console, entry: Registered) -> None:
     console.print(f"   from plugin {entry.plugin} {entry.version}", style="dim")
     console.print()
     console.print(out.paragraphs(console, inspect.cleandoc(cls.__doc__ or "No description.")))
-    facts = {"sees": _threat(cls) if hasattr(cls, "needs") else "", "paper": str(getattr(cls, "paper", "") or "")}
+    facts = {"sees": _threat(entry) if entry.kind == "attack" else "", "paper": about(cls).paper}
     lines = [Text.assemble((f"{label.capitalize()}: ", "bold"), text) for label, text in facts.items() if text]
     if lines:
         console.print("", *lines, sep="\n")
@@ -195,7 +198,9 @@ def _options(console: Console, title: str, infos: Sequence[OptionInfo]) -> None:
 
 
 def _presets(console: Console, entry: Registered) -> None:
-    presets = getattr(entry.cls, "presets", {})
+    from privbench.options.about import about
+
+    presets = about(entry.cls).presets
     if presets:
         console.print("\nPresets", style="bold cyan")
         rows = out.table(console, "preset", "options", wrap=["options"])

@@ -193,4 +193,6 @@ def _left(work: Work, spent: float) -> str:
 
 def _cost(job: Job) -> float:
     """Return what a job is expected to take, beside the training of an undefended model."""
-    return QUERYING if job.trained else float(getattr(job.population.defense, "relative_cost", 1.0))
+    from privbench.population.traits import relative_cost
+
+    return QUERYING if job.trained else relative_cost(job.population.defense)

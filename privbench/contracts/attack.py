@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+
+from typing_extensions import Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -13,19 +15,14 @@ if TYPE_CHECKING:
     Array = npt.NDArray[Any]
 
 
+@runtime_checkable
 class MembershipAttack(Protocol):
-    """Evidence -> one score per example, higher = likelier member."""
+    """Evidence -> one score per example, higher = likelier member.
+
+    It may have a `threshold` and `findings` of its own: see `privbench/contracts/abilities.py`.
+    """
 
     name: ClassVar[str]
-
-    @property
-    def threshold(self) -> float | None:
-        """Scores at or above it mean "member", where the attack has such a natural point.
-
-        A class attribute or a property that depends on options. With None, or without this attribute, the harness
-        calibrates a threshold on shadow models that are not otherwise evidence.
-        """
-        ...
 
     @property
     def needs(self) -> Needs:
@@ -36,14 +33,8 @@ class MembershipAttack(Protocol):
         """Return (examples,) finite floats."""
         ...
 
-    # An attack whose paper has a number of its own that takes the truth may have `findings` as well:
-    #
-    #   def findings(self, evidence, scores, member) -> Mapping[str, float]
-    #
-    # of one target, given its (examples,) scores and membership; the record has each number's mean over targets, with
-    # an interval. A number that is a share, or has other bounds, is a `privbench.stats.intervals.Bounded`.
 
-
+@runtime_checkable
 class ReconstructionAttack(Protocol):
     """Evidence -> images that look like the training data of the given classes (`Evidence.input_shape`)."""
 

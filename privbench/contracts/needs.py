@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
+from privbench.contracts.declarations import declaration
 
-@dataclass(frozen=True)
+
+@declaration
 class Needs:
     """A threat model: what an attack must be given. The harness gives that and no more (docs/design.md, rule 4)."""
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, ClassVar
+
+from typing_extensions import Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,7 +18,10 @@ if TYPE_CHECKING:
 
 @runtime_checkable
 class Task(Protocol):
-    """A dataset, a model architecture and a training recipe."""
+    """A dataset, a model architecture and a training recipe.
+
+    It may declare what its images show, as `depicts`: see `privbench/contracts/abilities.py`.
+    """
 
     name: ClassVar[str]
 

@@ -26,12 +26,12 @@ def threat_model(needs: Needs) -> str:
     if needs.inputs == "transformed":
         parts.append("inputs transformed as in training")
     extras = {
-        "examples": "the examples themselves",
-        "reference": "reference examples",
-        "query": "chosen queries",
-        "model": "white box",
-        "synthetic": "synthetic data",
-        "training": "models of his own",
+        "the examples themselves": needs.examples,
+        "reference examples": needs.reference,
+        "chosen queries": needs.query,
+        "white box": needs.model,
+        "synthetic data": needs.synthetic,
+        "models of his own": needs.training,
     }
-    parts.extend(words for field, words in extras.items() if getattr(needs, field))
+    parts.extend(words for words, needed in extras.items() if needed)
     return ", ".join(parts) or "nothing"

@@ -11,6 +11,7 @@ import numpy as np
 
 from privbench import seeds
 from privbench.contracts.answers import Answers
+from privbench.contracts.attack import MembershipAttack
 from privbench.contracts.evidence import Answered, Evidence
 from privbench.data.dataset import Examples
 from privbench.data.duplicates import duplicated
@@ -125,7 +126,7 @@ def lacks(attack: Any) -> str:
     if needs.answers != "none":
         return "a model's answers (privbench audit predictions)"
     wanted = {
-        "a model": needs.model or needs.query or needs.training or not hasattr(attack, "score"),
+        "a model": needs.model or needs.query or needs.training or not isinstance(attack, MembershipAttack),
         "shadow generators": needs.shadows != "none",
         "transformed inputs": needs.inputs != "original",
     }

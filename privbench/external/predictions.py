@@ -12,6 +12,7 @@ import numpy as np
 from privbench import seeds
 from privbench.api import Needs
 from privbench.contracts.answers import Answers
+from privbench.contracts.attack import MembershipAttack
 from privbench.contracts.evidence import Evidence
 from privbench.errors import UsageError, printable
 from privbench.external import columns, files
@@ -123,7 +124,7 @@ class Given:
         """Return what an attack needs that answers are not, or nothing."""
         needs: Needs = attack.needs
         wanted = {
-            "the model itself": needs.model or not hasattr(attack, "score"),
+            "the model itself": needs.model or not isinstance(attack, MembershipAttack),
             "published synthetic examples (privbench audit dataset)": needs.synthetic or needs.answers == "none",
             "queries of its choice": needs.query,
             "the examples themselves": needs.examples,

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 
+from privbench.contracts.abilities import HasFindings
+from privbench.contracts.attack import MembershipAttack, ReconstructionAttack
 from privbench.contracts.threat import threat_model
 from privbench.errors import ENDS_THE_RUN, CellFailed, UsageError, blamed
 from privbench.grid.cell import needs_of
@@ -171,9 +173,9 @@ def judge(
         both = scores[None], member[None]
         flagged = None if decisions is None else decisions[None]
         measured = metrics.evaluate(*both, flagged, seed=base.seed)
-        find = getattr(attack, "findings", None)
         with blamed(attack):
-            findings = find(evidence, scores[shown], member[shown]) if find else {}
+            told = isinstance(attack, HasFindings)
+            findings = attack.findings(evidence, scores[shown], member[shown]) if told else {}
         findings = metrics.check_findings(findings)
     except ENDS_THE_RUN:
         raise
@@ -226,7 +228,7 @@ def attacks(texts: Any, supports: Callable[[Any], str]) -> tuple[list[Any], dict
         built = build(each, {}) if isinstance(each, type) else each
         chosen.update(dict.fromkeys(resolve_all("attack", [built]) if isinstance(built, str) else [built]))
     for attack in chosen:
-        if not isinstance(getattr(attack, "name", None), str):
+        if not isinstance(attack, MembershipAttack | ReconstructionAttack):
             raise UsageError(f"attack={attack!r}: give names of attacks, or objects with name, needs and score.")
     lacking = {attack: _unreadable(attack) or supports(attack) for attack in chosen}
     left_out = {spec(attack): reason for attack, reason in lacking.items() if reason}

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from privbench import seeds
+from privbench.contracts.abilities import Compares
 from privbench.contracts.context import Context
 from privbench.errors import ENDS_THE_RUN, BadOption, CellFailed, PrivbenchError, UsageError, blamed, note
 from privbench.grid.making import Making
@@ -67,7 +68,7 @@ def _bench(planned: Plan, audit: Any, population: Population) -> Bench:
     """Return one audit of one population, and note what has to be made for it: nothing where it must fail."""
     try:
         with blamed(audit):
-            others = tuple(getattr(audit, "compared", lambda _population: ())(population))
+            others = tuple(audit.compared(population)) if isinstance(audit, Compares) else ()
     except UsageError:
         raise
     except PrivbenchError as error:

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from privbench.contracts.abilities import HasThreshold
+from privbench.contracts.attack import ReconstructionAttack
 from privbench.contracts.needs import Needs
 from privbench.errors import CellFailed, InvalidScores, blamed
 from privbench.population.evidence import evidence_of
-from privbench.population.released import publishes
+from privbench.population.traits import publishes
 from privbench.stats import metrics
 
 if TYPE_CHECKING:
@@ -53,7 +55,7 @@ class Cell:
     @property
     def reconstructs(self) -> bool:
         """Whether the attack makes images, not scores."""
-        return hasattr(self.attack, "reconstruct")
+        return isinstance(self.attack, ReconstructionAttack)
 
     @property
     def sources(self) -> tuple[Population, ...]:
@@ -159,7 +161,7 @@ def without_decisions(attack: Any, models: int) -> str:
 def threshold_of(attack: Any) -> float | None:
     """Return an attack's own threshold, None without one. Raises CellFailed where it fails or is no number."""
     with blamed(attack):
-        threshold = getattr(attack, "threshold", None)
+        threshold = attack.threshold if isinstance(attack, HasThreshold) else None
     return None if threshold is None else metrics.check_number(threshold, "threshold")
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from privbench.options.fields import spec
 from privbench.population.population import ANSWERS, MODEL
+from privbench.population.traits import relative_cost
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -67,7 +68,7 @@ def estimate(plan: Plan, executor: Executor) -> list[Line]:
         if not made:
             if population.task not in probed:
                 probed[population.task] = _probe(population, executor)
-            factor = float(getattr(population.defense, "relative_cost", 1.0))
+            factor = relative_cost(population.defense)
             seconds, basis = (
                 probed[population.task] * factor,
                 f"{PROBE_STEPS} timed steps" + (f" x {factor:g}" if factor != 1 else ""),

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from privbench.errors import BadOption, CellFailed, UsageError, blamed, note
 from privbench.grid.cell import Cell, inapplicable, needs_of, without_shadows
+from privbench.plugins import registration
 from privbench.population.membership import partner
 from privbench.population.population import Job, Population
 from privbench.population.queries import check, queries_for, variants
-from privbench.population.released import ReleasedShadows, why_not
+from privbench.population.released import ReleasedShadows
+from privbench.population.traits import transforms_inputs, why_not_reused
 from privbench.seeds import salt_of
 
 if TYPE_CHECKING:
@@ -38,6 +40,8 @@ class Grid:
     """Of the halves, trainings and evidence of all cells: empty, which is public, or 32 hexadecimal digits."""
 
     def __post_init__(self) -> None:
+        for kind, components in (("task", self.tasks), ("defense", self.defenses), ("attack", self.attacks)):
+            registration.check(kind, components)
         if self.models < 2 or self.models % 2:  # noqa: PLR2004
             raise UsageError(
                 f"--models {self.models}: models come in complementary pairs; give an even number, 2 or more."
@@ -126,9 +130,9 @@ def _inapplicable(cell: Cell, needs: Needs) -> str:
     population, attack = cell.population, cell.attack
     if needs.inputs == "transformed" and needs.shadows in ("undefended", "released"):
         raise BadOption(f"{attack.name!r}: {needs.shadows} shadows do not transform inputs; use adaptive ones.")
-    if needs.inputs == "transformed" and not getattr(population.defense, "transforms", False):
+    if needs.inputs == "transformed" and not transforms_inputs(population.defense):
         return f"{population.defense.name} does not transform its inputs"
-    return inapplicable(cell) or (why_not(population.defense) if needs.shadows == "released" else "")
+    return inapplicable(cell) or (why_not_reused(population.defense) if needs.shadows == "released" else "")
 
 
 def _with_populations(planned: Plan, cell: Cell, needs: Needs) -> Cell:

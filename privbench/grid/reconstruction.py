@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from privbench import seeds
+from privbench.contracts.abilities import Depicts
 from privbench.contracts.answers import read_only
 from privbench.contracts.release import Release
 from privbench.options.fields import component, spec
@@ -196,7 +197,7 @@ def _detector(population: Population) -> tuple[str, Detect]:
     """Return what decides whether an image shows anything: in words, and as (images, evaluator's logits) -> bool."""
     from scipy.special import softmax
 
-    if getattr(population.task, "depicts", "") == "faces":
+    if isinstance(population.task, Depicts) and population.task.depicts == "faces":
         from privbench.stats.detection import face_detector
 
         faces = face_detector()

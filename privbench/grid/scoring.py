@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from privbench.contracts.abilities import HasFindings
 from privbench.contracts.needs import Needs
 from privbench.contracts.threat import threat_model
 from privbench.errors import ENDS_THE_RUN, CellFailed, blamed
@@ -109,13 +110,13 @@ def _reconstructed(cell: Cell) -> tuple[dict[str, Any], dict[str, Array]]:
 
 def _findings(cell: Cell, scores: Array, member: Array) -> dict[str, Estimate]:
     """Return the attack's own numbers: the mean over targets, and what another target would change."""
-    find = getattr(cell.attack, "findings", None)
-    if find is None:
+    attack = cell.attack
+    if not isinstance(attack, HasFindings):
         return {}
     found: dict[str, list[float]] = {}
     for row, target in enumerate(cell.target_indices):
-        with blamed(cell.attack):
-            values = find(cell.evidence(target), scores[row], member[row])
+        with blamed(attack):
+            values = attack.findings(cell.evidence(target), scores[row], member[row])
         for name, value in metrics.check_findings(values).items():
             found.setdefault(name, []).append(value)
     return {name: intervals.mean_of(values) for name, values in found.items()}

@@ -20,6 +20,7 @@ from typing_extensions import dataclass_transform
 
 from privbench.errors import BadOption, PluginError, did_you_mean
 from privbench.options import quoting
+from privbench.options.about import about
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -179,7 +180,7 @@ def _fields(cls: type) -> dict[str, Any]:
 
 
 def _preset(cls: type, preset: str) -> Mapping[str, Any]:
-    presets: Mapping[str, Mapping[str, Any]] = getattr(cls, "presets", {})
+    presets = about(cls).presets
     if preset not in presets:
         listing = ", ".join(presets) or "none"
         raise BadOption(

@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import importlib.metadata
 import os
-import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
@@ -17,12 +16,14 @@ import pluggy
 
 from privbench import __version__
 from privbench.contracts.version import DECLARED, VERSION
-from privbench.errors import BadOption, PluginError, PrivbenchError, UnknownName, note, one_line
+from privbench.errors import BadOption, PluginError, PrivbenchError, UnknownName, location, note, one_line
 from privbench.options import quoting
 from privbench.options.fields import build, read, required_options
 from privbench.plugins import hookspecs, suggestions
+from privbench.plugins.registration import fault
 
 if TYPE_CHECKING:
+    import types
     from collections.abc import Iterable, Iterator, Mapping
 
 GROUP = "privbench"
@@ -34,14 +35,6 @@ KINDS = {
     "attack": "register_attacks",
     "audit": "register_audits",
 }
-_CONTRACT: dict[str, tuple[tuple[str, ...], ...]] = {
-    "task": (("load",), ("network",), ("recipe",)),
-    "defense": (("fit", "prepare", "filter"),),
-    "attack": (("needs",), ("score", "reconstruct")),
-    "audit": (("measure",),),
-}
-"""What a component of a kind must have, or one of."""
-_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
 
 
 @dataclass(frozen=True)
@@ -200,10 +193,16 @@ def _register(manager: pluggy.PluginManager, entry_point: importlib.metadata.Ent
         if manager.has_plugin(entry_point.name):
             manager.unregister(name=entry_point.name)
         note(error)
-        return one_line(error)
+        return _told(error, entry_point.module)
     if not manager.get_hookcallers(module):
         return f"{entry_point.value!r} registers nothing; decorate its hooks with @privbench.hookimpl."
     return ""
+
+
+def _told(error: BaseException, module: str) -> str:
+    """Return what is wrong with a plugin, in one line that names the file and line of its own code."""
+    where = location(error, module)
+    return one_line(error) + (f" ({where})" if where else "")
 
 
 def _wanted(entry_points: Iterable[importlib.metadata.EntryPoint]) -> Iterator[importlib.metadata.EntryPoint]:
@@ -226,28 +225,11 @@ def _collect(found: Catalogue, kind: str, implementation: pluggy.HookImpl) -> No
         raise
     except BaseException as error:  # noqa: BLE001 - as above
         note(error)
-        found.problems.append(Problem(plugin, f"{KINDS[kind]}: {one_line(error)}"))
+        told = _told(error, cast("types.ModuleType", implementation.plugin).__name__)
+        found.problems.append(Problem(plugin, f"{KINDS[kind]}: {told}"))
         return
     for cls in classes:
-        fault = _fault(kind, cls)
-        if fault:
-            found.problems.append(Problem(plugin, f"{KINDS[kind]}: {fault}"))
+        if wrong := fault(kind, cls):
+            found.problems.append(Problem(plugin, f"{KINDS[kind]}: {wrong}"))
         else:
             found.add(Registered(kind, cls.name, cls, plugin, found.plugins[plugin]))
-
-
-def _fault(kind: str, cls: Any) -> str:
-    if not isinstance(cls, type):
-        return f"{cls!r} is no class; return the classes themselves, not instances."
-    if not hasattr(cls, "__pydantic_fields__"):
-        return f"{cls.__qualname__} is no component; decorate it with @privbench.api.component."
-    name = getattr(cls, "name", None)
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
-        return f"{cls.__qualname__} is named {name!r}; use lower-case letters, digits and '-'."
-    version = getattr(cls, "version", 1)
-    if not isinstance(version, int):
-        return f"{kind} {name!r} has the version {version!r}; it must be a whole number."
-    for words in _CONTRACT[kind]:
-        if not any(hasattr(cls, word) for word in words):
-            return f"{kind} {name!r} has no {' or '.join(map(repr, words))}; see privbench.api."
-    return ""

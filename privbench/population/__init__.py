@@ -6,7 +6,7 @@ from privbench.population.evidence import evidence_of
 from privbench.population.membership import members, partner
 from privbench.population.population import Population
 from privbench.population.queries import queries_for, variants
-from privbench.population.released import publishes
+from privbench.population.traits import publishes
 
 __all__ = [
     "Claim",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar
+
+from typing_extensions import Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from privbench.contracts.context import Context
@@ -10,13 +12,11 @@ if TYPE_CHECKING:
     from privbench.population.population import Population
 
 
+@runtime_checkable
 class Audit(Protocol):
     """A measurement of a population that is no attack.
 
-    What else it may have:
-
-        def compared(self, population) -> Sequence[Population]      further populations that are made before it
-                                                                    measures; CellFailed where it cannot apply
+    It may have `compared(population)`: see `privbench/contracts/abilities.py`.
     """
 
     name: ClassVar[str]

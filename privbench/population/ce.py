@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from privbench.contracts.release import Release
+from privbench.contracts.traits import Traits
 from privbench.options.fields import component
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ class CrossEntropy:
     """No defense: plain cross-entropy, the weights of the last epoch, no model selection."""
 
     name: ClassVar[str] = "ce"
-    publishes_synthetic: ClassVar[bool] = False
+    traits: ClassVar[Traits] = Traits(publishes_synthetic=False)
     paper: ClassVar[str] = "the undefended baseline"
 
     def fit(self, task: Blueprint, examples: Examples, ctx: Context) -> Release:

@@ -5,6 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from privbench.contracts.abilities import (
+    BuildsEmpty,
+    Filters,
+    Fits,
+    Prepares,
+    RestoresFilter,
+    TransformsInputs,
+    traits_of,
+)
 from privbench.contracts.release import Prepared
 from privbench.errors import BadOption, PluginError, blamed
 from privbench.options.fields import Composite
@@ -53,7 +62,7 @@ class Chain(Composite):
 
         What the data stages publish and note is released with the model.
         """
-        stages = [(position, part) for position, part in enumerate(self.parts) if hasattr(part, "prepare")]
+        stages = [(position, part) for position, part in enumerate(self.parts) if isinstance(part, Prepares)]
         synthetic: Examples | None = None
         facts: dict[str, float] = {}
         notes: dict[str, Any] = {}
@@ -90,18 +99,13 @@ class Chain(Composite):
     @property
     def _trains(self) -> int:
         """The trainer's position: the last part that can train."""
-        return max(position for position, part in enumerate(self.parts) if hasattr(part, "fit"))
+        return max(position for position, part in enumerate(self.parts) if isinstance(part, Fits))
 
     @property
     def _filters(self) -> list[tuple[int, Any]]:
         """The output filters with their positions; the trainer may have one of its own."""
         parts = list(enumerate(self.parts))[self._trains :]
-        return [(position, part) for position, part in parts if hasattr(part, "filter")]
-
-    @property
-    def relative_cost(self) -> float:
-        """Trainings of the task's model that all parts take; a data stage that does not say counts for none."""
-        return float(sum(getattr(part, "relative_cost", float(part is self.trainer)) for part in self.parts))
+        return [(position, part) for position, part in parts if isinstance(part, Filters)]
 
     def reusing(self, synthetic: Examples) -> Chain:
         """Return the chain of an attacker who, for its generator, has the synthetic examples that it published."""
@@ -110,18 +114,13 @@ class Chain(Composite):
     def transform_inputs(self, task: Blueprint, notes: Mapping[str, Any], x: Any, device: str) -> Any:
         """Return inputs as the data stages of one release move them, from the release's notes."""
         for part in self.parts:
-            if hasattr(part, "transform_inputs"):
+            if isinstance(part, TransformsInputs):
                 x = part.transform_inputs(task, notes, x, device)
         return x
 
-    @property
-    def transforms(self) -> bool:
-        """Whether a data stage moves inputs in a way that an attacker can repeat."""
-        return any(hasattr(part, "transform_inputs") for part in self.parts)
-
     def _training_stage(self, ctx: Context) -> Context:
         end = TRAINED if self._filters else 1.0
-        if any(hasattr(part, "prepare") for part in self.parts):
+        if any(isinstance(part, Prepares) for part in self.parts):
             return ctx.stage(self.trainer.name, self._trains, (PREPARING, end))
         return ctx.part((0.0, end))  # seeded as the training alone is: `memguard` stands on the very models of `ce`
 
@@ -129,8 +128,7 @@ class Chain(Composite):
         """Return the released model before its weights are loaded."""
         from privbench.learn.training import classifier
 
-        build = getattr(self.trainer, "empty", classifier)
-        model: nn.Module = build(task)
+        model = self.trainer.empty(task) if isinstance(self.trainer, BuildsEmpty) else classifier(task)
         for _, part in self._filters:
             model = part.filtered(task, model)
         return model
@@ -161,49 +159,48 @@ def _share(start: float, end: float, done: int, of: int) -> tuple[float, float]:
 def chain(parts: Sequence[Any]) -> Any:
     """Return one defense from its parts; without a training stage among them, plain training is put in.
 
-    Raises BadOption for an order that cannot be, PluginError for a part without any stage.
+    Raises BadOption for an order that cannot be, PluginError for a part without any stage, CellFailed for bad traits.
     """
     for part in parts:
-        if not any(hasattr(part, stage) for stage in ("prepare", "fit", "filter")):
+        if not isinstance(part, Prepares | Fits | Filters):
             raise PluginError(
                 f"Defense {part.name!r} has neither 'prepare' nor 'fit' nor 'filter', so it would defend nothing."
             )
-        if hasattr(part, "filter") and not hasattr(part, "filtered"):
+        if isinstance(part, Filters) and not isinstance(part, RestoresFilter):
             raise PluginError(
                 f"Defense {part.name!r} has 'filter' but no 'filtered', without which its model cannot be loaded again."
             )
+        traits_of(part)
     training, filters = _split(parts)
     _check_order("+".join(part.name for part in parts), training)
-    if not training or not hasattr(training[-1], "fit"):
+    if not training or not isinstance(training[-1], Fits):
         from privbench.population.ce import CrossEntropy
 
         training = [*training, CrossEntropy()]
     parts = [*training, *filters]
-    only = parts[0]
-    return (
-        only if len(parts) == 1 and not hasattr(only, "prepare") and not hasattr(only, "filter") else Chain((*parts,))
-    )
+    alone = len(parts) == 1 and not isinstance(parts[0], Prepares | Filters)
+    return parts[0] if alone else Chain((*parts,))
 
 
 def _split(parts: Sequence[Any]) -> tuple[Sequence[Any], Sequence[Any]]:
     """Return the parts up to the training stage, and the output filters that stand after it."""
     end = len(parts)
-    while end and not hasattr(parts[end - 1], "fit") and not hasattr(parts[end - 1], "prepare"):
+    while end and not isinstance(parts[end - 1], Fits | Prepares):
         end -= 1
     return parts[:end], parts[end:]
 
 
 def _check_order(names: str, parts: Sequence[Any]) -> None:
     for part in parts[:-1]:
-        if hasattr(part, "prepare"):
+        if isinstance(part, Prepares):
             continue
-        does = "trains the released model" if hasattr(part, "fit") else "filters what the released model answers"
+        does = "trains the released model" if isinstance(part, Fits) else "filters what the released model answers"
         raise BadOption(
             f"{names!r}: {part.name!r} {does}, so it must stand last; only defenses with a data stage can stand before "
             f"'+', and only output filters after the training."
         )
     for part in parts[1:]:
-        if getattr(part, "from_members", False):
+        if traits_of(part).from_members:
             raise BadOption(
                 f"{names!r}: {part.name!r} trains a generator on the private examples themselves, so it must stand "
                 f"first; after {parts[0].name!r} it would see what that makes of them."

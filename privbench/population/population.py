@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from privbench import seeds
+from privbench.contracts.abilities import BuildsEmpty
 from privbench.contracts.answers import Answers
 from privbench.data.dataset import Examples
 from privbench.errors import CorruptArtifact, PrivbenchError, blamed, note
@@ -22,12 +23,11 @@ from privbench.population.identity import Identity
 from privbench.store.store import Store, artifact_key
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     import numpy.typing as npt
     from torch import Tensor, nn
 
-    from privbench.contracts.task import Blueprint
     from privbench.store.artifact import Artifact
 
     Array = npt.NDArray[Any]
@@ -121,26 +121,25 @@ class Population(Identity):
         from privbench.learn.training import classifier
 
         with seeds.seeded(self.seed, "empty"):  # what an initialiser draws is overwritten, and touches nobody else's
-            model: nn.Module = (self._own or classifier)(self.blueprint)
+            model = self.defense.empty(self.blueprint) if self._is_own else classifier(self.blueprint)
         model.to(self.device).load_state_dict(weights)
         return model.eval()
 
     @property
-    def _own(self) -> Callable[[Blueprint], nn.Module] | None:
-        """The defense's way to make its released models, where they are not the task's own."""
-        own: Callable[[Blueprint], nn.Module] | None = getattr(self.defense, "empty", None)
-        return own
+    def _is_own(self) -> bool:
+        """Whether released models are the defense's own, and not the task's."""
+        return isinstance(self.defense, BuildsEmpty)
 
     @cached_property
     def unfit(self) -> str:
         """Why the defense cannot make a released model of the task's, while one is left to be made; else ""."""
-        if self._own is None or all(self.store.has(MODEL, self.manifest(index)) for index in range(self.models)):
+        if not self._is_own or all(self.store.has(MODEL, self.manifest(index)) for index in range(self.models)):
             return ""
         with blamed(self.task):
             self.blueprint.model()  # one that does not fit the data is no fault of the defense
         try:
             with blamed(self.defense), seeds.seeded(self.seed, "empty"):
-                self._own(self.blueprint)
+                self.defense.empty(self.blueprint)
         except PrivbenchError as error:
             note(error)
             return str(error)

@@ -57,11 +57,6 @@ class ReleasedShadows(Composite):
         released = artifact_key("model", self.population.manifest(self.target))
         return {"released": released}
 
-    @property
-    def relative_cost(self) -> float:
-        """Trainings of the task's model that one shadow takes."""
-        return float(getattr(self.population.defense.trainer, "relative_cost", 1.0))
-
     def fit(self, task: Blueprint, examples: Examples, ctx: Context) -> Release:
         """Train on a half of the pool and the published examples. Raises CellFailed where none were published."""
         synthetic = self.population.synthetic(self.target)
@@ -74,25 +69,3 @@ class ReleasedShadows(Composite):
         """Return the released model before its weights are loaded."""
         model: nn.Module = self.population.defense.empty(task)
         return model
-
-
-def publishes(defense: Any) -> bool:
-    """Return whether a defense may publish synthetic examples: a data stage may, and training unless it says not."""
-    parts = getattr(defense, "parts", (defense,))
-    trains = [part for part in parts if hasattr(part, "fit")]
-    return any(hasattr(part, "prepare") for part in parts) or any(
-        getattr(part, "publishes_synthetic", True) for part in trains
-    )
-
-
-def why_not(defense: Any) -> str:
-    """Return why shadows of a defense cannot be trained on what it publishes; "" where they can."""
-    parts = parts_of(defense)
-    if hasattr(parts[0], "reuse") and getattr(parts[0], "trains_on_members", True):
-        return ""
-    if getattr(parts[0], "from_members", False):
-        return (
-            f"{parts[0].name} trains its models on nothing but what it publishes, so shadows that were trained on the "
-            "target's would not depend on their own half"
-        )
-    return f"{defense.name} publishes no synthetic examples"

@@ -16,7 +16,7 @@ from privbench.errors import CellFailed, blamed
 from privbench.population.keeper import Keeper
 from privbench.population.population import ANSWERS, MODEL, Job, Population
 from privbench.population.queries import ask
-from privbench.population.released import publishes
+from privbench.population.traits import publishes
 from privbench.store.store import artifact_key, save_array, save_json, save_tensors
 
 if TYPE_CHECKING:

@@ -14,6 +14,7 @@ import sys
 import types
 from typing import Any
 
+from privbench.options.about import about
 from privbench.options.fields import Composite, options_of, spec
 from privbench.store import outside
 from privbench.store.closures import made_with
@@ -33,7 +34,7 @@ def component_key(component: Any) -> dict[str, Any]:
         "name": component.name,
         "spec": spec(component, keyed_only=True),
         "options": options_of(component, keyed_only=True),
-        "version": getattr(component, "version", 1),
+        "version": about(type(component)).version,
         "source": source_hash(type(component)),
         **({"libraries": used} if (used := plugin_libraries(type(component))) else {}),
     }

@@ -23,10 +23,12 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any
 
+from privbench.contracts.attack import ReconstructionAttack
 from privbench.devices import NAMES, choose
 from privbench.errors import UnknownName, UsageError
 from privbench.options.fields import build, spec
 from privbench.plugins.loading import KINDS, catalogue, resolve
+from privbench.plugins.registration import attributes
 from privbench.seeds import fresh_salt
 from privbench.testing.base import Check
 from privbench.testing.cheats import GuessedSeed, RememberedShadows
@@ -62,6 +64,18 @@ __all__ = [
     "taped",
     "toy_task",
 ]
+
+
+METHODS = {
+    "score": "attack",
+    "reconstruct": "attack",
+    "fit": "defense",
+    "prepare": "defense",
+    "filter": "defense",
+    "load": "task",
+    "measure": "audit",
+}
+"""Methods by which a component's kind is known, whatever else of its contract it lacks."""
 
 
 @contextlib.contextmanager
@@ -150,7 +164,7 @@ def toy_task(**options: int) -> ToyTask:
 
 
 def _own_checks(component: Any, kind: str, salt: str, device: str) -> list[Check]:
-    if hasattr(component, "reconstruct"):
+    if isinstance(component, ReconstructionAttack):
         from privbench.testing.reconstruction import reconstruction_checks
 
         return reconstruction_checks(component, salt, device)
@@ -172,19 +186,11 @@ def _own_checks(component: Any, kind: str, salt: str, device: str) -> list[Check
 
 
 def _kind(component: Any) -> str:
-    methods = {
-        "score": "attack",
-        "reconstruct": "attack",
-        "fit": "defense",
-        "prepare": "defense",
-        "filter": "defense",
-        "load": "task",
-        "measure": "audit",
-    }
-    for method, kind in methods.items():
-        if callable(getattr(component, method, None)):
+    has = attributes(type(component))
+    for method, kind in METHODS.items():
+        if callable(has.get(method)):
             return kind
-    raise TypeError(f"{type(component).__qualname__} is no component: it has none of the methods {', '.join(methods)}.")
+    raise TypeError(f"{type(component).__qualname__} is no component: it has none of the methods {', '.join(METHODS)}.")
 
 
 def _named(text: str) -> Any:

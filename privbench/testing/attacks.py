@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from privbench.api import Needs
 from privbench.errors import InvalidScores, UndeclaredEvidence
+from privbench.grid.cell import threshold_of
 from privbench.stats.metrics import check_scores
 from privbench.testing.base import (
     Array,
@@ -22,6 +23,9 @@ from privbench.testing.base import (
 )
 from privbench.testing.planted import Planted
 from privbench.testing.unseen import unseen_checks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 STRONG, WEAK = 5.0, 1.0
 FOUND = 0.8
@@ -40,14 +44,12 @@ def attack_checks(attack: Any, salt: str, device: str) -> list[Check]:
 class Tried:
     """An attack, and what it did to planted evidence."""
 
-    method = ""
-
     def __init__(self, attack: Any, device: str) -> None:
         self.attack, self.device = attack, device
 
     @cached_property
     def needs(self) -> Needs:
-        needs = getattr(self.attack, "needs", None)
+        needs = self.attack.needs
         require(isinstance(needs, Needs), f"`needs` is {needs!r}; it must be privbench.api.Needs, the threat model.")
         assert isinstance(needs, Needs)
         return needs
@@ -59,9 +61,9 @@ class Tried:
         """Run the attack. Raises AssertionError where it reaches for what it may not have, or may not change."""
         raise NotImplementedError
 
-    def attempt(self, *arguments: Any) -> Any:
+    def attempt(self, method: Callable[..., Any], *arguments: Any) -> Any:
         try:
-            return getattr(self.attack, self.method)(*arguments)
+            return method(*arguments)
         except UndeclaredEvidence as error:
             raise AssertionError(f"The attack asks for evidence that its `needs` do not declare: {error}") from error
         except ValueError as error:
@@ -101,8 +103,6 @@ class Tried:
 
 
 class _Scores(Tried):
-    method = "score"
-
     def checks(self) -> list[Check]:
         checks = [
             Check(
@@ -125,14 +125,14 @@ class _Scores(Tried):
                 self.constant_answers,
             ),
         ]
-        if getattr(self.attack, "threshold", None) is not None:
+        if threshold_of(self.attack) is not None:
             checks.append(
                 Check("threshold", "Its own threshold separates better than chance on a strong leak.", self.threshold)
             )
         return checks
 
     def call(self, evidence: Any) -> Array:
-        return np.asarray(self.attempt(evidence))
+        return np.asarray(self.attempt(self.attack.score, evidence))
 
     def result(self, planted: Planted) -> Array:
         """Return (n,) scores. Raises AssertionError for a wrong shape first, then for what is no number."""

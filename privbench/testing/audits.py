@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from privbench.api import Measurement, Prepared, component
+from privbench.contracts.abilities import Compares
 from privbench.data.dataset import Examples
 from privbench.errors import PrivbenchError
 from privbench.options.fields import build
@@ -74,8 +75,8 @@ class _Audit:
         weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         store = Store(Path(folder))
         population = Population(task, task.load(), chain([Leaky()]), MODELS, 0, self.device, store)
-        compared = getattr(self.audit, "compared", lambda _population: ())
-        for each in (population, *compared(population)):
+        others = self.audit.compared(population) if isinstance(self.audit, Compares) else ()
+        for each in (population, *others):
             for job in each.missing([1]):
                 make(job, lambda _done, _stage: None)
         return population

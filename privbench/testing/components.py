@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import pickle
-import re
 from typing import TYPE_CHECKING, Any
 
 from privbench.errors import BadOption
+from privbench.options.about import about
 from privbench.options.fields import build, option_infos, parts_of, read, spec
+from privbench.plugins.registration import NAME, fault
 from privbench.testing.base import Check, require
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
 WITH_PAPER = ("attack", "defense", "audit")
 
 
@@ -29,10 +29,20 @@ def component_checks(component: Any, kind: str) -> list[Check]:
         for part in parts:
             _documented(part, kind)
 
+    def declared() -> None:
+        for part in parts:
+            wrong = fault(kind, type(part))
+            require(not wrong, f"{wrong[:1].upper()}{wrong[1:]}")
+
     return [
         Check("frozen", "Its options cannot be changed after it is made, and it can be a key.", each(_frozen)),
         Check("options", "Its options build it again, from text and from values.", each(_options)),
         Check("picklable", "It survives the way to a worker process.", each(_picklable)),
+        Check(
+            "declared",
+            "It has what its kind must have, and no attribute is misspelt, of a wrong type, or no longer read.",
+            declared,
+        ),
         Check("documented", "It has a name, a docstring, help for each option, and says where it is from.", documented),
     ]
 
@@ -82,14 +92,10 @@ def _picklable(component: Any) -> None:
 
 def _documented(component: Any, kind: str) -> None:
     cls = type(component)
-    name, doc = getattr(component, "name", None), cls.__doc__ or ""
-    require(
-        isinstance(name, str) and NAME.fullmatch(name),
-        f"It is named {name!r}; use lower-case letters, digits and '-'.",
-    )
+    name, doc = component.name, cls.__doc__ or ""
+    require(NAME.fullmatch(name), f"It is named {name!r}; use lower-case letters, digits and '-'.")
     require(doc and not doc.startswith(f"{cls.__name__}("), f"{cls.__qualname__} has no docstring: say what it does.")
     if kind in WITH_PAPER:
-        paper = getattr(component, "paper", None)
-        require(isinstance(paper, str) and paper, "It has no `paper`: name its source, or 'none'.")
+        require(about(cls).paper, "It has no `paper`: name its source, or 'none'.")
     silent = [info.name for info in option_infos(cls) if not info.help]
     require(not silent, f"Options without help: {', '.join(silent)}.")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from privbench.api import Context, Examples, Prepared, Release
+from privbench.contracts.abilities import BuildsEmpty, Prepares
 from privbench.data.dataset import check_arrays
 from privbench.errors import DataError
 from privbench.options.fields import build, parts_of
@@ -52,7 +53,7 @@ def defense_checks(defense: Any, salt: str, device: str) -> list[Check]:
         ),
         Check("count-only", "In its population, who merely counts shadows learns nothing.", tried.count_only),
     ]
-    if any(hasattr(part, "prepare") for part in tried.parts):
+    if any(isinstance(part, Prepares) for part in tried.parts):
         checks.append(
             Check(
                 "prepare", "The data stage returns valid examples, and leaves alone what it was given.", tried.prepare
@@ -180,7 +181,7 @@ class _Defense:
 
         from privbench.learn.training import classifier
 
-        empty: nn.Module = getattr(self.whole, "empty", classifier)(self.task)
+        empty = self.whole.empty(self.task) if isinstance(self.whole, BuildsEmpty) else classifier(self.task)
         weights = {name: torch.from_numpy(array.copy()) for name, array in self.made.weights.items()}
         try:
             empty.load_state_dict(weights)
@@ -205,7 +206,7 @@ class _Defense:
     def prepare(self) -> None:
         examples = self.half
         for position, part in enumerate(self.parts):
-            if hasattr(part, "prepare"):
+            if isinstance(part, Prepares):
                 before = digest([examples.x, examples.y])
                 prepared = part.prepare(self.task, examples, self.context(SEED).stage(part.name, position))
                 prepared = prepared.examples if isinstance(prepared, Prepared) else prepared

@@ -21,8 +21,6 @@ def reconstruction_checks(attack: Any, salt: str, device: str) -> list[Check]:
 
 
 class _Reconstructs(Tried):
-    method = "reconstruct"
-
     def checks(self) -> list[Check]:
         return [
             Check(
@@ -38,7 +36,7 @@ class _Reconstructs(Tried):
         ]
 
     def call(self, evidence: Any) -> Array:
-        return np.asarray(self.attempt(evidence, np.arange(CLASSES)))
+        return np.asarray(self.attempt(self.attack.reconstruct, evidence, np.arange(CLASSES)))
 
     def result(self, planted: Planted) -> Array:
         """Return the images. Raises AssertionError where they are none."""

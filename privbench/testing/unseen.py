@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from privbench.api import Release, component
+from privbench.api import ReconstructionAttack, Release, component
 from privbench.errors import one_line
 from privbench.options.fields import build
 from privbench.stats.likeness import unit
@@ -64,7 +64,7 @@ def unseen_checks(attack: Any, salt: str, device: str) -> list[Check]:
 def find_nothing(attack: Any, salt: str, device: str = "cpu") -> None:
     """Raise AssertionError where an attack tells members from others by anything but what models learnt of them."""
     try:
-        found = (_images if hasattr(attack, "reconstruct") else _scored)(attack, salt, device)
+        found = (_images if isinstance(attack, ReconstructionAttack) else _scored)(attack, salt, device)
     except Exception as error:
         raise AssertionError(f"It fails on models that saw no data: {one_line(error)}") from error
     if found is None:

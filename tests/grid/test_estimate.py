@@ -6,7 +6,7 @@ import statistics
 
 import pytest
 
-from privbench.api import option
+from privbench.api import Traits, option
 from privbench.errors import Diverged
 from privbench.grid.estimate import PROBE_STEPS, describe, estimate, time_steps
 from privbench.options.fields import component
@@ -21,7 +21,7 @@ class Slow:
     """Takes three times as long as it says."""
 
     name = "slow"
-    relative_cost = 3.0
+    traits = Traits(relative_cost=3.0)
     extra: float = option(0.0, "nothing")
 
     def fit(self, task, examples, ctx):

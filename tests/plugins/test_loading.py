@@ -2,13 +2,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import types
 from importlib.metadata import EntryPoint, entry_points
 from typing import ClassVar
 
 import pytest
 
-from privbench import hookimpl
 from privbench.errors import BadOption, PluginError, UnknownName
 from privbench.options.fields import component, option
 from privbench.plugins import loading as plugins
@@ -42,21 +40,6 @@ def defense(label, *stages):
     for stage in stages:
         setattr(Made, stage, lambda *_: None)
     return Made
-
-
-@pytest.fixture
-def plugin(monkeypatch):
-    """Install a module as a plugin; returns its entry point."""
-
-    def install(name, module=None, **hooks):
-        module = module or f"fake_{name.replace('-', '_')}"
-        made = types.ModuleType(module)
-        for hook, function in hooks.items():
-            setattr(made, hook, hookimpl(function) if callable(function) else function)
-        monkeypatch.setitem(sys.modules, module, made)
-        return EntryPoint(name, module, "privbench")
-
-    return install
 
 
 @pytest.fixture
@@ -203,7 +186,7 @@ def test_a_plugin_that_cannot_be_imported_is_reported(plugin, monkeypatch, tmp_p
     exits = EntryPoint("exits", "exits_on_import", "privbench")
     found = load([missing, exits, plugin("sound", register_attacks=lambda: [attack("fine")])])
     assert reasons(found) == [
-        ("exits", "SystemExit: not today"),
+        ("exits", "SystemExit: not today (exits_on_import.py:1)"),
         ("gone", "ModuleNotFoundError: No module named 'no_such_module_of_ours'"),
     ]
     assert [*found.plugins] == ["sound"]

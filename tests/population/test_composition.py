@@ -5,7 +5,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from privbench.api import Prepared, Release
+from privbench.api import Prepared, Release, Traits
 from privbench.contracts.context import Context
 from privbench.data.dataset import Examples
 from privbench.errors import BadOption, PluginError
@@ -106,7 +106,7 @@ def test_what_data_stages_publish_and_note_is_released():
     @component
     class Generate:
         name: ClassVar[str] = "generate"
-        from_members: ClassVar[bool] = True
+        traits: ClassVar[Traits] = Traits(from_members=True)
         label: int = option(0, "of the fake")
 
         def prepare(self, task, members, ctx):
@@ -131,15 +131,6 @@ def test_what_data_stages_publish_and_note_is_released():
     assert heard == [(0.4, "generate"), (0.9, "fit")]
     with pytest.raises(BadOption, match=r"'add\+generate\+fit': 'generate' trains a generator .* must stand first"):
         chain([Add(), Generate(), Fit()])
-
-
-def test_the_parts_costs_add_up():
-    @component
-    class Ensemble(Add):
-        name: ClassVar[str] = "ensemble"
-        relative_cost: ClassVar[float] = 5.0
-
-    assert chain([Add(), Ensemble(), Train()]).relative_cost == 6.0
 
 
 def test_a_training_stage_stands_last():

@@ -8,14 +8,14 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from privbench.api import Examples, Needs, Prepared, component, option
+from privbench.api import Examples, Needs, Prepared, Traits, component, option
 from privbench.data.dataset import concatenate
 from privbench.errors import BadOption
 from privbench.plugins.loading import resolve
 from privbench.population.composition import chain
 from privbench.population.evidence import evidence_of
 from privbench.population.population import Population
-from privbench.population.released import ReleasedShadows, why_not
+from privbench.population.released import ReleasedShadows
 from privbench.run import Grid, plan, run
 from privbench.store.fingerprint import component_key
 
@@ -25,7 +25,7 @@ class Shifted:
     """Publishes copies of its first members, and moves all inputs by a number that it draws."""
 
     name: ClassVar[str] = "shifted"
-    from_members: ClassVar[bool] = True
+    traits: ClassVar[Traits] = Traits(from_members=True)
     published: int = option(20, "examples that it publishes", ge=1)
 
     def prepare(self, task, members, ctx):
@@ -45,7 +45,7 @@ class OnlyFakes:
     """Trains on what it publishes and nothing else."""
 
     name: ClassVar[str] = "only-fakes"
-    from_members: ClassVar[bool] = True
+    traits: ClassVar[Traits] = Traits(from_members=True)
 
     def prepare(self, task, members, ctx):
         return Prepared(members, members)
@@ -147,10 +147,3 @@ def test_a_failed_release_spoils_its_shadows_without_trying_them(task, store, in
     (record,) = run(grid(task, defense, "lira:shadows=released"), store, inline)
     assert record.status == "failed"
     assert len(inline.ran) == 6
-
-
-def test_reasons():
-    assert why_not(chain([Shifted()])) == ""
-    assert why_not(resolve("defense", "fake-data")) == ""
-    assert "on nothing but what it publishes" in why_not(resolve("defense", "fake-data:only=true"))
-    assert "relaxloss publishes no synthetic examples" in why_not(resolve("defense", "relaxloss"))

@@ -26,7 +26,7 @@ class Honest:
 
 
 @pytest.mark.parametrize("made", [Honest(), Honest(weight=0.1, limits=(3,), path="a/b.npz")])
-@pytest.mark.parametrize("check", ["frozen", "options", "picklable", "documented"])
+@pytest.mark.parametrize("check", ["frozen", "options", "picklable", "declared", "documented"])
 def test_an_honest_component_passes(failure_of, made, check):
     assert failure_of(made, check) == ""
 
@@ -91,6 +91,23 @@ class Rounding(Honest):
         object.__setattr__(self, "text", self.text[1:])
 
 
+@component
+class Needless:
+    """An attack without a threat model."""
+
+    name: ClassVar[str] = "needless"
+
+    def score(self, evidence):
+        return evidence.labels
+
+
+@component
+class Misspelt(Honest):
+    """An attribute that nobody reads."""
+
+    thresold: ClassVar[float] = 0.5
+
+
 def _local():
     @component
     class Local(Honest):
@@ -109,6 +126,9 @@ def _local():
         (Carrying(), "frozen", "carries model besides its options"),
         (Tabled(table=Table()), "options", "do not build it again"),
         (Rounding(text="ab"), "options", "does not build the same"),
+        (Misspelt(), "declared", "Attack 'honest' has 'thresold', which is not read. Did you mean 'threshold'?"),
+        (Bare(), "declared", "Bare is no component"),
+        (Needless(), "declared", "Attack 'needless' has no 'needs'; see privbench.api."),
         (_local(), "picklable", "at the top level of a module"),
     ],
 )

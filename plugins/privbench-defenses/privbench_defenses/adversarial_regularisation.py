@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
-from privbench.api import Release, component, option
+from privbench.api import Release, Traits, component, option
 from privbench.errors import DataError
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class AdversarialRegularisation:
     """
 
     name: ClassVar[str] = "adversarial-regularisation"
-    publishes_synthetic: ClassVar[bool] = False
+    traits: ClassVar[Traits] = Traits(publishes_synthetic=False)
     paper: ClassVar[str] = (
         "Nasr, Shokri & Houmansadr, Machine Learning with Membership Privacy using Adversarial Regularization, "
         "CCS 2018, arXiv 1807.05852; code DingfanChen/RelaxLoss, inspire-group/MIAdefenseSELENA"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from privbench.api import Release, component, option
+from privbench.api import Release, Traits, component, option
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,7 +22,7 @@ class ConfidencePenalty:
     """
 
     name: ClassVar[str] = "confidence-penalty"
-    publishes_synthetic: ClassVar[bool] = False
+    traits: ClassVar[Traits] = Traits(publishes_synthetic=False)
     paper: ClassVar[str] = (
         "Pereyra et al., Regularizing Neural Networks by Penalizing Confident Output Distributions, "
         "ICLR workshop 2017, arXiv 1701.06548; as a defense in code DingfanChen/RelaxLoss"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
-from privbench.api import Release, component, option
+from privbench.api import Release, Traits, component, option
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,7 +30,7 @@ class CRL:
     """
 
     name: ClassVar[str] = "crl"
-    publishes_synthetic: ClassVar[bool] = False
+    traits: ClassVar[Traits] = Traits(publishes_synthetic=False)
     paper: ClassVar[str] = (
         "Fang & Kim, Center-Based Relaxed Learning Against Membership Inference Attacks, UAI 2024, arXiv 2404.17674; "
         "code JEKimLab/UAI24_CRL"

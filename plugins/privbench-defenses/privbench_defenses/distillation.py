@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
-from privbench.api import Release, component, option
+from privbench.api import Release, Traits, component, option
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from privbench.api import Blueprint, Context, Examples
 
 Mean: TypeAlias = Literal["example", "element"]
+COST = 2.3
+"""Two trainings, and the teacher's forward passes in the second, about a third of a step."""
 
 
 @component
@@ -26,7 +28,7 @@ class Distillation:
     """
 
     name: ClassVar[str] = "distillation"
-    publishes_synthetic: ClassVar[bool] = False
+    traits: ClassVar[Traits] = Traits(relative_cost=COST, publishes_synthetic=False)
     paper: ClassVar[str] = (
         "Hinton, Vinyals & Dean, Distilling the Knowledge in a Neural Network, 2015, arXiv 1503.02531; "
         "as a defense in code DingfanChen/RelaxLoss"
@@ -37,11 +39,6 @@ class Distillation:
     weight: float = option(0.5, "weight of T^2 times the divergence; the rest is that of the labels", ge=0, le=1)
     mean: Mean = option("example", "mean divergence over examples, or over its elements (a class each)")
 
-    @property
-    def relative_cost(self) -> float:
-        """Two trainings, and the teacher's forward passes in the second, about a third of a step."""
-        return 2.3
-
     def fit(self, task: Blueprint, examples: Examples, ctx: Context) -> Release:
         """Train the teacher, then the student.
 
@@ -49,7 +46,7 @@ class Distillation:
         """
         from privbench.learn import mean_loss, train
 
-        split = 1 / self.relative_cost
+        split = 1 / COST
         kept = ctx.kept("teacher", examples, {}, lambda inner: teacher(task, examples, inner), share=(0.0, split))
         wise = loaded(task, kept, ctx)
 

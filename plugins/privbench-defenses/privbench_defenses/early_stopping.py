@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, ClassVar
 
-from privbench.api import Release, component, option
+from privbench.api import Release, Traits, component, option
 from privbench.errors import BadOption
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ class EarlyStopping:
     """
 
     name: ClassVar[str] = "early-stopping"
-    publishes_synthetic: ClassVar[bool] = False
     paper: ClassVar[str] = (
         "Song & Mittal, Systematic Evaluation of Privacy Risks of Machine Learning Models, USENIX Security 2021; "
         "code DingfanChen/RelaxLoss"
@@ -45,9 +44,10 @@ class EarlyStopping:
             raise ValueError("options 'epochs' and 'patience' both say when training ends; give one of them")
 
     @property
-    def relative_cost(self) -> float:
-        """The share of a training; at most all of it where the recipe or the data decide."""
-        return self.share if self.epochs is None and self.patience is None else 1.0
+    def traits(self) -> Traits:
+        """It takes a share of a training; at most all of it where the recipe or the data decide."""
+        cost = self.share if self.epochs is None and self.patience is None else 1.0
+        return Traits(relative_cost=cost, publishes_synthetic=False)
 
     def fit(self, task: Blueprint, examples: Examples, ctx: Context) -> Release:
         """Train. Facts: `train_loss`, the final mean cross-entropy; `epochs`, those that the released weights took.

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from privbench.api import Release, component, option
+from privbench.api import Release, Traits, component, option
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -33,7 +33,7 @@ class Hamp:
     """
 
     name: ClassVar[str] = "hamp"
-    publishes_synthetic: ClassVar[bool] = False
+    traits: ClassVar[Traits] = Traits(publishes_synthetic=False)
     paper: ClassVar[str] = (
         "Chen & Pattabiraman, Overconfidence is a Dangerous Thing: Mitigating Membership Inference Attacks by "
         "Enforcing Less Confident Prediction, NDSS 2024, arXiv 2307.01610; code DependableSystemsLab/MIA_defense_HAMP"

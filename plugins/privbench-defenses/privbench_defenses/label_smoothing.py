@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from privbench.api import Release, component, option
+from privbench.api import Release, Traits, component, option
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,7 +23,7 @@ class LabelSmoothing:
     """
 
     name: ClassVar[str] = "label-smoothing"
-    publishes_synthetic: ClassVar[bool] = False
+    traits: ClassVar[Traits] = Traits(publishes_synthetic=False)
     paper: ClassVar[str] = "Szegedy et al., Rethinking the Inception Architecture for Computer Vision, CVPR 2016"
 
     amount: float = option(0.1, "share of each label that goes to all classes alike", ge=0, lt=1)

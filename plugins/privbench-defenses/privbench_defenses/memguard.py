@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from privbench.api import component, option
+from privbench.api import Traits, component, option
 from privbench.errors import DataError
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class MemGuard:
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "paper": {"hidden": (256, 128, 64), "max_steps": 300, "patience": 300}
     }
-    relative_cost: ClassVar[float] = 0.0
+    traits: ClassVar[Traits] = Traits(relative_cost=0.0)
 
     budget: float = option(1.0, "expected L1 distance that noise may move confidences, in [0, 2]", ge=0, le=2)
     max_steps: int = option(150, "steps of 0.1 in logits that a walk may take", ge=1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from privbench.api import Release, component, option
+from privbench.api import Release, Traits, component, option
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,7 +26,7 @@ class Mixup:
     """
 
     name: ClassVar[str] = "mixup"
-    publishes_synthetic: ClassVar[bool] = False
+    traits: ClassVar[Traits] = Traits(publishes_synthetic=False)
     paper: ClassVar[str] = (
         "Zhang et al., mixup: Beyond Empirical Risk Minimization, ICLR 2018, arXiv 1710.09412; "
         "code facebookresearch/mixup-cifar10"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from privbench.api import Release, component, option
+from privbench.api import Release, Traits, component, option
 from privbench.errors import DataError
 
 if TYPE_CHECKING:
@@ -32,9 +32,8 @@ class DPAuGM:
     """
 
     name: ClassVar[str] = "dp-augm"
-    publishes_synthetic: ClassVar[bool] = False
     paper: ClassVar[str] = "Chen et al., Differentially Private Data Generative Models, arXiv 1812.02274"
-    relative_cost: ClassVar[float] = 5.0
+    traits: ClassVar[Traits] = Traits(relative_cost=5.0, publishes_synthetic=False)
 
     epsilon: float = option(8.0, "epsilon of the encoder; inf adds no noise", gt=0)
     delta: float = option(1e-5, "delta at which epsilon holds", gt=0, lt=1)

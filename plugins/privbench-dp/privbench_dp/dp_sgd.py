@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from privbench.api import Release, component, option
+from privbench.api import Release, Traits, component, option
 from privbench.errors import DataError
 
 if TYPE_CHECKING:
@@ -49,7 +49,6 @@ class DPSGD:
     """
 
     name: ClassVar[str] = "dp-sgd"
-    publishes_synthetic: ClassVar[bool] = False
     paper: ClassVar[str] = (
         "Abadi et al., Deep Learning with Differential Privacy, CCS 2016; De et al., Unlocking High-Accuracy "
         "Differentially Private Image Classification through Scale, 2022; by Opacus"
@@ -103,9 +102,10 @@ class DPSGD:
         return rate if math.isinf(self.clip) else rate / self.clip
 
     @property
-    def relative_cost(self) -> float:
-        """Trainings of the task's model that this takes."""
-        return COST * self.copies * (1 if self.accuracy is None else self.search + 1)
+    def traits(self) -> Traits:
+        """It takes a training for each noise that is tried, and one more."""
+        trainings = 1 if self.accuracy is None else self.search + 1
+        return Traits(relative_cost=COST * self.copies * trainings, publishes_synthetic=False)
 
     def empty(self, task: Blueprint) -> nn.Module:
         """Return the released model before its weights are loaded: the task's, with GroupNorm for BatchNorm."""

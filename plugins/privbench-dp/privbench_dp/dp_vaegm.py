@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from privbench.api import Examples, Prepared, component, option
+from privbench.api import Examples, Prepared, Traits, component, option
 from privbench.errors import BadOption, DataError
 
 if TYPE_CHECKING:
@@ -38,9 +38,7 @@ class DPVaeGM:
 
     name: ClassVar[str] = "dp-vaegm"
     paper: ClassVar[str] = "Chen et al., Differentially Private Data Generative Models, arXiv 1812.02274"
-    from_members: ClassVar[bool] = True
-    trains_on_members: ClassVar[bool] = False
-    relative_cost: ClassVar[float] = 7.0
+    traits: ClassVar[Traits] = Traits(relative_cost=7.0, from_members=True, trains_on_members=False)
 
     epsilon: float = option(8.0, "epsilon of each class, and of all; inf adds no noise", gt=0)
     delta: float = option(1e-5, "delta at which epsilon holds", gt=0, lt=1)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
-from privbench.api import Examples, Release, component, option
+from privbench.api import Examples, Release, Traits, component, option
 from privbench.errors import BadOption, DataError, Diverged
 
 if TYPE_CHECKING:
@@ -47,7 +47,6 @@ class Pate:
     """
 
     name: ClassVar[str] = "pate"
-    publishes_synthetic: ClassVar[bool] = False
     paper: ClassVar[str] = (
         "Papernot et al., Semi-supervised Knowledge Transfer for Deep Learning from Private Training Data, ICLR 2017; "
         "Papernot et al., Scalable Private Learning with PATE, ICLR 2018"
@@ -57,7 +56,7 @@ class Pate:
         "svhn": {"teachers": 250, "threshold": 300.0, "sigma1": 200.0, "sigma2": 40.0},
         "lnmax": {"teachers": 250, "mechanism": "lnmax", "gamma": 0.05},
     }
-    relative_cost: ClassVar[float] = 4.0
+    traits: ClassVar[Traits] = Traits(relative_cost=4.0, publishes_synthetic=False)
 
     teachers: int | None = option(None, "number of teachers; none: one for 13 members, 250 at most", ge=1)
     mechanism: Literal["gnmax", "lnmax"] = option("gnmax", "Confident-GNMax (2018), or the Laplace noise of 2017")

@@ -146,7 +146,7 @@ def test_matched_utility_needs_validation_examples_and_a_reachable_accuracy(toy)
 
 
 def test_its_cost_is_told_before_it_runs():
-    assert DPSGD(accuracy=0.5, search=3).relative_cost == 4 * DPSGD().relative_cost
+    assert DPSGD(accuracy=0.5, search=3).traits.relative_cost == 4 * DPSGD().traits.relative_cost
     assert DPSGD(epochs=10, rate=0.3).steps == 33
 
 

@@ -167,7 +167,7 @@ def test_a_ratio_that_asks_for_nothing_is_refused(toy):
 
 
 def test_it_stands_first_and_models_never_see_members():
-    assert resolve("defense", "dp-vaegm+relaxloss").parts[0].from_members
-    assert not DPVaeGM.trains_on_members
+    assert resolve("defense", "dp-vaegm+relaxloss").parts[0].traits.from_members
+    assert not DPVaeGM.traits.trains_on_members
     with pytest.raises(BadOption, match="must stand first"):
         resolve("defense", "fake-data+dp-vaegm")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from privbench.api import MembershipAttack
 from privbench.errors import CellFailed
 from privbench.grid import Cell, needs_of, without_decisions, without_shadows
 from privbench.options import spec
@@ -63,7 +64,7 @@ def further(population: Population, attack: Any) -> tuple[Population, ...]:
     not score examples.
     """
     needs = needs_of(attack)
-    if not hasattr(attack, "score"):
+    if not isinstance(attack, MembershipAttack):
         raise CellFailed(f"{attack.name!r} is no membership attack; choose one that scores examples, as m-entropy.")
     queries = needs.queries
     if queries == "task":

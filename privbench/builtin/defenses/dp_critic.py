@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from privbench.api import component, option
+from privbench.api import Traits, component, option
 
 if TYPE_CHECKING:
     from privbench.api import Blueprint, Context, Examples, Prepared
@@ -36,8 +36,6 @@ class DPCritic:
     paper: ClassVar[str] = (
         "Triastcyn & Faltings, Generating Artificial Data for Private Deep Learning, arXiv 1803.03148"
     )
-    from_members: ClassVar[bool] = True
-    trains_on_members: ClassVar[bool] = False
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "paper": {
             "n_critic": 5,
@@ -70,9 +68,10 @@ class DPCritic:
     # target's generated examples would depend on no half at all.
 
     @property
-    def relative_cost(self) -> float:
-        """Trainings of the task's model that the generator takes, as measured on `digits`."""
-        return self.gan_steps * (self.n_critic + 1) / 50
+    def traits(self) -> Traits:
+        """The generator learns from members, the released model from it alone; the cost is as measured on `digits`."""
+        cost = self.gan_steps * (self.n_critic + 1) / 50
+        return Traits(relative_cost=cost, from_members=True, trains_on_members=False)
 
     def prepare(self, task: Blueprint, members: Examples, ctx: Context) -> Prepared:
         """Generate, and return the generated examples alone, which are published too.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from privbench.api import Prepared, component, option
+from privbench.api import Prepared, Traits, component, option
 from privbench.builtin.defenses.real_and_fake import TrainsOnBoth
 from privbench.builtin.generative.tac_gan import TacGanOptions
 from privbench.errors import BadOption
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from privbench.api import Blueprint, Context, Examples
 
 GENERATOR_COST = 7.0
+"""Trainings of the model of `digits` that the generator takes."""
 
 
 @component
@@ -30,7 +31,6 @@ class FakeData(TrainsOnBoth, TacGanOptions):  # options are listed in reverse or
 
     name: ClassVar[str] = "fake-data"
     paper: ClassVar[str] = "Gong et al., Twin Auxiliary Classifiers GAN, NeurIPS 2019; code batmanlab/TAC-BigGAN"
-    from_members: ClassVar[bool] = True
 
     only: bool = option(False, "train on generated examples alone")
 
@@ -56,11 +56,6 @@ class FakeData(TrainsOnBoth, TacGanOptions):  # options are listed in reverse or
         )
 
     @property
-    def relative_cost(self) -> float:
-        """Trainings of the model of `digits` that the generator takes, and more to train on."""
-        return GENERATOR_COST + self.ratio
-
-    @property
-    def trains_on_members(self) -> bool:
-        """Whether models see members themselves, not only what is generated from them."""
-        return not self.only
+    def traits(self) -> Traits:
+        """The generator learns from members; with only=true the released model sees nothing else of them."""
+        return Traits(relative_cost=GENERATOR_COST + self.ratio, from_members=True, trains_on_members=not self.only)

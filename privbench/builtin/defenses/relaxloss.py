@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
-from privbench.api import Release, component, option
+from privbench.api import Release, Traits, component, option
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,7 +27,7 @@ class RelaxLoss:
     """
 
     name: ClassVar[str] = "relaxloss"
-    publishes_synthetic: ClassVar[bool] = False
+    traits: ClassVar[Traits] = Traits(publishes_synthetic=False)
     paper: ClassVar[str] = "Chen, Yu & Fritz, RelaxLoss, ICLR 2022, arXiv 2207.05801; code DingfanChen/RelaxLoss"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "official": {"variant": "official_cifar", "detach_targets": False},

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from privbench.api import Release, component, option
+from privbench.api import Release, Traits, component, option
 from privbench.errors import CellFailed, DataError
 
 if TYPE_CHECKING:
@@ -33,7 +33,6 @@ class Selena:
     """
 
     name: ClassVar[str] = "selena"
-    publishes_synthetic: ClassVar[bool] = False
     paper: ClassVar[str] = (
         "Tang et al., Mitigating Membership Inference Attacks by Self-Distillation Through a Novel Ensemble "
         "Architecture, USENIX Security 2022; code inspire-group/MIAdefenseSELENA"
@@ -51,7 +50,12 @@ class Selena:
             )
 
     @property
-    def relative_cost(self) -> float:
+    def traits(self) -> Traits:
+        """It trains sub-models, then one model more; nothing synthetic is published."""
+        return Traits(relative_cost=self._trainings, publishes_synthetic=False)
+
+    @property
+    def _trainings(self) -> float:
         """Each of K sub-models learns from (K - L) / K of the examples; then one model from all."""
         return float(self.models - self.held_out + 1)
 
@@ -66,7 +70,7 @@ class Selena:
 
         from privbench.learn import mean_loss, train
 
-        split = 1 - 1 / self.relative_cost
+        split = 1 - 1 / self._trainings
         kept = ctx.kept(
             "split-ai",
             examples,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from privbench.api import Examples, Prepared, component, option
+from privbench.api import Examples, Prepared, Traits, component, option
 from privbench.builtin.defenses import valuation
 from privbench.builtin.defenses.real_and_fake import TrainsOnBoth, like
 from privbench.builtin.defenses.valuation import RISKY, SAFE, ValuationOptions
@@ -50,7 +50,6 @@ class Transform(TrainsOnBoth, CycleGanOptions, ValuationOptions, TacGanOptions):
 
     name: ClassVar[str] = "transform"
     paper: ClassVar[str] = "fake data and privacy-domain transform, with TAC-GAN (1907.02690) and CycleGAN (1703.10593)"
-    from_members: ClassVar[bool] = True
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "paper": {
             **TacGanOptions.presets["paper"],
@@ -68,9 +67,10 @@ class Transform(TrainsOnBoth, CycleGanOptions, ValuationOptions, TacGanOptions):
     mode: Literal["replace", "append"] = option("replace", "moved examples stand in place of theirs, or beside them")
 
     @property
-    def relative_cost(self) -> float:
-        """Trainings of the task's model that this takes: the ensemble, the generators, and more to train on."""
-        return self.valuation_models * self.valuation_steps + GENERATORS_COST + self.ratio
+    def traits(self) -> Traits:
+        """The generators learn from members; it takes the ensemble, the generators, and more to train on."""
+        cost = self.valuation_models * self.valuation_steps + GENERATORS_COST + self.ratio
+        return Traits(relative_cost=cost, from_members=True)
 
     def prepare(self, task: Blueprint, members: Examples, ctx: Context) -> Prepared:
         """Generate, value and move; return what to train on, and publish the generated examples as they were moved.

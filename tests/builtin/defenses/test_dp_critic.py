@@ -104,8 +104,8 @@ def test_nowhere_does_it_call_itself_differentially_private():
     assert "regulariser" in text
     assert "no (epsilon, delta)-differential privacy" in text
     assert not hasattr(DPCritic, "reuse")
-    assert DPCritic.from_members
-    assert not DPCritic.trains_on_members
+    assert DPCritic().traits.from_members
+    assert not DPCritic().traits.trains_on_members
 
 
 @pytest.mark.parametrize("check", checks_for(DPCritic(**TINY)), ids=lambda check: check.name)

@@ -82,8 +82,8 @@ def test_shadows_may_reuse_what_was_released():
     reused = FakeData(augment="fake").reuse(task, own, released, Context())
     np.testing.assert_array_equal(reused.x, np.concatenate([own.x, released.x]))
     np.testing.assert_array_equal(reused.augment, np.repeat([False, True], len(Y)))
-    assert FakeData().trains_on_members
-    assert not FakeData(only=True).trains_on_members
+    assert FakeData().traits.trains_on_members
+    assert not FakeData(only=True).traits.trains_on_members
 
 
 def test_the_paper_s_settings_are_a_preset():
@@ -91,6 +91,6 @@ def test_the_paper_s_settings_are_a_preset():
     assert (defense.gan_steps, defense.d_steps, defense.gan_width, defense.latent) == (125_000, 2, 64, 128)
     assert (defense.ema, defense.ema_start, defense.gan_lr, defense.ratio) == (0.9999, 10_000, 2e-4, 4)
     assert spec(FakeData(ratio=2, only=True)) == "fake-data:ratio=2.0,only=true"
-    assert FakeData.from_members
+    assert defense.traits.from_members
     with pytest.raises(BadOption, match="ratio"):
         build(FakeData, {"ratio": "0"})

@@ -251,7 +251,7 @@ def test_it_stands_last_in_a_chain():
 
 def test_the_defaults_are_the_papers_and_cost_sixteen_trainings():
     assert (Selena().models, Selena().held_out) == (25, 10)
-    assert Selena().relative_cost == 25 * 15 / 25 + 1
+    assert Selena().traits.relative_cost == 25 * 15 / 25 + 1
 
 
 @pytest.mark.parametrize(

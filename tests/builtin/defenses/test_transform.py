@@ -215,7 +215,7 @@ def test_it_stands_first_in_a_chain_and_options_and_presets_are_those_of_its_par
     assert spec(build(Transform, {"preset": "seed_s0"})) == "transform:distance=abs,cycle_matched=false"
     paper = build(Transform, {"preset": "paper"})
     assert (paper.cycle_width, paper.gan_width) == (64, 64)
-    assert paper.relative_cost > Transform().valuation_models
+    assert paper.traits.relative_cost > Transform().valuation_models
     with pytest.raises(BadOption, match="both safe and risky"):
         build(Transform, {"votes": "2"})
 

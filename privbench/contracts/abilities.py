@@ -1,0 +1,159 @@
+"""Abilities: the stages and optional methods that a component may have, as structural types.
+
+`isinstance(part, Prepares)` is the one way to ask; `privbench/plugins/registration.py` refuses misspelt ones. An attack
+is a `MembershipAttack` or a `ReconstructionAttack`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from typing_extensions import Protocol, runtime_checkable
+
+from privbench.contracts.traits import Traits
+from privbench.errors import CellFailed, blamed
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import numpy.typing as npt
+    from torch import nn
+
+    from privbench.contracts.context import Context
+    from privbench.contracts.evidence import Evidence
+    from privbench.contracts.release import Prepared, Release
+    from privbench.contracts.task import Blueprint
+    from privbench.data.dataset import Examples
+
+    Array = npt.NDArray[Any]
+
+
+@runtime_checkable
+class Prepares(Protocol):
+    """A defense with a data stage."""
+
+    name: str
+
+    def prepare(self, task: Blueprint, members: Examples, ctx: Context) -> Examples | Prepared:
+        """Return what is trained on in place of the members, which stay as they are."""
+        ...
+
+
+@runtime_checkable
+class Fits(Protocol):
+    """A defense with a training stage."""
+
+    name: str
+
+    def fit(self, task: Blueprint, examples: Examples, ctx: Context) -> Release:
+        """Return all that is published."""
+        ...
+
+
+@runtime_checkable
+class Filters(Protocol):
+    """A defense with an output filter."""
+
+    name: str
+
+    def filter(self, task: Blueprint, model: nn.Module, examples: Examples, ctx: Context) -> nn.Module:
+        """Return the released model around the trained one, which it owns.
+
+        The same query gets the same answer, whatever else is in its batch.
+        """
+        ...
+
+
+@runtime_checkable
+class RestoresFilter(Protocol):
+    """A defense whose output filter can be built again; every output filter must have this."""
+
+    def filtered(self, task: Blueprint, model: nn.Module) -> nn.Module:
+        """Return the released model around one whose weights are not loaded yet."""
+        ...
+
+
+@runtime_checkable
+class BuildsEmpty(Protocol):
+    """A defense whose released model is not `privbench.learn.classifier(task)`."""
+
+    def empty(self, task: Blueprint) -> nn.Module:
+        """Return the released model before its weights are loaded. Raises BadOption for a model that does not serve."""
+        ...
+
+
+@runtime_checkable
+class Reuses(Protocol):
+    """A data stage that an attacker can imitate without a generator (`lira:shadows=released`)."""
+
+    def reuse(self, task: Blueprint, members: Examples, synthetic: Examples, ctx: Context) -> Examples:
+        """Return what is trained on, given the synthetic examples that the target published."""
+        ...
+
+
+@runtime_checkable
+class TransformsInputs(Protocol):
+    """A data stage that moves inputs in a way that an attacker can repeat (`lira:inputs=transformed`)."""
+
+    def transform_inputs(self, task: Blueprint, notes: Mapping[str, Array], x: Array, device: str) -> Array:
+        """Return inputs as the release's data stage moved those of members, from the release's notes."""
+        ...
+
+
+@runtime_checkable
+class HasTraits(Protocol):
+    """A defense that declares more of itself than its options."""
+
+    @property
+    def traits(self) -> Traits:
+        """A class attribute, or a property that depends on options."""
+        ...
+
+
+@runtime_checkable
+class HasThreshold(Protocol):
+    """A membership attack with a natural threshold; for the others the harness calibrates one on shadow models."""
+
+    @property
+    def threshold(self) -> float | None:
+        """Scores at or above it mean "member". A class attribute or a property; None is no threshold."""
+        ...
+
+
+@runtime_checkable
+class HasFindings(Protocol):
+    """A membership attack with numbers of its own, computed with the truth at hand."""
+
+    def findings(self, evidence: Evidence, scores: Array, member: Array) -> Mapping[str, float]:
+        """Return named numbers of one target, given its (examples,) scores and membership.
+
+        The record has each number's mean over targets, with an interval. A number that is a share, or has other bounds,
+        is a `privbench.stats.intervals.Bounded`.
+        """
+        ...
+
+
+@runtime_checkable
+class Depicts(Protocol):
+    """A task that says what its images show."""
+
+    depicts: str
+    """"faces" where a face detector can judge reconstructions."""
+
+
+@runtime_checkable
+class Compares(Protocol):
+    """An audit of further populations."""
+
+    def compared(self, population: Any) -> Sequence[Any]:
+        """Return populations that are made before it measures. Raises CellFailed where it cannot apply."""
+        ...
+
+
+def traits_of(defense: object) -> Traits:
+    """Return what a defense declares. Raises CellFailed where its `traits` fail, or are none."""
+    with blamed(defense):
+        traits = defense.traits if isinstance(defense, HasTraits) else Traits()
+    if not isinstance(traits, Traits):
+        raise CellFailed(f"{type(defense).__qualname__}: `traits` is {traits!r}; expected privbench.api.Traits.")
+    return traits
