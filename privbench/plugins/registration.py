@@ -29,6 +29,7 @@ from privbench.contracts.abilities import (
     RestoresFilter,
     Reuses,
     TransformsInputs,
+    traits_of,
 )
 from privbench.contracts.attack import MembershipAttack, ReconstructionAttack
 from privbench.contracts.needs import Needs
@@ -93,10 +94,12 @@ def fault(kind: str, cls: Any) -> str:
 
 
 def check(kind: str, components: Iterable[Any]) -> None:
-    """Raise PluginError for a component, registered or not, whose class declares something that is not read."""
+    """Raise PluginError for components, registered or not, that declare what is not read; CellFailed for bad traits."""
     for part in (part for component in components for part in parts_of(component)):
         if wrong := misdeclared(kind, type(part)):
             raise PluginError(f"{wrong[0].upper()}{wrong[1:]}")
+        if kind == "defense":
+            traits_of(part)
 
 
 def misdeclared(kind: str, cls: type) -> str:
@@ -111,7 +114,7 @@ def misdeclared(kind: str, cls: type) -> str:
 
 def _problems(kind: str, own: Mapping[str, Any]) -> Iterator[str]:
     """Yield what is wrong with public attributes that are no options, the likeliest cause first."""
-    methods, values = _contract(kind)
+    methods, values = contract(kind)
     traits = TRAITS if kind == "defense" else ()
     if old := [name for name in traits if name in own]:
         given = ", ".join(f"{name}={own[name] if isinstance(own[name], PLAIN) else '...'}" for name in old)
@@ -146,7 +149,7 @@ def _mistyped(name: str, value: Any, methods: Collection[str]) -> Iterator[str]:
 
 
 @functools.lru_cache(maxsize=8)
-def _contract(kind: str) -> tuple[frozenset[str], frozenset[str]]:
+def contract(kind: str) -> tuple[frozenset[str], frozenset[str]]:
     """Return the names of the methods that a component of a kind may have, and of the other attributes."""
     members = {name: attributes(each).get(name) for each in CONTRACTS[kind] for name in get_protocol_members(each)}
     methods = {name for name, value in members.items() if isinstance(value, FUNCTIONS)}
