@@ -6,6 +6,7 @@ import functools
 from importlib.metadata import EntryPoint
 from typing import ClassVar
 
+import numpy as np
 import pytest
 
 from privbench.api import Needs, Traits, component, option
@@ -71,7 +72,8 @@ def test_a_misspelt_part_that_must_be_there_is_refused_with_what_was_meant(kind,
     bare = type("Mine", (), {"name": "mine", "__doc__": "For a test.", **parts, misspelt: METHODS[kind][part]})
     told = fault(kind, component(bare))
     assert told.startswith(f"{kind} 'mine' has ")
-    assert f"{part!r}" in told
+    assert repr(part) in told
+    assert repr(misspelt) in told
 
 
 @pytest.mark.parametrize("kind", CONTRACTS)
@@ -147,6 +149,44 @@ def test_traits_as_attributes_are_refused_with_what_to_write(old, told):
     assert fault("defense", made("defense", traits=Traits(), **old)) == f"defense 'mine' {told}"
     inheriting = component(type("Heir", (made("defense", **old),), {"name": "heir"}))
     assert fault("defense", inheriting) == f"defense 'heir' {told}"
+
+
+def test_needs_and_traits_are_no_options():
+    class Attack:
+        """For a test."""
+
+        name: ClassVar[str] = "mine"
+        needs: Needs = Needs()
+        score = method
+
+    class Defense:
+        """For a test."""
+
+        name: ClassVar[str] = "mine"
+        traits: Traits = Traits()
+        fit = method
+
+    assert fault("attack", component(Attack)) == "attack 'mine' has an option 'needs': annotate it as ClassVar[Needs]."
+    assert fault("defense", component(Defense)).endswith("'traits': annotate it as ClassVar[Traits].")
+
+
+def test_a_preset_sets_options_that_are_there():
+    class Mine:
+        """For a test."""
+
+        name: ClassVar[str] = "mine"
+        presets: ClassVar[dict] = {"paper": {"alpha": 2.0}, "other": {"alhpa": 1.0}}
+        alpha: float = option(1.0, "a number")
+        fit = method
+
+    told = "defense 'mine' has no option 'alhpa', which its preset 'other' sets. Did you mean 'alpha'?"
+    assert fault("defense", component(Mine)) == told
+
+
+def test_a_long_value_is_told_in_one_short_line():
+    told = fault("attack", made("attack", threshold=np.zeros((50, 50))))
+    assert "\n" not in told
+    assert len(told) < 120
 
 
 def test_an_annotation_without_classvar_does_not_hide_it():
