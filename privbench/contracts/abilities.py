@@ -150,10 +150,13 @@ class Compares(Protocol):
         ...
 
 
-def traits_of(defense: object) -> Traits:
-    """Return what a defense declares. Raises CellFailed where its `traits` fail, or are none."""
-    with blamed(defense):
-        traits = defense.traits if isinstance(defense, HasTraits) else Traits()
+def traits_of(defense: Any) -> Traits:
+    """Return what a defense declares. Raises CellFailed, with its name, where its `traits` fail or are none."""
+    try:
+        with blamed(defense):
+            traits = defense.traits if isinstance(defense, HasTraits) else Traits()
+    except CellFailed as error:
+        raise CellFailed(f"{defense.name}: `traits`: {error}") from error
     if not isinstance(traits, Traits):
-        raise CellFailed(f"{type(defense).__qualname__}: `traits` is {traits!r}; expected privbench.api.Traits.")
+        raise CellFailed(f"{defense.name}: `traits` is {traits!r}; expected privbench.api.Traits.")
     return traits

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import difflib
 import functools
+import itertools
 import numbers
 import re
+import reprlib
 import types
 from collections.abc import Mapping
 from dataclasses import fields
@@ -29,12 +31,13 @@ from privbench.contracts.abilities import (
     RestoresFilter,
     Reuses,
     TransformsInputs,
+    traits_of,
 )
 from privbench.contracts.attack import MembershipAttack, ReconstructionAttack
 from privbench.contracts.needs import Needs
 from privbench.contracts.task import Task
 from privbench.contracts.traits import Traits
-from privbench.errors import PluginError
+from privbench.errors import PluginError, did_you_mean
 from privbench.options.about import About
 from privbench.options.fields import parts_of
 from privbench.population.audit import Audit
@@ -88,37 +91,60 @@ def fault(kind: str, cls: Any) -> str:
         return wrong
     for words in REQUIRED[kind]:
         if not any(word in has for word in words):
-            return f"{kind} {name!r} has no {' or '.join(map(repr, words))}; see privbench.api."
+            own = [each for each in has if not each.startswith("_") and each not in _options(has)]
+            near = next((each for word in words for each in difflib.get_close_matches(word, own, n=1)), "")
+            instead = f"is {near!r} misspelt?" if near else "see privbench.api."
+            return f"{kind} {name!r} has no {' or '.join(map(repr, words))}; {instead}"
     return ""
 
 
 def check(kind: str, components: Iterable[Any]) -> None:
-    """Raise PluginError for a component, registered or not, whose class declares something that is not read."""
+    """Raise PluginError for components, registered or not, that declare what is not read; CellFailed for bad traits."""
     for part in (part for component in components for part in parts_of(component)):
         if wrong := misdeclared(kind, type(part)):
             raise PluginError(f"{wrong[0].upper()}{wrong[1:]}")
+        if kind == "defense":
+            traits_of(part)
 
 
 def misdeclared(kind: str, cls: type) -> str:
     """Return which attribute of a component class is misspelt, of a wrong type, or no longer read; or nothing."""
     has = attributes(cls)
-    # What is annotated without ClassVar becomes an option too, but `option` gives each a description.
-    options = {name for name, field in has.get("__pydantic_fields__", {}).items() if field.description}
-    own = {name: value for name, value in has.items() if not name.startswith("_") and name not in options}
-    wrong = next(_problems(kind, own), "")
+    own = {name: value for name, value in has.items() if not name.startswith("_") and name not in _options(has)}
+    wrong = next(itertools.chain(_undeclared(has), _problems(kind, own), _unfit_presets(has)), "")
     return f"{kind} {has.get('name')!r} {wrong}" if wrong else ""
+
+
+def _options(has: Mapping[str, Any]) -> set[str]:
+    """Return a component's options; what is merely annotated becomes a field too, but has no description."""
+    return {name for name, field in has.get("__pydantic_fields__", {}).items() if field.description}
+
+
+def _undeclared(has: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what pydantic took for an option, because its annotation lacks ClassVar."""
+    for name in ("needs", "traits"):
+        if name in has.get("__pydantic_fields__", {}):
+            yield f"has an option {name!r}: annotate it as ClassVar[{name.capitalize()}]."
+
+
+def _unfit_presets(has: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the options of presets that the component does not have."""
+    known = has.get("__pydantic_fields__", {})
+    for preset, values in (has.get("presets") or {}).items():
+        for option in values:
+            if option not in known:
+                yield f"has no option {option!r}, which its preset {preset!r} sets.{did_you_mean(option, known)}"
 
 
 def _problems(kind: str, own: Mapping[str, Any]) -> Iterator[str]:
     """Yield what is wrong with public attributes that are no options, the likeliest cause first."""
-    methods, values = _contract(kind)
+    methods, values = contract(kind)
     traits = TRAITS if kind == "defense" else ()
     if old := [name for name in traits if name in own]:
-        given = ", ".join(f"{name}={own[name] if isinstance(own[name], PLAIN) else '...'}" for name in old)
-        instead = (
-            "traits = " if all(isinstance(own[name], PLAIN) for name in old) else "a property traits that returns "
-        )
-        yield f"has {old[0]!r}, which is not read any more: write {instead}Traits({given})."
+        plain = [name for name in old if isinstance(own[name], PLAIN)]
+        given = ", ".join(f"{name}={own[name] if name in plain else '...'}" for name in old)
+        instead = "traits =" if plain == old else "a property traits that returns"
+        yield f"has {old[0]!r}, which is not read any more: write {instead} Traits({given})."
     for name, value in own.items():
         if name in methods | values:
             yield from _mistyped(name, value, methods)
@@ -138,15 +164,20 @@ def _mistyped(name: str, value: Any, methods: Collection[str]) -> Iterator[str]:
         return
     if name in methods:
         if not callable(value) and not isinstance(value, FUNCTIONS):
-            yield f"has the {name} {value!r}; it must be a method."
+            yield f"has the {name} {_shown(value)}; it must be a method."
     elif isinstance(value, FUNCTIONS):
         yield f"has a method {name!r}, which must be a property: put @property above it."
     elif name in TYPES and not isinstance(value, TYPES[name][0]):
-        yield f"has the {name} {value!r}; it must be {TYPES[name][1]}."
+        yield f"has the {name} {_shown(value)}; it must be {TYPES[name][1]}."
+
+
+def _shown(value: Any) -> str:
+    """Return a value as a short text on one line."""
+    return " ".join(reprlib.repr(value).split())
 
 
 @functools.lru_cache(maxsize=8)
-def _contract(kind: str) -> tuple[frozenset[str], frozenset[str]]:
+def contract(kind: str) -> tuple[frozenset[str], frozenset[str]]:
     """Return the names of the methods that a component of a kind may have, and of the other attributes."""
     members = {name: attributes(each).get(name) for each in CONTRACTS[kind] for name in get_protocol_members(each)}
     methods = {name for name, value in members.items() if isinstance(value, FUNCTIONS)}

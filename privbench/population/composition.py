@@ -159,7 +159,7 @@ def _share(start: float, end: float, done: int, of: int) -> tuple[float, float]:
 def chain(parts: Sequence[Any]) -> Any:
     """Return one defense from its parts; without a training stage among them, plain training is put in.
 
-    Raises BadOption for an order that cannot be, PluginError for a part without any stage, CellFailed for bad traits.
+    Raises BadOption for an order that cannot be, PluginError for a part without any stage.
     """
     for part in parts:
         if not isinstance(part, Prepares | Fits | Filters):
@@ -170,7 +170,6 @@ def chain(parts: Sequence[Any]) -> Any:
             raise PluginError(
                 f"Defense {part.name!r} has 'filter' but no 'filtered', without which its model cannot be loaded again."
             )
-        traits_of(part)
     training, filters = _split(parts)
     _check_order("+".join(part.name for part in parts), training)
     if not training or not isinstance(training[-1], Fits):

@@ -6,7 +6,8 @@ import dataclasses
 import pickle
 from typing import TYPE_CHECKING, Any
 
-from privbench.errors import BadOption
+from privbench.contracts.abilities import traits_of
+from privbench.errors import BadOption, CellFailed
 from privbench.options.about import about
 from privbench.options.fields import build, option_infos, parts_of, read, spec
 from privbench.plugins.registration import NAME, fault
@@ -33,6 +34,10 @@ def component_checks(component: Any, kind: str) -> list[Check]:
         for part in parts:
             wrong = fault(kind, type(part))
             require(not wrong, f"{wrong[:1].upper()}{wrong[1:]}")
+            try:
+                traits_of(part)
+            except CellFailed as error:
+                raise AssertionError(str(error)) from error
 
     return [
         Check("frozen", "Its options cannot be changed after it is made, and it can be a key.", each(_frozen)),

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import ast
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
 
+import privbench
 from privbench.api import MembershipAttack, Needs, ReconstructionAttack, Release, Traits, component
 from privbench.contracts.abilities import Filters, Fits, HasThreshold, HasTraits, Prepares, Reuses, traits_of
 from privbench.errors import CellFailed
 from privbench.grid import threshold_of
+from privbench.plugins.registration import CONTRACTS, TRAITS, contract
 
 
 @component
@@ -70,3 +74,19 @@ def test_a_property_with_a_mistake_is_there_and_is_told():
     assert not isinstance(attack, ReconstructionAttack)
     with pytest.raises(CellFailed, match=r"AttributeError: 'Attack' object has no attribute 'thresholds'"):
         threshold_of(attack)
+
+
+def test_no_module_probes_components_by_name():
+    declared = {name for kind in CONTRACTS for names in contract(kind) for name in names} - {"name"} | {*TRAITS}
+    found = []
+    for path in Path(privbench.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_bytes())):
+            if (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Name)
+                and node.func.id in {"getattr", "hasattr"}
+            ):
+                asked = node.args[1]
+                if isinstance(asked, ast.Constant) and asked.value in declared:
+                    found.append(f"{path.name}:{node.lineno}: {asked.value}")
+    assert found == [], "ask with isinstance (privbench/contracts/abilities.py)"

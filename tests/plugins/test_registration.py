@@ -6,10 +6,11 @@ import functools
 from importlib.metadata import EntryPoint
 from typing import ClassVar
 
+import numpy as np
 import pytest
 
 from privbench.api import Needs, Traits, component, option
-from privbench.errors import PluginError
+from privbench.errors import CellFailed, PluginError
 from privbench.plugins.loading import catalogue, load
 from privbench.plugins.registration import CONTRACTS, check, fault
 from privbench.population.composition import chain
@@ -71,7 +72,8 @@ def test_a_misspelt_part_that_must_be_there_is_refused_with_what_was_meant(kind,
     bare = type("Mine", (), {"name": "mine", "__doc__": "For a test.", **parts, misspelt: METHODS[kind][part]})
     told = fault(kind, component(bare))
     assert told.startswith(f"{kind} 'mine' has ")
-    assert f"{part!r}" in told
+    assert repr(part) in told
+    assert repr(misspelt) in told
 
 
 @pytest.mark.parametrize("kind", CONTRACTS)
@@ -147,6 +149,44 @@ def test_traits_as_attributes_are_refused_with_what_to_write(old, told):
     assert fault("defense", made("defense", traits=Traits(), **old)) == f"defense 'mine' {told}"
     inheriting = component(type("Heir", (made("defense", **old),), {"name": "heir"}))
     assert fault("defense", inheriting) == f"defense 'heir' {told}"
+
+
+def test_needs_and_traits_are_no_options():
+    class Attack:
+        """For a test."""
+
+        name: ClassVar[str] = "mine"
+        needs: Needs = Needs()
+        score = method
+
+    class Defense:
+        """For a test."""
+
+        name: ClassVar[str] = "mine"
+        traits: Traits = Traits()
+        fit = method
+
+    assert fault("attack", component(Attack)) == "attack 'mine' has an option 'needs': annotate it as ClassVar[Needs]."
+    assert fault("defense", component(Defense)).endswith("'traits': annotate it as ClassVar[Traits].")
+
+
+def test_a_preset_sets_options_that_are_there():
+    class Mine:
+        """For a test."""
+
+        name: ClassVar[str] = "mine"
+        presets: ClassVar[dict] = {"paper": {"alpha": 2.0}, "other": {"alhpa": 1.0}}
+        alpha: float = option(1.0, "a number")
+        fit = method
+
+    told = "defense 'mine' has no option 'alhpa', which its preset 'other' sets. Did you mean 'alpha'?"
+    assert fault("defense", component(Mine)) == told
+
+
+def test_a_long_value_is_told_in_one_short_line():
+    told = fault("attack", made("attack", threshold=np.zeros((50, 50))))
+    assert "\n" not in told
+    assert len(told) < 120
 
 
 def test_an_annotation_without_classvar_does_not_hide_it():
@@ -239,3 +279,28 @@ def test_components_that_are_not_registered_are_held_to_it_too(task):
     ):
         Grid([task], [chain([made("defense", prepare=method)(), outdated])], [])
     check("audit", [made("audit")()])
+
+
+def test_traits_that_fail_or_are_none_fail_before_anything_is_trained(task):
+    class Wrong:
+        """For a test."""
+
+        name: ClassVar[str] = "wrong"
+        what: int = option(0, "to return")
+
+        def fit(self, task, examples, ctx):
+            return None
+
+        @property
+        def traits(self):
+            return {"relative_cost": 2} if self.what else Traits(relativ_cost=2)
+
+    defense = component(Wrong)
+    with pytest.raises(
+        CellFailed, match=r"^wrong: `traits` is \{'relative_cost': 2\}; expected privbench.api.Traits\.$"
+    ):
+        Grid([task], [chain([defense(what=1)])], [])
+    with pytest.raises(
+        CellFailed, match=r"^wrong: `traits`: TypeError: Traits has no 'relativ_cost'\. Did .*\.py:\d+\)$"
+    ):
+        Grid([task], [defense()], [])

@@ -7,7 +7,6 @@ from typing import ClassVar
 import pytest
 
 from privbench.api import Prepared, Release, Traits, component, option
-from privbench.errors import CellFailed
 from privbench.plugins.loading import resolve
 from privbench.population.composition import chain
 from privbench.population.population import Population
@@ -120,21 +119,3 @@ def test_why_shadows_cannot_reuse_what_is_published():
     assert why_not_reused(resolve("defense", "fake-data")) == ""
     assert "on nothing but what it publishes" in why_not_reused(resolve("defense", "fake-data:only=true"))
     assert why_not_reused(resolve("defense", "relaxloss")) == "relaxloss publishes no synthetic examples"
-
-
-def test_traits_that_fail_or_are_none_fail_before_anything_is_trained():
-    @component
-    class Wrong(Train):
-        name: ClassVar[str] = "wrong"
-        what: int = option(0, "to return")
-
-        @property
-        def traits(self):
-            return {"relative_cost": 2} if self.what else Traits(relativ_cost=2)
-
-    with pytest.raises(CellFailed, match=r"Wrong: `traits` is \{'relative_cost': 2\}; expected privbench.api.Traits."):
-        chain([Wrong(what=1)])
-    with pytest.raises(
-        CellFailed, match=r"TypeError: Traits has no 'relativ_cost'\. Did you mean 'relative_cost'\?.*:\d+\)$"
-    ):
-        chain([Data(), Wrong()])
