@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from privbench.grid.making import Making
 from privbench.grid.plan import Grid, Plan, plan
 from privbench.grid.scoring import score
-from privbench.records.record import save
+from privbench.records.files import save
 from privbench.records.selection import Together
 
 if TYPE_CHECKING:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
 import itertools
 import zipfile
 import zlib
@@ -15,7 +14,7 @@ from privbench.data.conversion import are_shuffled, as_array, columns_of
 from privbench.errors import DataError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     import numpy.typing as npt
@@ -132,13 +131,3 @@ def check_keywords(arrays: Mapping[str, Any], options: Sequence[str]) -> None:
 def alike(key: str, wanted: str) -> bool:
     """Return whether a name looks like a slip of what an array is called."""
     return bool(difflib.get_close_matches(key.lower(), [wanted, *ALIASES[wanted]], cutoff=0.75))
-
-
-def fingerprint(arrays: Iterable[tuple[str, Array]]) -> str:
-    """Return the SHA-256 over arrays with their names, types and shapes."""
-    digest = hashlib.sha256()
-    for name, array in arrays:
-        little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
-        digest.update(f"{name}{little.dtype.str}{little.shape}".encode())
-        digest.update(little.data if little.size else b"")
-    return digest.hexdigest()

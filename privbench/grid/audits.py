@@ -22,9 +22,10 @@ from privbench.grid.making import Making
 from privbench.grid.plan import Plan
 from privbench.options.fields import build, options_of
 from privbench.population.keeper import Keeper
-from privbench.records.audit_record import AuditRecord, arrays_sha256, save
-from privbench.records.files import sealed
-from privbench.records.provenance import component, data_of, environment, failure, now
+from privbench.records.audit_record import AuditRecord
+from privbench.records.files import save
+from privbench.records.provenance import component, failure, heading_of
+from privbench.store.hashing import arrays_sha256
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -117,9 +118,9 @@ def measure(
 
     With a reason, or when the audit fails or does not apply, the record says so.
     """
-    base = _about(audit, population, command)
+    base = AuditRecord(**heading_of(population, command), audit=component("audit", audit))
     if reason is not None:
-        return sealed(base, **failure(reason)), {}
+        return base.sealed(**failure(reason)), {}
     context = Context(
         seed=seeds.derive(population.seed, "audit", audit.name),
         device=population.device,
@@ -143,15 +144,15 @@ def fill(base: AuditRecord, audit: Any, population: Population, context: Context
                 "values": {name: _plain(value) for name, value in found.values.items()},
                 "tables": {title: [_row(row) for row in rows] for title, rows in found.tables.items()},
                 "notes": list(found.notes),
-                "arrays_sha256": arrays_sha256(arrays) if arrays else "",
+                "arrays_sha256": arrays_sha256(sorted(arrays.items())) if arrays else "",
                 "seconds": round(time.perf_counter() - start, 3),
             }
         )
     except ENDS_THE_RUN:
         raise
     except BaseException as error:  # noqa: BLE001 - whatever an audit does wrong, SystemExit too, the others go on
-        return sealed(base, **failure(error)), {}
-    return sealed(record), arrays
+        return base.sealed(**failure(error)), {}
+    return record.sealed(), arrays
 
 
 def with_student(audit: Any, student: str) -> Any:
@@ -159,23 +160,6 @@ def with_student(audit: Any, student: str) -> Any:
     if "student" not in {field.name for field in dataclasses.fields(audit)}:
         raise UsageError(f"--student {student}: audit {audit.name!r} trains no student.")
     return build(type(audit), {**options_of(audit), "student": student})
-
-
-def _about(audit: Any, population: Population, command: str) -> AuditRecord:
-    return AuditRecord(
-        task=component("task", population.task),
-        data=data_of(population.dataset),
-        defense=component("defense", population.defense),
-        audit=component("audit", audit),
-        models=population.models,
-        seed=population.seed,
-        salt=population.salt,
-        device=population.device,
-        status="ok",
-        command=command,
-        environment=environment(population.device),
-        created=now(),
-    )
 
 
 def _plain(value: Any) -> Any:

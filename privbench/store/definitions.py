@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import ast
 import builtins
-import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from privbench.store.hashing import sha256
 from privbench.store.syntax import Imported, Reference, Writer, bindings, for_type_checkers, is_docstring, registers
 
 if TYPE_CHECKING:
@@ -279,4 +279,4 @@ def _is_vars(call: ast.Call) -> bool:
 
 
 def _sha256(*parts: str) -> str:
-    return hashlib.sha256("\n".join(parts).encode("utf-8", "surrogatepass")).hexdigest()
+    return sha256("\n".join(parts).encode("utf-8", "surrogatepass"))

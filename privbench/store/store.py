@@ -27,7 +27,6 @@ from privbench.store.artifact import (
     MANIFEST,
     RESERVED,
     Artifact,
-    digest,
     forget,
     intact,
     read,
@@ -37,6 +36,7 @@ from privbench.store.artifact import (
     seal,
 )
 from privbench.store.atomic import NO_FOLDER, atomic_write, is_abandoned, sync_folder, temporary_name, try_writing
+from privbench.store.hashing import json_sha256
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,7 +70,7 @@ def artifact_key(kind: str, manifest: Mapping[str, Any]) -> str:
 
     Raises UsageError for what JSON cannot hold faithfully: NaN, infinity, keys that are no text, other objects.
     """
-    return digest([kind, _plain(manifest, kind)])
+    return json_sha256([kind, _plain(manifest, kind)])
 
 
 class Store:
@@ -110,7 +110,7 @@ class Store:
         folders. Raises CannotWrite where the store cannot be written.
         """
         shaped_by = _plain(manifest, kind)
-        key = digest([kind, shaped_by])
+        key = json_sha256([kind, shaped_by])
         target = self._folder(kind, key)
         folder = self._temporary()
         try:

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from privbench.errors import UsageError
-from privbench.records.files import images_sha256
+from privbench.records.files import images_sha256, save
 from privbench.records.parts import Component, Data
-from privbench.records.record import Record, save
+from privbench.records.record import Record
 from privbench.report import gallery
 from privbench.report.sheet import MARGIN
 from privbench.stats.intervals import Estimate

@@ -272,7 +272,7 @@ def test_files_are_compared_once_per_process(store, monkeypatch):
     for file in artifact.path.iterdir():
         os.utime(file, (old, old))
     assert store.get(KIND, MANIFEST) is not None
-    monkeypatch.setattr("privbench.store.artifact.sha256", lambda path: pytest.fail("read again"))
+    monkeypatch.setattr("privbench.store.artifact.file_sha256", lambda path: pytest.fail("read again"))
     assert store.get(KIND, MANIFEST) is not None
     assert fresh(store).get(KIND, MANIFEST) is not None
 
