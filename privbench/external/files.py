@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from privbench.data.conversion import are_shuffled, as_array, columns_of
 from privbench.errors import DataError, UsageError, did_you_mean
+from privbench.external.conversion import are_shuffled, as_array, columns_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
