@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from privbench.executors import Executor
-    from privbench.grid.listener import Listener
+    from privbench.grid.making import Listener
     from privbench.records.record import Record
     from privbench.store.store import Store
 

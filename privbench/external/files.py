@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import difflib
 import itertools
-import zipfile
-import zlib
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from privbench.data.arrays import opened
 from privbench.errors import DataError, UsageError, did_you_mean
 from privbench.external.conversion import are_shuffled, as_array, columns_of
 
@@ -31,8 +28,6 @@ ALIASES = {
     "shadow_membership": ("shadow_member", "shadow_members", "shadow_in"),
 }
 """What `privbench audit predictions` reads, and what else each array may be called."""
-UNSOUND = (OSError, EOFError, zipfile.BadZipFile, zlib.error)
-"""What NumPy raises for files that are no archives, or damaged."""
 
 
 def read(path: Path) -> dict[str, Array]:
@@ -40,19 +35,8 @@ def read(path: Path) -> dict[str, Array]:
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "no such file"
         raise DataError(f"{path}: {what}; give a .npz file, as numpy.savez writes it.")
-    try:
-        with path.open("rb") as file:  # NumPy leaves the file open where it is no archive
-            archive = np.load(file, allow_pickle=False)
-            if isinstance(archive, np.lib.npyio.NpzFile):
-                return {name: archive[name] for name in archive.files}
-    except ValueError:  # NumPy's answer to objects, and to text where it expects an array
-        raise DataError(
-            f"{path} holds pickled objects, which are never loaded, or no arrays; "
-            f"save plain arrays of numbers with numpy.savez."
-        ) from None
-    except UNSOUND:
-        raise DataError(f"{path} is no readable .npz file; write it again with numpy.savez.") from None
-    raise DataError(f"{path} is a single array; save several by name, with numpy.savez(file, name=array, ...).")
+    with opened(path, str(path), "several by name, with numpy.savez(file, name=array, ...)") as archive:
+        return {name: archive[name] for name in archive.files}
 
 
 class Found:

@@ -169,6 +169,6 @@ def _single(path: Path) -> Array:
         array: Array = np.load(path, allow_pickle=False)
     except ValueError:
         raise DataError(f"{path} holds pickled objects, which are never loaded; save an array of numbers.") from None
-    except files.UNSOUND:
+    except arrays.UNSOUND:
         raise DataError(f"{path}: no such file, or no readable .npy file; write it with numpy.save.") from None
     return array

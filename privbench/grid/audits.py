@@ -18,7 +18,7 @@ import numpy as np
 from privbench import seeds
 from privbench.contracts.context import Context
 from privbench.errors import ENDS_THE_RUN, BadOption, CellFailed, PrivbenchError, UsageError, blamed, note
-from privbench.grid.making import Making
+from privbench.grid.making import Listener, Making
 from privbench.grid.plan import Plan
 from privbench.options.fields import build, options_of
 from privbench.population.keeper import Keeper
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
     from privbench.contracts.measurement import Measurement
     from privbench.executors import Executor
-    from privbench.grid.listener import Listener
     from privbench.grid.plan import Grid
     from privbench.population.population import Population
     from privbench.store.store import Store

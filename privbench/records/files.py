@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import sys
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
@@ -97,6 +98,19 @@ def json_of(file: Path) -> Any:
         return json.loads(file.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{file} is no record: {error}.") from None
+
+
+def toml_of(file: Path) -> dict[str, Any]:
+    """Return what a file of TOML holds. Raises UsageError where it is none."""
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+    try:
+        content: dict[str, Any] = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{file} is no TOML: {error}.") from None
+    return content
 
 
 def is_audit(content: Any) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import hashlib
 import inspect
 import linecache
 import re
@@ -12,7 +13,6 @@ import types
 from typing import TYPE_CHECKING, Any
 
 from privbench.errors import PluginError
-from privbench.store.hashing import sha256
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -87,7 +87,7 @@ def _array(value: Any) -> str:
 
     array = np.asarray(value)
     content = repr(array.tolist()).encode() if array.dtype.hasobject else array.tobytes()
-    return f"{array.dtype} {array.shape} {sha256(content)}"
+    return f"{array.dtype} {array.shape} {hashlib.sha256(content).hexdigest()}"
 
 
 def _function(function: types.FunctionType, inner: Callable[[Any], str]) -> str:

@@ -10,17 +10,18 @@ from __future__ import annotations
 
 import ast
 import builtins
+import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from privbench.store.hashing import sha256
-from privbench.store.syntax import Imported, Reference, Writer, bindings, for_type_checkers, is_docstring, registers
+from privbench.store.names import Imported, bindings, for_type_checkers
+from privbench.store.syntax import Reference, Writer, is_docstring, registers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
-    from privbench.store.syntax import Binding
+    from privbench.store.names import Binding
 
 WHOLE, EFFECTS = "*", ""
 """Names of all that a module holds, and of what it does on import besides defining things."""
@@ -279,4 +280,4 @@ def _is_vars(call: ast.Call) -> bool:
 
 
 def _sha256(*parts: str) -> str:
-    return sha256("\n".join(parts).encode("utf-8", "surrogatepass"))
+    return hashlib.sha256("\n".join(parts).encode("utf-8", "surrogatepass")).hexdigest()

@@ -8,6 +8,7 @@ never gets an old model, and an edited docstring trains nothing again (docs/desi
 from __future__ import annotations
 
 import functools
+import hashlib
 import importlib.metadata
 import sys
 import types
@@ -17,7 +18,6 @@ from privbench.options.fields import Composite, options_of, spec
 from privbench.store import outside
 from privbench.store.closures import made_with
 from privbench.store.definitions import Definitions
-from privbench.store.hashing import sha256
 from privbench.store.outside import CORE, file_of, libraries, packages
 from privbench.store.syntax import Reference
 
@@ -52,7 +52,7 @@ def source_hash(*things: Any) -> str:
     """
     digest = _source_hash(*(_reference(_unwrapped(thing)) for thing in things))
     values = [made_with(thing) for thing in things if isinstance(thing, type) and not _is_in_its_place(thing)]
-    return sha256("\n".join([digest, *values])) if values else digest
+    return hashlib.sha256("\n".join([digest, *values]).encode()).hexdigest() if values else digest
 
 
 def _source_hash(*things: Reference) -> str:
@@ -63,7 +63,7 @@ def _source_hash(*things: Reference) -> str:
     modules = {module.name: module for package in found for module in package.modules()}
     files = sorted({line for package in found for line in package.data_files()})
     digest = core().digest(own, modules.values())
-    return sha256("\n".join([digest, *files])) if files else digest
+    return hashlib.sha256("\n".join([digest, *files]).encode()).hexdigest() if files else digest
 
 
 @functools.lru_cache(maxsize=512)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import hashlib
 import importlib.machinery
 import importlib.metadata
 import importlib.util
@@ -19,8 +20,7 @@ from typing import TYPE_CHECKING
 
 from privbench.store.closures import typed_in
 from privbench.store.definitions import parse
-from privbench.store.hashing import file_sha256
-from privbench.store.syntax import for_type_checkers, imports
+from privbench.store.names import for_type_checkers, imports
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -52,7 +52,7 @@ class Package:
         """Yield the names and hashes of all files in it that are no Python source."""
         for file in self._files() if self.root is not None and self.root.is_dir() else ():
             if file.suffix not in (".py", ".pyc"):
-                yield f"{file.relative_to(self.root).as_posix()} {file_sha256(file)}"  # type: ignore[arg-type]
+                yield f"{file.relative_to(self.root).as_posix()} {_sha256(file)}"  # type: ignore[arg-type]
 
     def _files(self) -> list[Path]:
         if self.root is None or self.root.is_file():
@@ -74,7 +74,7 @@ def _modules(package: Package, files: tuple[tuple[Path, int, int], ...]) -> tupl
         try:
             found.append(parse(file.read_bytes(), name, is_package=is_package))
         except (SyntaxError, ValueError):  # a template, or of another Python: it counts by its bytes
-            found.append(parse(f"unreadable({file_sha256(file)!r})".encode(), name, is_package=is_package))
+            found.append(parse(f"unreadable({_sha256(file)!r})".encode(), name, is_package=is_package))
     return tuple(found)
 
 
@@ -186,6 +186,10 @@ def _is_edited(distribution: str) -> bool:
 def _is_tools(folder: str) -> bool:
     """Return whether a folder is kept by a tool, such as `__pycache__` or `.git`: it changes while nobody edits."""
     return folder == "__pycache__" or folder.startswith(".")
+
+
+def _sha256(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def _python(path: str | None) -> Path | None:

@@ -30,27 +30,13 @@ from privbench.store.artifact import (
     forget,
     intact,
     read,
-    save_array,
-    save_json,
-    save_tensors,
     seal,
 )
-from privbench.store.atomic import NO_FOLDER, atomic_write, is_abandoned, sync_folder, temporary_name, try_writing
+from privbench.store.atomic import NO_FOLDER, is_abandoned, sync_folder, temporary_name, try_writing
 from privbench.store.hashing import json_sha256
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-__all__ = [
-    "Artifact",
-    "Store",
-    "artifact_key",
-    "atomic_write",
-    "default_root",
-    "save_array",
-    "save_json",
-    "save_tensors",
-]
 
 TEMPORARY, QUARANTINE = ".tmp", ".quarantine"
 _KIND = re.compile(r"[a-z0-9][a-z0-9_-]*")
