@@ -51,13 +51,8 @@ class Bench:
 
 def plan(grid: Grid, audits: Sequence[Any], store: Store) -> tuple[Plan, list[Bench]]:
     """Work out what audits need, without training anything. Raises UsageError where no audit can be run."""
-    planned, benches = Plan(grid), []
-    for task in grid.tasks:
-        with blamed(task):
-            dataset = task.load()
-        for defense in grid.defenses:
-            population = grid.population(task, dataset, defense, store)
-            benches += [_bench(planned, audit, population) for audit in audits]
+    planned = Plan(grid)
+    benches = [_bench(planned, audit, population) for population in grid.populations(store) for audit in audits]
     if benches and all(bench.impossible for bench in benches):
         raise UsageError(str(benches[0].impossible)) from benches[0].impossible
     return planned, benches
