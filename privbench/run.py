@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from privbench.grid.making import Making
 from privbench.grid.plan import Grid, Plan, plan
 from privbench.grid.scoring import score
-from privbench.records.record import save
+from privbench.records.files import save
 from privbench.records.selection import Together
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from privbench.executors import Executor
-    from privbench.grid.listener import Listener
+    from privbench.grid.making import Listener
     from privbench.records.record import Record
     from privbench.store.store import Store
 

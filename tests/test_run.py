@@ -270,7 +270,7 @@ def test_a_full_disk_ends_the_run_with_a_word(task, store, inline, tmp_path, mon
         raise OSError(errno.ENOSPC, "No space left on device")
 
     out = tmp_path / "out"
-    monkeypatch.setattr("privbench.records.record.atomic_write", full)
+    monkeypatch.setattr("privbench.records.files.atomic_write", full)
     with pytest.raises(CannotWrite, match=f"^Cannot write records into {out}: No space left on device.$"):
         list(run(_grid(task, ["ce"], ["correctness"]), store, inline, out=out))
 

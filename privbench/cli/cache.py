@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from privbench.store.store import Artifact, Store
+    from privbench.store.artifact import Artifact
+    from privbench.store.store import Store
 
 EPILOG = """\b
 Examples:

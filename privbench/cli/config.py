@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,7 +10,6 @@ from privbench.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Container, Mapping
-    from pathlib import Path
 
 NOT_IN_A_FILE = {"config", "dry_run"}
 
@@ -22,9 +20,11 @@ def with_config(ctx: click.Context, options: Mapping[str, Any], lists: Container
     Options in `lists` hold one or several names. Raises UsageError, which names the file, for what is no TOML, for
     an option that the command does not have, and for a value that it does not take.
     """
+    from privbench.records.files import toml_of
+
     file, merged = options["config"], dict(options)
     known = {option.name: option for option in ctx.command.params if option.name not in NOT_IN_A_FILE}
-    for key, value in _read(file).items():
+    for key, value in toml_of(file).items():
         name = key.replace("-", "_")
         if name not in known:
             spelled = sorted(name.replace("_", "-") for name in known if name)
@@ -45,15 +45,3 @@ def _names(value: Any) -> list[str]:
     if not all(isinstance(each, str) for each in values):
         raise click.BadParameter(f"{value!r} is neither a name nor a list of names.")
     return values
-
-
-def _read(path: Path) -> Mapping[str, Any]:
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
-    try:
-        content: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is no TOML: {error}.") from None
-    return content

@@ -47,9 +47,11 @@ def gallery(paths: tuple[Path, ...], *, output: Path, classes: str | None, targe
             f"No reconstructed images in {', '.join(map(str, paths))}. `privbench run --attack inversion` makes them."
         )
     arrays = drawing.load(records, [files[id(record)] for record in records])
-    rows = drawing.rows(records, arrays, target)
-    heading = f"{title(records[0])}: {records[0].attack.name} of model {target}"
-    picture = drawing.draw(rows, _chosen(classes, records[0].data.classes), heading)
+    columns = _chosen(classes, records[0].data.classes)
+    rows = drawing.rows(records, arrays, columns, target)
+    shown = ", ".join(map(str, columns))
+    heading = f"{title(records[0])}: {records[0].attack.name} of model {target}, classes {shown}"
+    picture = drawing.draw(rows, across=1, side=drawing.LARGE, heading=heading)
     try:
         picture.save(output)
     except (OSError, ValueError) as error:

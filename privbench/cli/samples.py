@@ -33,7 +33,7 @@ def samples(**options: Any) -> None:
     """
     from privbench.builtin.generative import pixels
     from privbench.options.fields import spec
-    from privbench.report import sheet
+    from privbench.report import gallery
 
     population = _population(options)
     index, name = options["model"], spec(population.defense)
@@ -43,11 +43,11 @@ def samples(**options: Any) -> None:
             f"Model {index} of {name} on {spec(population.task)} is not in the store; "
             f"`privbench run --task {spec(population.task)} --defense {name}` with the same seed and salt trains it."
         )
-    blocks = sheet.grids(population.notes(index))
+    blocks = gallery.grids(population.notes(index))
     if not blocks:
         raise UsageError(f"{name} generates no images, so there is nothing to draw.")
     members = population.dataset.role("pool")[population.members(index)]
-    picture = sheet.draw({"members": pixels.grid(members, population.dataset.classes), **blocks})
+    picture = gallery.draw([("members", pixels.grid(members, population.dataset.classes)), *blocks.items()])
     try:
         picture.save(options["out"])
     except (OSError, ValueError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import zipfile
 import zlib
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,6 +14,7 @@ from privbench.data.source import Part, Source
 from privbench.errors import DataError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     import numpy.typing as npt
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 TRAINING = (("x_train", "y_train"), ("X_train", "y_train"), ("train_images", "train_labels"))
 TEST = (("x_test", "y_test"), ("X_test", "y_test"), ("test_images", "test_labels"))
 WHOLE = (("x", "y"), ("X", "y"), ("data", "labels"), ("images", "labels"))
+UNSOUND = (OSError, EOFError, zipfile.BadZipFile, zlib.error)
+"""What NumPy raises for files that are no archives, or damaged."""
 CHANNELS = (1, 3)
 TABLE, GREY = 2, 3
 WIDE = 4
@@ -52,15 +56,9 @@ def read(path: Path) -> Source:
 def raw(path: Path) -> dict[str, Raw]:
     """Return the arrays of "train", and of "test" where there are any. Raises DataError."""
     name = path.stem
-    try:
-        found = _load(path, name)
-    except ValueError:  # NumPy's answer to objects, and to text where it expects an array
-        raise DataError(
-            f"{name}: {path} holds pickled objects, which are never loaded, or no arrays; "
-            f"save plain arrays of numbers with numpy.savez."
-        ) from None
-    except (OSError, EOFError, zipfile.BadZipFile, zlib.error):
-        raise DataError(f"{name}: {path} is no readable .npz file; write it again with numpy.savez.") from None
+    with opened(path, f"{name}: {path}", "two, with numpy.savez(file, x=inputs, y=labels)") as archive:
+        keys = zip(("train", "test"), _keys(archive.files, name), strict=False)
+        found = {role: Raw(archive[x], archive[y], x, y) for role, (x, y) in keys}
     for part in found.values():
         if not part.x.ndim or not part.y.ndim or len(part.x) != len(part.y):
             shapes = f"{part.x_key} has shape {part.x.shape}, but {part.y_key} has shape {part.y.shape}"
@@ -68,6 +66,27 @@ def raw(path: Path) -> dict[str, Raw]:
         if not len(part.y):
             raise DataError(f"{name}: {part.x_key} and {part.y_key} are empty; leave out a part that has no examples.")
     return found
+
+
+@contextlib.contextmanager
+def opened(path: Path, where: str, several: str) -> Iterator[np.lib.npyio.NpzFile]:
+    """Lend a .npz file to be read. Raises DataError for what is none, is damaged, or holds objects.
+
+    where: what it is called in messages; several: what to save in place of a single array.
+    """
+    try:
+        with path.open("rb") as file:  # NumPy leaves the file open where it is no archive
+            archive = np.load(file, allow_pickle=False)
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise DataError(f"{where} is a single array; save {several}.")
+            yield archive
+    except ValueError:  # NumPy's answer to objects, and to text where it expects an array
+        raise DataError(
+            f"{where} holds pickled objects, which are never loaded, or no arrays; "
+            f"save plain arrays of numbers with numpy.savez."
+        ) from None
+    except UNSOUND:
+        raise DataError(f"{where} is no readable .npz file; write it again with numpy.savez.") from None
 
 
 def same_kind(parts: list[Array], name: str) -> None:
@@ -170,15 +189,6 @@ def _classes(y: Array, name: str) -> int:
             f"number the classes 0 to {len(present) - 1}, as `privbench data import` does."
         )
     return max(int(present[-1]) + 1, 2)  # negative labels and a single class are Dataset's to report
-
-
-def _load(path: Path, name: str) -> dict[str, Raw]:
-    with path.open("rb") as file:  # NumPy leaves the file open where it is no archive
-        archive = np.load(file, allow_pickle=False)
-        if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise DataError(f"{name}: {path} is a single array; save two, with numpy.savez(file, x=inputs, y=labels).")
-        keys = zip(("train", "test"), _keys(archive.files, name), strict=False)
-        return {role: Raw(archive[x], archive[y], x, y) for role, (x, y) in keys}
 
 
 def _keys(found: list[str], name: str) -> list[tuple[str, str]]:

@@ -6,11 +6,12 @@ import os
 import shlex
 from pathlib import Path
 
-from privbench.data.tables import SUFFIXES as TABLES
 from privbench.errors import did_you_mean
 
 IMPORTED = "imported"
 """Folder of imported data sets below the data root."""
+SUFFIXES = (".csv", ".tsv", ".txt", ".parquet")
+"""Of files that hold tables, which are imported before they are used."""
 
 
 def data_root(root: str | Path | None = None) -> Path:
@@ -34,7 +35,7 @@ def of_imported(name: str) -> str:
 def of_data(name: str) -> str:
     """Return, for a name that is no task's, how to use a file or folder of that name or an imported set like it."""
     path = Path(name).expanduser()
-    if path.is_dir() or (path.is_file() and path.suffix.lower() in TABLES):
+    if path.is_dir() or (path.is_file() and path.suffix.lower() in SUFFIXES):
         return to_import(path)
     return did_you_mean(name, imported()).replace("'", "'npz:path=", 1)
 

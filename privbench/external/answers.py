@@ -11,6 +11,7 @@ import numpy as np
 from privbench.errors import DataError
 from privbench.external import files, logits, probabilities, truth
 from privbench.stats import intervals
+from privbench.store.hashing import arrays_sha256
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,7 +47,7 @@ class Predictions:
     def fingerprint(self) -> str:
         """SHA-256 over the arrays as they are attacked."""
         names = ("logits", "labels", "member", "shadow_logits", "shadow_member")
-        return files.fingerprint((name, getattr(self, name)) for name in names)
+        return arrays_sha256((name, getattr(self, name)) for name in names)
 
 
 def predictions(found: Mapping[str, Any], name: str) -> Predictions:

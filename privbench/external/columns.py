@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from privbench.data.conversion import as_array, columns_of
-from privbench.data.tables import SUFFIXES, read_table
+from privbench.data.imported import SUFFIXES
 from privbench.errors import DataError
 from privbench.external import files
+from privbench.external.conversion import as_array, columns_of
 from privbench.external.files import ALIASES
+from privbench.external.tables import read_table
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -18,10 +18,11 @@ from privbench.data.duplicates import duplicated
 from privbench.errors import UndeclaredEvidence, printable
 from privbench.external.measures import OneRelease, measured
 from privbench.external.measures import chosen as measurements_of
-from privbench.external.result import Audited, about, above, attacks, exposure, judge, selected, strongest
+from privbench.external.result import Audited, about, above, attacks, exposure, judge, judged, strongest
 from privbench.external.scale import dominated, encoder
 from privbench.external.sets import Sets, sets
 from privbench.grid.cell import threshold_of
+from privbench.records.files import save
 from privbench.records.parts import Data
 from privbench.store.atomic import writing_into
 
@@ -55,12 +56,10 @@ class AuditedDataset(Audited):
 
     def save(self, out: Path | str) -> list[Path]:
         """Write records, raw scores and measurements, the exposed examples, and the page of closest pairs."""
-        from privbench.records import audit_record
-
         out = Path(out)
         paths = super().save(out)
         for each, arrays in zip(self.audits, self.arrays, strict=True):
-            paths.append(audit_record.save(each, out, arrays))
+            paths.append(save(each, out, arrays))
         best = self.strongest or self.records[0]
         if self.page is not None:
             with writing_into(Path(out), "records"):
@@ -96,13 +95,7 @@ def audit_dataset(
     chosen, left_out = attacks(attack, lacks)
     audits = measurements_of(audit)
     given = Published(sets(real, synthetic, holdout, seed, label), name or "dataset", seed)
-    records, scores = [], {}
-    for each in chosen:
-        record, its_scores = given.judged(each, command)
-        records.append(record)
-        if its_scores is not None:
-            scores[record.attack.spec] = its_scores
-    records = selected(records, scores, given.member, seed)
+    records, scores = judged(chosen, lambda each: given.judged(each, command), seed)
     best = strongest(records)
     exposed = given.exposed(None if best is None else scores[best.attack.spec])
     measurements = measured(audits, given.release, given.data, command)
@@ -192,8 +185,8 @@ class Published:
         reference = self.sets.holdout[self.sets.reference]
         return OneRelease(self.candidates, self.member, self.sets.synthetic, reference, self.seed)
 
-    def judged(self, attack: Any, command: str) -> tuple[Record, Array | None]:
-        """Return an attack's record, and its scores where it did not fail."""
+    def judged(self, attack: Any, command: str) -> tuple[Record, dict[str, Array]]:
+        """Return an attack's record, and its raw arrays where it did not fail."""
         base = about("dataset", self.data, attack, attack.needs, shadows=0, seed=self.seed, command=command)
 
         def decide(scores: Array) -> tuple[Array | None, str]:

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
 import itertools
-import zipfile
-import zlib
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from privbench.data.conversion import are_shuffled, as_array, columns_of
+from privbench.data.arrays import opened
 from privbench.errors import DataError, UsageError, did_you_mean
+from privbench.external.conversion import are_shuffled, as_array, columns_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     import numpy.typing as npt
@@ -32,8 +28,6 @@ ALIASES = {
     "shadow_membership": ("shadow_member", "shadow_members", "shadow_in"),
 }
 """What `privbench audit predictions` reads, and what else each array may be called."""
-UNSOUND = (OSError, EOFError, zipfile.BadZipFile, zlib.error)
-"""What NumPy raises for files that are no archives, or damaged."""
 
 
 def read(path: Path) -> dict[str, Array]:
@@ -41,19 +35,8 @@ def read(path: Path) -> dict[str, Array]:
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "no such file"
         raise DataError(f"{path}: {what}; give a .npz file, as numpy.savez writes it.")
-    try:
-        with path.open("rb") as file:  # NumPy leaves the file open where it is no archive
-            archive = np.load(file, allow_pickle=False)
-            if isinstance(archive, np.lib.npyio.NpzFile):
-                return {name: archive[name] for name in archive.files}
-    except ValueError:  # NumPy's answer to objects, and to text where it expects an array
-        raise DataError(
-            f"{path} holds pickled objects, which are never loaded, or no arrays; "
-            f"save plain arrays of numbers with numpy.savez."
-        ) from None
-    except UNSOUND:
-        raise DataError(f"{path} is no readable .npz file; write it again with numpy.savez.") from None
-    raise DataError(f"{path} is a single array; save several by name, with numpy.savez(file, name=array, ...).")
+    with opened(path, str(path), "several by name, with numpy.savez(file, name=array, ...)") as archive:
+        return {name: archive[name] for name in archive.files}
 
 
 class Found:
@@ -132,13 +115,3 @@ def check_keywords(arrays: Mapping[str, Any], options: Sequence[str]) -> None:
 def alike(key: str, wanted: str) -> bool:
     """Return whether a name looks like a slip of what an array is called."""
     return bool(difflib.get_close_matches(key.lower(), [wanted, *ALIASES[wanted]], cutoff=0.75))
-
-
-def fingerprint(arrays: Iterable[tuple[str, Array]]) -> str:
-    """Return the SHA-256 over arrays with their names, types and shapes."""
-    digest = hashlib.sha256()
-    for name, array in arrays:
-        little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
-        digest.update(f"{name}{little.dtype.str}{little.shape}".encode())
-        digest.update(little.data if little.size else b"")
-    return digest.hexdigest()

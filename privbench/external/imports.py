@@ -10,14 +10,15 @@ import numpy as np
 
 from privbench.builtin.tasks.npz import NAME, Npz
 from privbench.data.arrays import inputs, raw, same_kind
-from privbench.data.columns import doubtful_classes, features_and_classes
-from privbench.data.duplicates import alike, duplicated, exactly
+from privbench.data.duplicates import duplicated
 from privbench.data.folders import SUFFIXES, folder, numbered
 from privbench.data.images import npz_bytes
 from privbench.data.imported import IMPORTED, data_root
+from privbench.data.imported import SUFFIXES as TABLES
 from privbench.data.source import Part, Source
-from privbench.data.tables import SUFFIXES as TABLES
 from privbench.errors import BadOption, DataError
+from privbench.external.exactness import alike, exactly
+from privbench.external.features import doubtful_classes, features_and_classes
 from privbench.options.fields import build
 from privbench.store.atomic import atomic_write, writing_into
 

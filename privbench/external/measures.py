@@ -12,7 +12,7 @@ from privbench.errors import CellFailed
 from privbench.external.result import GIVEN, outside
 from privbench.grid.audits import fill
 from privbench.records.audit_record import AuditRecord
-from privbench.records.provenance import component, environment, now
+from privbench.records.provenance import component, heading
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -83,17 +83,6 @@ def measured(
 def _one(audit: Any, release: OneRelease, data: Data, command: str) -> tuple[AuditRecord, dict[str, Array]]:
     # Only what OneRelease has is read; an audit that wants more of a population fails, and says so.
     context = Context(seed=seeds.derive(release.seed, "audit", audit.name), reference=release.reference)
-    base = AuditRecord(
-        task=outside("dataset"),
-        data=data,
-        defense=outside(GIVEN),
-        audit=component("audit", audit),
-        models=release.models,
-        seed=release.seed,
-        device=release.device,
-        status="ok",
-        command=command,
-        environment=environment(),
-        created=now(),
-    )
+    head = heading(outside("dataset"), data, outside(GIVEN), models=release.models, seed=release.seed, command=command)
+    base = AuditRecord(**head, audit=component("audit", audit))
     return fill(base, audit, cast("Population", release), context)

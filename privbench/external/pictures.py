@@ -44,7 +44,7 @@ def pairs(sides: dict[str, tuple[Array, Array, Array]]) -> Image:
 
     sides: title -> (n, h, w, c) real images, the nearest synthetic one of each, and (n,) distances, nearest first.
     """
-    from privbench.report import sheet
+    from privbench.report import gallery
 
     blocks: dict[str, Array] = {}
     count = min(PAIRS, *(len(distances) for *_, distances in sides.values()))
@@ -53,7 +53,7 @@ def pairs(sides: dict[str, tuple[Array, Array, Array]]) -> Image:
         for title, (real, synthetic, distances) in sides.items():
             text = f"{title} {rows.start + 1}-{rows.stop}: {distances[rows][0]:.3g} to {distances[rows][-1]:.3g}"
             blocks[text] = np.stack([_bytes(real[rows]), _bytes(synthetic[rows])])
-    return sheet.draw(blocks, across=len(sides))
+    return gallery.draw(blocks.items(), across=len(sides))
 
 
 def _bytes(images: Array) -> Array:

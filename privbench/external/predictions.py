@@ -17,7 +17,7 @@ from privbench.contracts.evidence import Evidence
 from privbench.errors import UsageError, printable
 from privbench.external import columns, files
 from privbench.external.answers import Predictions, predictions
-from privbench.external.result import Audited, about, above, attacks, exposure, judge, selected, strongest
+from privbench.external.result import Audited, about, above, attacks, exposure, judge, judged, strongest
 from privbench.grid.cell import CALIBRATORS, threshold_of
 from privbench.population.membership import shadow_order
 from privbench.records.parts import Data, Utility
@@ -82,13 +82,7 @@ def audit_predictions(
     name = name or (Path(source).stem if isinstance(source, (str, Path)) else "predictions")
     given = Given(predictions(found, name), name, seed)
     chosen, left_out = attacks(attack, given.lacks)
-    records, scores = [], {}
-    for each in chosen:
-        record, found_scores = given.judged(each, command)
-        records.append(record)
-        if found_scores is not None:
-            scores[record.attack.spec] = found_scores
-    records = selected(records, scores, given.arrays.member, seed)
+    records, scores = judged(chosen, lambda each: given.judged(each, command), seed)
     exposed = given.exposed(strongest(records), scores)
     notes = (*notes, *given.arrays.notes, *given.notes)
     return Audited(records, given.arrays.member, scores, exposed, left_out, given.arrays.warnings, notes)
@@ -138,8 +132,8 @@ class Given:
         }
         return next((what for what, lacking in wanted.items() if lacking), "")
 
-    def judged(self, attack: Any, command: str) -> tuple[Record, Array | None]:
-        """Return an attack's record, and its scores where it did not fail."""
+    def judged(self, attack: Any, command: str) -> tuple[Record, dict[str, Array]]:
+        """Return an attack's record, and its raw arrays where it did not fail."""
         shadows, acting = len(self.arrays.shadow_logits), attack
         known = self.arrays.shadow_member
         if attack.name in SIGNALS and (known.all() or not known.any()):  # no shadows, or shadows of one kind

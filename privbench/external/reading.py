@@ -11,12 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from privbench.data import arrays
-from privbench.data.columns import check_numbers, listing
-from privbench.data.conversion import NUMERIC, as_array, columns_of
 from privbench.data.dataset import Examples
-from privbench.data.tables import SUFFIXES, classes, read_table
+from privbench.data.imported import SUFFIXES
 from privbench.errors import BadOption, DataError, did_you_mean
 from privbench.external import files
+from privbench.external.conversion import NUMERIC, as_array, columns_of
+from privbench.external.features import check_numbers, listing
+from privbench.external.tables import classes, read_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -168,6 +169,6 @@ def _single(path: Path) -> Array:
         array: Array = np.load(path, allow_pickle=False)
     except ValueError:
         raise DataError(f"{path} holds pickled objects, which are never loaded; save an array of numbers.") from None
-    except files.UNSOUND:
+    except arrays.UNSOUND:
         raise DataError(f"{path}: no such file, or no readable .npy file; write it with numpy.save.") from None
     return array

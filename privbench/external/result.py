@@ -9,23 +9,22 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 
-from privbench.contracts.abilities import HasFindings
 from privbench.contracts.attack import MembershipAttack, ReconstructionAttack
 from privbench.contracts.threat import threat_model
 from privbench.errors import ENDS_THE_RUN, CellFailed, UsageError, blamed
 from privbench.grid.cell import needs_of
-from privbench.grid.scoring import per_example
-from privbench.records.files import scores_sha256, sealed
+from privbench.grid.scoring import findings, measured
+from privbench.records.files import save
 from privbench.records.parts import Component, Data
-from privbench.records.provenance import component, environment, failure, now
+from privbench.records.provenance import component, failure, heading
 from privbench.records.ranking import RANKINGS
-from privbench.records.record import Record, save
+from privbench.records.record import Record
 from privbench.records.selection import Together
-from privbench.stats import intervals, metrics
+from privbench.stats import metrics
 from privbench.store.atomic import atomic_write, writing_into
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     import numpy.typing as npt
     import pandas as pd
@@ -103,16 +102,20 @@ def strongest(records: Iterable[Record]) -> Record | None:
     return max((record for record in records if record.metrics), key=strength, default=None)
 
 
-def selected(records: Iterable[Record], scores: Mapping[str, Array], member: Array, seed: int) -> list[Record]:
-    """Return the records with bands that account for the choice of the strongest attack (selection.py)."""
-    together = Together(seed)
-    for record in records:
-        own, counted = scores.get(record.attack.spec), record.per_example
-        raw = {} if own is None else {"scores": own[None], "member": member[None]}
-        if counted is not None:  # of one target these are the decisions
-            raw["decisions"] = (np.array(counted.member_hits) + np.array(counted.nonmember_hits) > 0)[None]
+def judged(
+    attacks: Iterable[Any], judge_one: Callable[[Any], tuple[Record, dict[str, Array]]], seed: int
+) -> tuple[list[Record], dict[str, Array]]:
+    """Return a record of each attack, with bands that account for the choice of the strongest (selection.py).
+
+    And (n,) scores by attack, of those that did not fail. judge_one: attack -> what `judge` returns.
+    """
+    together, scores = Together(seed), {}
+    for attack in attacks:
+        record, raw = judge_one(attack)
         together.add(record, raw)
-    return together.selected()
+        if raw:
+            scores[record.attack.spec] = raw["scores"][0]
+    return together.selected(), scores
 
 
 def about(
@@ -127,20 +130,11 @@ def about(
 ) -> Record:
     """Return a record with everything but results. shadows: how many there are, whoever looks at them."""
     return Record(
-        task=outside(kind),
-        data=data,
-        defense=outside(GIVEN),
+        **heading(outside(kind), data, outside(GIVEN), models=1 + shadows, seed=seed, command=command),
         attack=component("attack", attack),
         threat_model=threat_model(needs),
-        models=1 + shadows,
         targets=1,
         shadows=shadows if needs.shadows != "none" else 0,
-        seed=seed,
-        device="cpu",
-        status="ok",
-        command=command,
-        environment=environment(),
-        created=now(),
     )
 
 
@@ -157,8 +151,8 @@ def judge(
     decide: Callable[[Array], tuple[Array | None, str]],
     *,
     order: Array | None = None,
-) -> tuple[Record, Array | None]:
-    """Let an attack score, and measure it as `privbench run` does with one target; (n,) scores, None where it failed.
+) -> tuple[Record, dict[str, Array]]:
+    """Let an attack score, and measure it as `privbench run` does with one target; its raw arrays, none if it failed.
 
     member: (n,) bool. decide: scores -> (n,) decisions or None, and where they come from. order: in which the evidence
     has the examples.
@@ -170,25 +164,13 @@ def judge(
         scores = np.empty(len(member))
         scores[shown] = metrics.check_scores(given, member.shape)
         decisions, threshold = decide(scores)
-        both = scores[None], member[None]
-        flagged = None if decisions is None else decisions[None]
-        measured = metrics.evaluate(*both, flagged, seed=base.seed)
-        with blamed(attack):
-            told = isinstance(attack, HasFindings)
-            findings = attack.findings(evidence, scores[shown], member[shown]) if told else {}
-        findings = metrics.check_findings(findings)
+        found, raw = measured(scores[None], member[None], None if decisions is None else decisions[None], base.seed)
+        own = findings(attack, [evidence], scores[None, shown], member[None, shown])
     except ENDS_THE_RUN:
         raise
     except BaseException as error:  # noqa: BLE001 - whatever an attack does wrong, SystemExit too, the others go on
-        return sealed(base, **failure(error)), None
-    found = {
-        "metrics": measured,
-        "findings": {name: intervals.mean_of([value]) for name, value in findings.items()},
-        "threshold": threshold,
-        "per_example": per_example(flagged, both[1]),
-        "scores_sha256": scores_sha256(*both),
-    }
-    return sealed(base, **found), scores
+        return base.sealed(**failure(error)), {}
+    return base.sealed(**found, threshold=threshold, findings=own), raw
 
 
 def above(natural: float | None, scores: Array, calibrated: Callable[[], float] | str) -> tuple[Array | None, str]:

@@ -12,9 +12,9 @@ import numpy.typing as npt
 from privbench import seeds
 from privbench.data.dataset import Examples
 from privbench.errors import DataError
-from privbench.external import files
 from privbench.external.reading import one_set
 from privbench.external.together import copies, together
+from privbench.store.hashing import arrays_sha256
 
 if TYPE_CHECKING:
     from privbench.external.reading import Given
@@ -58,7 +58,7 @@ class Sets:
         """SHA-256 over the three sets and who plays which part."""
         sets = {"real": self.real, "synthetic": self.synthetic, "holdout": self.holdout}
         parts = [(f"{name} {axis}", getattr(each, axis)) for name, each in sets.items() for axis in "xy"]
-        return files.fingerprint([*parts, ("outside", self.outside)])
+        return arrays_sha256([*parts, ("outside", self.outside)])
 
 
 def sets(real: Given, synthetic: Given, holdout: Given, seed: int, label: str | None = None) -> Sets:

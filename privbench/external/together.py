@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from privbench.data import arrays
-from privbench.data.columns import numbers_the_rows
-from privbench.data.duplicates import alike, exactly, side_by_side
 from privbench.errors import DataError, did_you_mean
+from privbench.external.exactness import alike, exactly, side_by_side
+from privbench.external.features import numbers_the_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from privbench.data import arrays
-from privbench.data.tables import classes as numbers_of
 from privbench.errors import DataError
+from privbench.external.tables import classes as numbers_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -19,13 +19,14 @@ from privbench import seeds
 from privbench.contracts.abilities import Compares
 from privbench.contracts.context import Context
 from privbench.errors import ENDS_THE_RUN, BadOption, CellFailed, PrivbenchError, UsageError, blamed, note
-from privbench.grid.making import Making
+from privbench.grid.making import Listener, Making
 from privbench.grid.plan import Plan
 from privbench.options.fields import build, options_of
 from privbench.population.keeper import Keeper
-from privbench.records.audit_record import AuditRecord, arrays_sha256, save
-from privbench.records.files import sealed
-from privbench.records.provenance import component, data_of, environment, failure, now
+from privbench.records.audit_record import AuditRecord
+from privbench.records.files import save
+from privbench.records.provenance import component, failure, heading_of
+from privbench.store.hashing import arrays_sha256
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 
     from privbench.contracts.measurement import Measurement
     from privbench.executors import Executor
-    from privbench.grid.listener import Listener
     from privbench.grid.plan import Grid
     from privbench.population.population import Population
     from privbench.store.store import Store
@@ -52,13 +52,8 @@ class Bench:
 
 def plan(grid: Grid, audits: Sequence[Any], store: Store) -> tuple[Plan, list[Bench]]:
     """Work out what audits need, without training anything. Raises UsageError where no audit can be run."""
-    planned, benches = Plan(grid), []
-    for task in grid.tasks:
-        with blamed(task):
-            dataset = task.load()
-        for defense in grid.defenses:
-            population = grid.population(task, dataset, defense, store)
-            benches += [_bench(planned, audit, population) for audit in audits]
+    planned = Plan(grid)
+    benches = [_bench(planned, audit, population) for population in grid.populations(store) for audit in audits]
     if benches and all(bench.impossible for bench in benches):
         raise UsageError(str(benches[0].impossible)) from benches[0].impossible
     return planned, benches
@@ -118,9 +113,9 @@ def measure(
 
     With a reason, or when the audit fails or does not apply, the record says so.
     """
-    base = _about(audit, population, command)
+    base = AuditRecord(**heading_of(population, command), audit=component("audit", audit))
     if reason is not None:
-        return sealed(base, **failure(reason)), {}
+        return base.sealed(**failure(reason)), {}
     context = Context(
         seed=seeds.derive(population.seed, "audit", audit.name),
         device=population.device,
@@ -144,15 +139,15 @@ def fill(base: AuditRecord, audit: Any, population: Population, context: Context
                 "values": {name: _plain(value) for name, value in found.values.items()},
                 "tables": {title: [_row(row) for row in rows] for title, rows in found.tables.items()},
                 "notes": list(found.notes),
-                "arrays_sha256": arrays_sha256(arrays) if arrays else "",
+                "arrays_sha256": arrays_sha256(sorted(arrays.items())) if arrays else "",
                 "seconds": round(time.perf_counter() - start, 3),
             }
         )
     except ENDS_THE_RUN:
         raise
     except BaseException as error:  # noqa: BLE001 - whatever an audit does wrong, SystemExit too, the others go on
-        return sealed(base, **failure(error)), {}
-    return sealed(record), arrays
+        return base.sealed(**failure(error)), {}
+    return record.sealed(), arrays
 
 
 def with_student(audit: Any, student: str) -> Any:
@@ -160,23 +155,6 @@ def with_student(audit: Any, student: str) -> Any:
     if "student" not in {field.name for field in dataclasses.fields(audit)}:
         raise UsageError(f"--student {student}: audit {audit.name!r} trains no student.")
     return build(type(audit), {**options_of(audit), "student": student})
-
-
-def _about(audit: Any, population: Population, command: str) -> AuditRecord:
-    return AuditRecord(
-        task=component("task", population.task),
-        data=data_of(population.dataset),
-        defense=component("defense", population.defense),
-        audit=component("audit", audit),
-        models=population.models,
-        seed=population.seed,
-        salt=population.salt,
-        device=population.device,
-        status="ok",
-        command=command,
-        environment=environment(population.device),
-        created=now(),
-    )
 
 
 def _plain(value: Any) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from privbench.errors import ENDS_THE_RUN, CellFailed, PrivbenchError, note
 from privbench.population import releases
@@ -16,9 +16,29 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from privbench.executors import Executor, Outcome
-    from privbench.grid.listener import Listener
+    from privbench.grid.cell import Cell
     from privbench.grid.plan import Plan
     from privbench.population.population import Job, Population
+    from privbench.records.record import Record
+
+
+class Listener(Protocol):
+    """Callbacks that report a run's progress."""
+
+    def planned(self, plan: Plan) -> None:
+        """Everything is known that is left to do."""
+
+    def progress(self, job: int, done: float, stage: str) -> None:
+        """One release has come so far."""
+
+    def made(self, outcome: Outcome[Job]) -> None:
+        """One release is in the store, or failed."""
+
+    def scoring(self, cell: Cell, done: float) -> None:
+        """One cell has come so far, in [0, 1]."""
+
+    def scored(self, record: Record) -> None:
+        """One cell has its record."""
 
 
 class Making:

@@ -16,7 +16,7 @@ from privbench.population.traits import transforms_inputs, why_not_reused
 from privbench.seeds import salt_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from privbench.contracts.needs import Needs
     from privbench.contracts.task import Task
@@ -51,9 +51,13 @@ class Grid:
         if self.salt not in ("", salt_of(self.salt)):
             raise UsageError(f"Grid(salt={self.salt!r}): give what privbench.seeds.salt_of({self.salt!r}) returns.")
 
-    def population(self, task: Any, dataset: Dataset, defense: Any, store: Store) -> Population:
-        """Return the releases of one task and defense."""
-        return Population(task, dataset, defense, self.models, self.seed, self.device, store, salt=self.salt)
+    def populations(self, store: Store) -> Iterator[Population]:
+        """Yield the releases of each task and defense; a task's data are loaded once."""
+        for task in self.tasks:
+            with blamed(task):
+                dataset = task.load()
+            for defense in self.defenses:
+                yield Population(task, dataset, defense, self.models, self.seed, self.device, store, salt=self.salt)
 
 
 @dataclass
@@ -94,12 +98,8 @@ class Plan:
 def plan(grid: Grid, store: Store) -> Plan:
     """Work out what a grid needs, without training anything. Raises UsageError where no cell of it can be run."""
     planned = Plan(grid)
-    for task in grid.tasks:
-        with blamed(task):
-            dataset = task.load()
-        for defense in grid.defenses:
-            population = grid.population(task, dataset, defense, store)
-            planned.cells += [_cell(planned, population, attack) for attack in grid.attacks]
+    for population in grid.populations(store):
+        planned.cells += [_cell(planned, population, attack) for attack in grid.attacks]
     if planned.cells and all(cell.impossible for cell in planned.cells):
         first = planned.cells[0]
         component = first.population.defense if first.population.unfit else first.attack

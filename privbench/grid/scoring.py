@@ -15,17 +15,18 @@ from privbench.grid.cell import Cell, inapplicable
 from privbench.grid.costs import cost
 from privbench.grid.reconstruction import evaluate
 from privbench.records.claims import of_record as claims_of_record
-from privbench.records.files import images_sha256, scores_sha256, sealed
+from privbench.records.files import images_sha256, scores_sha256
 from privbench.records.parts import Canaries, PerExample, Utility
-from privbench.records.provenance import component, data_of, environment, failure, now
+from privbench.records.provenance import component, failure, heading_of
 from privbench.records.record import PER_EXAMPLE_LIMIT, Record
 from privbench.stats import intervals, metrics, roc
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     import numpy.typing as npt
 
+    from privbench.contracts.evidence import Evidence
     from privbench.data.dataset import Dataset
     from privbench.population.population import Population
     from privbench.stats.intervals import Estimate
@@ -43,14 +44,14 @@ def score(
     """
     population, base = cell.population, _about(cell, command)
     if cell.inapplicable:
-        return sealed(base, status="n/a", reason=cell.inapplicable), {}
+        return base.sealed(status="n/a", reason=cell.inapplicable), {}
     if reason is None and cell.impossible:
         reason = CellFailed(cell.impossible)
     if reason is not None:
-        return sealed(base, **failure(reason)), {}
+        return base.sealed(**failure(reason)), {}
     try:
         if without := inapplicable(cell):
-            return sealed(base, status="n/a", reason=without), {}
+            return base.sealed(status="n/a", reason=without), {}
         utility, spent = _utility(population, cell.queries), cost(population)
         facts, claims = claims_of_record(population.facts())
         base = base.model_copy(update={"utility": utility, "cost": spent, "facts": facts, "claims": claims})
@@ -58,8 +59,8 @@ def score(
     except ENDS_THE_RUN:
         raise
     except BaseException as error:  # noqa: BLE001 - whatever goes wrong here, SystemExit too, the other cells go on
-        return sealed(base, **failure(error)), {}
-    return sealed(base, **found), raw
+        return base.sealed(**failure(error)), {}
+    return base.sealed(**found), raw
 
 
 def _membership(cell: Cell, report: Callable[[float], None] | None) -> tuple[dict[str, Any], dict[str, Array]]:
@@ -71,20 +72,29 @@ def _membership(cell: Cell, report: Callable[[float], None] | None) -> tuple[dic
         if report:
             report((row + 1) / len(scores))
     decisions, threshold = cell.decisions(scores)
-    dataset, seed = cell.population.dataset, cell.population.seed
-    common = dataset.is_ordinary
+    found, raw = measured(scores, member, decisions, cell.population.seed, cell.population.dataset)
+    evidence = (cell.evidence(target) for target in cell.target_indices)
+    return {**found, "threshold": threshold, "findings": findings(cell.attack, evidence, scores, member)}, raw
+
+
+def measured(
+    scores: Array, member: Array, decisions: Array | None, seed: int, dataset: Dataset | None = None
+) -> tuple[dict[str, Any], dict[str, Array]]:
+    """Return what scores, memberships and decisions add to a record, and its raw arrays.
+
+    All are (targets, examples). dataset: says which examples are canaries; without it none is.
+    """
+    common = np.ones(member.shape[1], dtype=bool) if dataset is None else dataset.is_ordinary
     decided = None if decisions is None else decisions[:, common]
     found = {
         "metrics": metrics.evaluate(scores[:, common], member[:, common], decided, seed=seed),
-        "canaries": _canaries(dataset, scores, member, seed),
-        "findings": _findings(cell, scores, member),
-        "threshold": threshold,
-        "per_example": per_example(decisions, member),
+        "canaries": None if dataset is None else _canaries(dataset, scores, member, seed),
+        "per_example": _per_example(decisions, member),
         "scores_sha256": scores_sha256(scores, member),
     }
     raw = {"scores": scores, "member": member}
     raw |= {} if decisions is None else {"decisions": decisions}
-    raw |= {"ordinary": common, "canary": dataset.is_canary} if len(dataset.canaries) else {}
+    raw |= {"ordinary": common, "canary": dataset.is_canary} if dataset is not None and len(dataset.canaries) else {}
     return found, raw
 
 
@@ -108,15 +118,14 @@ def _reconstructed(cell: Cell) -> tuple[dict[str, Any], dict[str, Array]]:
     return {"reconstruction": found, "scores_sha256": images_sha256(raw["images"])}, raw
 
 
-def _findings(cell: Cell, scores: Array, member: Array) -> dict[str, Estimate]:
+def findings(attack: Any, evidence: Iterable[Evidence], scores: Array, member: Array) -> dict[str, Estimate]:
     """Return the attack's own numbers: the mean over targets, and what another target would change."""
-    attack = cell.attack
     if not isinstance(attack, HasFindings):
         return {}
     found: dict[str, list[float]] = {}
-    for row, target in enumerate(cell.target_indices):
+    for of_target, its_scores, its_members in zip(evidence, scores, member, strict=True):
         with blamed(attack):
-            values = attack.findings(cell.evidence(target), scores[row], member[row])
+            values = attack.findings(of_target, its_scores, its_members)
         for name, value in metrics.check_findings(values).items():
             found.setdefault(name, []).append(value)
     return {name: intervals.mean_of(values) for name, values in found.items()}
@@ -130,22 +139,12 @@ def _about(cell: Cell, command: str) -> Record:
     except CellFailed:  # the record says so: see `score`
         needs = Needs(answers="none")
     return Record(
+        **heading_of(population, command),
         family="reconstruction" if cell.reconstructs else "membership",
-        task=component("task", population.task),
-        data=data_of(population.dataset),
-        defense=component("defense", population.defense),
         attack=component("attack", cell.attack),
         threat_model=threat_model(replace(needs, queries=cell.queries)),
-        models=population.models,
         targets=len(cell.target_indices),
         shadows=population.models - 2 if needs.shadows != "none" else 0,
-        seed=population.seed,
-        salt=population.salt,
-        device=population.device,
-        status="ok",
-        command=command,
-        environment=environment(population.device),
-        created=now(),
     )
 
 
@@ -168,7 +167,7 @@ def _utility(population: Population, queries: int) -> Utility:
     )
 
 
-def per_example(decisions: Array | None, member: Array) -> PerExample | None:
+def _per_example(decisions: Array | None, member: Array) -> PerExample | None:
     """Return how often each example was flagged, of (targets, examples); None without decisions, or of large pools."""
     if decisions is None or member.shape[1] > PER_EXAMPLE_LIMIT:
         return None

@@ -17,7 +17,8 @@ from privbench.population.keeper import Keeper
 from privbench.population.population import ANSWERS, MODEL, Job, Population
 from privbench.population.queries import ask
 from privbench.population.traits import publishes
-from privbench.store.store import artifact_key, save_array, save_json, save_tensors
+from privbench.store.artifact import save_array, save_json, save_tensors
+from privbench.store.store import artifact_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

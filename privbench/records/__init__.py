@@ -1,8 +1,8 @@
 """Records of results as versioned JSON, and leaderboards made of them."""
 
 from privbench.records.audit_record import AuditRecord
-from privbench.records.files import scores_sha256
+from privbench.records.files import save, scores_sha256
 from privbench.records.leaderboard import cells, frame, reconstructions
-from privbench.records.record import Record, load, save
+from privbench.records.record import Record, load
 
 __all__ = ["AuditRecord", "Record", "cells", "frame", "load", "reconstructions", "save", "scores_sha256"]

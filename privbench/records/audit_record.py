@@ -3,42 +3,30 @@
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
-import json
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-import numpy as np
 from pydantic import Field
 
 from privbench.errors import UsageError
-from privbench.records.files import (
-    AUDIT_PREFIX,
-    SCHEMA_VERSION,
-    canonical,
-    check_version,
-    digest_of,
-    files_at,
-    json_of,
-    readable,
-    save_arrays,
-)
-from privbench.records.parts import Component, Data, Part
+from privbench.records.files import AUDIT_PREFIX, SCHEMA_VERSION, Filed, check_version, files_at, json_of
+from privbench.records.parts import Component, Data
 from privbench.seeds import salted
 from privbench.stats.intervals import Estimate
-from privbench.store.atomic import atomic_write, writing_into
+from privbench.store.hashing import json_sha256
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
-NOT_REPRODUCED = {"seconds", "environment", "created", "digest", "command"}
-LATER = {"salt"}
-"""Fields that came after the first records; see `privbench.records.record.LATER`."""
 Plain = str | int | float | bool | None
 
 
-class AuditRecord(Part):
+class AuditRecord(Filed):
     """What one audit found of one (task, defense)."""
+
+    ARRAYS: ClassVar = "arrays"
+    NOT_REPRODUCED: ClassVar = frozenset({"seconds", "environment", "created", "digest", "command"})
+    LATER: ClassVar = frozenset({"salt"})
 
     schema_version: Literal[1, 2] = SCHEMA_VERSION
     kind: Literal["audit"] = "audit"
@@ -62,36 +50,12 @@ class AuditRecord(Part):
     created: dt.datetime | None = None
     digest: str = Field("", description="SHA-256 of what the command reproduces on the same machine")
 
-    def compute_digest(self) -> str:
-        """Return the SHA-256 of what the record's command reproduces on the same machine."""
-        return digest_of(self, NOT_REPRODUCED, LATER)
-
     def path(self, out: Path) -> Path:
         """Return where the record lies in a folder of records: <task>/<defense>/audit-<name>-<hash>.json."""
         parts = [self.task.spec, self.data.fingerprint, self.defense.spec, self.audit.spec]
         parts += [str(part) for part in (self.models, self.seed, self.device, *salted(self.salt))]
-        short = hashlib.sha256(canonical(parts)).hexdigest()[:8]
-        return out / self.task.name / self.defense.name / f"{AUDIT_PREFIX}{self.audit.name}-{short}.json"
-
-
-def arrays_sha256(arrays: Mapping[str, Any]) -> str:
-    """Return the SHA-256 of arrays by name, little-endian."""
-    digest = hashlib.sha256()
-    for name, array in sorted(arrays.items()):
-        little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
-        digest.update(f"{name}{little.dtype.str}{little.shape}".encode() + little.tobytes())
-    return digest.hexdigest()
-
-
-def save(record: AuditRecord, out: Path, arrays: Mapping[str, Any]) -> Path:
-    """Write a record, and beside it `<record>.arrays.npz`; return the record's path."""
-    path = record.path(out)
-    with writing_into(out, "records"):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if arrays:
-            save_arrays(path.with_suffix(".arrays.npz"), arrays)
-        atomic_write(path, readable(json.loads(record.model_dump_json())).encode())
-    return path
+        file = f"{AUDIT_PREFIX}{self.audit.name}-{json_sha256(parts)[:8]}.json"
+        return out / self.task.name / self.defense.name / file
 
 
 def load(paths: Sequence[Path]) -> list[AuditRecord]:

@@ -1,24 +1,25 @@
-"""Files of records: canonical JSON, digests, arrays; the same for records of attacks and of audits."""
+"""Files of records: JSON with its digest, and arrays; the same for records of attacks and of audits."""
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import re
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+import sys
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from privbench.errors import UsageError
-from privbench.store.atomic import atomic_write
+from privbench.records.parts import Part
+from privbench.store.atomic import atomic_write, writing_into
+from privbench.store.hashing import json_sha256, sha256
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from pydantic import BaseModel
     from typing_extensions import Self
 
 SCHEMA_VERSION: Final = 2
@@ -31,51 +32,54 @@ AUDIT_PREFIX = f"{AUDIT}-"
 """How the names of the records of audits begin; an attack may be called so too, so that `kind` decides."""
 
 
-def digest_of(record: BaseModel, not_reproduced: set[str], later: set[str]) -> str:
-    """Return the SHA-256 of a record's canonical JSON, without some fields, and without later ones that say nothing."""
-    content = json.loads(record.model_dump_json(exclude=not_reproduced))
-    absent = {name: type(record).model_fields[name].get_default(call_default_factory=True) for name in later}
-    content = {name: value for name, value in content.items() if name not in later or value != absent[name]}
-    return hashlib.sha256(canonical(content)).hexdigest()
+class Filed(Part):
+    """A record of either kind: versioned JSON in a file, beside raw arrays."""
 
-
-class Digested(Protocol):
-    """A record of either kind: it knows the digest of what its command reproduces."""
+    ARRAYS: ClassVar[str]
+    """What the arrays are called: they lie in `<record>.<ARRAYS>.npz`."""
+    NOT_REPRODUCED: ClassVar[frozenset[str]]
+    """What a digest leaves out, as the record's command does not reproduce it."""
+    LATER: ClassVar[frozenset[str]]
+    """Fields that came after the first records: they count in a digest only where they differ from their default."""
 
     def compute_digest(self) -> str:
         """Return the SHA-256 of what the record's command reproduces on the same machine."""
-        ...
+        content = json.loads(self.model_dump_json(exclude=set(self.NOT_REPRODUCED)))
+        fields = type(self).model_fields
+        absent = {name: fields[name].get_default(call_default_factory=True) for name in self.LATER}
+        return json_sha256({n: value for n, value in content.items() if n not in absent or value != absent[n]})
 
-    def model_copy(self, *, update: Mapping[str, Any] | None = None) -> Self:
-        """Return the same record with other fields."""
-        ...
+    def sealed(self, **found: Any) -> Self:
+        """Return the record with what was found, and with the digest of all of it."""
+        record = self.model_copy(update=found)
+        return record.model_copy(update={"digest": record.compute_digest()})
+
+    def path(self, out: Path) -> Path:
+        """Return where the record lies in a folder of records."""
+        raise NotImplementedError
 
 
-Sealed = TypeVar("Sealed", bound=Digested)
-
-
-def sealed(record: Sealed, **found: Any) -> Sealed:
-    """Return a record with what was found, and with the digest of all of it."""
-    record = record.model_copy(update=found)
-    return record.model_copy(update={"digest": record.compute_digest()})
+def save(record: Filed, out: Path, arrays: Mapping[str, npt.NDArray[Any]] | None = None) -> Path:
+    """Write a record, and its raw arrays beside it; return the record's path. Raises CannotWrite."""
+    path = record.path(out)
+    with writing_into(out, "records"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if arrays:
+            buffer = io.BytesIO()
+            np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
+            atomic_write(path.with_suffix(f".{record.ARRAYS}.npz"), buffer.getvalue())
+        atomic_write(path, readable(json.loads(record.model_dump_json())).encode())
+    return path
 
 
 def scores_sha256(scores: npt.NDArray[np.float64], member: npt.NDArray[np.bool_]) -> str:
     """Return the SHA-256 of raw scores (targets, examples) as little-endian float64, then memberships as bytes."""
-    content = np.ascontiguousarray(scores, dtype="<f8").tobytes() + np.ascontiguousarray(member, dtype="u1").tobytes()
-    return hashlib.sha256(content).hexdigest()
+    return sha256(scores.astype("<f8"), member.astype("u1"))
 
 
 def images_sha256(images: npt.NDArray[np.float32]) -> str:
     """Return the SHA-256 of reconstructed images (targets, classes, h, w, channels) as little-endian float32."""
-    return hashlib.sha256(np.ascontiguousarray(images, dtype="<f4").tobytes()).hexdigest()
-
-
-def save_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
-    """Write arrays as a compressed .npz, at once or not at all."""
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
-    atomic_write(path, buffer.getvalue())
+    return sha256(images.astype("<f4"))
 
 
 def files_at(path: Path, pattern: str, source: str) -> list[Path]:
@@ -96,6 +100,19 @@ def json_of(file: Path) -> Any:
         raise UsageError(f"{file} is no record: {error}.") from None
 
 
+def toml_of(file: Path) -> dict[str, Any]:
+    """Return what a file of TOML holds. Raises UsageError where it is none."""
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+    try:
+        content: dict[str, Any] = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{file} is no TOML: {error}.") from None
+    return content
+
+
 def is_audit(content: Any) -> bool:
     """Return whether the JSON of a record is that of an audit."""
     return isinstance(content, dict) and content.get("kind") == AUDIT
@@ -113,8 +130,3 @@ def readable(content: Any) -> str:
     """Return indented JSON with each list of numbers on one line."""
     text = json.dumps(content, indent=1, allow_nan=False)
     return re.sub(r"\[[^\[\]{}\"]*\]", lambda found: re.sub(r"\s+", "", found[0]), text) + "\n"
-
-
-def canonical(content: Any) -> bytes:
-    """Return JSON that is the same for the same content: sorted names, no spaces."""
-    return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()

@@ -19,6 +19,7 @@ from privbench.store.syntax import Reference
 
 if TYPE_CHECKING:
     from privbench.data.dataset import Dataset
+    from privbench.population.population import Population
 
 
 MEASURING = (Reference("privbench.stats.metrics", "evaluate"), Reference("privbench.grid.cell", "Cell"))
@@ -67,9 +68,45 @@ def environment(device: str = "cpu") -> dict[str, str]:
     }
 
 
-def now() -> dt.datetime:
-    """Return the time in UTC, to the second."""
-    return dt.datetime.now(dt.timezone.utc).replace(microsecond=0)
+def heading(
+    task: Component,
+    data: Data,
+    defense: Component,
+    *,
+    models: int,
+    seed: int,
+    salt: str = "",
+    device: str = "cpu",
+    command: str = "",
+) -> dict[str, Any]:
+    """Return what records of attacks and of audits begin with: what was run on what, with which settings, and where."""
+    return {
+        "task": task,
+        "data": data,
+        "defense": defense,
+        "models": models,
+        "seed": seed,
+        "salt": salt,
+        "device": device,
+        "status": "ok",
+        "command": command,
+        "environment": environment(device),
+        "created": dt.datetime.now(dt.timezone.utc).replace(microsecond=0),
+    }
+
+
+def heading_of(population: Population, command: str) -> dict[str, Any]:
+    """Return the heading of records of a population."""
+    return heading(
+        component("task", population.task),
+        data_of(population.dataset),
+        component("defense", population.defense),
+        models=population.models,
+        seed=population.seed,
+        salt=population.salt,
+        device=population.device,
+        command=command,
+    )
 
 
 def failure(error: BaseException) -> dict[str, str]:

@@ -9,48 +9,34 @@ intervals.
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
-import json
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, ValidationError
 
 from privbench.errors import UsageError
-from privbench.records.files import (
-    SCHEMA_VERSION,
-    canonical,
-    check_version,
-    digest_of,
-    files_at,
-    is_audit,
-    json_of,
-    readable,
-    save_arrays,
-)
-from privbench.records.parts import Canaries, Claims, Component, Cost, Data, Part, PerExample, Selection, Utility
+from privbench.records.files import SCHEMA_VERSION, Filed, check_version, files_at, is_audit, json_of
+from privbench.records.parts import Canaries, Claims, Component, Cost, Data, PerExample, Selection, Utility
 from privbench.seeds import salted
 from privbench.stats.intervals import Estimate
 from privbench.stats.likeness import Reconstruction
 from privbench.stats.metrics import Metrics
-from privbench.store.atomic import atomic_write, writing_into
+from privbench.store.hashing import json_sha256
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
     from pathlib import Path
-
-    import numpy.typing as npt
 
 PER_EXAMPLE_LIMIT = 5000
 """Largest pool whose per-example results go into the record; of larger ones they are in the raw scores only."""
 
-NOT_REPRODUCED = {"cost", "environment", "created", "digest", "command", "selection"}
-"""What a digest leaves out. `selection` tells of the other attacks of the run as well, and a cell is one attack's."""
-LATER = {"findings", "family", "reconstruction", "canaries", "claims", "salt"}
-"""Fields that came after the first records: they count in a digest only where they differ from their default."""
 
-
-class Record(Part):
+class Record(Filed):
     """One cell of the grid."""
+
+    ARRAYS: ClassVar = "scores"
+    NOT_REPRODUCED: ClassVar = frozenset({"cost", "environment", "created", "digest", "command", "selection"})
+    """`selection` tells of the other attacks of the run as well, and a cell is one attack's."""
+    LATER: ClassVar = frozenset({"findings", "family", "reconstruction", "canaries", "claims", "salt"})
 
     schema_version: Literal[1, 2] = SCHEMA_VERSION
     family: Literal["membership", "reconstruction"] = Field("membership", description="of the attack")
@@ -91,10 +77,6 @@ class Record(Part):
     created: dt.datetime | None = None
     digest: str = ""
 
-    def compute_digest(self) -> str:
-        """Return the SHA-256 of what the record's command reproduces on the same machine."""
-        return digest_of(self, NOT_REPRODUCED, LATER)
-
     @property
     def identity(self) -> tuple[str, ...]:
         """What makes two records results of the same cell: components with options, data, and the run's settings."""
@@ -104,19 +86,8 @@ class Record(Part):
 
     def path(self, out: Path) -> Path:
         """Return where the record lies in a folder of records: <task>/<defense>/<attack>-<hash of identity>.json."""
-        short = hashlib.sha256(canonical(list(self.identity))).hexdigest()[:8]
-        return out / self.task.name / self.defense.name / f"{self.attack.name}-{short}.json"
-
-
-def save(record: Record, out: Path, raw: Mapping[str, npt.NDArray[Any]] | None = None) -> Path:
-    """Write a record, and its raw arrays as `<record>.scores.npz`; return the record's path. Raises CannotWrite."""
-    path = record.path(out)
-    with writing_into(out, "records"):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if raw:
-            save_arrays(path.with_suffix(".scores.npz"), raw)
-        atomic_write(path, readable(json.loads(record.model_dump_json())).encode())
-    return path
+        file = f"{self.attack.name}-{json_sha256(self.identity)[:8]}.json"
+        return out / self.task.name / self.defense.name / file
 
 
 def load(paths: Iterable[Path]) -> list[Record]:

@@ -9,7 +9,6 @@ A file `board.toml` in a folder declares that, by hand, for all records below it
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ from privbench.errors import UnknownName, UsageError, did_you_mean
 from privbench.options import quoting
 from privbench.records import ranking
 from privbench.records.comparable import age, made_as
+from privbench.records.files import toml_of
 from privbench.records.record import located
 from privbench.records.selection import completed
 
@@ -68,15 +68,7 @@ def boards(paths: Iterable[Path], attacks: Sequence[str] | None = None) -> list[
 
 def read(file: Path) -> Board:
     """Return the board that a file declares, without records. Raises UsageError, which names the file."""
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
-    try:
-        content: dict[str, Any] = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{file} is no TOML: {error}.") from None
-    content = {key.replace("_", "-"): value for key, value in content.items()}
+    content = {key.replace("_", "-"): value for key, value in toml_of(file).items()}
     for key in content:
         if key not in KEYS:
             raise UsageError(f"{file}: no entry {key!r}.{did_you_mean(key, KEYS)} Entries: {', '.join(KEYS)}.")

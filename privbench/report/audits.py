@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from privbench.records.comparable import device_text
+from privbench.report.tables import markdown_lines
 from privbench.stats.intervals import Estimate
 
 if TYPE_CHECKING:
@@ -30,7 +31,8 @@ def render(record: AuditRecord) -> RenderableType:
     caption = Text(f"{models}, seed {record.seed}{salt}, {device_text([record])}; 95 % intervals", style="dim")
     if record.status == "failed":
         return Group(title, Text(f"failed: {record.reason}"))
-    parts: list[RenderableType] = [title, caption, _values(record.values)]
+    values = [{"value": name.replace("_", " "), "": text(value)} for name, value in record.values.items()]
+    parts: list[RenderableType] = [title, caption, _table(values)]
     for name, rows in record.tables.items():
         parts += [Text(name, style="bold"), _table(rows)]
     return Group(*parts, *map(Text, record.notes), Text(""))
@@ -65,17 +67,12 @@ def text(value: Any) -> str:
     return str(value)
 
 
-def _values(values: Mapping[str, Any]) -> Table:
-    table = _empty()
-    for heading in ("value", ""):
-        table.add_column(heading, overflow="fold")
-    for name, value in values.items():
-        table.add_row(name.replace("_", " "), text(value))
-    return table
-
-
 def _table(rows: Sequence[Mapping[str, Any]]) -> Table:
-    table, columns = _empty(), _columns(rows)
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True, header_style="bold")
+    columns = _columns(rows)
     for column in columns:
         numeric = all(isinstance(row.get(column), int | float | None) for row in rows)
         table.add_column(column, justify="right" if numeric else "left", overflow="fold")
@@ -84,17 +81,9 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> Table:
     return table
 
 
-def _empty() -> Table:
-    from rich import box
-    from rich.table import Table
-
-    return Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True, header_style="bold")
-
-
 def _columns(rows: Iterable[Mapping[str, Any]]) -> list[str]:
     return list(dict.fromkeys(name for row in rows for name in row))
 
 
 def _grid(head: Sequence[str], body: Iterable[Sequence[str]]) -> list[str]:
-    lines = [head, ["---"] * len(head), *body]
-    return ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]
+    return markdown_lines([head, ["---"] * len(head), *body])

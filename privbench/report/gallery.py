@@ -1,20 +1,20 @@
-"""Reconstructed images beside real ones, drawn: a column per class, a row per defense.
+"""Images on one page: what defenses generated, and what attacks reconstructed, beside real ones.
 
-As Triastcyn & Faltings, Figure 2. It takes no more than records and the raw arrays beside them.
+Reconstructed images need no more than records and the raw arrays beside them.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from privbench.contracts.release import GRID
 from privbench.errors import UsageError
-from privbench.report.sheet import MARGIN, PAPER
 from privbench.stats.likeness import unit
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     import numpy.typing as npt
@@ -25,29 +25,21 @@ if TYPE_CHECKING:
 
     Array = npt.NDArray[Any]
 
-SIDE = 64
-"""Pixels that an image takes at least, enlarged by a whole factor."""
+SIDE, LARGE = 40, 64
+"""Pixels that an image takes at least, enlarged by a whole factor: of many, and of few."""
 TEXT = 13
 """Size of the text in pixels."""
-LINE = TEXT + 4
-GAP = 4
-INK, FAINT = 0, 110
+MARGIN, GAP, CAPTION = 12, 2, 18
+PAPER, INK = 255, 0
 
 
-class Row(NamedTuple):
-    """One row of the gallery."""
+def rows(
+    records: Sequence[Record], arrays: Sequence[Mapping[str, Array]], classes: Sequence[int], target: int = 0
+) -> list[tuple[str, Array]]:
+    """Return rows with their titles, as `draw` takes them: real images, then what each attack made of one target.
 
-    title: str
-    remark: str
-    images: Array
-    """float32 (classes, height, width, channels) in [0, 1]."""
-
-
-def rows(records: Sequence[Record], arrays: Sequence[Mapping[str, Array]], target: int = 0) -> list[Row]:
-    """Return real images, then what each attack made of one target: undefended first, untrained nets last.
-
-    arrays: what lies beside each record. Raises UsageError where the records are of different settings, or where the
-    target was not attacked.
+    Undefended models come first, untrained nets last. arrays: what lies beside each record. classes: a column each.
+    Raises UsageError where the records are of different settings, or where the target was not attacked.
     """
     from privbench.records.comparable import SHOWN, setting, setting_text, title
 
@@ -63,45 +55,49 @@ def rows(records: Sequence[Record], arrays: Sequence[Mapping[str, Array]], targe
     order = sorted(range(len(records)), key=lambda i: (records[i].defense.spec != "ce", records[i].defense.spec))
     first = order[0]
     several = len({record.attack.spec for record in records}) > 1
-    found = [Row("members", "one of each class", unit(arrays[first]["real"][target]))]
+    found = [("members, one of each class", arrays[first]["real"][target])]
     for i in order:
         record, images = records[i], arrays[i]["images"][target]
         name = f"{record.defense.spec}, {record.attack.spec}" if several else record.defense.spec
         assert record.reconstruction is not None, "records without images are left out before"
-        found.append(Row(name, _remark(record.reconstruction.attack), images))
+        found.append((f"{name}: {_remark(record.reconstruction.attack)}", images))
         if i == first:
-            nearest = unit(arrays[i]["nearest"][target])
-            found.append(Row("nearest member", f"to the image of {name}", nearest))
+            found.append((f"members nearest to the images of {name}", arrays[i]["nearest"][target]))
     if "untrained" in arrays[first]:
         judged = records[first].reconstruction
-        remark = _remark(judged.untrained) if judged and judged.untrained else ""
-        found.append(Row("untrained net", remark, arrays[first]["untrained"][0]))
-    return found
+        remark = f": {_remark(judged.untrained)}" if judged and judged.untrained else ""
+        found.append((f"untrained net{remark}", arrays[first]["untrained"][0]))
+    chosen = list(classes)
+    return [(text, np.rint(unit(images[chosen]) * 255).astype(np.uint8)[None]) for text, images in found]
 
 
-def draw(found: Sequence[Row], classes: Sequence[int], heading: str) -> Image:
-    """Return the picture. classes: which of them, a column each."""
+def grids(notes: Mapping[str, Array]) -> dict[str, Array]:
+    """Return the pictures among a release's notes, by title; what was before stands before what came after."""
+    found = {name.removeprefix(GRID): array for name, array in notes.items() if name.startswith(GRID)}
+    return dict(sorted(found.items(), key=lambda item: item[0].replace(" before", " 0").replace(" after", " 1")))
+
+
+def draw(blocks: Iterable[tuple[str, Array]], *, across: int = 3, side: int = SIDE, heading: str = "") -> Image:
+    """Return one image of titled blocks, `across` of them side by side; each is an array as in `GRID`."""
     from PIL import Image, ImageDraw, ImageFont
 
     font = ImageFont.load_default(TEXT)
-    height, width = found[0].images.shape[1:3]
-    factor = max(1, -(-SIDE // max(height, width)))
-    tall, wide = height * factor + GAP, width * factor + GAP
-    tall = max(tall, 2 * LINE + GAP)
-    label = max(round(font.getlength(text)) for row in found for text in (row.title, row.remark)) + MARGIN
-    top = MARGIN + 2 * LINE
-    breadth = max(label + wide * len(classes), round(font.getlength(heading))) + 2 * MARGIN
-    page = Image.new("RGB", (breadth, top + tall * len(found) + MARGIN), (PAPER,) * 3)
+    tiles = [(*divmod(number, across), title, _tile(array, side)) for number, (title, array) in enumerate(blocks)]
+    widths, heights = [0] * min(across, len(tiles)), [0] * (1 + tiles[-1][0])
+    for row, column, title, tile in tiles:
+        widths[column] = max(widths[column], tile.shape[1], round(font.getlength(title)))
+        heights[row] = max(heights[row], tile.shape[0])
+    above = MARGIN + (CAPTION if heading else 0)
+    breadth = max(sum(widths) + MARGIN * (len(widths) - 1), round(font.getlength(heading)))
+    depth = sum(heights) + (MARGIN + CAPTION) * len(heights)
+    page = Image.new("RGB", (breadth + 2 * MARGIN, above + depth), (PAPER,) * 3)
     pen = ImageDraw.Draw(page)
     pen.text((MARGIN, MARGIN), heading, fill=(INK,) * 3, font=font)
-    for column, each in enumerate(classes):
-        pen.text((MARGIN + label + column * wide, MARGIN + LINE), str(each), fill=(FAINT,) * 3, font=font)
-    for at, row in enumerate(found):
-        y = top + at * tall
-        pen.text((MARGIN, y), row.title, fill=(INK,) * 3, font=font)
-        pen.text((MARGIN, y + LINE), row.remark, fill=(FAINT,) * 3, font=font)
-        for column, each in enumerate(classes):
-            page.paste(Image.fromarray(_enlarged(row.images[each], factor)), (MARGIN + label + column * wide, y))
+    for row, column, title, tile in tiles:
+        left = MARGIN + sum(widths[:column]) + MARGIN * column
+        top = above + sum(heights[:row]) + (MARGIN + CAPTION) * row
+        pen.text((left, top), title, fill=(INK,) * 3, font=font)
+        page.paste(Image.fromarray(tile), (left, top + CAPTION))
     return page
 
 
@@ -129,8 +125,10 @@ def _remark(found: Likeness) -> str:
     return f"recognised {shown}, ratio {'n/a' if ratio is None else f'{ratio:.3f}'}"
 
 
-def _enlarged(image: Array, factor: int) -> Array:
-    """Return (height, width, channels) in [0, 1] as RGB, each pixel a square of `factor`."""
-    levels = np.rint(image * 255).clip(0, 255).astype(np.uint8)
-    large: Array = levels.repeat(3 // levels.shape[-1], axis=-1).repeat(factor, axis=0).repeat(factor, axis=1)
-    return large
+def _tile(array: Array, side: int) -> Array:
+    """Return (classes, columns, h, w, c) as one RGB image, with gaps, enlarged where the images are small."""
+    factor = max(1, -(-side // max(array.shape[2:4])))
+    colour = np.repeat(array, 3 // array.shape[-1], axis=-1)
+    large = colour.repeat(factor, axis=2).repeat(factor, axis=3)
+    padded = np.pad(large, ((0, 0), (0, 0), (0, GAP), (0, GAP), (0, 0)), constant_values=PAPER)
+    return np.concatenate([np.concatenate(list(row), axis=1) for row in padded], axis=0)

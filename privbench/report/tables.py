@@ -235,10 +235,14 @@ def _all_notes(group: pd.DataFrame, shown: pd.DataFrame) -> list[str]:
 def _markdown(task: str, caption: str, group: pd.DataFrame, columns: Sequence[str]) -> str:
     shown = readable(group, columns)
     rule = ["---" if name in LEFT else "---:" for name in headings(group, columns)]
-    lines = [list(shown.columns), rule, *shown.to_numpy().tolist()]
-    body = "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)
+    body = "\n".join(markdown_lines([list(shown.columns), rule, *shown.to_numpy().tolist()])) + "\n"
     notes = "".join(f"\n- {note}" for note in _all_notes(group, shown))
     return f"### {task}\n\n{caption}\n\n{body}" + (f"{notes}\n" if notes else "")
+
+
+def markdown_lines(lines: Iterable[Sequence[str]]) -> list[str]:
+    """Return the lines of a table in Markdown, from its cells."""
+    return ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]
 
 
 def _latex(task: str, caption: str, group: pd.DataFrame, columns: Sequence[str]) -> str:

@@ -1,7 +1,8 @@
-"""A leaderboard in a terminal: the richest layout that fits its width, decided, not squashed.
+"""Leaderboards in a terminal, as rich as its width allows.
 
-First every number stands on one line with its interval. Where that is too wide the interval goes below the number,
-and what attackers see below the table; then columns are left out, the least telling first, and named.
+Where there is room a row is a line, and each number has its interval beside it. Where there is not, intervals go below
+their numbers and what attackers see below the table; columns are left out, the least telling first, until the others
+fit with narrow names; and the names then get what room is left.
 """
 
 from __future__ import annotations
@@ -59,13 +60,15 @@ class Block:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Yield title, table and notes."""
-        room = options.update(width=UNLIMITED)
-        layouts = list(self._layouts())
-        fits = (each for each in layouts if console.measure(each[1], options=room).maximum <= options.max_width)
-        names, table = next(fits, layouts[-1])  # of none that fits, the narrowest, whose cells are folded
+        unlimited = options.update(width=UNLIMITED)
+
+        def fits(names: Sequence[str], fold: int | None) -> bool:
+            return console.measure(self._table(names, fold), options=unlimited).maximum <= options.max_width
+
+        names, fold = self._layout(fits)
         yield Text(self.title, style="bold")
         yield Text(self.caption, style="dim")
-        yield table
+        yield self._table(names, fold)  # where nothing fits, rich breaks its cells
         if "threat-model" in self.headings and "threat-model" not in names:
             yield from map(Text, self._threats())
         yield from map(Text, self.notes)
@@ -75,17 +78,16 @@ class Block:
         if gone:
             yield Text(f"Left out for lack of room: {', '.join(gone)}. All: {self.export}", style="dim")
 
-    def _layouts(self) -> Iterator[tuple[Sequence[str], Table]]:
-        """Yield the columns of ever narrower tables, and the tables."""
-        names = list(self.headings)
-        yield tuple(names), self._table(names, fold=None)
-        if "threat-model" in names:
-            names.remove("threat-model")
-        for gone in (None, *self.dispensable):
-            if gone in names and gone != self.keep:
-                names.remove(gone)
-            for fold in FOLDS:
-                yield tuple(names), self._table(names, fold=fold)
+    def _layout(self, fits: Callable[[Sequence[str], int | None], bool]) -> tuple[Sequence[str], int | None]:
+        """Return the columns that are shown, and the width of long names; None where a row is a line."""
+        if fits(list(self.headings), None):
+            return list(self.headings), None
+        names = [name for name in self.headings if name != "threat-model"]
+        for gone in self.dispensable:
+            if fits(names, FOLDS[-1]):
+                break
+            names = [name for name in names if name != gone or name == self.keep]
+        return names, next((fold for fold in FOLDS if fits(names, fold)), FOLDS[-1])
 
     def _table(self, names: Sequence[str], fold: int | None) -> Table:
         """Return a table of these columns: a line per row or, with a `fold`, intervals below their numbers."""

@@ -18,29 +18,11 @@ from pydantic import BaseModel, ConfigDict
 
 from privbench.errors import CellFailed, InvalidScores
 from privbench.stats import intervals, roc
-from privbench.stats.intervals import Estimate, accuracy, clopper_pearson, delong
+from privbench.stats.intervals import Estimate
 from privbench.stats.roc import OperatingPoint
 
 if TYPE_CHECKING:
     Array = npt.NDArray[Any]
-
-__all__ = [
-    "Estimate",
-    "Metrics",
-    "OperatingPoint",
-    "Spread",
-    "Success",
-    "TargetSpread",
-    "accuracy",
-    "best_threshold",
-    "check_findings",
-    "check_number",
-    "check_scores",
-    "clopper_pearson",
-    "delong",
-    "evaluate",
-    "success",
-]
 
 FPRS = (0.01, 0.001)
 RESAMPLES = 1000

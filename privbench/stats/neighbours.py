@@ -1,11 +1,13 @@
-"""Exact nearest neighbours by brute force: scikit-learn's search, and every distance recomputed from differences.
+"""Nearest neighbours by brute force: a few of each query, exactly, or hundreds of each, to the last bits.
 
 The fast search expands |a - b|^2 = |a|^2 + |b|^2 - 2 ab, which gives two equal rows a distance of 1e-8 or so, and says
-nothing of ties. Estimators that divide by a distance, or ask who is nearer, need zeros that are zero and one order.
+nothing of ties. Estimators that divide by a distance, or ask who is nearer, need zeros that are zero and one order:
+`nearest` computes every distance anew from differences, `ranked` those that may be zero.
 """
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +22,10 @@ SPARE = 4
 """Candidates beyond those asked for, as rounding may have mixed up their order; more are fetched where needed."""
 BLOCK = 2**21
 """Differences held at a time, 16 MB of float64, beside what the search itself holds (about as much)."""
+DISTANCES = 2**19
+"""Distances that `ranked` looks at at a time, 4 MB, which stay in a cache."""
+NEAR = 1e-10
+"""Squared distances below this share of squared norms are computed again from differences, rounding being 1e-16."""
 
 
 def nearest(queries: Array, points: Array, k: int = 1, *, exclude: Array | None = None) -> tuple[Array, Array]:
@@ -60,6 +66,37 @@ def nearest(queries: Array, points: Array, k: int = 1, *, exclude: Array | None 
             unsure.append(part[np.square(distances[part, -1]) >= beyond])
         left = np.concatenate(unsure) if candidates < len(points) else left[:0]
         candidates *= 4
+    return distances, indices
+
+
+def ranked(queries: Array, points: Array, k: int, *, alone: bool = False) -> tuple[Array, Array]:
+    """Return the k nearest points of each query: distances (m, k) float64, rising, and indices (m, k) int32.
+
+    As `nearest`, but for hundreds of neighbours ten times as fast: points whose distances differ in the last
+    bits alone may change places. alone: queries are the points, and none is its own neighbour.
+    """
+    center = points.mean(axis=0)
+    queries, points = queries - center, points - center
+    norms_q, norms_p = np.square(queries).sum(axis=1), np.square(points).sum(axis=1)
+    largest = norms_p.max()
+    distances, indices = np.empty((len(queries), k)), np.empty((len(queries), k), dtype=np.int32)
+    step = max(1, DISTANCES // len(points))
+    for start in range(0, len(queries), step):
+        rows = np.arange(start, min(start + step, len(queries)))
+        squares = queries[rows] @ (-2 * points.T)
+        squares += norms_p
+        squares += norms_q[rows, None]
+        if alone:
+            squares[rows - start, rows] = math.inf
+        for row in np.flatnonzero(squares.min(axis=1) < NEAR * (norms_q[rows] + largest)):
+            close = np.flatnonzero(squares[row] < NEAR * (norms_q[rows[row]] + largest))
+            squares[row, close] = np.square(queries[rows[row]] - points[close]).sum(axis=1)
+        nearest_k = squares.argmin(axis=1)[:, None] if k == 1 else np.argpartition(squares, k - 1, axis=1)[:, :k]
+        nearest_k.sort(axis=1)  # of equal distances the lower index stays first
+        found = np.take_along_axis(squares, nearest_k, axis=1)
+        order = np.argsort(found, axis=1, kind="stable")
+        distances[rows] = np.sqrt(np.maximum(np.take_along_axis(found, order, axis=1), 0))
+        indices[rows] = np.take_along_axis(nearest_k, order, axis=1)
     return distances, indices
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import json
 import os
 import re
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from privbench.errors import CorruptArtifact
 from privbench.store.atomic import sync_file, sync_folder
+from privbench.store.hashing import file_sha256, json_sha256
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -31,7 +31,6 @@ RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt"
 _FILE = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]*[A-Za-z0-9_-])?")
 _RACY = 100_000_000  # ns; two changes of a file within one tick of its clock look like one
 _ARRAY, _TENSORS, _JSON = ".npy", ".safetensors", ".json"
-_CHUNK = 1 << 20
 _verified: dict[Path, tuple[Any, ...]] = {}
 """What every file of an artifact looked like when this process last compared it with its SHA-256."""
 
@@ -145,10 +144,10 @@ def seal(folder: Path, kind: str, key: str, manifest: Mapping[str, Any]) -> None
             raise ValueError(f"{name!r} is no plain file; an artifact holds files, side by side.")
         sync_file(path)
         taken.add(name.lower())
-        files[name] = {"sha256": sha256(path), "size": path.stat().st_size}
+        files[name] = {"sha256": file_sha256(path), "size": path.stat().st_size}
     created = datetime.now(timezone.utc).isoformat()
     body = {"created": created, "files": files, "format": FORMAT, "key": key, "kind": kind, "manifest": manifest}
-    (folder / MANIFEST).write_bytes(_rendered({**body, "checksum": digest(body)}))
+    (folder / MANIFEST).write_bytes(_rendered({**body, "checksum": json_sha256(body)}))
     sync_file(folder / MANIFEST)
     sync_folder(folder)
 
@@ -170,9 +169,9 @@ def read(folder: Path, kind: str, key: str) -> Artifact:
         body = {name: value for name, value in parsed.items() if name != "checksum"}
         if body["format"] != FORMAT:
             raise CorruptArtifact(f"{where} has format {body['format']!r}; this version reads {FORMAT}.")
-        if content != _rendered(parsed) or parsed["checksum"] != digest(body):
+        if content != _rendered(parsed) or parsed["checksum"] != json_sha256(body):
             raise CorruptArtifact(f"{where} has other content than was written.")
-        if (kind, key) != (body["kind"], body["key"]) or key != digest([kind, body["manifest"]]):
+        if (kind, key) != (body["kind"], body["key"]) or key != json_sha256([kind, body["manifest"]]):
             raise CorruptArtifact(f"{where} belongs to another artifact.")
         size = len(content) + sum(entry["size"] for entry in body["files"].values())
         created = datetime.fromisoformat(body["created"])
@@ -209,21 +208,6 @@ def forget(folder: Path) -> None:
     _verified.pop(folder, None)
 
 
-def digest(value: Any) -> str:
-    """Return the SHA-256 of the canonical JSON of a value: sorted names, no spaces, floats to the last bit."""
-    text = json.dumps(value, sort_keys=True, allow_nan=False, separators=(",", ":"))
-    return hashlib.sha256(text.encode("ascii")).hexdigest()
-
-
-def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file's content."""
-    state = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            state.update(chunk)
-    return state.hexdigest()
-
-
 def _fault(path: Path, size: int | None, listed: Mapping[str, Any] | None) -> str:
     if listed is None:
         return "does not belong there"
@@ -231,7 +215,7 @@ def _fault(path: Path, size: int | None, listed: Mapping[str, Any] | None) -> st
         return "is missing"
     if size != listed["size"]:
         return f"has {size} bytes, but was written with {listed['size']}"
-    if path.is_symlink() or not path.is_file() or sha256(path) != listed["sha256"]:
+    if path.is_symlink() or not path.is_file() or file_sha256(path) != listed["sha256"]:
         return "has other content than was written"
     return ""
 

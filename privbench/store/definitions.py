@@ -14,13 +14,14 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from privbench.store.syntax import Imported, Reference, Writer, bindings, for_type_checkers, is_docstring, registers
+from privbench.store.names import Imported, bindings, for_type_checkers
+from privbench.store.syntax import Reference, Writer, is_docstring, registers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
-    from privbench.store.syntax import Binding
+    from privbench.store.names import Binding
 
 WHOLE, EFFECTS = "*", ""
 """Names of all that a module holds, and of what it does on import besides defining things."""

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from privbench.store.closures import typed_in
 from privbench.store.definitions import parse
-from privbench.store.syntax import for_type_checkers, imports
+from privbench.store.names import for_type_checkers, imports
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -27,30 +27,16 @@ from privbench.store.artifact import (
     MANIFEST,
     RESERVED,
     Artifact,
-    digest,
     forget,
     intact,
     read,
-    save_array,
-    save_json,
-    save_tensors,
     seal,
 )
-from privbench.store.atomic import NO_FOLDER, atomic_write, is_abandoned, sync_folder, temporary_name, try_writing
+from privbench.store.atomic import NO_FOLDER, is_abandoned, sync_folder, temporary_name, try_writing
+from privbench.store.hashing import json_sha256
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-__all__ = [
-    "Artifact",
-    "Store",
-    "artifact_key",
-    "atomic_write",
-    "default_root",
-    "save_array",
-    "save_json",
-    "save_tensors",
-]
 
 TEMPORARY, QUARANTINE = ".tmp", ".quarantine"
 _KIND = re.compile(r"[a-z0-9][a-z0-9_-]*")
@@ -70,7 +56,7 @@ def artifact_key(kind: str, manifest: Mapping[str, Any]) -> str:
 
     Raises UsageError for what JSON cannot hold faithfully: NaN, infinity, keys that are no text, other objects.
     """
-    return digest([kind, _plain(manifest, kind)])
+    return json_sha256([kind, _plain(manifest, kind)])
 
 
 class Store:
@@ -110,7 +96,7 @@ class Store:
         folders. Raises CannotWrite where the store cannot be written.
         """
         shaped_by = _plain(manifest, kind)
-        key = digest([kind, shaped_by])
+        key = json_sha256([kind, shaped_by])
         target = self._folder(kind, key)
         folder = self._temporary()
         try:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import ast
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, TypeGuard
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+
+from privbench.store.names import COMPREHENSIONS, FUNCTIONS, Binding, bindings, for_type_checkers, imports
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
-COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 SKIPPED = {"ctx", "kind", "type_comment", "type_params", "annotation", "returns", "lineno", "col_offset"}
 TYPED = {"register", "validate_call"}
 """Decorators (functools', pydantic's) of functions whose annotations decide what they do."""
@@ -27,14 +27,6 @@ MARKED = ("ClassVar", "InitVar", "KW_ONLY")
 
 
 @dataclass(frozen=True)
-class Imported:
-    """What an import binds a name to: a module, or a name in one."""
-
-    module: str
-    name: str = ""
-
-
-@dataclass(frozen=True)
 class Reference:
     """A use of something that is defined elsewhere: a name of a module, or with no name the module as a whole."""
 
@@ -42,8 +34,6 @@ class Reference:
     name: str = ""
 
 
-Binding: TypeAlias = "Imported | None"
-"""Of a name in a function: what it imports, or None for a variable."""
 Text: TypeAlias = "list[str | Reference]"
 Resolve: TypeAlias = "Callable[[str, Sequence[str], Binding], tuple[str | Reference, int] | None]"
 """(name, the attributes that follow it, its import within the function) -> what it stands for, and how many of the
@@ -237,50 +227,6 @@ class Writer:
     }
 
 
-def bindings(statements: Iterable[ast.AST], package: str) -> dict[str, Binding]:
-    """Return the names that statements bind in their own scope, at any depth, with the import where it is one."""
-    found: dict[str, Binding] = {}
-    declared: set[str] = set()
-    waiting: list[ast.AST] = [*statements]
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, ast.Name | ast.Constant):  # first, and not looked into: most nodes are one of these
-            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-                found[node.id] = None
-            continue
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            found |= dict(imports(node, package))
-        elif isinstance(node, ast.Global):
-            declared |= set(node.names)
-        elif isinstance(node, (*FUNCTIONS, ast.ClassDef)):
-            found[node.name] = None
-            continue  # what is inside has a scope of its own
-        elif isinstance(node, ast.ExceptHandler | ast.MatchAs | ast.MatchStar) and node.name:
-            found[node.name] = None
-        elif isinstance(node, ast.MatchMapping) and node.rest:
-            found[node.rest] = None
-        elif isinstance(node, (ast.Lambda, *COMPREHENSIONS)):
-            continue
-        waiting += node.orelse if for_type_checkers(node) else ast.iter_child_nodes(node)
-    return {name: binding for name, binding in found.items() if name not in declared}
-
-
-def imports(node: ast.Import | ast.ImportFrom, package: str) -> Iterator[tuple[str, Imported]]:
-    """Yield the names that an import statement binds; `*` for those of `from module import *`."""
-    if isinstance(node, ast.Import):
-        for alias in node.names:
-            top = alias.name.partition(".")[0]
-            yield (alias.asname, Imported(alias.name)) if alias.asname else (top, Imported(top))
-        return
-    base = node.module or ""
-    if node.level:
-        parents = package.split(".")
-        kept = parents[: len(parents) - node.level + 1]
-        base = ".".join([*kept, base] if base else kept)
-    for alias in node.names:
-        yield alias.asname or alias.name, Imported(base, alias.name)
-
-
 def is_docstring(node: ast.AST) -> bool:
     """Return whether a statement is nothing but a constant, as docstrings are."""
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
@@ -327,12 +273,6 @@ def _last_name(node: ast.expr) -> str:
 def registers(node: ast.AST) -> bool:
     """Return whether a definition is handed to another by its decorator, as by `@function.register`."""
     return "register" in _decorators(node)
-
-
-def for_type_checkers(node: ast.AST) -> TypeGuard[ast.If]:
-    """Return whether a statement is `if TYPE_CHECKING:`."""
-    test = node.test if isinstance(node, ast.If) else None
-    return isinstance(test, ast.Name | ast.Attribute) and ast.unparse(test).rpartition(".")[2] == "TYPE_CHECKING"
 
 
 def _chain(node: ast.Name | ast.Attribute) -> tuple[ast.Name | None, list[str]]:

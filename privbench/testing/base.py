@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import math
 import random
 from dataclasses import dataclass, field
@@ -11,6 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+
+from privbench.store.hashing import arrays_sha256
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -67,11 +68,7 @@ def rank_correlation(a: Array, b: Array) -> float:
 
 def digest(arrays: Sequence[Array]) -> str:
     """Return a hash of dtypes, shapes and bytes."""
-    found = hashlib.sha256()
-    for array in arrays:
-        found.update(f"{array.dtype.str}{array.shape}".encode())
-        found.update(np.ascontiguousarray(array).tobytes())
-    return found.hexdigest()
+    return arrays_sha256(enumerate(arrays))
 
 
 @contextlib.contextmanager

@@ -6,7 +6,8 @@ import pytest
 from click.testing import CliRunner
 
 from privbench.cli import cache, main
-from privbench.store.store import Store, save_json
+from privbench.store.artifact import save_json
+from privbench.store.store import Store
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ from privbench import __version__
 from privbench.cli import doctor, main
 from privbench.plugins import loading as plugins
 from privbench.plugins.loading import Catalogue, Problem
-from privbench.store.store import Store, save_json
+from privbench.store.artifact import save_json
+from privbench.store.store import Store
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from privbench.options.fields import component
 from privbench.plugins.loading import resolve
 from privbench.population.population import Population
 from privbench.population.releases import make
-from privbench.records.record import save
+from privbench.records.files import save
 from privbench.store.store import Store
 
 

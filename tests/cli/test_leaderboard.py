@@ -10,8 +10,9 @@ import pytest
 from click.testing import CliRunner
 
 from privbench.cli import main
+from privbench.records.files import save
 from privbench.records.parts import Component, Data
-from privbench.records.record import Record, save
+from privbench.records.record import Record
 from privbench.stats import metrics
 
 DATA = Data(name="digits", fingerprint="f", classes=2, pool=400, reference=10, validation=10, test=10, duplicates=0)

@@ -13,7 +13,7 @@ from privbench.plugins.loading import resolve
 from privbench.population.composition import chain
 from privbench.population.population import Population
 from privbench.population.releases import make
-from privbench.report import sheet
+from privbench.report import gallery
 
 
 @component
@@ -53,7 +53,7 @@ def test_members_and_what_was_generated_are_drawn_and_the_facts_said(painted, tm
     assert "diversity                0.25" in result.stdout
     page = np.asarray(Image.open(out))
     assert (page == 99).all(axis=2).sum() > 10 * 7 * 40 * 40
-    assert page.shape[1] == 2 * 8 * 42 + 3 * sheet.MARGIN
+    assert page.shape[1] == 2 * 8 * 42 + 3 * gallery.MARGIN
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import sys
 from typing import ClassVar
@@ -16,10 +15,10 @@ from privbench.errors import BadOption, CellFailed, UsageError
 from privbench.grid import audits as audit
 from privbench.plugins.loading import resolve
 from privbench.records import audit_record
-from privbench.records.files import canonical
 from privbench.records.record import load
 from privbench.run import Grid
 from privbench.stats.intervals import mean
+from privbench.store.hashing import json_sha256
 
 
 @component
@@ -110,8 +109,8 @@ def test_a_salt_is_in_the_record_and_makes_another_one_while_the_public_one_chan
     assert (public.salt, salted.salt) == ("", salt)
     assert public.path(tmp_path) != salted.path(tmp_path)
     assert public.digest != salted.digest
-    before = json.loads(public.model_dump_json(exclude={*audit_record.NOT_REPRODUCED, "salt"}))
-    assert public.digest == hashlib.sha256(canonical(before)).hexdigest()
+    before = json.loads(public.model_dump_json(exclude={*audit_record.AuditRecord.NOT_REPRODUCED, "salt"}))
+    assert public.digest == json_sha256(before)
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ def test_a_field_that_came_later_counts_in_a_digest_only_where_it_says_something
         device="cpu",
         status="failed",
     )
-    content = json.loads(one.model_dump_json(exclude={*records.NOT_REPRODUCED, *records.LATER}))
+    content = json.loads(one.model_dump_json(exclude={*records.Record.NOT_REPRODUCED, *records.Record.LATER}))
     first = hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
     assert one.compute_digest() == first
     assert one.model_copy(update={"family": "reconstruction"}).compute_digest() != first
@@ -71,7 +71,7 @@ def test_a_field_that_came_later_counts_in_a_digest_only_where_it_says_something
     salted = one.model_copy(update={"salt": "0123456789abcdef0123456789abcdef"})
     assert salted.compute_digest() != first
     assert salted.identity == (*one.identity, salted.salt)
-    assert {"findings", "family", "reconstruction"} <= records.LATER
+    assert {"findings", "family", "reconstruction"} <= records.Record.LATER
 
 
 def stored(folder, attack="lira", **changes):
@@ -87,7 +87,7 @@ def stored(folder, attack="lira", **changes):
         status="failed",
         **changes,
     )
-    return records.save(files.sealed(made), folder)
+    return files.save(made.sealed(), folder)
 
 
 def test_an_attack_may_be_called_as_the_files_of_audits_are(tmp_path):

@@ -8,9 +8,9 @@ import pytest
 
 from privbench.errors import UnknownName, UsageError
 from privbench.records import submissions as board
-from privbench.records.files import scores_sha256, sealed
+from privbench.records.files import save, scores_sha256
 from privbench.records.parts import Component, Data
-from privbench.records.record import Record, save
+from privbench.records.record import Record
 from privbench.stats import metrics
 
 DATA = Data(name="digits", fingerprint="f", classes=2, pool=300, reference=1, validation=1, test=1, duplicates=0)
@@ -40,7 +40,7 @@ def stored(folder, attack="lira", *, shift=0.5, day=1, raw=True, **changes):
         created=dt.datetime(2026, 1, day, tzinfo=dt.timezone.utc),
         **changes,
     )
-    return save(sealed(made), folder, {"scores": scores, "member": MEMBER} if raw else None)
+    return save(made.sealed(), folder, {"scores": scores, "member": MEMBER} if raw else None)
 
 
 def declare(folder, text):

@@ -4,11 +4,10 @@ import numpy as np
 import pytest
 
 from privbench.errors import UsageError
-from privbench.records.files import images_sha256
+from privbench.records.files import images_sha256, save
 from privbench.records.parts import Component, Data
-from privbench.records.record import Record, save
+from privbench.records.record import Record
 from privbench.report import gallery
-from privbench.report.sheet import MARGIN
 from privbench.stats.intervals import Estimate
 from privbench.stats.likeness import Likeness, Reconstruction
 
@@ -58,50 +57,83 @@ def arrays(colour):
 
 
 def test_rows_are_real_images_the_undefended_model_and_the_defenses():
-    found = gallery.rows([record("a"), record("ce")], [arrays(WHITE), arrays(RED)])
-    assert [row.title for row in found] == ["members", "ce", "nearest member", "a", "untrained net"]
-    assert found[1].remark == "recognised 50 %, ratio 0.500"
-    assert [tuple(row.images[0, 0, 0].round(2)) for row in found] == [GREEN, RED, BLUE, tuple(np.float32(WHITE)), GREY]
+    found = gallery.rows([record("a"), record("ce")], [arrays(WHITE), arrays(RED)], [0, 1])
+    remark = "recognised 50 %, ratio 0.500"
+    titles = ["members, one of each class", f"ce: {remark}", "members nearest to the images of ce", f"a: {remark}"]
+    assert [title for title, _ in found] == [*titles, f"untrained net: {remark}"]
+    shades = [np.rint(255 * np.float32(colour)).astype(int).tolist() for colour in (GREEN, RED, BLUE, WHITE, GREY)]
+    assert [images[0, 0, 0, 0].tolist() for _, images in found] == shades
 
 
 def test_several_attacks_are_told_apart():
-    found = gallery.rows([record("ce"), record("ce", "inversion:tv=1")], [arrays(RED), arrays(WHITE)])
-    assert [row.title for row in found] == [
-        "members",
+    found = gallery.rows([record("ce"), record("ce", "inversion:tv=1")], [arrays(RED), arrays(WHITE)], [0])
+    assert [title.rpartition(": ")[0] for title, _ in found if "recognised" in title] == [
         "ce, inversion",
-        "nearest member",
         "ce, inversion:tv=1",
         "untrained net",
     ]
 
 
-def test_images_are_drawn_where_they_belong_and_as_large_as_they_were_asked_for():
-    found = gallery.rows([record("ce")], [arrays(RED)])
-    page = np.asarray(gallery.draw(found, [1, 0], "digits"))
-    step = gallery.SIDE + gallery.GAP
-    top = MARGIN + 2 * gallery.LINE
+def test_classes_are_drawn_in_the_order_in_which_they_were_asked_for():
+    found = gallery.rows([record("ce")], [arrays(RED)], [1, 0])
+    page = np.asarray(gallery.draw(found, across=1, side=gallery.LARGE, heading="digits"))
+    step, top = gallery.LARGE + gallery.GAP, gallery.MARGIN + 2 * gallery.CAPTION
     for at, (colour, half_bright) in enumerate([((0, 255, 0), (0, 128, 0)), ((255, 0, 0), (128, 0, 0))]):
-        row = page[top + at * step : top + at * step + gallery.SIDE]
+        above = top + at * (step + gallery.CAPTION + gallery.MARGIN)
+        row = page[above : above + gallery.LARGE]
         first, second = ((row == shade).all(axis=2) for shade in (half_bright, colour))
         for mask in (first, second):
-            assert mask.any(axis=0).sum() == gallery.SIDE
-            assert mask.all(axis=0).sum() == gallery.SIDE
+            assert mask.any(axis=0).sum() == gallery.LARGE
+            assert mask.all(axis=0).sum() == gallery.LARGE
         assert first.any(axis=0).argmax() + step == second.any(axis=0).argmax()
     assert (page[:top] < 255).any()
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_every_image_is_drawn_enlarged_where_it_belongs(channels):
+    array = np.arange(2 * 3 * channels, dtype=np.uint8).reshape(2, 3, 1, 1, channels) * 20
+    page = np.asarray(gallery.draw([("members", array.repeat(8, 2).repeat(8, 3))]))
+    step, top, left = 40 + gallery.GAP, gallery.MARGIN + gallery.CAPTION, gallery.MARGIN
+    for label in range(2):
+        for column in range(3):
+            block = page[top + label * step : top + label * step + 40, left + column * step : left + column * step + 40]
+            assert (block == array[label, column, 0, 0]).all()
+    assert (page[: gallery.MARGIN] == 255).all()
+    assert (page[gallery.MARGIN : top] < 255).any()  # the title
+
+
+def test_blocks_wrap_and_differ_in_size():
+    small, large = np.zeros((1, 1, 8, 8, 1), np.uint8), np.zeros((2, 4, 64, 64, 3), np.uint8)
+    page = gallery.draw([("a", small), ("b", large), ("c", small)], across=2)
+    width = 2 * gallery.MARGIN + gallery.MARGIN + 42 + 4 * 66
+    assert page.size == (width, 2 * 66 + 42 + 2 * (gallery.MARGIN + gallery.CAPTION) + gallery.MARGIN)
+    assert gallery.draw([("a", small)]).size[0] == 42 + 2 * gallery.MARGIN
+
+
+def test_pictures_are_found_among_the_notes():
+    titles = ["real after", "generated", "real before"]
+    notes = {"levels": np.zeros(3), **{f"grid/{title}": np.zeros((1, 1, 8, 8, 1), np.uint8) for title in titles}}
+    assert list(gallery.grids(notes)) == ["generated", "real before", "real after"]
+
+
+def test_a_title_that_is_wider_than_its_images_is_not_cut():
+    page = np.asarray(gallery.draw([("a title of more than forty pixels", np.zeros((1, 1, 8, 8, 1), np.uint8))]))
+    assert (page[gallery.MARGIN : gallery.MARGIN + gallery.CAPTION, -2 * gallery.MARGIN :] < 255).any()
+    assert (page[:, -gallery.MARGIN + 2 :] == 255).all()
+
+
 def test_the_target_is_one_that_was_attacked():
     with pytest.raises(UsageError, match="--target 2: the records have targets 0 to 1"):
-        gallery.rows([record("ce")], [arrays(RED)], 2)
+        gallery.rows([record("ce")], [arrays(RED)], [0], 2)
 
 
 def test_settings_are_not_mixed():
     with pytest.raises(UsageError, match="several settings"):
-        gallery.rows([record("ce"), record("ce", models=8)], [arrays(RED)] * 2)
+        gallery.rows([record("ce"), record("ce", models=8)], [arrays(RED)] * 2, [0])
     ce = record("ce")
     other = record("a", data=ce.data.model_copy(update={"fingerprint": "g"}))
     with pytest.raises(UsageError, match=r"several settings: digits \(data f, .*; digits \(data g, "):
-        gallery.rows([ce, other], [arrays(RED)] * 2)
+        gallery.rows([ce, other], [arrays(RED)] * 2, [0])
 
 
 def test_images_are_those_of_the_record(tmp_path):

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from privbench.errors import CellFailed, InvalidScores
-from privbench.stats import metrics
+from privbench.stats import intervals, metrics
 
 LAW = settings(deadline=None, derandomize=True, max_examples=50)
 
@@ -158,7 +158,7 @@ def test_the_spread_is_over_targets():
     member = halves(generator, 6, 400)
     scores = generator.normal(size=member.shape) + member
     found = metrics.evaluate(scores, member, scores > 0.5, seed=3).per_target
-    each = [metrics.delong(score, truth)[0] for score, truth in zip(scores, member, strict=True)]
+    each = [intervals.delong(score, truth)[0] for score, truth in zip(scores, member, strict=True)]
     assert [triple[0] for triple in found.auc.values] == pytest.approx(each, rel=1e-5)
     assert (found.auc.mean, found.auc.sd) == pytest.approx((np.mean(each), np.std(each, ddof=1)))
 
@@ -185,9 +185,9 @@ def test_a_record_of_64_targets_stays_small():
 
 def test_a_record_takes_nothing_unknown():
     with pytest.raises(ValueError, match="surprise"):
-        metrics.Estimate(value=1, low=1, high=1, n=1, surprise=2)
+        intervals.Estimate(value=1, low=1, high=1, n=1, surprise=2)
     with pytest.raises(ValueError, match="frozen"):
-        metrics.Estimate(value=1, low=1, high=1, n=1).value = 0
+        intervals.Estimate(value=1, low=1, high=1, n=1).value = 0
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from privbench.stats import neighbours
-from privbench.stats.neighbours import nearest
+from privbench.stats.neighbours import nearest, ranked
 
 
 def by_hand(queries, points, k, exclude=None):
@@ -108,3 +108,15 @@ def test_what_cannot_be_asked(queries, points, k, exclude, said):
 def test_no_queries_have_no_neighbours():
     distances, indices = nearest(np.zeros((0, 3)), np.zeros((4, 3)), 2)
     assert distances.shape == indices.shape == (0, 2)
+
+
+def test_ranked_is_nearest():
+    rng = np.random.default_rng(0)
+    queries, points = rng.normal(size=(40, 5)), rng.normal(size=(700, 5))
+    points[5] = queries[3]
+    points[6] = queries[3] + 1e-9
+    for found, expected in zip(ranked(queries, points, 9), nearest(queries, points, 9), strict=True):
+        assert found == pytest.approx(expected, abs=1e-12)
+    alone = ranked(points, points, 3, alone=True)
+    for found, expected in zip(alone, nearest(points, points, 3, exclude=np.arange(700)), strict=True):
+        assert found == pytest.approx(expected, abs=1e-12)

@@ -18,14 +18,8 @@ from hypothesis import strategies as st
 from safetensors import SafetensorError
 
 from privbench.errors import CannotWrite, CorruptArtifact, UsageError
-from privbench.store.store import (
-    Store,
-    artifact_key,
-    default_root,
-    save_array,
-    save_json,
-    save_tensors,
-)
+from privbench.store.artifact import save_array, save_json, save_tensors
+from privbench.store.store import Store, artifact_key, default_root
 
 KIND, MANIFEST = "model", {"task": "digits", "index": 3, "lr": 0.1, "milestones": (0.5, 0.75), "preset": None}
 JSON = st.recursive(
@@ -272,7 +266,7 @@ def test_files_are_compared_once_per_process(store, monkeypatch):
     for file in artifact.path.iterdir():
         os.utime(file, (old, old))
     assert store.get(KIND, MANIFEST) is not None
-    monkeypatch.setattr("privbench.store.artifact.sha256", lambda path: pytest.fail("read again"))
+    monkeypatch.setattr("privbench.store.artifact.file_sha256", lambda path: pytest.fail("read again"))
     assert store.get(KIND, MANIFEST) is not None
     assert fresh(store).get(KIND, MANIFEST) is not None
 
@@ -326,16 +320,16 @@ KILLED = """
 import os, random, signal, sys, time
 from pathlib import Path
 import numpy as np
-import privbench.store.artifact, privbench.store.atomic, privbench.store.store as s
+import privbench.store.artifact as a, privbench.store.atomic, privbench.store.store as s
 store, mode, n = s.Store(sys.argv[1]), sys.argv[2], 0
 if mode == "lines":
     os.fsync = lambda descriptor: None  # it matters to a power cut, not to kill -9, and takes most of the time
-files = {m.__file__ for m in (privbench.store.artifact, privbench.store.atomic, s)}
+files = {m.__file__ for m in (a, privbench.store.atomic, s)}
 
 def put(index):
     with store.write("a", {"index": index}) as folder:
-        s.save_array(folder / "x", np.arange(2000) + index)
-        s.save_tensors(folder / "t", {"w": np.full(500, index)})
+        a.save_array(folder / "x", np.arange(2000) + index)
+        a.save_tensors(folder / "t", {"w": np.full(500, index)})
 
 def at_line(frame, event, arg):     # kill -9 before the n-th line of the store's own code
     global n

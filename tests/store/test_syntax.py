@@ -3,7 +3,7 @@ import hashlib
 
 import pytest
 
-from privbench.store.syntax import Reference, Writer, bindings, imports
+from privbench.store.syntax import Reference, Writer
 
 OWN = {"helper": "pkg.helper", "np": "numpy"}
 EVERYTHING = '''
@@ -115,17 +115,3 @@ def test_only_what_type_checkers_alone_see_is_left_out():
 
 def test_names_of_other_packages_are_written_by_their_path():
     assert "numpy.linalg" in "".join(map(str, text("def f():\n    from numpy import linalg as l\n    return l.norm")))
-
-
-def test_bindings_are_those_of_the_statements_own_scope():
-    source = "for a, (b, *c) in d:\n  import e.f as g, h.i\n  def j(k): l = 1\n  class m: n = 1\n  o = [p for p in q]"
-    assert set(bindings(ast.parse(source).body, "")) == {"a", "b", "c", "g", "h", "j", "m", "o"}
-
-
-def test_relative_imports_lead_to_the_modules_they_mean():
-    def meant(source, package):
-        return [(name, target.module, target.name) for name, target in imports(ast.parse(source).body[0], package)]
-
-    assert meant("from . import a", "x.y") == [("a", "x.y", "a")]
-    assert meant("from ..b import c as d", "x.y") == [("d", "x.b", "c")]
-    assert meant("import a.b, c.d as e", "x") == [("a", "a", ""), ("e", "c.d", "")]

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from privbench.builtin.audits.leave_out import LeaveOut, distinct, ranked, tolerance
+from privbench.builtin.audits.leave_out import LeaveOut, distinct, tolerance
 from privbench.builtin.audits.loss_bounds import bound, sample_bound, upper_semideviation
 from privbench.errors import DataError
 from privbench.stats import intervals
 from privbench.stats.intervals import LEVEL, Estimate
+from privbench.stats.neighbours import ranked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

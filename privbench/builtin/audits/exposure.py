@@ -162,7 +162,7 @@ def level_rows(level: Array, found: Attacked, chance: tuple[float, float, float]
     for number, name in enumerate(LEVELS):
         inside = level == number
         of_all, decisions, member = share(inside), found.decisions[:, inside], found.member[:, inside]
-        rates = [metrics.accuracy(decisions, where).value for where in (member, ~member)]
+        rates = [intervals.accuracy(decisions, where).value for where in (member, ~member)]
         both = all(rate is not None for rate in rates)
         rows.append(
             {

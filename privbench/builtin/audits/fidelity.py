@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from privbench.builtin.audits.leave_out import BLOCK, ranked
+from privbench.stats.neighbours import DISTANCES, ranked
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -54,7 +54,7 @@ def _covered(points: Array, balls: Array, k: int) -> float:
     points, balls = points - center, balls - center
     radii = np.square(ranked(balls, balls, k, alone=True)[0][:, -1])
     norms, inside = np.square(balls).sum(axis=1), 0
-    step = max(1, BLOCK // len(balls))
+    step = max(1, DISTANCES // len(balls))
     slack = 1e-12 * (norms.max() + np.square(points).sum(axis=1).max())  # so that a point on the edge is in
     for start in range(0, len(points), step):
         rows = points[start : start + step]

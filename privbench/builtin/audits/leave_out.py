@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from privbench.errors import DataError
+from privbench.stats.neighbours import ranked
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -16,12 +17,8 @@ if TYPE_CHECKING:
 
 SAME = 1e-9
 """Points closer than this share of their spread are the same: features of equal images differ by rounding."""
-NEAR = 1e-10
-"""Squared distances below this share of squared norms are computed again from differences, rounding being 1e-16."""
 DEPTH = 64
 """Neighbours of each point that are listed at first; four times as many whenever a point has lost all of them."""
-BLOCK = 2**19
-"""Distances looked at at a time, 4 MB, which stay in a cache."""
 REMOVALS = 2**22
 """Cells (removal, point) looked at at a time: some tens of megabytes."""
 
@@ -29,37 +26,6 @@ REMOVALS = 2**22
 def tolerance(points: Array) -> float:
     """Return the distance up to which two of the points (n, d) are the same."""
     return SAME * math.sqrt(float(points.var(axis=0).sum()))
-
-
-def ranked(queries: Array, points: Array, k: int, *, alone: bool = False) -> tuple[Array, Array]:
-    """Return the k nearest points of each query: distances (m, k) float64, rising, and indices (m, k) int32.
-
-    As `neighbours.nearest`, but for hundreds of neighbours ten times as fast: points whose distances differ in the last
-    bits alone may change places. alone: queries are the points, and none is its own neighbour.
-    """
-    center = points.mean(axis=0)
-    queries, points = queries - center, points - center
-    norms_q, norms_p = np.square(queries).sum(axis=1), np.square(points).sum(axis=1)
-    largest = norms_p.max()
-    distances, indices = np.empty((len(queries), k)), np.empty((len(queries), k), dtype=np.int32)
-    step = max(1, BLOCK // len(points))
-    for start in range(0, len(queries), step):
-        rows = np.arange(start, min(start + step, len(queries)))
-        squares = queries[rows] @ (-2 * points.T)
-        squares += norms_p
-        squares += norms_q[rows, None]
-        if alone:
-            squares[rows - start, rows] = math.inf
-        for row in np.flatnonzero(squares.min(axis=1) < NEAR * (norms_q[rows] + largest)):
-            close = np.flatnonzero(squares[row] < NEAR * (norms_q[rows[row]] + largest))
-            squares[row, close] = np.square(queries[rows[row]] - points[close]).sum(axis=1)
-        nearest_k = squares.argmin(axis=1)[:, None] if k == 1 else np.argpartition(squares, k - 1, axis=1)[:, :k]
-        nearest_k.sort(axis=1)  # of equal distances the lower index stays first
-        found = np.take_along_axis(squares, nearest_k, axis=1)
-        order = np.argsort(found, axis=1, kind="stable")
-        distances[rows] = np.sqrt(np.maximum(np.take_along_axis(found, order, axis=1), 0))
-        indices[rows] = np.take_along_axis(nearest_k, order, axis=1)
-    return distances, indices
 
 
 def distinct(points: Array, same: float = 0.0) -> tuple[Array, Array]:

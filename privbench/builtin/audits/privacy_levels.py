@@ -13,7 +13,7 @@ from privbench.builtin.defenses import valuation
 from privbench.errors import CellFailed
 from privbench.options import spec
 from privbench.plugins import resolve
-from privbench.stats import metrics
+from privbench.stats import intervals
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -80,8 +80,8 @@ class PrivacyLevels:
         values: exposure.Values = {
             "attack": spec(attack),
             "trials": trials,
-            "r_in": metrics.accuracy(found.decisions, found.member),
-            "r_out": metrics.accuracy(found.decisions, ~found.member),
+            "r_in": intervals.accuracy(found.decisions, found.member),
+            "r_out": intervals.accuracy(found.decisions, ~found.member),
             "advantage": exposure.advantage(found),
             **{f"{name}_share": exposure.share(level == number) for number, name in enumerate(valuation.LEVELS)},
             **exposure.spread(found.decisions, found.member, "in", ctx.rng("in")),

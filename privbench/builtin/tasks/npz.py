@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 from privbench.api import component, option
 from privbench.builtin.tasks.base import DataTask
 from privbench.data import IMPORTED, data_root, imported, read, to_import
-from privbench.data.tables import SUFFIXES as TABLES
+from privbench.data.imported import SUFFIXES as TABLES
 from privbench.errors import DataError, did_you_mean
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from privbench.builtin.audits.leave_out import LeaveOut, distinct, ranked, tolerance
+from privbench.builtin.audits.leave_out import LeaveOut, distinct, tolerance
 from privbench.errors import DataError
 from privbench.stats.neighbours import nearest
 
@@ -76,18 +76,6 @@ def test_equal_points_and_too_few_are_refused():
     for removed in (np.zeros((1, 0), dtype=int), np.arange(9)[None]):
         with pytest.raises(ValueError, match="1 to 8"):
             LeaveOut(points).losses(removed)
-
-
-def test_ranked_is_nearest():
-    rng = np.random.default_rng(0)
-    queries, points = rng.normal(size=(40, 5)), rng.normal(size=(700, 5))
-    points[5] = queries[3]
-    points[6] = queries[3] + 1e-9
-    for found, expected in zip(ranked(queries, points, 9), nearest(queries, points, 9), strict=True):
-        assert found == pytest.approx(expected, abs=1e-12)
-    alone = ranked(points, points, 3, alone=True)
-    for found, expected in zip(alone, nearest(points, points, 3, exclude=np.arange(700)), strict=True):
-        assert found == pytest.approx(expected, abs=1e-12)
 
 
 def test_of_points_in_one_place_one_stays():

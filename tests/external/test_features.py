@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from privbench.data.columns import check_numbers, doubtful_classes, features_and_classes
 from privbench.errors import BadOption, DataError
+from privbench.external.features import check_numbers, doubtful_classes, features_and_classes
 
 RNG = np.random.default_rng(0)
 FRAME = pd.DataFrame(

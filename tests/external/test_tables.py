@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from privbench.data.tables import classes, read_table
 from privbench.errors import DataError
+from privbench.external.tables import classes, read_table
 
 FRAME = pd.DataFrame({"label": ["NA", "None", "nan"], "a": [1, 2, 3], "b": [0.5, 0.25, 0.125]})
 INDEX = "the first column has no name and numbers the rows: taken for an index, and left out."

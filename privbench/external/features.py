@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from privbench.data.arrays import narrow
-from privbench.data.duplicates import side_by_side
-from privbench.data.tables import classes, read_table
 from privbench.errors import BadOption, DataError, did_you_mean
+from privbench.external.exactness import side_by_side
+from privbench.external.tables import classes, read_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

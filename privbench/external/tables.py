@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from privbench.data.conversion import EXACT, as_array
 from privbench.errors import DataError
+from privbench.external.conversion import EXACT, as_array
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     Array = npt.NDArray[Any]
 
-SUFFIXES = (".csv", ".tsv", ".txt", ".parquet")
 SEPARATORS = {"\t": "tabs", ";": "semicolons", "|": "vertical bars", ",": "commas", " ": "blanks"}
 """Separators in the order in which they are tried: a comma may also be a decimal point, a blank stands in texts."""
 FOR_EXCEL = re.compile(r'"?sep=.?"?\s*')

@@ -8,8 +8,8 @@ import pytest
 import scipy.sparse
 import torch
 
-from privbench.data.conversion import as_array
 from privbench.errors import DataError
+from privbench.external.conversion import as_array
 
 Z = np.arange(6.0).reshape(3, 2)
 BIG = 2**60 + 1
@@ -105,6 +105,6 @@ def test_what_is_no_array_is_refused_in_a_line(value, said):
 
 
 def test_no_library_is_imported():
-    code = "import sys, privbench.data.conversion as c\nc.as_array([1.5], '')\n"
+    code = "import sys, privbench.external.conversion as c\nc.as_array([1.5], '')\n"
     code += "print({'torch', 'pandas'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
