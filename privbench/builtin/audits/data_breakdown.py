@@ -112,7 +112,7 @@ class DataBreakdown:
 def trained(
     population: Population, task: Blueprint, examples: Examples, subset: Examples, ctx: Context
 ) -> dict[str, Array]:
-    """Train on examples, or find it kept; return the losses on the subset and on test examples, and what is right."""
+    """Train on examples, or load the stored results; return losses on the subset and the test set, and correctness."""
     from privbench.learn import predict
 
     test = population.dataset.role("test")

@@ -69,7 +69,7 @@ def shuffled_p(decisions: Array, where: Array, rng: np.random.Generator, shuffle
 
 
 def trials_of(member: Array) -> int:
-    """Return the number of models with a given example, from (models, n) bool memberships; the minimum if they differ."""
+    """Return the number of models with a given example, from (models, n) bool memberships; the least if they differ."""
     return int(member.sum(axis=0).min())
 
 

@@ -37,15 +37,15 @@ class Cifar10(DownloadedTask):
     model: ModelName = option("mobilenet_v3_small", "architecture")
     epochs: int = option(150, "passes over the training examples", ge=1)
     batch_size: int = option(256, "examples per step", ge=1)
-    schedule: Literal["constant", "cosine", "steps"] = option("steps", "how the learning rate falls")
-    milestones: tuple[float, ...] = option((80 / 150, 130 / 150), "with steps: fractions of training at which it falls")
+    schedule: Literal["constant", "cosine", "steps"] = option("steps", "decrease of the learning rate")
+    milestones: tuple[float, ...] = option((80 / 150, 130 / 150), "with steps: fractions of training for the decreases")
     warmup: float = option(1.0, "epochs of linear warm-up", ge=0)
     crop: int = option(4, "random crop per example: pixels of reflect padding (0: off)", ge=0)
     flip: float = option(0.5, "probability of a horizontal flip per example", ge=0, le=1)
 
     @classmethod
     def wanted(cls) -> list[str]:
-        """Return the files that must be there, relative to the data root."""
+        """Return the required files, relative to the data root."""
         return [f"{cls.folder_name}/{name}" for part in cls.parts for name in part]
 
     @classmethod
@@ -65,7 +65,7 @@ class Cifar10(DownloadedTask):
         download_and_extract_archive(known.url, str(root), filename=known.filename, md5=known.tgz_md5)
 
     def source(self) -> Source:
-        """Read the official training and test parts."""
+        """Read the official training and test sets."""
         root = self.folder() / self.folder_name
         train, test = (self._read(root, names) for names in self.parts)
         return Source(train, test, self.classes, self.name)

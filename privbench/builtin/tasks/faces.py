@@ -1,4 +1,4 @@
-"""Faces, whose classes are people: what model inversion is shown on."""
+"""Faces, with people as classes: the data for model inversion."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ IMAGE_DIMENSIONS = 4
 
 @component
 class Faces(Npz):
-    """Faces of your own, one class per person: faces:path=FILE.npz, or faces:path=FOLDER with a subfolder per person.
+    """Your own faces, one class per person: faces:path=FILE.npz, or faces:path=FOLDER with a subfolder per person.
 
-    A file is as `npz` takes it; a folder holds PERSON/image.png, or train/PERSON and test/PERSON. The model is the MLP
-    of 1000 and 300 hidden units that Triastcyn & Faltings invert. Reconstructions are shown to a face detector, where
-    there is one.
+    A file has the format of `npz`; a folder holds PERSON/image.png, or train/PERSON and test/PERSON. The model is the
+    MLP of 1000 and 300 hidden units that Triastcyn & Faltings invert. A face detector, if installed, evaluates
+    reconstructions.
     """
 
     name: ClassVar[str] = "faces"
     depicts: ClassVar[str] = "faces"
 
     path: str = option(..., "the file, the folder, or the name of an imported data set", keyed=False)
-    size: int | None = option(None, "resize to squares of so many pixels (none: as they are)", ge=8)
+    size: int | None = option(None, "side in pixels of resized squares (none: no resizing)", ge=8)
     hidden: tuple[Annotated[int, Field(ge=1)], ...] = option(
         (1000, 300), "sizes of the hidden layers of 'mlp' and 'dae_mlp'", min_length=1
     )
     batch_size: int = option(32, "examples per step", ge=1)
 
     def source(self) -> Source:
-        """Read and check the images. Raises DataError, saying what is wrong with them and what would be right."""
+        """Read and check the images. Raises DataError with the problem and the remedy."""
         path = Path(self.path).expanduser()
         if path.is_dir():
             return self._from_folder(path)

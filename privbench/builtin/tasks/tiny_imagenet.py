@@ -21,7 +21,7 @@ FOLDER = "tiny-imagenet-200"
 
 @component
 class TinyImageNet(DownloadedTask):
-    """Tiny-ImageNet: 100,000 + 10,000 colour images of 64x64 pixels, 200 classes; the labelled val part is the test."""
+    """Tiny-ImageNet: 100,000 + 10,000 colour images of 64x64 pixels, 200 classes; the test set is the labelled val part."""
 
     name: ClassVar[str] = "tiny-imagenet"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"hivit": published.HIVIT, "cutout": {"cutout": 8}}
@@ -40,11 +40,11 @@ class TinyImageNet(DownloadedTask):
 
     @classmethod
     def wanted(cls) -> list[str]:
-        """Return the files and folders that must be there, relative to the data root."""
+        """Return the required files and folders, relative to the data root."""
         return [f"{FOLDER}/{name}" for name in ("train", "val/images", "val/val_annotations.txt")]
 
     def source(self) -> Source:
-        """List the files of train/<class>/images and of val/val_annotations.txt, to be opened when asked for."""
+        """List the files of train/<class>/images and of val/val_annotations.txt; they are read on demand."""
         root = self.folder()
         home = root / FOLDER
         classes = sorted(folder.name for folder in (home / "train").iterdir() if folder.is_dir())
