@@ -38,7 +38,7 @@ class ThresholdOptions(ShadowOptions):
 
     cut: Cut = option(
         "midpoint",
-        "among equally good thresholds: the highest, midway between scores; value: the first of the scores (authors')",
+        "of equally good thresholds the highest, midway between scores; value: the first of the scores (authors')",
     )
 
 

@@ -21,7 +21,7 @@ FOLDER = "tiny-imagenet-200"
 
 @component
 class TinyImageNet(DownloadedTask):
-    """Tiny-ImageNet: 100,000 + 10,000 colour images of 64x64 pixels, 200 classes; the test set is the labelled val part."""
+    """Tiny-ImageNet: 100,000 + 10,000 colour images of 64x64 pixels, 200 classes; the labelled val part is the test."""
 
     name: ClassVar[str] = "tiny-imagenet"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"hivit": published.HIVIT, "cutout": {"cutout": 8}}
