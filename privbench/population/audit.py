@@ -1,4 +1,4 @@
-"""Audits: measurements of a population that are no attack."""
+"""Contract of audits: measurements of a population other than attacks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Audit(Protocol):
-    """A measurement of a population that is no attack.
+    """A measurement of a population other than an attack.
 
     What else it may have:
 
