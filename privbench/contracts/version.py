@@ -1,5 +1,5 @@
-"""The version of the contracts: raised when a plugin must be changed to work with them."""
+"""Version of the contracts: increased when plugins must be changed to work with them."""
 
 VERSION = 1
 DECLARED = "PRIVBENCH_API"
-"""Name by which the module of a plugin says which version it is written for."""
+"""Name in a plugin's module for the version that it is written for."""

@@ -13,19 +13,19 @@ if TYPE_CHECKING:
 
 
 class Listener(Protocol):
-    """Whoever wants to see how a run is getting on."""
+    """Protocol of callbacks that report a run's progress."""
 
     def planned(self, plan: Plan) -> None:
-        """Everything is known that is left to do."""
+        """All remaining work is known."""
 
     def progress(self, job: int, done: float, stage: str) -> None:
-        """One release has come so far."""
+        """Report the progress of one release."""
 
     def made(self, outcome: Outcome[Job]) -> None:
         """One release is in the store, or failed."""
 
     def scoring(self, cell: Cell, done: float) -> None:
-        """One cell has come so far, in [0, 1]."""
+        """Report the progress of one cell, in [0, 1]."""
 
     def scored(self, record: Record) -> None:
         """One cell has its record."""

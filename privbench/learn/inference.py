@@ -119,7 +119,7 @@ def take(inputs: Tensor, rows: Tensor) -> Tensor:
 
 @contextlib.contextmanager
 def querying(model: nn.Module, device: str | torch.device) -> Iterator[Callable[[Tensor], Tensor]]:
-    """Yield a function from inputs, laid out as by `to_inputs`, to logits (b, classes) on the device, float32 throughout.
+    """Yield a function from inputs, laid out as by `to_inputs`, to logits (b, classes) on the device, in float32.
 
     Inside, the model is in eval mode on the device. Raises CellFailed if queries change the model's buffers.
     """

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 EPSILON, DELTA, REPLACE_ONE = "epsilon", "delta", "replace_one"
 """Names of facts. replace_one = 1: for data sets that differ by replacing one example; else by adding or removing."""
 LARGEST_EXPONENT = 700.0
-"""Valid values; every delta above 1 is as meaningless as 1."""
+"""Largest exponent in e^x that a float can represent; every delta above 1 is as meaningless as 1."""
 
 
 @dataclass(frozen=True)
