@@ -169,7 +169,7 @@ def _utility(population: Population, queries: int) -> Utility:
 
 
 def per_example(decisions: Array | None, member: Array) -> PerExample | None:
-    """Return how often each example was flagged, from (targets, examples); None without decisions or for large pools."""
+    """Return how often each example was flagged, of (targets, examples); None without decisions or for large pools."""
     if decisions is None or member.shape[1] > PER_EXAMPLE_LIMIT:
         return None
     success = metrics.success(decisions, member)
