@@ -1,6 +1,6 @@
-"""The command line: one file per command, imported when it is run.
+"""Command line: one file per command, imported when it runs.
 
-`privbench --help` imports click and nothing that is slow. Errors meant for people are printed here, once.
+`privbench --help` imports click and nothing slow. Errors for users are printed here, in one place.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ INTERRUPTED = 130
 
 
 class Lazy(NamedTuple):
-    """Where a command lives, and its line in `privbench --help`."""
+    """Location of a command, and its line in `privbench --help`."""
 
     module: str
     attribute: str
@@ -30,14 +30,14 @@ COMMANDS = {
     "run": Lazy("privbench.cli.run", "run", "Run defenses against attacks and print the leaderboard."),
     "list": Lazy("privbench.cli.list", "list_", "Show tasks, defenses, attacks and audits, and their options."),
     "leaderboard": Lazy("privbench.cli.leaderboard", "leaderboard", "Show or export the records of earlier runs."),
-    "audit": Lazy("privbench.cli.audit", "audit", "Measure what is no attack, and audit what you already have."),
-    "samples": Lazy("privbench.cli.samples", "samples", "Draw what a defense generated."),
-    "gallery": Lazy("privbench.cli.gallery", "gallery", "Draw what a reconstruction attack made, beside real images."),
-    "new": Lazy("privbench.cli.new", "new", "Write a plugin to begin with: an attack, defense, task or audit."),
-    "check": Lazy("privbench.cli.check", "check", "Check that a component keeps its contract."),
+    "audit": Lazy("privbench.cli.audit", "audit", "Run audits, also of existing predictions and data sets."),
+    "samples": Lazy("privbench.cli.samples", "samples", "Draw the synthetic examples of a defense."),
+    "gallery": Lazy("privbench.cli.gallery", "gallery", "Draw reconstructed images next to real images."),
+    "new": Lazy("privbench.cli.new", "new", "Write a new plugin: an attack, defense, task or audit."),
+    "check": Lazy("privbench.cli.check", "check", "Check that components fulfil their contract."),
     "cache": Lazy("privbench.cli.cache", "cache", "List, verify or prune the trained models in the store."),
     "data": Lazy("privbench.cli.data", "data", "List, fetch or import data sets."),
-    "doctor": Lazy("privbench.cli.doctor", "doctor", "Show versions, devices, plugins, and what is broken."),
+    "doctor": Lazy("privbench.cli.doctor", "doctor", "Show versions, devices, plugins, and problems."),
 }
 
 EPILOG = """\b
@@ -56,7 +56,7 @@ class LazyGroup(click.Group):
     """A group whose subcommands are imported on demand, and which prints errors as one line."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        """Return the names in the order in which a newcomer needs them."""
+        """Return the names in a useful order for newcomers."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
@@ -71,7 +71,7 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command that was typed. Raises UnknownName with the nearest right one."""
+        """Find the requested command. Raises UnknownName with the closest existing one."""
         name = args[0]
         if name not in COMMANDS and not ctx.resilient_parsing:
             hint = mistakes.elsewhere(name) or did_you_mean(name, COMMANDS)
@@ -92,14 +92,14 @@ class LazyGroup(click.Group):
         return [*(CompletionItem(name, help=COMMANDS[name].summary) for name in names), *options]
 
     def main(self, *args: Any, **options: Any) -> Any:
-        """Run the command line, whatever its output is."""
-        # Threads that wait for the attacks' next computation would else spin, on cores that workers train on meanwhile.
+        """Run the command line, with any output encoding."""
+        # Otherwise idle threads between the attacks' computations would spin on cores where workers train.
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")
         with streams.safe_output(), streams.debug_log(wanted=_debugging()):
             return super().main(*args, **options)
 
     def make_context(self, *args: Any, **options: Any) -> click.Context:
-        """Read the command line before the command. The only other place where an error ends: see `invoke`."""
+        """Parse the command line. The only other place that handles errors: see `invoke`."""
         try:
             return super().make_context(*args, **options)
         except click.exceptions.NoArgsIsHelpError:
@@ -109,7 +109,7 @@ class LazyGroup(click.Group):
             raise click.exceptions.Exit(error.exit_code) from None
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command that was typed. The only place where a PrivbenchError ends."""
+        """Run the requested command. The only place that handles a PrivbenchError."""
         try:
             return super().invoke(ctx)
         except PrivbenchError as error:
@@ -123,7 +123,7 @@ class LazyGroup(click.Group):
             click.echo(mistakes.told(error), err=True)
             ctx.exit(error.exit_code)
         except KeyboardInterrupt:
-            click.echo("\nInterrupted. The same command goes on where it stopped.", err=True)
+            click.echo("\nInterrupted. The same command continues where it stopped.", err=True)
             ctx.exit(INTERRUPTED)
 
 

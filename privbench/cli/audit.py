@@ -1,4 +1,4 @@
-"""`privbench audit`: measurements that are no attacks, of populations and of what you already have."""
+"""`privbench audit`: audits of populations, and of existing predictions and data sets."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 OWN = {
     "predictions": ("privbench.cli.audit_predictions", "predictions", "A model's predictions, in a file."),
-    "dataset": ("privbench.cli.audit_dataset", "dataset", "A synthetic data set that was made elsewhere."),
-    "show": ("privbench.cli.audit_show", "show", "What earlier audits found."),
+    "dataset": ("privbench.cli.audit_dataset", "dataset", "A synthetic data set made elsewhere."),
+    "show": ("privbench.cli.audit_show", "show", "Results of earlier audits."),
 }
-"""Commands that are no audit of a population: module, command, and its line in the help."""
+"""Commands other than audits of a population: module, command, and its line in the help."""
 EPILOG = """\b
 Examples:
   privbench audit privacy-levels --task digits --defense ce --models 16
@@ -29,12 +29,12 @@ Examples:
   privbench audit predictions logits.npz
   privbench audit dataset real.npz synthetic.npz --holdout holdout.npz
 \b
-Which audits there are: privbench list audits.   What one does: privbench list audit NAME
+All audits: privbench list audits.   Details of one: privbench list audit NAME
 """
 
 
 class AuditGroup(click.Group):
-    """A group with a command for every installed audit, and those for what a user already has."""
+    """A group with a command for every installed audit, and for audits of existing data."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         """Return the names of all audits."""
@@ -56,7 +56,7 @@ class AuditGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the audit that was typed. Raises UnknownName with the nearest right name."""
+        """Find the requested audit. Raises UnknownName with the closest existing name."""
         name = args[0].partition(":")[0]
         known = self.list_commands(ctx)
         if name not in known and not ctx.resilient_parsing:
@@ -66,15 +66,15 @@ class AuditGroup(click.Group):
 
 @click.group(cls=AuditGroup, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
 def audit() -> None:
-    """Measure what is no attack: privacy levels, expected privacy loss, utility, and what you already have.
+    """Run audits: privacy levels, expected privacy loss, utility, and audits of existing data.
 
-    `privbench audit NAME` makes the population that it measures, as `privbench run` does, and takes from the store
-    what is there.
+    `privbench audit NAME` trains the population that it needs, like `privbench run`, and takes stored models from the
+    store.
     """
 
 
 def _command(text: str) -> click.Command:
-    """Return a command that conducts one audit."""
+    """Return the command of one audit."""
     from privbench.cli.console import summary
     from privbench.plugins.loading import resolve
 
@@ -89,7 +89,7 @@ def _command(text: str) -> click.Command:
     @click.option(
         "--student",
         type=click.Choice(["task", "logistic", "cnn", "mlp"]),
-        help="Model that judges data, in audits that train one: the option 'student' of the audit.",
+        help="Student model, for audits that train one: the option 'student' of the audit.",
     )
     @shared.seed
     @shared.salt

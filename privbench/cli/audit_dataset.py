@@ -1,4 +1,4 @@
-"""`privbench audit dataset`: ask of a synthetic set that was made elsewhere whom its generator was trained on."""
+"""`privbench audit dataset`: membership attacks on a synthetic data set made elsewhere."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ of images.
 """
 
 
-@click.command(epilog=EPILOG, short_help="Attack a synthetic set that was made elsewhere.")
+@click.command(epilog=EPILOG, short_help="Attack a synthetic data set made elsewhere.")
 @click.argument("real", type=click.Path(path_type=Path))
 @click.argument("synthetic", type=click.Path(path_type=Path))
 @click.option(
@@ -39,9 +39,9 @@ of images.
     type=click.Path(path_type=Path),
     required=True,
     metavar="HOLDOUT",
-    help="Real examples that the generator never saw: half are non-members, half the attacker's own.",
+    help="Real examples that the generator never saw: half are non-members, half reference examples.",
 )
-@click.option("--label", metavar="COLUMN", help="With tables: the column of labels, which is no feature.")
+@click.option("--label", metavar="COLUMN", help="With tables: the column of labels, which is not a feature.")
 @shared.components(
     "attack", "Attack, with options. Repeatable.  [default: all that a published set supports]", ("all",)
 )
@@ -61,9 +61,9 @@ def dataset(
     seed: int,
     top: int,
 ) -> None:
-    """Attack a synthetic set by itself: what it tells of the real examples that it was made from.
+    """Attack a synthetic data set: what it reveals about the real examples that it was generated from.
 
-    Nothing is trained but what attackers train. The numbers go into the same records as those of `privbench run`.
+    Nothing is trained, except by attacks. The results are records like those of `privbench run`.
     """
     from privbench.external import audit_dataset
     from privbench.report.audits import render

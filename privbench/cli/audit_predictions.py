@@ -1,4 +1,4 @@
-"""`privbench audit predictions`: attack a model of your own by the answers that you saved."""
+"""`privbench audit predictions`: attacks on a model by its stored predictions."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Or a .csv, .tsv or .parquet table with the columns
 """
 
 
-@click.command(epilog=EPILOG, short_help="Attack a model of your own by answers that you saved.")
+@click.command(epilog=EPILOG, short_help="Attack a model by its stored predictions.")
 @click.argument("file", type=click.Path(path_type=Path))
 @shared.components("attack", "Attack, with options. Repeatable.  [default: all that the answers support]", ("all",))
 @shared.out("records, raw scores and the most exposed examples")
@@ -42,9 +42,9 @@ Or a .csv, .tsv or .parquet table with the columns
 @shared.top
 @click.pass_context
 def predictions(ctx: click.Context, file: Path, *, attack: Sequence[str], out: Path, seed: int, top: int) -> None:
-    """Attack a model by its answers in FILE, with every attack that these support.
+    """Attack a model by its predictions in FILE, with every attack that they support.
 
-    Nothing is trained. The numbers are those of `privbench run` with one target, and go into the same records.
+    Nothing is trained. The results are those of `privbench run` with one target, in the same records.
     """
     from privbench.external import audit_predictions
 
@@ -62,17 +62,18 @@ def predictions(ctx: click.Context, file: Path, *, attack: Sequence[str], out: P
 
 
 def command(name: str, places: Sequence[object], attack: Sequence[str], seed: int) -> str:
-    """Return the words that run an audit again."""
+    """Return the command line that reproduces an audit."""
     words = ["privbench", "audit", name, *map(str, places)]
     words += [word for each in attack if each != "all" for word in ("--attack", each)]
     return command_line([*words, "--seed", str(seed)])
 
 
 def show(audited: Audited, out: Path, top: int, columns: dict[str, Callable[[dict[str, object]], str]]) -> None:
-    """Save an audit and print it: the leaderboard, what was left out, and the most exposed examples.
+    """Save an audit and print it: the leaderboard, skipped attacks, and the most exposed examples.
 
-    columns: heading -> the text of one row of `exposed`, before its score. Raises UsageError where nothing can be
-    written.
+    columns: heading -> the text of one row of `exposed`, before its score
+
+    Raises UsageError if the output cannot be written.
     """
     from privbench.records import leaderboard
     from privbench.report.tables import render
@@ -91,11 +92,11 @@ def show(audited: Audited, out: Path, top: int, columns: dict[str, Callable[[dic
         console.print(note)
     for lacking in dict.fromkeys(audited.left_out.values()):
         names = [name for name, reason in audited.left_out.items() if reason == lacking]
-        console.print(f"left out: {', '.join(names)} {'needs' if len(names) == 1 else 'need'} {lacking}")
+        console.print(f"skipped: {', '.join(names)} {'needs' if len(names) == 1 else 'need'} {lacking}")
     best = audited.strongest
     if best is not None and top:
         _show_exposed(audited, best.attack.spec, min(top, len(audited.exposed)), columns)
-    click.echo(f"Records, raw scores and all members by exposure are in {out}.", err=True)
+    click.echo(f"Records, raw scores and a list of all members by exposure are in {out}.", err=True)
 
 
 def _show_exposed(
@@ -110,13 +111,13 @@ def _show_exposed(
         as_high = row["nonmembers_as_high"]
         shown.add_row(*texts, f"{row['score']:.4g}", f"{as_high} of {others}", f"{100 * row['fpr']:.1f} %")
     console.print()
-    console.print(f"The {top} most exposed members, as {attack} scores them:")
+    console.print(f"The {top} most exposed members, by the scores of {attack}:")
     console.print(shown)
     console.print(_ties(audited, top), end="")
 
 
 def _ties(audited: Audited, top: int) -> str:
-    """Return a line about equal scores, whose order tells nothing: of all that are shown, or where the list is cut."""
+    """Return a line about equal scores, whose order is arbitrary: of all shown examples, or at the end of the list."""
     scores = audited.exposed["score"]
     last = scores == scores.iloc[top - 1]
     shown, hidden = int(last.head(top).sum()), int(last.iloc[top:].sum())

@@ -1,4 +1,4 @@
-"""`privbench audit show`: what earlier audits found."""
+"""`privbench audit show`: results of earlier audits."""
 
 from __future__ import annotations
 

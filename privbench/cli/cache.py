@@ -1,4 +1,4 @@
-"""`privbench cache`: what the store holds, whether it is sound, and making room."""
+"""`privbench cache`: contents, verification and pruning of the store."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ CENTURY = 36525
 
 
 def _age(_ctx: click.Context, _param: click.Parameter, value: str | None) -> dt.timedelta | None:
-    """Read 30d, 12h, 2w or 90m."""
+    """Parse 30d, 12h, 2w or 90m."""
     if value is None:
         return None
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([mhdw])", value.strip().lower())
@@ -46,31 +46,31 @@ def _age(_ctx: click.Context, _param: click.Parameter, value: str | None) -> dt.
 
 
 store_option = click.option(
-    "--store", "root", type=click.Path(path_type=Path), help="Folder of the store, where it is not the default one."
+    "--store", "root", type=click.Path(path_type=Path), help="Folder of the store, if it is not the default one."
 )
 
 
 @click.group(epilog=EPILOG)
 def cache() -> None:
-    """Look after the store, which keeps every trained model and its answers, so that nothing is computed twice.
+    """Manage the store, which keeps every trained model and its answers, so that nothing is computed twice.
 
-    Pruning never changes a result: what is missing is computed again, on the same machine to the same bits.
+    Pruning never changes a result: missing artifacts are recomputed, on the same machine to the same bits.
     """
 
 
 class Row(NamedTuple):
-    """What the manifest of an artifact says it belongs to."""
+    """The owner of an artifact, from its manifest."""
 
     task: str
     defense: str
     kind: str
 
 
-@cache.command("list", short_help="Show what the store holds.")
+@cache.command("list", short_help="Show the contents of the store.")
 @store_option
 @click.option("--long", is_flag=True, help="One line per artifact.")
 def list_(root: Path | None, *, long: bool) -> None:
-    """Show what the store holds: per task, defense and kind, or with --long per artifact."""
+    """Show the contents of the store: per task, defense and kind, or with --long per artifact."""
     store = _open(root)
     found = sorted(store.artifacts(), key=_order) if store else []
     if not found:
@@ -100,11 +100,11 @@ def _grouped(console: Console, found: Iterable[Artifact]) -> Table:
     return rows
 
 
-@cache.command(short_help="Compare every artifact with its checksum.")
+@cache.command(short_help="Verify the checksum of every artifact.")
 @store_option
 @click.pass_context
 def verify(ctx: click.Context, root: Path | None) -> None:
-    """Compare every artifact with its checksum: one line for each that is damaged, and exit code 1."""
+    """Verify the checksum of every artifact: one line for each that is damaged, and exit code 1."""
     store = _open(root)
     checked = bad = 0
     for _, problem in store.verify() if store else ():
@@ -114,20 +114,18 @@ def verify(ctx: click.Context, root: Path | None) -> None:
             click.echo(problem)
     click.echo(f"{out.count_text(checked, 'artifact')} checked, {bad or 'none'} damaged.")
     if bad:
-        click.echo("`privbench run` makes a damaged artifact again by itself when it needs it.", err=True)
+        click.echo("`privbench run` recomputes damaged artifacts automatically when it needs them.", err=True)
         ctx.exit(BAD)
 
 
 @cache.command()
 @store_option
-@click.option(
-    "--older-than", callback=_age, metavar="AGE", help="Only what was made longer ago than 30d, 12h, 2w, 90m."
-)
+@click.option("--older-than", callback=_age, metavar="AGE", help="Only artifacts older than 30d, 12h, 2w, 90m.")
 @click.option("--task", "tasks", multiple=True, help="Only of this task, by name or with its options.  [repeatable]")
 @click.option("--defense", "defenses", multiple=True, help="Only of this defense.  [repeatable]")
-@click.option("--kind", "kinds", multiple=True, help="Only of this kind, as `cache list` names it.  [repeatable]")
+@click.option("--kind", "kinds", multiple=True, help="Only of this kind, as shown by `cache list`.  [repeatable]")
 @click.option("--all", "everything", is_flag=True, help="Everything.")
-@click.option("--dry-run", is_flag=True, help="Say what would be removed, and remove nothing.")
+@click.option("--dry-run", is_flag=True, help="Show what would be removed, and remove nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def prune(
     root: Path | None,
@@ -165,7 +163,7 @@ def prune(
 def _check_names(
     found: Sequence[Artifact], tasks: Iterable[str], defenses: Iterable[str], kinds: Iterable[str]
 ) -> None:
-    """Raise UnknownName for a filter that names nothing in the store, and no component."""
+    """Raise UnknownName for a filter that matches nothing in the store, and no component."""
     from privbench.plugins.loading import catalogue
 
     rows = [_row(artifact) for artifact in found]
@@ -205,7 +203,7 @@ def _filter(
 
 
 def _named(spec: str, text: str) -> bool:
-    """Whether "digits" or "digits:limit=100" names a spec: all of it, or all but its options."""
+    """Whether "digits" or "digits:limit=100" matches a spec: the whole spec, or its name alone."""
     return text in {spec, _bare(spec)}
 
 
@@ -216,7 +214,7 @@ def _root(root: Path | None) -> Path:
 
 
 def _open(root: Path | None) -> Store | None:
-    """Open a store that exists; None where there is none yet. Raises UnknownName for a wrong --store."""
+    """Open an existing store; None if there is none yet. Raises UnknownName for a wrong --store."""
     from privbench.store.store import Store
 
     if _root(root).is_dir():
@@ -227,7 +225,7 @@ def _open(root: Path | None) -> Store | None:
 
 
 def _row(artifact: Artifact) -> Row:
-    name = _spec(artifact, "name")  # of inner work, which may belong to several defenses
+    name = _spec(artifact, "name")  # of intermediate results, which may belong to several defenses
     kind = artifact.kind if name == "-" else f"{artifact.kind} {name}"
     return Row(_spec(artifact, "task"), _spec(artifact, "defense"), kind)
 
@@ -238,7 +236,7 @@ def _order(artifact: Artifact) -> tuple[str, str, str, int]:
 
 
 def _spec(artifact: Artifact, part: str) -> str:
-    """Return what the manifest says of a part; "-" where it says nothing."""
+    """Return the spec of a part in the manifest; "-" without one."""
     value = artifact.manifest.get(part)
     if isinstance(value, dict):
         value = value.get("spec") or value.get("name")

@@ -1,4 +1,4 @@
-"""`privbench check`: whether a component keeps its contract."""
+"""`privbench check`: contract checks of components."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ FAILED = 1
     default="random",
     show_default=True,
     metavar="random|public|HEX",
-    help="Salt of the populations that checks make; one that fails names its own.",
+    help="Salt of the populations in checks; a failing check prints its salt.",
 )
 @click.option("--device", type=Device(), default="cpu", show_default=True, help="Where models are trained and queried.")
 @click.pass_context
 def check(ctx: click.Context, names: tuple[str, ...], salt: str, device: str) -> None:
-    """Check that components keep their contract: determinism, evidence left alone, no leak by mere counting, ...
+    """Check that components fulfil their contract: determinism, unmodified evidence, no leak by mere counting, ...
 
-    NAME is as for `run`, options included: lira, relaxloss:alpha=2, or attack:lira where two kinds share a name.
-    The exit code is 1 where a check fails. Plugin authors run the same checks in pytest: privbench.testing.
+    NAME is as for `run`, including options: lira, relaxloss:alpha=2, or attack:lira if two kinds share a name.
+    The exit code is 1 if a check fails. Plugin authors run the same checks in pytest: privbench.testing.
     """
     from privbench.devices import choose
     from privbench.plugins.loading import resolve
@@ -55,7 +55,10 @@ def check(ctx: click.Context, names: tuple[str, ...], salt: str, device: str) ->
 
 
 def _check(console: Console, kind: str, text: str, component: Any, **where: str) -> int:
-    """Print one line per check; return how many failed. where: salt and device of `checks_for`."""
+    """Print one line per check; return the number of failures.
+
+    where: salt and device of `checks_for`
+    """
     from privbench.testing import checks_for
 
     console.print(f"{kind} {text}", style="bold cyan")
@@ -74,7 +77,7 @@ def _check(console: Console, kind: str, text: str, component: Any, **where: str)
 
 
 def _reason(check: Any, component: Any) -> str:
-    """Run one check; return why it fails, in one line, or nothing."""
+    """Run one check; return the reason of a failure, in one line, or an empty text."""
     try:
         check.run()
     except AssertionError as error:

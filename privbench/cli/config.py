@@ -1,4 +1,4 @@
-"""A TOML file with the options of a command."""
+"""Configuration file: the options of a command in TOML."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ NOT_IN_A_FILE = {"config", "dry_run"}
 
 
 def with_config(ctx: click.Context, options: Mapping[str, Any], lists: Container[str]) -> dict[str, Any]:
-    """Lay what the file `options["config"]` says under what was typed.
+    """Merge the options of the file `options["config"]` with those of the command line, which take precedence.
 
-    Options in `lists` hold one or several names. Raises UsageError, which names the file, for what is no TOML, for
-    an option that the command does not have, and for a value that it does not take.
+    Options in `lists` hold one or several names. Raises UsageError, naming the file, for invalid TOML, an unknown
+    option, and an invalid value.
     """
     from privbench.records.files import toml_of
 

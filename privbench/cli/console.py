@@ -1,4 +1,4 @@
-"""What the commands share: a console, tables, warnings, completion, and names of components."""
+"""Common parts of the commands: console, tables, warnings, completion, and names of components."""
 
 from __future__ import annotations
 
@@ -28,28 +28,28 @@ USUAL, NARROWEST = 80, 40
 
 
 def stdout() -> Console:
-    """Return a console on stdout. In a pipe it is plain, and a table's row is one line however long."""
+    """Return a console on stdout. In a pipe it is plain, and each row of a table is one line."""
     from rich.console import Console
 
     return Console(width=width(sys.stdout), highlight=False, markup=False, emoji=False)
 
 
 def width(stream: TextIO | None) -> int:
-    """Return the columns of an output stream: those of COLUMNS or of the terminal, as far as they are known.
+    """Return the columns of an output stream: those of COLUMNS or of the terminal, if known.
 
-    0 and what is no number are how systems say that they do not know. Tables need NARROWEST at least.
+    Systems report an unknown width as 0 or as a non-number. Tables need at least NARROWEST.
     """
     named = os.environ.get("COLUMNS", "")
     columns = int(named) if named.isdecimal() else 0
     if not columns and (stream is None or not stream.isatty()):
         return UNLIMITED
-    with contextlib.suppress(OSError, ValueError):  # a terminal that says nothing of its size
+    with contextlib.suppress(OSError, ValueError):  # a terminal of unknown size
         columns = columns or (os.get_terminal_size(stream.fileno()).columns if stream else 0)
     return min(max(NARROWEST, columns or USUAL), UNLIMITED)
 
 
 def table(console: Console, *columns: str, right: Sequence[str] = (), wrap: Sequence[str] = ()) -> Table:
-    """Return an empty table in the house style; of its columns, `right` are aligned right and only `wrap` wrap."""
+    """Return an empty table in the house style; `right` columns are right-aligned, and only `wrap` columns wrap."""
     from rich import box
     from rich.table import Table
 
@@ -68,7 +68,7 @@ def table(console: Console, *columns: str, right: Sequence[str] = (), wrap: Sequ
 
 
 def paragraphs(console: Console, text: str) -> str:
-    """Return text with its paragraphs filled to the console; what is indented or aligned stays as it is."""
+    """Return text with its paragraphs filled to the console; indented or aligned text is unchanged."""
     width = min(console.width, PARAGRAPH)
     parts = []
     for part in re.split(r"\n(?:[ \t]*\n)+", text.strip()):
@@ -78,7 +78,7 @@ def paragraphs(console: Console, text: str) -> str:
 
 
 def warn_problems() -> None:
-    """Print one line on stderr for each plugin, or part of one, that is left out."""
+    """Print one line on stderr for each skipped plugin, or part of one."""
     from privbench.plugins.loading import catalogue
 
     for problem in catalogue().problems:
@@ -86,15 +86,14 @@ def warn_problems() -> None:
 
 
 def kind_of(word: str) -> str | None:
-    """Return the kind that a word names, in singular or plural, or None."""
+    """Return the kind named by a word, in singular or plural, or None."""
     return word if word in KINDS else PLURALS.get(word)
 
 
 def find(text: str, also: Iterable[str] = ()) -> tuple[str, str]:
     """Return (kind, rest) for "lira", "attack:lira" or "relaxloss:alpha=2".
 
-    Raises UnknownName, with the nearest name of any kind or word of `also`, and UsageError where two kinds share
-    a name.
+    Raises UnknownName, with the closest name of any kind or word of `also`, and UsageError if two kinds share a name.
     """
     from privbench.plugins.loading import catalogue
 
@@ -111,7 +110,7 @@ def find(text: str, also: Iterable[str] = ()) -> tuple[str, str]:
         raise UnknownName(f"No task, defense, attack or audit named {name!r}.{hint} `privbench list` shows them all.")
     if len(kinds) > 1:
         choices = " or ".join(f"{kind}:{text}" for kind in kinds)
-        raise UsageError(f"{name!r} is the name of several things; say which: {choices}.")
+        raise UsageError(f"{name!r} is the name of several components; choose one: {choices}.")
     return kinds[0], text
 
 
@@ -135,7 +134,7 @@ def summary(cls: type) -> str:
 
 
 def size_text(size: float) -> str:
-    """Return bytes as people read them: "1.4 MB"."""
+    """Return bytes in readable units: "1.4 MB"."""
     for unit in ("B", "kB", "MB", "GB"):
         if size < 1000:  # noqa: PLR2004 - SI prefixes
             return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"

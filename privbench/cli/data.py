@@ -1,4 +1,4 @@
-"""`privbench data`: which data sets are here, fetching those that are public, and importing your own."""
+"""`privbench data`: available data sets, download of public ones, and import of your own."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ Examples:
 """
 
 SHOWN = 10
-"""Classes named after an import."""
+"""Number of class names shown after an import."""
 
 root_option = click.option(
     "--root",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Folder of the data sets, where it is neither $PRIVBENCH_DATA nor the default.",
+    help="Folder of the data sets, if it is neither $PRIVBENCH_DATA nor the default.",
 )
 
 
@@ -36,14 +36,14 @@ root_option = click.option(
 def data() -> None:
     """List data sets, fetch public ones, and import your own.
 
-    Nothing is ever downloaded by a run: `fetch` is the only command that does.
+    A run never downloads anything: `fetch` is the only command that does.
     """
 
 
 @data.command("list")
 @root_option
 def list_(root: Path | None) -> None:
-    """Show every data set: whether it is here, how to get it, and its size."""
+    """Show every data set: whether it is available, how to get it, and its size."""
     from privbench.builtin.tasks.downloads import DownloadedTask
     from privbench.builtin.tasks.npz import Npz
     from privbench.data.imported import IMPORTED, data_root
@@ -72,13 +72,13 @@ def list_(root: Path | None) -> None:
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
 @root_option
 def fetch(names: tuple[str, ...], root: Path | None) -> None:
-    """Download data sets, checksums verified, in the layout that torchvision uses too."""
+    """Download data sets and verify their checksums, in the layout of torchvision."""
     from privbench.builtin.tasks.downloads import DownloadedTask
     from privbench.data.imported import data_root
 
     known = {name: cls for name, cls in _tasks().items() if issubclass(cls, DownloadedTask)}
     tasks = _tasks()
-    for name in names:  # all names first: a typo must not come to light after an hour of downloads
+    for name in names:  # all names first: a typo must not be found after an hour of downloads
         if name in tasks and name not in known:
             raise UnknownName(f"{name!r} needs no download: {_no_download(name)}")
         if name not in known:
@@ -89,7 +89,7 @@ def fetch(names: tuple[str, ...], root: Path | None) -> None:
             known[name].fetch(folder)
     for name in names:
         if _is_sound(known[name](root=str(folder))):
-            click.echo(f"{name} was in {folder} already.")
+            click.echo(f"{name} is already in {folder}.")
         else:
             known[name].fetch(folder)
             click.echo(f"{name} is in {folder}. Use it with: --task {name}")
@@ -97,12 +97,12 @@ def fetch(names: tuple[str, ...], root: Path | None) -> None:
 
 @data.command("import")
 @click.argument("path", type=click.Path(path_type=Path))
-@click.option("--name", help="What to call it (default: the name of the file or folder).")
+@click.option("--name", help="Name of the data set (default: the name of the file or folder).")
 @click.option("--label", help="With a table: the column that holds the classes.")
 @click.option("--size", type=click.IntRange(min=4), help="With a folder: resize images to SIZE x SIZE pixels.")
 @root_option
 def import_(path: Path, name: str | None, label: str | None, size: int | None, root: Path | None) -> None:
-    """Check your data, number their classes, and keep them as a .npz file.
+    """Check your data, number their classes, and store them as a .npz file.
 
     PATH is a .npz file, a table (.csv, .tsv or .parquet) with a column of classes, or a folder of images with one
     subfolder per class (or train/ and test/, with such subfolders in each).
@@ -132,7 +132,7 @@ def _tasks() -> dict[str, type[DataTask]]:
 
 
 def _is_sound(task: DownloadedTask) -> bool:
-    """Return whether all files are there, with the right checksums where these are known."""
+    """Return whether all files are present, with correct checksums if these are known."""
     try:
         task.source()
     except DataError:

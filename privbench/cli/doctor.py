@@ -1,4 +1,4 @@
-"""`privbench doctor`: what is installed, what it runs on, and what is broken."""
+"""`privbench doctor`: versions, devices, and problems of an installation."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ PACKAGES = (
     "rich",
 )
 VERSIONS = {"driver": "driver", "CUDA": "cuda", "ROCm": "rocm", "cuDNN": "cudnn"}
-"""What of a card's versions is shown, and its key in the report."""
+"""Displayed versions of a card, with their keys in the report."""
 BROKEN = 1
 
 
@@ -43,7 +43,7 @@ BROKEN = 1
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def doctor(ctx: click.Context, *, as_json: bool) -> None:
-    """Show versions, devices, the store, data and plugins, and what is broken. Exit code 1 if anything is."""
+    """Show versions, devices, the store, data and plugins, and problems. Exit code 1 if there are any."""
     report = examine()
     if as_json:
         click.echo(json.dumps(report, indent=2))
@@ -54,7 +54,7 @@ def doctor(ctx: click.Context, *, as_json: bool) -> None:
 
 
 def examine() -> dict[str, Any]:
-    """Return all that the command shows, JSON-able; `problems` lists what is broken, in words."""
+    """Return the command's output as JSON-compatible data; `problems` lists problems as sentences."""
     from privbench.plugins.loading import catalogue
 
     found = catalogue()
@@ -87,7 +87,7 @@ def _version(name: str) -> str | None:
 
 
 def _devices(problems: list[str]) -> dict[str, Any]:
-    """Return what torch can compute on. The processor's name, capability and threads decide last bits."""
+    """Return torch's devices. The processor's name, capability and threads determine the last bits."""
     found: dict[str, Any] = {"cpu": cores(), "processor": processor_name(), "cuda": [], "no_cuda": "", "mps": False}
     try:
         import torch
@@ -102,7 +102,7 @@ def _devices(problems: list[str]) -> dict[str, Any]:
 
 
 def _store(problems: list[str]) -> dict[str, Any]:
-    """Return where the store lies and how much it holds."""
+    """Return the location and size of the store."""
     from privbench.store.store import Store, default_root
 
     root = default_root()
@@ -165,7 +165,7 @@ def _device_rows(devices: dict[str, Any]) -> dict[str, str]:
 
 
 def _card_text(card: dict[str, Any]) -> str:
-    """Return a card in one line; graphs are what makes training on it fast."""
+    """Return one line for a card; CUDA graphs make training on it fast."""
     known = {name: card[key] for name, key in VERSIONS.items() if card.get(key)}
     about = [f"{card['name']} {card['capability']}", out.size_text(card["memory"])]
     graphs = f"CUDA graphs: no, {card['no_graph']}" if card["no_graph"] else "CUDA graphs: yes"

@@ -1,4 +1,4 @@
-"""How much of a run is done, where some models take a hundred times as long as others."""
+"""Completed share of a run whose models differ in cost by up to a factor of a hundred."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
 
 SHORTEST = 1e-3
-"""Seconds; a job that took none would weigh nothing."""
+"""Seconds; a job of 0 s would have no weight."""
 
 
 class Work:
-    """Jobs of several kinds: each weighs what jobs of its kind took so far, and before that what it is said to cost.
+    """Jobs of several kinds: the weight of a job is the mean time of its kind so far, or its expected cost before.
 
-    kinds: of each job; costs: what each is said to cost beside the others, in any unit.
+    kinds: of each job
+    costs: expected cost of each job relative to the others, in any unit
     """
 
     def __init__(self, kinds: Sequence[Hashable], costs: Sequence[float]) -> None:
@@ -27,12 +28,12 @@ class Work:
         self._units: list[float] = []
 
     def progress(self, job: int, done: float) -> None:
-        """Say how much of a job is done, in [0, 1]."""
+        """Report the completed part of a job, in [0, 1]."""
         if job < len(self._done):
             self._done[job] = done
 
     def ended(self, job: int, seconds: float) -> None:
-        """Say how long a job took."""
+        """Report the duration of a job."""
         self.progress(job, 1.0)
         seconds = max(seconds, SHORTEST)
         if job < len(self._kinds):
@@ -41,12 +42,12 @@ class Work:
 
     @property
     def begun(self) -> float:
-        """Return the number of jobs that are done, with parts."""
+        """Return the number of completed jobs, including partial ones."""
         return sum(self._done)
 
     @property
     def fraction(self) -> float:
-        """Return the share of all work that is done, in [0, 1]."""
+        """Return the completed share of all work, in [0, 1]."""
         unit = float(np.median(self._units)) if self._units else 1.0
         means = {kind: float(np.mean(seconds)) for kind, seconds in self._seconds.items()}
         weights = [means.get(kind, cost * unit) for kind, cost in zip(self._kinds, self._costs, strict=True)]

@@ -1,4 +1,4 @@
-"""`privbench gallery`: what a reconstruction attack made of the models of each defense, beside real images."""
+"""`privbench gallery`: reconstructed images from the models of each defense, next to real images."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ Examples:
     type=click.Path(dir_okay=False, path_type=Path),
     help="Image file to write.",
 )
-@click.option("--classes", metavar="N,N,...", help="Which classes, a column each.  [default: the first ten]")
-@click.option("--target", default=0, show_default=True, help="Which of the attacked models.")
+@click.option("--classes", metavar="N,N,...", help="Classes, one column each.  [default: the first ten]")
+@click.option("--target", default=0, show_default=True, help="Index of the target.")
 def gallery(paths: tuple[Path, ...], *, output: Path, classes: str | None, target: int) -> None:
     """Draw reconstructed images into an image file: a row per defense, a column per class.
 
-    RESULTS are records of reconstruction attacks, or folders of them, all of one setting, with the raw arrays that lie
-    beside them. The first row has members, the third, below the undefended model, the members that its images are
-    nearest to. Nothing is trained.
+    RESULTS are records of reconstruction attacks, or folders of them, all with the same setting, and with their raw
+    arrays. The first row shows members; the third, below the undefended model, the members nearest to its images.
+    Nothing is trained.
     """
     from privbench.records.comparable import latest, title
     from privbench.records.record import located

@@ -1,4 +1,4 @@
-"""`privbench leaderboard`: the records of earlier runs, as a table to read or to publish."""
+"""`privbench leaderboard`: records of earlier runs as a table."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ RESULTS = Path(shared.RESULTS)
 COMMITTED = Path("leaderboards")
 DEFAULT = next(iter(RANKINGS))
 SAID = 3
-"""Files of one kind that are named one by one."""
+"""Number of files of one kind that are named individually."""
 EPILOG = """\b
 Examples:
   privbench leaderboard show
@@ -39,22 +39,22 @@ Examples:
 
 
 def _selection(command: F) -> F:
-    """Add what both commands take."""
+    """Add the options of both commands."""
     for decorate in (
         click.option("--cells", is_flag=True, help="Every attack on every defense, instead of the strongest of each."),
         click.option(
             "--rank-by",
             type=click.Choice(list(RANKINGS)),
-            help=f"What makes an attack the strongest, and a defense worse.  [default: the board's, else {DEFAULT}]",
+            help=f"Ranking column.  [default: the board's, else {DEFAULT}]",
         ),
         click.option(
             "--attacks",
             multiple=True,
             metavar="NAMES",
-            help="What a row must have met to be ranked: lira,rmia.  [default: the board's, else what all rows met]",
+            help="Attacks over which rows are ranked: lira,rmia.  [default: the board's, else those of all rows]",
         ),
         click.option(
-            "--columns", multiple=True, metavar="NAMES", help="Which columns: defense,attack,tpr@1%.  [default: all]"
+            "--columns", multiple=True, metavar="NAMES", help="Columns: defense,attack,tpr@1%.  [default: all]"
         ),
         click.argument("paths", nargs=-1, type=click.Path(path_type=Path)),
     ):
@@ -64,7 +64,7 @@ def _selection(command: F) -> F:
 
 @dataclass(frozen=True)
 class _Shown:
-    """What both commands show."""
+    """The data shown by both commands."""
 
     places: Sequence[Path]
     tables: Sequence[pd.DataFrame]
@@ -73,7 +73,7 @@ class _Shown:
 
 @click.group(epilog=EPILOG)
 def leaderboard() -> None:
-    """Show or export the records of earlier runs: each defense ranked by its strongest attack, utility beside it."""
+    """Show or export the records of earlier runs: each defense ranked by its strongest attack, with its utility."""
 
 
 @leaderboard.command()
@@ -81,8 +81,8 @@ def leaderboard() -> None:
 def show(**options: Any) -> None:
     """Show records as a table.
 
-    PATHS are records or folders of them: ./privbench-results and ./leaderboards, as far as they exist, by default. A
-    file board.toml in a folder declares its attacks, title and ranking.
+    PATHS are records or folders of them; by default ./privbench-results and ./leaderboards, if they exist. A file
+    board.toml in a folder declares its attacks, title and ranking.
     """
     from privbench.report.tables import render
 
@@ -93,8 +93,10 @@ def show(**options: Any) -> None:
 
 @leaderboard.command(short_help="Export records as Markdown, CSV, JSON or LaTeX.")
 @_selection
-@click.option("--format", "form", type=click.Choice(FORMATS), default="md", show_default=True, help="Of the output.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Write here, not to stdout.")
+@click.option("--format", "form", type=click.Choice(FORMATS), default="md", show_default=True, help="Output format.")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Write to this file instead of stdout."
+)
 def export(form: str, output: Path | None, **options: Any) -> None:
     """Export the table: Markdown and LaTeX to read, CSV and JSON with plain numbers.
 
@@ -117,7 +119,7 @@ def export(form: str, output: Path | None, **options: Any) -> None:
 def _read(
     *, paths: tuple[Path, ...], rank_by: str | None, attacks: tuple[str, ...], columns: tuple[str, ...], cells: bool
 ) -> _Shown:
-    """Return what membership attacks found, and what reconstruction attacks did, board by board."""
+    """Return the results of membership attacks, and of reconstruction attacks, board by board."""
     from privbench.records import leaderboard as rankings
     from privbench.records.submissions import boards, named
     from privbench.report.columns import check
@@ -142,15 +144,15 @@ def _read(
 
 
 def _warn(board: Board) -> None:
-    """Say which records do not count, and which cannot be compared."""
+    """Report records that do not count, and records that cannot be compared."""
     from privbench.records.leaderboard import apart
 
     for newer, older in board.replaced[:SAID]:
-        click.echo(f"Warning: {newer} counts, and not {older}: they are of one cell, and it is the newer.", err=True)
+        click.echo(f"Warning: {newer} replaces {older}, an older record of the same cell.", err=True)
     if len(board.replaced) > SAID:
-        click.echo(f"Warning: likewise {len(board.replaced) - SAID} other files.", err=True)
+        click.echo(f"Warning: the same for {len(board.replaced) - SAID} other files.", err=True)
     for task, difference in apart(board.records):
-        click.echo(f"Warning: records of {task} are ranked apart, for they differ in {difference}.", err=True)
+        click.echo(f"Warning: records of {task} are ranked separately, because they differ in {difference}.", err=True)
 
 
 def _default_paths() -> list[Path]:

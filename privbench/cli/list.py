@@ -1,4 +1,4 @@
-"""`privbench list`: what is installed, and the options of each."""
+"""`privbench list`: installed components, and the options of each."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from privbench.plugins.loading import Registered
 
 CHOICES = 24
-"""Columns for what an option takes; more wraps, and leaves room for the help."""
+"""Maximum width of an option's values; longer ones wrap, which leaves room for the help."""
 EPILOG = """\b
 Examples:
   privbench list
@@ -44,12 +44,12 @@ def _complete_second(ctx: click.Context, param: click.Parameter, incomplete: str
 @click.command("list", epilog=EPILOG)
 @click.argument("kind", required=False, shell_complete=_complete_first)
 @click.argument("name", required=False, shell_complete=_complete_second)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, with every option of everything listed.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, with all options of all listed components.")
 def list_(kind: str | None, name: str | None, *, as_json: bool) -> None:
-    """Show what is installed; with a NAME its options, presets, paper and threat model.
+    """Show installed components; with a NAME its options, presets, paper and threat model.
 
-    KIND is task, defense, attack or audit, in singular or plural. It may be left out before a NAME that only one
-    thing has.
+    KIND is task, defense, attack or audit, in singular or plural. It may be omitted before a NAME that only one
+    component has.
     """
     out.warn_problems()
     kinds, chosen = _select(kind, name)
@@ -62,7 +62,7 @@ def list_(kind: str | None, name: str | None, *, as_json: bool) -> None:
 
 
 def details(entry: Registered) -> dict[str, Any]:
-    """Return all that `privbench list NAME` shows, JSON-able."""
+    """Return the output of `privbench list NAME` as JSON-compatible data."""
     from privbench.contracts.threat import threat_model
     from privbench.options.about import about
     from privbench.options.fields import option_infos
@@ -230,7 +230,7 @@ def _default(info: OptionInfo) -> str:
 
 
 def _value(value: Any) -> str:
-    """Return a value as it is typed on the command line."""
+    """Return a value in the syntax of the command line."""
     if value is None or isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, (tuple, list)):

@@ -1,4 +1,4 @@
-"""Mistakes on the command line that click finds, told in one line with what would be right."""
+"""Usage errors found by click, as one line with the correction."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ ELSEWHERE = {
     "defense": "run --defense",
     "attack": "run --attack",
 }
-"""What is typed in place of a command, and where it stands."""
+"""Words mistaken for a command, with the correct command."""
 KINDS = {"task": "digits", "defense": "ce", "attack": "lira"}
-"""Kinds of components, with the one whose options are thought of first."""
+"""Kinds of components, with the preferred example of each."""
 
 
 def told(error: click.UsageError) -> str:
-    """Return a usage error as one line: what is wrong, what would be right, and where the help is."""
+    """Return a usage error as one line: what is wrong, what would be right, and where to find help."""
     text = " ".join(error.format_message().split()).rstrip(".") + "."
     command = error.ctx.command_path if error.ctx else "privbench"
     hint = _hint(error, text, command)
-    if hint and isinstance(error, click.NoSuchOption):  # click's own guess is a worse one
+    if hint and isinstance(error, click.NoSuchOption):  # better than click's own suggestion
         text = f"No such option {error.option_name!r}."
     return f"Error: {text}{hint} Help: {command} --help"
 
 
 def elsewhere(name: str) -> str:
-    """Return a hint for a command that is a subcommand, or an option, of another; or nothing."""
+    """Return a hint for a word that is a subcommand, or an option, of another command; or an empty text."""
     return f" Did you mean 'privbench {ELSEWHERE[name]}'?" if name in ELSEWHERE else ""
 
 
@@ -51,7 +51,7 @@ def _hint(error: click.UsageError, text: str, command: str) -> str:
 
 
 def _repeated(words: list[str]) -> str:
-    """Return a hint for names of components without the option that takes them."""
+    """Return a hint for names of components without their option."""
     from privbench.plugins.loading import catalogue
 
     found = catalogue()
@@ -63,7 +63,7 @@ def _repeated(words: list[str]) -> str:
 
 
 def _option_of(name: str, command: str) -> str:
-    """Return a hint for an option of a component that is typed as one of the command, or nothing."""
+    """Return a hint for a component's option that was given as an option of the command, or an empty text."""
     from privbench.options.fields import option_infos
     from privbench.plugins.loading import catalogue
 

@@ -1,4 +1,4 @@
-"""`privbench new`: a plugin to begin with, a whole distribution that installs, passes its checks and runs."""
+"""`privbench new`: a plugin as a starting point, a complete distribution that installs, passes its checks and runs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Examples:
 """
 NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 RESERVED = {"all", "privbench", "predictions", "dataset", "show", *out.KINDS, *out.PLURALS}
-"""Words that mean something else on the command line."""
+"""Words with another meaning on the command line."""
 RUN = {
     "attack": "privbench run --attack {name} --attack lira",
     "defense": "privbench run --defense ce --defense {name}",
@@ -42,7 +42,7 @@ FILES = {
     ".github/workflows/ci.yml": "ci.yml",
     ".gitignore": "gitignore",
 }
-"""File -> its template in `privbench/cli/templates`; both may name the words of `words`."""
+"""File -> its template in `privbench/cli/templates`; both may contain the placeholders of `words`."""
 
 
 def _complete_kind(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[Any]:
@@ -57,13 +57,13 @@ def _complete_kind(_ctx: click.Context, _param: click.Parameter, incomplete: str
     default=".",
     show_default=True,
     type=click.Path(file_okay=False, path_type=Path),
-    help="Folder in which the distribution's own is made.",
+    help="Folder in which the distribution's folder is created.",
 )
 def new(kind: str, name: str, into: Path) -> None:
-    """Write a plugin to begin with: a small distribution, privbench-NAME, with one attack, defense, task or audit.
+    """Write a new plugin: a small distribution, privbench-NAME, with one attack, defense, task or audit.
 
-    KIND is attack, defense, task or audit. NAME is what will be typed: lower-case letters, digits and dashes. What it
-    writes works as it stands; put your own method in the place of the one that is there.
+    KIND is attack, defense, task or audit. NAME is its name on the command line: lower-case letters, digits and dashes.
+    The plugin works as generated; replace its method with your own.
     """
     if kind not in out.KINDS:
         raise UnknownName(f"No kind {kind!r}.{did_you_mean(kind, out.KINDS)} Kinds: {', '.join(out.KINDS)}.")
@@ -76,22 +76,26 @@ def new(kind: str, name: str, into: Path) -> None:
 
 
 def check_name(name: str) -> None:
-    """Raise UsageError where a component cannot, or should not, be called that."""
+    """Raise UsageError if a component cannot, or should not, have this name."""
     from privbench.plugins.loading import catalogue
 
     if not NAME.fullmatch(name):
         fixed = re.sub(r"[^a-z0-9]+", "-", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", name).lower()).strip("-0123456789")
         hint = f" Try {fixed!r}." if NAME.fullmatch(fixed) else ""
-        raise UsageError(f"{name!r} is no name: use lower-case letters, digits, single dashes, a letter first.{hint}")
+        raise UsageError(
+            f"{name!r} is not a valid name: use lower-case letters, digits, single dashes, a letter first.{hint}"
+        )
     if name.startswith("privbench-"):
         raise UsageError(f"The distribution will be named privbench-NAME; leave it out: {name[10:]!r}.")
     stem = name.replace("-", "_")
     if name in RESERVED:
-        raise UsageError(f"{name!r} means something else on the command line; choose another name.")
+        raise UsageError(f"{name!r} has another meaning on the command line; choose another name.")
     if keyword.iskeyword(stem) or keyword.iskeyword(stem.capitalize()):
         raise UsageError(f"{name!r} is a keyword of Python; choose another name, such as 'my-{name}'.")
     if stem in sys.stdlib_module_names:
-        raise UsageError(f"{name!r} is a module of Python's own library; choose another name, such as 'my-{name}'.")
+        raise UsageError(
+            f"{name!r} is a module of Python's standard library; choose another name, such as 'my-{name}'."
+        )
     found = catalogue()
     for (kind, known), entry in found.components.items():
         if known == name:
@@ -104,7 +108,7 @@ def check_name(name: str) -> None:
 
 
 def words(kind: str, name: str) -> dict[str, str]:
-    """Return what templates are filled with."""
+    """Return the placeholders of the templates."""
     parts = name.split("-")
     cls = "".join(part.capitalize() for part in parts)
     stem = "_".join(parts)
@@ -114,7 +118,7 @@ def words(kind: str, name: str) -> dict[str, str]:
         "stem": stem,
         "module": f"privbench_{stem}",
         "distribution": f"privbench-{name}",
-        "cls": cls if parts[-1] == kind else cls + kind.capitalize(),  # so that no import has the same name
+        "cls": cls if parts[-1] == kind else cls + kind.capitalize(),  # distinct from all imports
         "version": __version__,
         "run": RUN[kind].format(name=name),
     }
@@ -134,12 +138,12 @@ def files(kind: str, name: str) -> Mapping[str, str]:
 
 
 def write(kind: str, name: str, into: Path) -> Path:
-    """Write the distribution into a folder of its own, whole or not at all; return that. Raises UsageError."""
+    """Write the distribution into a new folder, completely or not at all; return the folder. Raises UsageError."""
     content = files(kind, name)
     folder = into.expanduser() / f"privbench-{name}"
     try:
         if folder.is_symlink() or (folder.exists() and not (folder.is_dir() and not any(folder.iterdir()))):
-            raise UsageError(f"{folder} is there already and not empty; remove it, or choose another name or --into.")
+            raise UsageError(f"{folder} exists and is not empty; remove it, or choose another name or --into.")
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".privbench-new-") as scratch:
             whole = Path(scratch) / folder.name
@@ -156,7 +160,7 @@ def write(kind: str, name: str, into: Path) -> Path:
 
 
 def _quoted(folder: Path) -> str:
-    """Return a folder as it is typed after `pip install`, which takes a bare name for a package of the index."""
+    """Return a folder for `pip install`, which takes a bare name for a package of the index."""
     import shlex
 
     text = str(folder)

@@ -1,4 +1,4 @@
-"""How a run is getting on, on stderr: a bar with an ETA in a terminal, a line now and then in a log."""
+"""Progress of a run on stderr: a bar with an ETA in a terminal, occasional lines in a log."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
 LOG_EVERY = 30.0
 AT_ONCE = 1e-3
-"""What a cell takes that is known beforehand to fail or not to apply, beside one that is scored."""
+"""Cost of a cell that is known to fail or not to apply, relative to one that is scored."""
 QUERYING = 0.1
-"""What it takes to query a model, beside training one."""
+"""Cost of querying a model, relative to training one."""
 MINUTE, HOUR = 60.0, 3600.0
 
 
@@ -42,7 +42,7 @@ def duration_text(seconds: float) -> str:
 
 
 class Progress:
-    """Draws what `privbench.run` reports; use as a context manager."""
+    """Displays the progress that `privbench.run` reports; use as a context manager."""
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -79,11 +79,11 @@ class Progress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._draws:  # before 14.3 rich ends even bars that were never drawn with an empty line
+        if self._draws:  # before 14.3 rich prints an empty line even for bars that were never drawn
             self._bars.stop()
 
     def planned(self, plan: Plan) -> None:
-        """Show how much there is to do."""
+        """Show the total work."""
         wanted = plan.models
         jobs = plan.jobs()
         self._total, to_query = len(jobs), sum(job.trained for job in jobs)
@@ -107,12 +107,12 @@ class Progress:
         self._started = self._logged = time.monotonic()
 
     def progress(self, job: int, done: float, stage: str) -> None:
-        """Move the bar by a part of a model."""
+        """Advance the bar by a part of a model."""
         self._work.progress(job, done)
         self._draw(stage)
 
     def made(self, outcome: Outcome[Job]) -> None:
-        """Count a model, or say at once why it failed."""
+        """Count a model, or report at once why it failed."""
         self._done += 1
         self._work.ended(outcome.index, outcome.seconds)
         if outcome.error is not None:
@@ -131,7 +131,7 @@ class Progress:
             self._bars.update(self._scores, visible=True)
 
     def scoring(self, cell: Cell, done: float) -> None:
-        """Name the cell in work, and move the bar by a part of it."""
+        """Show the current cell, and advance the bar by a part of it."""
         if not done:
             self._cell_started = time.monotonic()
         self._in_cell = time.monotonic() - self._cell_started
@@ -141,7 +141,7 @@ class Progress:
         self._bars.update(self._scores, visible=True, eta=self._scoring_eta(), stage=stage)
 
     def scored(self, record: Record) -> None:
-        """Count a cell, or say at once why it failed."""
+        """Count a cell, or report at once why it failed."""
         now = time.monotonic()
         took = now - self._cell_started
         self._scoring.ended(self._scored, took)
@@ -154,7 +154,7 @@ class Progress:
             self._log(f"{self._scored} of {self._cells} cells, {self._scoring_eta()}")
 
     def measuring(self, done: float, stage: str) -> None:
-        """Show how far an audit has come, which measures after the models are made."""
+        """Show the progress of an audit, which measures after the models are made."""
         self._bars.update(
             self._scores, description="Measuring", visible=True, total=100, completed=round(100 * done), stage=stage
         )
@@ -170,13 +170,13 @@ class Progress:
         return _left(self._scoring, self._spent + self._in_cell)
 
     def _tell(self, where: str, what: str, reason: str) -> None:
-        """Say why something failed, once for each reason: where it is the same for all models, or for all cells."""
+        """Report a failure, once for each reason if it is the same for all models, or for all cells."""
         if (where, reason) not in self._told:
             self._told.add((where, reason))
             self._say(f"Failed: {where}{what}: {reason}")
 
     def _log(self, text: str) -> None:
-        """Say something that the bar shows anyway in a terminal."""
+        """Print a message that the bar in a terminal shows anyway."""
         if not self._draws:
             click.echo(text, err=True)
 
@@ -185,7 +185,7 @@ class Progress:
 
 
 def _left(work: Work, spent: float) -> str:
-    """Return the time left, from the time spent on the parts done so far; nothing while it is too early to tell."""
+    """Return the remaining time, extrapolated from the completed parts; empty if it is too early."""
     if work.begun < 0.5:  # noqa: PLR2004
         return ""
     return f"{duration_text(spent * (1 / work.fraction - 1))} left"

@@ -1,4 +1,4 @@
-"""`privbench run`: defenses against attacks, to a leaderboard."""
+"""`privbench run`: defenses against attacks, with a leaderboard."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ Examples:
   privbench run --task cifar100:model=resnet18,limit=5000 --defense relaxloss:alpha=0.5 --attack lira:queries=18
   privbench run --config study.toml --dry-run
 \b
-A TOML file holds the same words:
+A TOML file with the same options:
   task = ["digits"]
   defense = ["ce", "relaxloss:alpha=1.5"]
   attack = ["lira"]
   models = 32
 """
 LISTS = {"task": "digits", "defense": "ce", "attack": "lira"}
-"""Options that hold a list of names, with their defaults."""
+"""Options with a list of names, and their defaults."""
 
 
 @click.command(epilog=EPILOG)
@@ -50,9 +50,9 @@ LISTS = {"task": "digits", "defense": "ce", "attack": "lira"}
     type=int,
     default=16,
     show_default=True,
-    help="Models per task and defense, in complementary pairs. More make LiRA stronger; those that exist are kept.",
+    help="Models per task and defense, in complementary pairs. More make LiRA stronger; existing ones are reused.",
 )
-@click.option("--targets", type=int, help="How many models take their turn as the target.  [default: all]")
+@click.option("--targets", type=int, help="Number of models used as targets.  [default: all]")
 @shared.seed
 @shared.salt
 @shared.jobs
@@ -64,21 +64,21 @@ LISTS = {"task": "digits", "defense": "ce", "attack": "lira"}
     default="tpr@1%",
     show_default=True,
     metavar="NUMBER",
-    help="What ranks: tpr@1%, tpr@0.1%, auc, balanced-accuracy or canary-tpr@1%.",
+    help="Ranking column: tpr@1%, tpr@0.1%, auc, balanced-accuracy or canary-tpr@1%.",
 )
 @click.option(
     "--config",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="TOML file with the same options; what is typed wins.",
+    help="TOML file with the same options; the command line takes precedence.",
 )
 @click.option(
-    "--dry-run", is_flag=True, help="Only say what would be trained, what is in the store, and about how long it takes."
+    "--dry-run", is_flag=True, help="Only show what would be trained, what is in the store, and the approximate time."
 )
 @click.pass_context
 def run(ctx: click.Context, /, **options: Any) -> None:
-    """Train the defended models, attack each as an adversary who knows the defense, and print the leaderboard.
+    """Train the defended models, attack each as an adversary that knows the defense, and print the leaderboard.
 
-    What was computed before is taken from the store; an interrupted run goes on where it stopped.
+    Earlier results are taken from the store; an interrupted run continues where it stopped.
     """
     from privbench.records import ranking
     from privbench.store.store import Store, default_root
@@ -104,7 +104,7 @@ def run(ctx: click.Context, /, **options: Any) -> None:
 
 
 def grid_of(options: Mapping[str, Any]) -> Grid:
-    """Return what the options ask for; a command without --attack or --targets has none of them."""
+    """Return the grid of the options; a command without --attack or --targets has none of them."""
     from privbench.devices import choose
     from privbench.plugins.loading import resolve_all
     from privbench.run import Grid
@@ -122,12 +122,12 @@ def grid_of(options: Mapping[str, Any]) -> Grid:
         salt=salt_of(options["salt"]),
     )
     if grid.salt and grid.salt != options["salt"].lower():
-        click.echo(f"The salt is {grid.salt}: give it as --salt to go on with this run, or to add to it.", err=True)
+        click.echo(f"The salt is {grid.salt}: pass it as --salt to continue or extend this run.", err=True)
     return grid
 
 
 def executor_of(jobs: str, device: str) -> LocalProcesses:
-    """Return the executor that --jobs asks for. Raises UsageError for what is no number, nor 'auto'."""
+    """Return the executor for --jobs. Raises UsageError for anything but a number or 'auto'."""
     from privbench.executors.local import LocalProcesses, default_workers
 
     if jobs != "auto" and (not jobs.isdecimal() or int(jobs) < 1):
@@ -137,7 +137,7 @@ def executor_of(jobs: str, device: str) -> LocalProcesses:
 
 
 def command_of(grid: Grid, *words: str) -> str:
-    """Return the command, of which the first words are given, that reproduces a grid wherever it runs."""
+    """Return the command, beginning with the given words, that reproduces a grid on any machine."""
     from privbench.options.fields import spec
 
     parts = ["privbench", *words]

@@ -1,4 +1,4 @@
-"""`privbench samples`: look at what a defense generated."""
+"""`privbench samples`: figure of a defense's synthetic examples."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from privbench.errors import UsageError
 @click.command()
 @click.option("--task", default="digits", show_default=True, metavar="SPEC", help="Task of the run.")
 @click.option("--defense", default="transform", show_default=True, metavar="SPEC", help="Defense of the run.")
-@click.option("--model", default=0, show_default=True, type=click.IntRange(min=0), help="Which release of it.")
+@click.option("--model", default=0, show_default=True, type=click.IntRange(min=0), help="Index of the release.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the run.")
 @click.option("--salt", default="public", show_default=True, metavar="public|HEX", help="Salt of the run.")
 @click.option("--device", type=Device(), default="auto", show_default=True, help="Device of the run.")
-@click.option("--store", type=click.Path(file_okay=False, path_type=Path), help="Folder that keeps trained models.")
+@click.option("--store", type=click.Path(file_okay=False, path_type=Path), help="Folder of trained models.")
 @click.option(
     "--out",
     default="samples.png",
@@ -27,7 +27,7 @@ from privbench.errors import UsageError
     help="Image file to write.",
 )
 def samples(**options: Any) -> None:
-    """Draw members, and what one release of a defense generated from them, into an image file.
+    """Draw members, and the synthetic examples of one release of a defense, into an image file.
 
     The release must be in the store: `privbench run` puts it there. Nothing is trained.
     """

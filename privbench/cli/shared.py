@@ -1,4 +1,4 @@
-"""Options that several commands have, each said once."""
+"""Options shared by several commands."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 RESULTS = "privbench-results"
-"""Where records go unless --out says otherwise."""
+"""Default folder of records."""
 
 
 class Device(click.Choice):  # type: ignore[type-arg]  # generic only in newer versions of click
-    """The name of a device; of cards, the visible ones are used."""
+    """The name of a device; the visible cards are used."""
 
     def __init__(self) -> None:
         super().__init__(NAMES)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the name. Fails for one that is none, and says how to choose among cards."""
+        """Return the name. Fails for an invalid one, and explains how to choose among cards."""
         if str(value).startswith("cuda:"):
             self.fail(card_hint(value), param, ctx)
         return super().convert(value, param, ctx)
 
 
-seed = click.option("--seed", type=int, default=0, show_default=True, help="Seed of everything that is random.")
+seed = click.option("--seed", type=int, default=0, show_default=True, help="Seed of all randomness.")
 salt = click.option(
     "--salt",
     default="public",
     show_default=True,
     metavar="public|random|HEX",
-    help="Keeps who is a member, and all seeds, from attacks that you do not trust: random, or the digits of an "
-    "earlier run. Models of another salt are trained anew.",
+    help="Hides memberships and seeds from attacks that you do not trust: random, or the digits of an earlier run. "
+    "Models with another salt are retrained.",
 )
 jobs = click.option(
     "--jobs",
@@ -46,23 +46,31 @@ jobs = click.option(
     metavar="N|auto",
     help="Worker processes; auto: one per core, or per GPU. Results do not depend on it.",
 )
-device = click.option("--device", type=Device(), default="auto", show_default=True, help="Where models train.")
+device = click.option("--device", type=Device(), default="auto", show_default=True, help="Device for training.")
 store = click.option(
     "--store",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Folder that keeps trained models.  [default: PRIVBENCH_STORE, or the user's cache folder]",
+    help="Folder of trained models.  [default: PRIVBENCH_STORE, or the user's cache folder]",
 )
-top = click.option("--top", type=click.IntRange(min=0), default=10, show_default=True, help="Exposed examples to show.")
+top = click.option(
+    "--top", type=click.IntRange(min=0), default=10, show_default=True, help="Number of exposed examples to show."
+)
 
 
 def out(holds: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Return the option --out, a folder that holds what the text says."""
+    """Return the option --out, a folder.
+
+    holds: the text of its contents
+    """
     path = click.Path(file_okay=False, path_type=Path)
     return click.option("--out", type=path, default=RESULTS, show_default=True, help=f"Folder for {holds}.")
 
 
 def components(kind: str, text: str, default: tuple[str, ...] = ()) -> Callable[..., Any]:
-    """Return the repeatable option that names components of one kind: -t, -d or -a. `text` is its help."""
+    """Return the repeatable option for components of one kind: -t, -d or -a.
+
+    text: its help
+    """
     return click.option(
         f"-{kind[0]}",
         f"--{kind}",

@@ -1,4 +1,4 @@
-"""Words for a shell, and names for people, of paths whose bytes are no UTF-8: a record is UTF-8."""
+"""Paths with bytes that are not UTF-8, as shell words and as readable names, because a record is UTF-8."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def readable(text: str) -> str:
 
 
 def command_line(words: Iterable[object]) -> str:
-    """Return words as a command line for a shell; one with such bytes is quoted as $'...', as bash and zsh read it."""
+    """Return words as a command line for a shell; words with such bytes are quoted as $'...', for bash and zsh."""
     return " ".join(map(_quoted, map(str, words)))
 
 

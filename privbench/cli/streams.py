@@ -1,4 +1,4 @@
-"""Standard output that is closed, full, read by `head`, or of an encoding without our characters; and the debug log."""
+"""Standard output that is closed, full, truncated by `head`, or of a limited encoding; and the debug log."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 BROKEN = 1
-"""Exit code where output cannot be written, as click has it."""
+"""Exit code if output cannot be written, as in click."""
 _LOST = {errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EBADF}
 
 
 @contextlib.contextmanager
 def safe_output() -> Iterator[None]:
-    """End a command whose output cannot be written: silently where the reader has left, else with one line.
+    """End a command whose output cannot be written: silently if the reader has closed the pipe, else with one line.
 
-    Characters that the encoding lacks, and bytes of undecodable file names, are printed as escapes.
+    Characters outside the encoding, and bytes of undecodable file names, are printed as escapes.
     """
     escape_unknown(sys.stdout)
     try:
@@ -31,7 +31,7 @@ def safe_output() -> Iterator[None]:
             yield
         finally:
             if sys.stdout is not None:
-                sys.stdout.flush()  # here, and not when the interpreter ends, which prints a traceback
+                sys.stdout.flush()  # here, not at the interpreter's exit, which prints a traceback
     except OSError as error:
         if error.filename is not None or error.errno not in _LOST:
             raise
@@ -43,7 +43,7 @@ def safe_output() -> Iterator[None]:
 
 
 def escape_unknown(stream: Any) -> None:
-    """Have a stream print what it cannot encode as escapes."""
+    """Make a stream print escapes for characters outside its encoding."""
     if not isinstance(stream, io.TextIOWrapper):
         return
     utf8 = stream.encoding.lower().replace("-", "") == "utf8"

@@ -1,4 +1,4 @@
-"""What models answer on a set of examples: logits that are read from disk only as far as they are looked at."""
+"""Logits of models on a set of examples, read from disk only as far as they are used."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ CHUNK_BYTES = 64 * 2**20
 
 
 class Answers:
-    """One model's logits on one set of examples, read from disk when asked for.
+    """One model's logits on one set of examples, read from disk on demand.
 
-    load: returns logits (n, q, c) float32, usually memory-mapped. labels: (n,) int64.
+    load: returns logits (n, q, c) float32, usually memory-mapped
+    labels: (n,) int64
     """
 
     def __init__(self, load: Callable[[], Array], labels: Array) -> None:
@@ -33,7 +34,7 @@ class Answers:
         return read_only(self._load())
 
     def signal(self, function: Signal) -> Array:
-        """Return (n, q) float64, computed once however many targets ask, in chunks to bound memory; read-only."""
+        """Return (n, q) float64, computed once for all targets, in chunks to bound memory; read-only."""
         if function not in self._signals:
             logits = self.logits
             rows = max(1, CHUNK_BYTES // max(1, logits[:1].nbytes))
@@ -46,10 +47,10 @@ class Answers:
 
 
 class LogitStack:
-    """The logits of several models, (s, n, q, c) float32, of which only what is indexed is read.
+    """The logits of several models, (s, n, q, c) float32, of which only the indexed part is read.
 
     `stack[:, 10:20]` reads ten examples of every model; `np.asarray(stack)` reads everything, and so does an index
-    with arrays for several axes. Every index gives what NumPy gives for the stacked array.
+    with arrays for several axes. Every index gives the same result as for NumPy's stacked array.
     """
 
     def __init__(self, answers: Sequence[Answers]) -> None:
@@ -66,7 +67,7 @@ class LogitStack:
     def __getitem__(self, key: Any) -> Array:
         key = key if isinstance(key, tuple) else (key,)
         parts = _expanded(key, len(self.shape))
-        if len(parts) < len(key) or not _model_by_model(parts):  # `...` parts indices even where it stands for no axis
+        if len(parts) < len(key) or not _model_by_model(parts):  # `...` separates indices even if it stands for no axis
             everything: Array = np.asarray(self)[key]
             return everything
         chosen = np.arange(len(self))[parts[0]]
@@ -95,14 +96,14 @@ class LogitStack:
 
 
 def read_only(array: Array) -> Array:
-    """Return a view that refuses to be written to."""
+    """Return a read-only view."""
     view: Array = array.view()
     view.flags.writeable = False
     return view
 
 
 def _expanded(key: tuple[Any, ...], axes: int) -> tuple[Any, ...]:
-    """Write `...` out as slices."""
+    """Replace `...` by slices."""
     for at, part in enumerate(key):
         if part is Ellipsis:
             return (*key[:at], *[slice(None)] * (axes - len(key) + 1), *key[at + 1 :])
@@ -110,13 +111,13 @@ def _expanded(key: tuple[Any, ...], axes: int) -> tuple[Any, ...]:
 
 
 def _model_by_model(key: tuple[Any, ...]) -> bool:
-    """Whether indexing each model's array by itself puts the axes where NumPy puts them for the stacked array."""
+    """Whether indexing each model's array separately gives the same order of axes as the stacked array."""
     kinds = [_kind(part) for part in key]
     if "other" in kinds or kinds.count("array") > 1:
         return False
     if "array" not in kinds or kinds[0] == "array":
         return True
-    # Beside an array, integers count as arrays too; a slice between them moves their common axis to the front.
+    # Next to an array, integers count as arrays too; a slice between them moves their common axis to the front.
     places = [place for place, kind in enumerate(kinds) if kind != "slice"]
     return places[-1] - places[0] == len(places) - 1
 

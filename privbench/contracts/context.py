@@ -1,4 +1,4 @@
-"""The context lent to a defense: a device, seeds of its own, progress, and inner artifacts kept in the store."""
+"""Context of a defense: a device, seeds, progress, and intermediate results in the store."""
 
 from __future__ import annotations
 
@@ -36,18 +36,18 @@ def _no_progress(_done: float, _stage: str) -> None:
 
 @dataclass(frozen=True)
 class Context:
-    """What a defense is lent while it makes one release."""
+    """The resources of a defense while it makes one release."""
 
     seed: int = 0
     device: str = "cpu"
     reference: Examples | None = None
-    """Examples outside the pool that are the attacker's too: to calibrate on, never to train a released model on."""
+    """Examples outside the pool, also known to the attacker: for calibration, never to train a released model."""
     validation: Examples | None = None
-    """The defender's own examples outside the pool: for model selection, and as the public or auxiliary data of methods
-    that take some. The test examples are never lent."""
+    """The defender's examples outside the pool: for model selection, and as public or auxiliary data. The test examples
+    are never provided."""
     purpose: tuple[object, ...] = ()
     share: tuple[float, float] = (0.0, 1.0)
-    """From where to where this stage brings the whole, for the progress bar."""
+    """Start and end of this stage within the whole, for the progress bar."""
     keep: Keep = field(default=_keep_nothing, compare=False)
     report: Callable[[float, str], None] = field(default=_no_progress, compare=False)
 
@@ -56,7 +56,7 @@ class Context:
         return seeds.numpy_generator(self.seed, *self.purpose, name)
 
     def generator(self, name: str) -> torch.Generator:
-        """Return a torch CPU generator for one purpose; move what it draws to the device."""
+        """Return a torch CPU generator for one purpose; move its draws to the device."""
         return seeds.torch_generator(self.seed, *self.purpose, name)
 
     def seeded(self, name: str) -> AbstractContextManager[None]:
@@ -64,15 +64,15 @@ class Context:
         return seeds.seeded(self.seed, *self.purpose, name, device=self.device)
 
     def progress(self, done: float, stage: str = "") -> None:
-        """Report the fraction of this stage that is done, in [0, 1]; `stage` says more than the stage's name."""
+        """Report the completed fraction of this stage, in [0, 1]; `stage` is more specific than the stage's name."""
         start, end = self.share
         names = [str(part).partition(".")[2] or str(part) for part in self.purpose if part != KEPT]
         self.report(start + (end - start) * done, stage or " ".join(names))
 
     def stage(self, name: str, position: int = 0, share: tuple[float, float] = (0.0, 1.0)) -> Context:
-        """Return the same context for one stage of several, with seeds of its own.
+        """Return the same context for one of several stages, with seeds of its own.
 
-        share: from where to where the stage brings this one's progress.
+        share: start and end of the stage within this one's progress
         """
         return replace(self, purpose=(*self.purpose, f"{position}.{name}"), share=self._part(share))
 
@@ -90,16 +90,16 @@ class Context:
         model_free: bool = False,
         share: tuple[float, float] = (0.0, 1.0),
     ) -> dict[str, Array]:
-        """Return arrays that `make(context)` computes from examples, from the store where it holds them already.
+        """Return the arrays `make(context)` computed from examples, from the store if present.
 
-        The context that `make` gets is seeded by the release's seed and `name` alone, not by the stage: whoever
-        keeps the same thing shares it, as `transform` does the GAN of `fake-data`. The key holds the name, the
-        content of the examples, the options (give all that shape the result), the seed, the device, the source
-        of `make` and, unless `model_free`, the task with its model and recipe; say `model_free` only where
-        `make` uses neither. share: see `stage`.
+        The context for `make` is seeded by the release's seed and `name` alone, not by the stage: defenses with the
+        same intermediate result share it, such as the GAN of `fake-data` and `transform`. The key covers the name, the
+        content of the examples, the options (give all that determine the result), the seed, the device, the source of
+        `make` and, unless `model_free`, the task with its model and recipe; set `model_free` only if `make` uses
+        neither. share: see `stage`
         """
         inner = replace(self, purpose=(KEPT, name), share=self._part(share))
-        if model_free:  # so that it cannot depend on what the key does not hold
+        if model_free:  # so that it cannot depend on data outside the key
             inner = replace(inner, reference=None, validation=None)
         key = {
             "inputs": examples.fingerprint,

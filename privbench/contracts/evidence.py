@@ -1,4 +1,4 @@
-"""Evidence: what an attack may see of one target, and no more than its threat model declares (design, rule 4)."""
+"""Evidence: the view of an attack on one target, limited to its declared threat model (docs/design.md, rule 4)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Query: TypeAlias = "Callable[[int | None, Array], Array]"
 
 
 class Answered:
-    """Examples with the target's and the shadows' answers on them, as far as they are declared."""
+    """Examples with the predictions of the target and the shadows, as far as they are declared."""
 
     def __init__(
         self,
@@ -39,7 +39,7 @@ class Answered:
         x: Array | None = None,
     ) -> None:
         self._needs, self._x = needs, x
-        # What is not declared is not held: an attack that looks behind the properties finds no logits either.
+        # Undeclared evidence is not stored, so private attributes hold no logits either.
         self._target = target if needs.answers == "logits" else None
         self._labels_only = read_only(target.logits.argmax(axis=-1)) if needs.answers == "labels" else None
         self._shadows = tuple(shadows) if needs.shadows != "none" else ()
@@ -55,12 +55,12 @@ class Answered:
 
     @property
     def logits(self) -> Array:
-        """(n, q, c) float32: the target's answers; query 0 is the example as it is."""
+        """(n, q, c) float32: the target's logits; query 0 is the unmodified example."""
         return self._answers.logits
 
     @property
     def predictions(self) -> Array:
-        """(n, q) int64: the target's labels, all that a label-only attack gets of it."""
+        """(n, q) int64: the target's predicted labels, all that a label-only attack gets."""
         self._require(answers="labels")
         return self._answers.logits.argmax(axis=-1) if self._labels_only is None else self._labels_only
 
@@ -70,7 +70,7 @@ class Answered:
 
     @property
     def shadow_logits(self) -> LogitStack:
-        """(s, n, q, c) float32: the shadows' answers, read as they are indexed."""
+        """(s, n, q, c) float32: the shadows' logits, read on indexing."""
         self._require(shadows=True)
         return LogitStack(self._shadows)
 
@@ -83,7 +83,7 @@ class Answered:
 
     @property
     def _queries(self) -> int:
-        """Aligned queries per example that the target answered; 1 where it was not asked."""
+        """Number of aligned queries per example to the target; 1 without queries."""
         answered = self._labels_only if self._target is None else self._target.logits
         return 1 if answered is None else int(answered.shape[1])
 
@@ -102,9 +102,9 @@ class Answered:
 
 
 class Evidence(Answered):
-    """All that an attack may see of one target. Asking for what its `needs` do not declare raises UndeclaredEvidence.
+    """The evidence about one target. Access that `needs` do not declare raises UndeclaredEvidence.
 
-    shadow_member: (s, n) bool, whether each shadow was trained on each example.
+    shadow_member: (s, n) bool, whether each shadow was trained on each example
     """
 
     def __init__(
@@ -129,7 +129,7 @@ class Evidence(Answered):
         super().__init__(needs, labels, target, shadows, x=x if needs.examples else None)
         self.classes = classes
         self.input_shape: tuple[int, ...] = () if x is None else tuple(x.shape[1:])
-        """Shape of one input as `Examples.x` has it: (height, width, channels) or (features,); it is public."""
+        """Shape of one input as in `Examples.x`: (height, width, channels) or (features,); it is public."""
         self._seed, self._shadow_member = seed, shadow_member
         self._reference = reference if needs.reference else None
         self._query = _answering(query, needs) if needs.query and query is not None else None
@@ -147,13 +147,13 @@ class Evidence(Answered):
 
     @property
     def reference(self) -> Answered:
-        """The attacker's own labelled examples, disjoint from the pool, with everybody's answers on them."""
+        """The attacker's own labelled examples, disjoint from the pool, with the models' predictions on them."""
         if self._reference is None:
             raise UndeclaredEvidence("This attack does not declare Needs(reference=True).")
         return self._reference
 
     def query(self, x: Array) -> Array:
-        """Return the target's answers to inputs of the attacker's choice: (m, c) logits, or (m,) labels."""
+        """Return the target's predictions on inputs of the attacker's choice: (m, c) logits, or (m,) labels."""
         self._require(answers="labels")
         return self._ask(None, x)
 
@@ -171,13 +171,13 @@ class Evidence(Answered):
 
     @property
     def synthetic(self) -> Examples | None:
-        """The synthetic examples that the defense publishes, if it publishes any."""
+        """The published synthetic examples, if any."""
         if not self._needs.synthetic:
             raise UndeclaredEvidence("This attack does not declare Needs(synthetic=True).")
         return self._synthetic
 
     def shadow_synthetic(self, shadow: int) -> Examples | None:
-        """Return the synthetic examples that one shadow publishes, if it publishes any."""
+        """Return the synthetic examples that one shadow publishes, if any."""
         self._require(shadows=True)
         if self._shadow_synthetic is None:
             raise UndeclaredEvidence("This attack does not declare Needs(synthetic=True).")
@@ -185,24 +185,24 @@ class Evidence(Answered):
 
     @property
     def task(self) -> Blueprint:
-        """Architecture and recipe of the task, for attacks that train models of their own."""
+        """Architecture and recipe of the task, for attacks that train models."""
         if self._task is None:
             raise UndeclaredEvidence("This attack does not declare Needs(training=True).")
         return self._task
 
     @property
     def ctx(self) -> Context:
-        """What such an attack trains in: `train(evidence.task, examples, evidence.ctx.stage("name"))`.
+        """The context for such training: `train(evidence.task, examples, evidence.ctx.stage("name"))`.
 
-        `ctx.kept` keeps what was trained. The context is the same for every target, so that what is trained on the same
-        data is trained once.
+        `ctx.kept` stores trained models. The context is the same for every target, so that models trained on the same
+        data are trained once.
         """
         if self._ctx is None:
             raise UndeclaredEvidence("This attack does not declare Needs(training=True).")
         return self._ctx
 
     def rng(self, purpose: str = "attack") -> np.random.Generator:
-        """Return a generator of the attack's own, seeded by run and target; use no other."""
+        """Return a random generator for the attack, seeded by run and target; use no other."""
         return numpy_generator(self._seed, "attack", purpose)
 
     def _ask(self, shadow: int | None, x: Array) -> Array:
@@ -212,7 +212,7 @@ class Evidence(Answered):
 
 
 def _answering(query: Query, needs: Needs) -> Query:
-    """Return what answers queries as declared: the target with labels only where the attack sees no more."""
+    """Return a query function as declared: labels only, if the attack declares no more."""
     if needs.answers == "logits":
         return query
 

@@ -1,4 +1,4 @@
-"""Measurements: what an audit returns."""
+"""Measurements: the results of an audit."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Measurement:
-    """What an audit found."""
+    """The results of an audit."""
 
     values: Mapping[str, Estimate | float | int | str | None]
-    """Named numbers, with intervals where there are any; None where the data cannot support one."""
+    """Named numbers, with intervals if available; None if the data cannot support one."""
     tables: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
-    """Small tables for people, by title: rows of column -> number or text."""
+    """Small tables by title: rows of column -> number or text."""
     arrays: Mapping[str, Array] = field(default_factory=dict)
-    """What figures are drawn from; kept beside the record."""
+    """Data for figures; stored next to the record."""
     notes: Sequence[str] = ()
-    """What must be said beside the numbers, a sentence each: how not to read them, what was left out and why."""
+    """Notes on the numbers, a sentence each: pitfalls, omissions and their reasons."""

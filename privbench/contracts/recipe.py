@@ -1,4 +1,4 @@
-"""A training recipe: everything about training that is not the model, the data or the loss."""
+"""Training recipe: everything about training except the model, the data and the loss."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Releases: what a defender publishes, and what a data stage hands on to training."""
+"""Releases: the published results of a defense, and the results of a data stage."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ if TYPE_CHECKING:
 
 
 GRID = "grid/"
-"""Prefix of those of a release's notes that are pictures: uint8 (rows, columns, height, width, channels)."""
+"""Prefix of a release's notes that are pictures: uint8 (rows, columns, height, width, channels)."""
 
 
 @dataclass(frozen=True)
 class Release:
-    """All that a defender publishes."""
+    """Everything that a defense publishes."""
 
     model: nn.Module
     """Answers queries: float32 inputs (images in [0, 1]) -> logits (batch, classes), output filters included."""
     synthetic: Examples | None = None
     facts: Mapping[str, float] = field(default_factory=dict)
-    """Numbers worth a place in the record: epsilon, diversity, final loss, ..."""
+    """Numbers for the record: epsilon, diversity, final loss, ..."""
     notes: Mapping[str, Array] = field(default_factory=dict)
-    """Arrays kept beside the release for pictures and audits; no attack sees them."""
+    """Arrays stored with the release for figures and audits; no attack sees them."""
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """What a data stage hands on: the examples to train on, and what it adds to the release."""
+    """The result of a data stage: the training examples, and additions to the release."""
 
     examples: Examples
     synthetic: Examples | None = None

@@ -1,4 +1,4 @@
-"""What attacks that study shadow models have in common: their threat model, and what they ask first."""
+"""Common parts of attacks with shadow models: their threat model and their signals."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Array: TypeAlias = npt.NDArray[Any]
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class ShadowOptions:
-    """Whose shadows an attack studies, and what it asks them and the target."""
+    """The training of the shadows, and the queries to them and the target."""
 
     shadows: Literal["adaptive", "undefended", "released"] = option(
         "adaptive", "trained by the target's whole defense; by none; on what the target published as synthetic"
@@ -38,7 +38,7 @@ class ShadowOptions:
 def shadow_signals(evidence: Evidence, signal: Signal) -> tuple[Array, Array]:
     """Return a signal of every shadow, (s, n, q) float64, and its membership, (s, n) bool.
 
-    Raises CellFailed where the target has no shadows.
+    Raises CellFailed if the target has no shadows.
     """
     if len(evidence.shadow_logits) == 0:
         raise CellFailed("This attack needs shadow models, but there are none: use at least 4 models (--models 4).")

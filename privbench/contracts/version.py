@@ -1,4 +1,4 @@
-"""The version of the contracts: raised when a plugin must be changed to work with them."""
+"""Version of the contracts: increased when plugins must be changed to work with them."""
 
 VERSION = 1
 DECLARED = "API_VERSION"

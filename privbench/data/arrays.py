@@ -1,4 +1,4 @@
-"""Read a .npz file as a data set: which arrays are what, and whether they can be used."""
+"""Reader of .npz files as data sets: detection and checks of their arrays."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ UNSOUND = (OSError, EOFError, zipfile.BadZipFile, zlib.error)
 CHANNELS = (1, 3)
 TABLE, GREY = 2, 3
 WIDE = 4
-"""Bytes from which on a type may hold numbers that float32 does not."""
+"""Least size in bytes of types with numbers that float32 cannot represent."""
 ROUNDING, SHARE = 2.0**-24, 1e-3
-"""Float32's relative rounding error, and the share of a column's range that it may amount to."""
+"""Relative rounding error of float32, and its largest allowed share of a column's range."""
 
 
 class Raw(NamedTuple):
-    """One part of a file as it was found, and what its arrays are called there."""
+    """One part of a file, with the names of its arrays."""
 
     x: Array
     y: Array
@@ -44,7 +44,7 @@ class Raw(NamedTuple):
 
 
 def read(path: Path) -> Source:
-    """Return the parts of a .npz file, checked. Raises DataError, saying what is wrong and what would be right."""
+    """Return the checked parts of a .npz file. Raises DataError with the problem and the remedy."""
     name, found = path.stem, raw(path)
     xs = [inputs(part.x, name, part.x_key) for part in found.values()]
     same_kind(xs, name)
@@ -54,7 +54,7 @@ def read(path: Path) -> Source:
 
 
 def raw(path: Path) -> dict[str, Raw]:
-    """Return the arrays of "train", and of "test" where there are any. Raises DataError."""
+    """Return the arrays of "train", and of "test" if present. Raises DataError."""
     name = path.stem
     with opened(path, f"{name}: {path}", "two, with numpy.savez(file, x=inputs, y=labels)") as archive:
         keys = zip(("train", "test"), _keys(archive.files, name), strict=False)
@@ -90,7 +90,7 @@ def opened(path: Path, where: str, several: str) -> Iterator[np.lib.npyio.NpzFil
 
 
 def same_kind(parts: list[Array], name: str) -> None:
-    """Raise DataError where training and test inputs differ in shape or type."""
+    """Raise DataError if training and test inputs differ in shape or type."""
     for what, kinds in (("shapes", [x.shape[1:] for x in parts]), ("types", [x.dtype for x in parts])):
         if len(set(kinds)) > 1:
             listing = " and ".join(str(kind) for kind in kinds)
@@ -98,7 +98,7 @@ def same_kind(parts: list[Array], name: str) -> None:
 
 
 def inputs(x: Array, name: str, key: str = "x") -> Array:
-    """Return inputs as uint8 or float32, images with channels last. Raises DataError for what they cannot be."""
+    """Return inputs as uint8 or float32, images with channels last. Raises DataError for invalid inputs."""
     if x.dtype.kind not in "buif":
         raise DataError(f"{name}: {key} is {x.dtype}; inputs must be numbers.")
     if x.ndim == TABLE:
@@ -117,9 +117,11 @@ def inputs(x: Array, name: str, key: str = "x") -> Array:
 
 
 def narrow(x: Array, where: str) -> Array:
-    """Return a column (n,) or a table (n, features) as float32. Raises DataError where its values do not survive that.
+    """Return a column (n,) or a table (n, features) as float32. Raises DataError if float32 loses the values.
 
-    where: what it is called in messages. NaN and infinity pass: Dataset reports them.
+    where: its name in messages
+
+    NaN and infinity pass: Dataset reports them.
     """
     rows = x[:, np.newaxis] if x.ndim == 1 else x
     lost = lossy(rows)
@@ -134,7 +136,7 @@ def narrow(x: Array, where: str) -> Array:
 
 
 def lossy(x: Array) -> Array:
-    """Return the columns of (n, features) whose values vary by hardly more than float32 rounds them, or exceed it."""
+    """Return the columns of (n, features) whose range is hardly larger than float32's rounding, or exceeds float32."""
     if not x.size or x.dtype == np.float32 or x.dtype.itemsize < WIDE:
         return np.empty(0, dtype=np.int64)
     low, high = x.min(axis=0), x.max(axis=0)
@@ -148,7 +150,7 @@ def lossy(x: Array) -> Array:
 
 
 def labels(y: Array, name: str, key: str = "y") -> Array:
-    """Return labels as int64, (n,). Raises DataError for what is no whole number, or negative."""
+    """Return labels as int64, (n,). Raises DataError for non-integers and negative numbers."""
     if y.ndim == TABLE and y.shape[1] == 1:
         y = y[:, 0]
     if y.ndim != 1:
@@ -166,7 +168,7 @@ def labels(y: Array, name: str, key: str = "y") -> Array:
 def _pixels(x: Array, name: str, key: str) -> Array:
     if x.dtype == np.uint8 or not x.size:
         return x
-    low, high = x.min(), x.max()  # NaN where there is one: Dataset reports it
+    low, high = x.min(), x.max()  # NaN if there is any: Dataset reports it
     if x.dtype.kind == "f":
         if low < 0 or high > 1:
             raise DataError(
@@ -180,7 +182,7 @@ def _pixels(x: Array, name: str, key: str) -> Array:
 
 
 def _classes(y: Array, name: str) -> int:
-    """Return how many classes there are. Raises DataError where their numbers have gaps, as a stray label makes."""
+    """Return the number of classes. Raises DataError for gaps in their numbers, as caused by a stray label."""
     present = np.unique(y)
     absent = np.setdiff1d(np.arange(len(present)), present)
     if len(present) > 1 and present[0] >= 0 and len(absent):
@@ -192,7 +194,7 @@ def _classes(y: Array, name: str) -> int:
 
 
 def _keys(found: list[str], name: str) -> list[tuple[str, str]]:
-    """Return the names of inputs and labels, of the training part and of the test part where there is one."""
+    """Return the names of inputs and labels, of the training part and of the test part if present."""
     for x, y in TRAINING:
         if x in found and y in found:
             return [(x, y), *[pair for pair in TEST if set(pair) <= set(found)][:1]]

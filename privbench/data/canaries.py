@@ -1,13 +1,13 @@
-"""Canaries: pool examples that stand for the most exposed ones, fixed before any attack (Aerni et al. 2024).
+"""Canaries: pool examples that represent the most exposed ones, fixed before any attack (Aerni et al. 2024).
 
-An average over the pool says little about those who are worst off. Canaries are made as they might be, and their TPR
-stands beside that of the other examples; each is a member of half of the models, as any example of the pool is.
+An average over the pool says little about the most exposed examples. Canaries simulate these, and their TPR is reported
+next to that of the other examples; each is a member of half of the models, like any example of the pool.
 
-    clean        examples as they are: the control, whose numbers are those of the others
-    mislabelled  with a label that is wrong: what a model can only answer by heart
-    ood          out of distribution: the example's own values in a random order of its own, and its label
-    duplicate    a mislabelled copy of another pool example, its twin, whose membership is a coin of its own: what a
-                 model says of the copy, it learnt from two (the paper's choice against SELENA)
+    clean        unmodified examples: the control, with the same results as the others
+    mislabelled  with a wrong label, which a model can only memorise
+    ood          out of distribution: the example's own values in its own random order, with its label
+    duplicate    a mislabelled copy of another pool example, its twin, with independent membership: a model learns its
+                 prediction for the copy from two examples (the choice of Aerni et al. for SELENA)
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ if TYPE_CHECKING:
 Kind: TypeAlias = Literal["clean", "mislabelled", "ood", "duplicate"]
 SEED = 0
 MOST = 0.5
-"""The largest share of the pool that canaries and their twins may take: the rest is the population."""
+"""Maximum share of the pool for canaries and their twins: the rest is the population."""
 
 
 def plant(dataset: Dataset, kind: Kind, count: int) -> Dataset:
-    """Return the dataset with `count` of its pool made canaries of a kind; the same ones at every call.
+    """Return the dataset with `count` canaries of a kind in its pool; the same ones on every call.
 
-    Which examples they are depends on the size of the pool alone, not on kind, seed or model; those of a smaller
-    count are among those of a larger one. Raises BadOption where the pool is too small for so many.
+    Their selection depends on the size of the pool alone, not on kind, seed or model; those of a smaller count are
+    among those of a larger one. Raises BadOption if the pool is too small.
     """
     rows, twins = _chosen(dataset, kind, count)
     x, y = dataset.examples.x.copy(), dataset.examples.y.copy()
@@ -51,7 +51,7 @@ def plant(dataset: Dataset, kind: Kind, count: int) -> Dataset:
 
 
 def _chosen(dataset: Dataset, kind: Kind, count: int) -> tuple[Array, Array]:
-    """Return the rows of canaries and of their twins, in the order in which they belong together."""
+    """Return the rows of canaries and of their twins, in corresponding order."""
     pool, each = dataset.pool, 2 if kind == "duplicate" else 1
     most = int(MOST * len(pool)) // each
     if count > most:
@@ -63,13 +63,13 @@ def _chosen(dataset: Dataset, kind: Kind, count: int) -> tuple[Array, Array]:
 
 
 def _wrong(y: Array, classes: int) -> Array:
-    """Return another label for each, any of the others alike."""
+    """Return another label for each, uniformly."""
     shift = numpy_generator(SEED, "canaries", "labels").integers(1, classes, len(y))
     return np.asarray((y + shift) % classes, dtype=y.dtype)
 
 
 def _scrambled(x: Array) -> Array:
-    """Return each input with its own values in a random order: pixels for images, channels staying together."""
+    """Return each input with its own values in a random order: whole pixels for images."""
     places = int(np.prod(x.shape[1:3])) if x.ndim > 2 else x.shape[1]  # noqa: PLR2004 - (n, features) is a table
     flat = x.reshape(len(x), places, -1)
     order = numpy_generator(SEED, "canaries", "places").permuted(np.tile(np.arange(places), (len(x), 1)), axis=1)

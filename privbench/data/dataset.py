@@ -1,4 +1,4 @@
-"""Examples and datasets: arrays with roles that never overlap (docs/design.md, rule 3)."""
+"""Examples and data sets: arrays with disjoint roles (docs/design.md, rule 3)."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def _no_rows() -> Array:
 class Examples:
     """Inputs and labels.
 
-    x: uint8 or float32, (n, height, width, channels) for images or (n, features) for tables.
-    y: int64, (n,).
-    augment: (n,) bool, whether the recipe's augmentation may change each example; None: all of them.
+    x: uint8 or float32, (n, height, width, channels) for images or (n, features) for tables
+    y: int64, (n,)
+    augment: (n,) bool, whether the recipe's augmentation may change each example; None: all of them
     """
 
     x: Array
@@ -61,7 +61,7 @@ class Examples:
 
 
 def concatenate(*parts: Examples) -> Examples:
-    """Return all examples of several, in their order."""
+    """Return the examples of several sets, in order."""
     augment = None
     if any(part.augment is not None for part in parts):
         augment = np.concatenate([np.ones(len(part), bool) if part.augment is None else part.augment for part in parts])
@@ -70,12 +70,16 @@ def concatenate(*parts: Examples) -> Examples:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """All examples of a task, and for each role the rows that play it.
+    """All examples of a task, and the rows of each role.
 
-    pool: members and non-members; reference: the attacker's own; validation: the defender's own; test: utility.
-    canaries: rows of the pool that stand for the most exposed examples, and are counted by themselves; twins: rows of
-    the pool that some were copied from, and that are counted nowhere (privbench.data.canaries).
-    Raises DataError when two roles share a row, or when the data cannot make a classification task.
+    pool: members and non-members
+    reference: for the attacker
+    validation: for the defender
+    test: for utility
+    canaries: rows of the pool that represent the most exposed examples, and are evaluated separately
+    twins: rows of the pool that canaries were copied from, excluded from all results (privbench.data.canaries)
+
+    Raises DataError if two roles share a row, or if the data are no valid classification task.
     """
 
     examples: Examples
@@ -104,7 +108,7 @@ class Dataset:
             raise DataError(f"{self.name}: canaries and their twins must be different rows of the pool.")
 
     def rows(self, role: str) -> Array:
-        """Return the row numbers of one role."""
+        """Return the row indices of one role."""
         rows: Array = getattr(self, role)
         return rows
 
@@ -113,7 +117,7 @@ class Dataset:
         return self.examples[self.rows(role)]
 
     def shared(self, role: str) -> Examples:
-        """Return the examples of one role, copied once for all who only read: their arrays refuse writes."""
+        """Return the examples of one role, copied once for all readers: their arrays are read-only."""
         if role not in self._shared:
             examples = self.role(role)
             for array in (examples.x, examples.y):
@@ -137,19 +141,19 @@ class Dataset:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of one input as a model takes it: (channels, height, width) or (features,)."""
+        """Shape of one model input: (channels, height, width) or (features,)."""
         shape = self.examples.x.shape[1:]
         return (shape[2], shape[0], shape[1]) if self.examples.is_image else tuple(shape)
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over the content and the roles: data that changed on disk never finds an old model."""
+        """SHA-256 over the content and the roles: changed data never match an old model."""
         apart = [self.canaries, self.twins] if len(self.canaries) else []
         return _sha256(self.examples.x, self.examples.y, *(self.rows(role) for role in ROLES), *apart)
 
 
 def check_arrays(examples: Examples, classes: int, name: str) -> None:
-    """Raise DataError, saying what to do, where arrays cannot make a classification task."""
+    """Raise DataError, with the remedy, for arrays that are no valid classification task."""
     x, y = examples.x, examples.y
     if x.dtype not in (np.uint8, np.float32):
         raise DataError(f"{name}: inputs are {x.dtype}; convert them to uint8 (images) or float32.")

@@ -1,7 +1,7 @@
-"""Bit depth of image files: whatever Pillow opens as 8-bit grey or RGB, scaled by its depth and never clipped.
+"""Bit depth of image files: all formats of Pillow as 8-bit grey or RGB, scaled by depth and never clipped.
 
-Pillow's own conversion clips: of 16-bit files all but the darkest 1/256 of the range becomes white, and of floats in
-[0, 1] everything black.
+Pillow's own conversion clips: in 16-bit files everything but the darkest 1/256 of the range becomes white, and floats
+in [0, 1] all become black.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
 
 GREY = {"1", "L", "LA", "La", "F"}
 SIXTEEN_BIT = {"PNG", "PPM"}
-"""Formats of which Pillow's mode I means 16 bits, the full range being 0 to 65535."""
+"""Formats for which Pillow's mode I means 16 bits, with the full range 0 to 65535."""
 SINGLE = {"GIF", "PNG", "TIFF", "WEBP"}
-"""Formats whose further frames are pictures of their own rather than thumbnails."""
+"""Formats whose further frames are separate pictures rather than thumbnails."""
 BITS_PER_SAMPLE = 258
 BYTE = 255
 LEVELS = 64
-"""Of 256 levels, the one that the brightest pixel of 16-bit files must exceed: 8 to 14 bits saved as 16 end there."""
+"""Level, of 256, that the brightest pixel of 16-bit files must exceed: the maximum of 14 bits saved as 16."""
 
 
 class Header(NamedTuple):
-    """What the head of an image file says of its pixels."""
+    """The properties of pixels in the header of an image file."""
 
     is_grey: bool
     is_deep: bool
@@ -42,7 +42,7 @@ class Header(NamedTuple):
 
 
 def header(path: Path, name: str) -> Header:
-    """Read the head of an image file. Raises DataError where it is no image."""
+    """Read the header of an image file. Raises DataError if it is not an image."""
     from PIL import Image
 
     try:
@@ -53,10 +53,12 @@ def header(path: Path, name: str) -> Header:
 
 
 def eight_bit(image: Image, where: str, *, grey: bool) -> Image:
-    """Return an image as L or RGB with 8 bits a channel. Raises DataError for what they cannot hold.
+    """Return an image as L or RGB with 8 bits per channel. Raises DataError if they are not enough.
 
-    where: the data set and the file, for messages. Integers are scaled by the bits that the file has, floats from
-    [0, 1]; it is turned as its camera was. Refused: other floats, 32-bit integers, transparency, several frames.
+    where: the data set and the file, for messages
+
+    Integers are scaled by the bit depth of the file, floats from [0, 1]; the EXIF orientation is applied. Refused:
+    other floats, 32-bit integers, transparency, several frames.
     """
     from PIL import ImageOps
 
@@ -75,9 +77,9 @@ def eight_bit(image: Image, where: str, *, grey: bool) -> Image:
 
 
 def scaled(x: Array, headers: Sequence[Header], name: str) -> list[str]:
-    """Return a note where some of (n, h, w, c) images had more than 8 bits. Raises DataError where too few levels stay.
+    """Return a note if some of (n, h, w, c) images had more than 8 bits. Raises DataError if too few levels remain.
 
-    headers: of the files, in the order of the images.
+    headers: of the files, in the order of the images
     """
     deep = np.array([each.is_deep for each in headers], dtype=bool)
     if not deep.any():

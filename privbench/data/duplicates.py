@@ -1,4 +1,4 @@
-"""Exact duplicates: an example that is also in the other half, or in the test set, is no clean non-member."""
+"""Exact duplicates: an example that is also in the other half, or in the test set, is not a clean non-member."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Read a folder of images, one subfolder per class."""
+"""Reader of image folders with one subfolder per class."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     Array = npt.NDArray[Any]
-    Parts: TypeAlias = dict[str, tuple[Array, Array]]  # "train" and perhaps "test" -> inputs, labels of any kind
+    Parts: TypeAlias = dict[str, tuple[Array, Array]]  # "train" and optionally "test" -> inputs, labels of any kind
 
 SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 
 
 def numbered(parts: Parts, path: Path) -> tuple[Parts, int]:
-    """Give the classes the numbers 0 to classes - 1, in the order of their sorted labels in the training part."""
+    """Assign the numbers 0 to classes - 1 to the classes, in the order of their sorted labels in the training part."""
     found: Parts = {}
     for role, (_, y) in parts.items():
         if y.ndim != 1 or y.dtype.kind not in "buifU":
@@ -42,11 +42,13 @@ def numbered(parts: Parts, path: Path) -> tuple[Parts, int]:
 
 
 def folder(path: Path, size: int | None, how: str = "--size 32") -> tuple[Parts, list[str]]:
-    """Return the images of PATH/CLASS, or of PATH/train/CLASS and PATH/test/CLASS, their classes' names, and notes.
+    """Return the images of PATH/CLASS, or of PATH/train/CLASS and PATH/test/CLASS, the names of the classes, and notes.
 
-    size: side of the square to which they are resized; `how` it is given, for the error that asks for it. They are
-    grey where all files are. Notes say what was done with their pixels. Raises DataError where there are none, or one
-    is none, or their sizes differ, or their pixels do not fit in 8 bits.
+    size: side of the square for resizing
+    how: how `size` is given, for the error message that asks for it
+
+    Images are grey if all files are. Notes describe changes of pixels. Raises DataError if there are no images, a file
+    is not an image, sizes differ, or pixels do not fit in 8 bits.
     """
     split = (path / "train").is_dir()
     homes = {role: path / role if split else path for role in (("train", "test") if split else ("train",))}
@@ -57,7 +59,7 @@ def folder(path: Path, size: int | None, how: str = "--size 32") -> tuple[Parts,
             f"{path} holds no images in subfolders; expected CLASS/image.png, or train/CLASS and test/CLASS."
         )
     headers = {file: header(file, path.name) for file in files}
-    grey = all(each.is_grey for each in headers.values())  # then one channel holds them
+    grey = all(each.is_grey for each in headers.values())  # then one channel suffices
     parts: Parts = {}
     notes = []
     for role, pairs in found.items():

@@ -1,4 +1,4 @@
-"""Image files: decoded when their rows are asked for, and kept decoded, for that takes minutes for large sets."""
+"""Image files: decoded on demand, and cached, because decoding takes minutes for large sets."""
 
 from __future__ import annotations
 
@@ -38,20 +38,20 @@ class ImageFiles:
     """Side to which the (cropped) image is resized."""
     grey: bool = False
     cache: Path | None = None
-    """Folder that keeps what was decoded, under the names, sizes and times of the files."""
+    """Folder of the cache, with the names, sizes and times of the files as keys."""
 
     def __getitem__(self, rows: Array) -> Array:
-        """Decode these files. Raises DataError for a file that is no image, or of another size than the first."""
+        """Decode these files. Raises DataError for a file that is not an image, or differs in size from the first."""
         paths = [self.paths[row] for row in rows]
         if self.cache is None or len(paths) < WORTH_KEEPING:
             return self._decode(paths)
         kept = self.cache / f"{self.name}-{self._key(paths)}.npz"
-        # The archive's own checksum is verified as it is read; whatever is wrong with it, it is made again.
+        # The archive's own checksum is verified on reading; a damaged archive is recreated.
         unsound = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
         with contextlib.suppress(*unsound), kept.open("rb") as file, np.load(file) as archive:
             return np.asarray(archive["x"])
         x = self._decode(paths)
-        with contextlib.suppress(OSError):  # a data root that cannot be written costs time, nothing else
+        with contextlib.suppress(OSError):  # a read-only data root only costs time
             kept.parent.mkdir(parents=True, exist_ok=True)
             atomic_write(kept, npz_bytes({"x": x}))
         return x
@@ -82,7 +82,7 @@ class ImageFiles:
 def decode(path: Path, name: str, *, crop: int | None = None, size: int | None = None, grey: bool = False) -> Array:
     """Return one image, uint8 (height, width, 1 or 3), scaled by its bit depth.
 
-    Raises DataError where the file is no readable image, or one that 8 bits a channel cannot hold.
+    Raises DataError if the file is not a readable image, or does not fit in 8 bits per channel.
     """
     from PIL import Image
 
@@ -102,7 +102,7 @@ def decode(path: Path, name: str, *, crop: int | None = None, size: int | None =
 
 
 def npz_bytes(arrays: dict[str, Array]) -> bytes:
-    """Return an uncompressed .npz: the same bytes for the same arrays, whatever the day and the zlib."""
+    """Return an uncompressed .npz: the same bytes for the same arrays, on any day and with any zlib."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for name, array in arrays.items():

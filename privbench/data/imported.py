@@ -28,12 +28,12 @@ def imported() -> list[str]:
 
 
 def of_imported(name: str) -> str:
-    """Return, for a name that is no task's, how to use the imported data set that is called so, or nothing."""
+    """Return, for an unknown task name, how to use the imported data set of that name, or an empty text."""
     return f" Imported data go by npz:path={name}." if name in imported() else ""
 
 
 def of_data(name: str) -> str:
-    """Return, for a name that is no task's, how to use a file or folder of that name or an imported set like it."""
+    """Return, for an unknown task name, how to use a file, folder or similar imported data set, or an empty text."""
     path = Path(name).expanduser()
     if path.is_dir() or (path.is_file() and path.suffix.lower() in SUFFIXES):
         return to_import(path)
@@ -41,6 +41,6 @@ def of_data(name: str) -> str:
 
 
 def to_import(path: Path) -> str:
-    """Return the command that makes a data set of a table or of a folder of images."""
+    """Return the command that imports a table or a folder of images as a data set."""
     label = "" if path.is_dir() else " --label COLUMN"
     return f" Import it first: privbench data import {shlex.quote(str(path))}{label}."

@@ -1,4 +1,4 @@
-"""Data sets as they lie on disk, before their examples have roles."""
+"""Data sets on disk, before their examples have roles."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Rows(Protocol):
-    """Inputs that are read when they are indexed: an array, or the image files of a folder."""
+    """Inputs that are read on indexing: an array, or the image files of a folder."""
 
     def __getitem__(self, rows: Array) -> Array:
         """Return the inputs of these rows, uint8 or float32."""
@@ -43,7 +43,7 @@ class Source:
 
 
 def check(source: Source) -> None:
-    """Raise DataError where lengths or training labels make no classification task; opens no image file."""
+    """Raise DataError if lengths or training labels are no valid classification task; opens no image file."""
     for part in filter(None, (source.train, source.test)):
         if isinstance(part.x, np.ndarray) and len(part.x) != len(part.y):
             raise DataError(

@@ -1,4 +1,4 @@
-"""The grid: tasks x defenses x attacks, planned, made, scored."""
+"""Grid of tasks x defenses x attacks: planning, training, scoring."""
 
 from privbench.grid.cell import Cell, needs_of, threshold_of, without_decisions, without_shadows
 

@@ -1,7 +1,7 @@
-"""Audits of populations: made, measured, and written down as records of their own.
+"""Audits of populations: training, measurement, and records.
 
-tasks x defenses -> populations (population.py), and those that an audit compares them with
-x audits         -> Measurement (api.py)
+tasks x defenses -> populations (population/), and further ones for comparison
+x audits         -> Measurement (contracts/)
                  -> AuditRecord: values with intervals, small tables, provenance; JSON beside raw arrays
 """
 
@@ -41,13 +41,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Bench:
-    """One audit on one population, and the populations that it compares it with."""
+    """One audit of one population, and the populations for comparison."""
 
     audit: Any
     population: Population
     compared: tuple[Population, ...] = ()
     impossible: Exception | None = None
-    """Why the audit must fail, as far as that is known before training."""
+    """Why the audit must fail, if known before training."""
 
 
 def plan(grid: Grid, audits: Sequence[Any], store: Store) -> tuple[Plan, list[Bench]]:
@@ -60,7 +60,7 @@ def plan(grid: Grid, audits: Sequence[Any], store: Store) -> tuple[Plan, list[Be
 
 
 def _bench(planned: Plan, audit: Any, population: Population) -> Bench:
-    """Return one audit of one population, and note what has to be made for it: nothing where it must fail."""
+    """Return one audit of one population, and add its requirements to the plan; none if it must fail."""
     try:
         with blamed(audit):
             others = tuple(audit.compared(population)) if isinstance(audit, Compares) else ()
@@ -86,7 +86,7 @@ def conduct(
     progress: Callable[[float, str], None] | None = None,
     command: str = "",
 ) -> Iterator[AuditRecord]:
-    """Make the releases that are missing, measure, and yield one record per audit and population, in `out` too."""
+    """Make missing releases, measure, and yield one record per audit and population, also written to `out`."""
     planned, benches = plan(grid, audits, store)
     if listener:
         listener.planned(planned)
@@ -109,9 +109,9 @@ def measure(
     progress: Callable[[float, str], None] | None = None,
     command: str = "",
 ) -> tuple[AuditRecord, Mapping[str, Any]]:
-    """Run one audit on a population whose releases are made; return its record and its arrays.
+    """Run one audit of a population whose releases are made; return its record and its arrays.
 
-    With a reason, or when the audit fails or does not apply, the record says so.
+    If a reason is given, or the audit fails or does not apply, the record says so.
     """
     base = AuditRecord(**heading_of(population, command), audit=component("audit", audit))
     if reason is not None:
@@ -127,7 +127,7 @@ def measure(
 
 
 def fill(base: AuditRecord, audit: Any, population: Population, context: Context) -> tuple[AuditRecord, dict[str, Any]]:
-    """Return a record with what an audit measures of a population, and the arrays; or with why it could not."""
+    """Return a record with an audit's measurements of a population, and the arrays; or with the reason of a failure."""
     start = time.perf_counter()
     try:
         with blamed(audit):
@@ -151,14 +151,14 @@ def fill(base: AuditRecord, audit: Any, population: Population, context: Context
 
 
 def with_student(audit: Any, student: str) -> Any:
-    """Return the audit with its option `student` set. Raises UsageError where it has none."""
+    """Return the audit with its option `student` set. Raises UsageError if it has none."""
     if "student" not in {field.name for field in dataclasses.fields(audit)}:
         raise UsageError(f"--student {student}: audit {audit.name!r} trains no student.")
     return build(type(audit), {**options_of(audit), "student": student})
 
 
 def _plain(value: Any) -> Any:
-    """Return a value as JSON has it; NaN and infinity are for an audit to explain, not to report."""
+    """Return a value for JSON; an audit must explain NaN and infinity instead of reporting them."""
     value = value.item() if isinstance(value, np.generic) else value
     if isinstance(value, float) and not math.isfinite(value):
         raise CellFailed(f"a value is {value}; an audit gives None, and says why in its notes.")

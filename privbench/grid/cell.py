@@ -1,4 +1,4 @@
-"""One cell of the grid: an attack, the population that it attacks, and where its evidence comes from."""
+"""Cell of the grid: an attack, the attacked population, and the sources of its evidence."""
 
 from __future__ import annotations
 
@@ -25,31 +25,31 @@ if TYPE_CHECKING:
     Array = npt.NDArray[Any]
 
 WITH_SHADOWS = 4
-"""Models from which a target has shadows: its own pair is none."""
+"""Least number of models with shadows for a target: its own pair is excluded."""
 CALIBRATORS = 2
-"""Shadow models on which the harness calibrates a threshold: a pair, so that each example is a member of one."""
+"""Number of shadow models for calibration: a pair, so that each example is a member of one."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One (task, defense, attack), with the populations that its evidence comes from."""
+    """One (task, defense, attack), with the populations that provide its evidence."""
 
     population: Population
     attack: Any
     queries: int
     targets: int | None
     attacked: Population
-    """The same releases, asked about what the attack queries."""
+    """The same releases, with the queries of the attack."""
     shadows: tuple[Population, ...]
-    """Where shadows come from: one population for all targets, or one for each."""
+    """Source of shadows: one population for all targets, or one for each."""
     inapplicable: str = ""
-    """Why the attack does not apply to this defense, whatever the settings."""
+    """Why the attack does not apply to this defense, for any settings."""
     impossible: str = ""
-    """Why the attack must fail with these settings, as far as that is known before training."""
+    """Why the attack must fail with these settings, if known before training."""
 
     @cached_property
     def needs(self) -> Needs:
-        """The attack's threat model. Raises CellFailed where it is none."""
+        """The attack's threat model. Raises CellFailed if it is invalid."""
         return needs_of(self.attack)
 
     @property
@@ -59,27 +59,27 @@ class Cell:
 
     @property
     def sources(self) -> tuple[Population, ...]:
-        """All populations whose releases the record tells of."""
+        """All populations whose releases the record describes."""
         return (self.population, self.attacked, *self.shadows)
 
     def shadows_of(self, target: int) -> Population:
-        """Return the population that one target's shadows come from."""
+        """Return the population of one target's shadows."""
         return self.shadows[target if len(self.shadows) > 1 else 0]
 
     @property
     def target_indices(self) -> range:
-        """The models that take their turn as the target."""
+        """The models used as targets."""
         return range(self.targets or self.population.models)
 
     def evidence(self, target: int, *, calibrating_for: int | None = None) -> Evidence:
-        """Return what the attack sees of one target, or of a shadow posing as one while calibrating for a target."""
+        """Return the evidence about one target, or about a shadow as a pseudo-target to calibrate for a target."""
         shadows = self.shadows_of(target if calibrating_for is None else calibrating_for)
         source = self.attacked if calibrating_for is None else shadows
         exclude = () if calibrating_for is None else (calibrating_for,)
         return evidence_of(source, target, self.needs, self.queries, shadows, exclude=exclude)
 
     def scores(self, target: int, *, calibrating_for: int | None = None) -> Array:
-        """Return (examples,) scores of one target, or of a shadow posing as one while calibrating for a target."""
+        """Return (examples,) scores for one target, or for a pseudo-target to calibrate for a target."""
         evidence = self.evidence(target, calibrating_for=calibrating_for)
         with blamed(self.attack):
             scores = self.attack.score(evidence)
@@ -88,7 +88,7 @@ class Cell:
     def images(self, target: int) -> Array:
         """Return (classes, height, width, channels) float32 in [0, 1]: the attack's reconstructions from one target.
 
-        Raises InvalidScores where it returns no images.
+        Raises InvalidScores if it returns no valid images.
         """
         dataset = self.population.dataset
         evidence = self.evidence(target)
@@ -97,7 +97,7 @@ class Cell:
         return check_images(images, (dataset.classes, *dataset.examples.x.shape[1:]))
 
     def decisions(self, scores: Array) -> tuple[Array | None, str]:
-        """Return (targets, examples) decisions at the attacker's own threshold, and where that comes from."""
+        """Return (targets, examples) decisions at the attacker's threshold, and the source of the threshold."""
         natural = threshold_of(self.attack)
         if natural is not None:
             return scores >= natural, f"the attack's own, {natural:g}"
@@ -105,7 +105,7 @@ class Cell:
         missing = without_decisions(self.attack, self.population.models)
         if missing:
             return None, missing
-        # Without shadows nothing depends on whom a model poses for, so that its scores are those it has as a target.
+        # Without shadows the scores of a pseudo-target do not depend on the target, so they are its scores as a target.
         alone = self.needs.shadows == "none"
         known = dict(enumerate(scores)) if alone else {}
         decided = []
@@ -124,7 +124,7 @@ class Cell:
 
 
 def inapplicable(cell: Cell) -> str:
-    """Return why an attack does not apply to the releases of a population, as far as they are made; else ""."""
+    """Return why an attack does not apply to the releases of a population made so far; else ""."""
     population = cell.population
     made = population.artifact(0) is not None
     if cell.needs.synthetic and (not publishes(population.defense) or (made and population.synthetic(0) is None)):
@@ -135,7 +135,7 @@ def inapplicable(cell: Cell) -> str:
 
 
 def needs_of(attack: Any) -> Needs:
-    """Return an attack's threat model. Raises CellFailed where its `needs` fail, or are none."""
+    """Return an attack's threat model. Raises CellFailed if its `needs` fail or are invalid."""
     with blamed(attack):
         needs = attack.needs
     if not isinstance(needs, Needs):
@@ -144,14 +144,14 @@ def needs_of(attack: Any) -> Needs:
 
 
 def without_shadows(attack: Any, models: int) -> str:
-    """Return why an attack must fail in a population of so few models that no target has shadows; else ""."""
+    """Return why an attack must fail in a population with too few models for shadows; else ""."""
     if needs_of(attack).shadows == "none" or models >= WITH_SHADOWS:
         return ""
     return f"it needs shadow models, and {models} models leave none: use {WITH_SHADOWS} or more (--models)."
 
 
 def without_decisions(attack: Any, models: int) -> str:
-    """Return why an attack makes no decisions in a population of so few models; "" where it makes some."""
+    """Return why an attack makes no decisions in a population with too few models; else ""."""
     needed = WITH_SHADOWS + (CALIBRATORS if needs_of(attack).shadows != "none" else 0)
     if models >= needed or threshold_of(attack) is not None:
         return ""
@@ -159,14 +159,14 @@ def without_decisions(attack: Any, models: int) -> str:
 
 
 def threshold_of(attack: Any) -> float | None:
-    """Return an attack's own threshold, None without one. Raises CellFailed where it fails or is no number."""
+    """Return an attack's own threshold, None without one. Raises CellFailed if it fails or is not a number."""
     with blamed(attack):
         threshold = attack.threshold if isinstance(attack, HasThreshold) else None
     return None if threshold is None else metrics.check_number(threshold, "threshold")
 
 
 def check_images(images: Any, shape: tuple[int, ...]) -> Array:
-    """Return what an attack made as float32. Raises InvalidScores, naming what is wrong with it."""
+    """Return an attack's images as float32. Raises InvalidScores with the problem if they are invalid."""
     array = np.asarray(images)
     if array.shape != shape:
         raise InvalidScores(f"images have shape {array.shape}; expected {shape}.")

@@ -1,4 +1,4 @@
-"""Costs of defenses: seconds that releases took to make, and how they compare with undefended training."""
+"""Costs of defenses: seconds per release, and their ratio to undefended training."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     Array = npt.NDArray[Any]
 
 SPREAD = 2.0
-"""Factor by which a ratio of wall-clock times may be wrong at least: in five runs on shared machines `relaxloss`, whose
-steps cost about what those of `ce` cost, took 0.69 to 1.7 times as long (standard deviation of the logarithm 0.35)."""
+"""Least factor of uncertainty of a ratio of wall-clock times: in five runs on shared machines `relaxloss`, whose steps
+cost about as much as those of `ce`, took 0.69 to 1.7 times as long (standard deviation of the logarithm 0.35)."""
 TAILS = (0.025, 0.975)
 
 
 def cost(population: Population) -> Cost | None:
-    """Return what a release costs; None where none is in the store."""
+    """Return the cost of a release; None if none is in the store."""
     own = population.seconds(range(population.models))
     if not len(own):
         return None
@@ -33,10 +33,10 @@ def cost(population: Population) -> Cost | None:
 
 
 def compared(own: Array, undefended: Array) -> tuple[float, float, float]:
-    """Return the ratio of the medians of seconds, and within what it lies.
+    """Return the ratio of the medians of seconds, and its interval.
 
-    The interval holds 95 % of the ratios of one model of each, and never less than a factor of `SPREAD` either way: a
-    median of many says nothing of another moment at which the machine is as busy, or as idle.
+    The interval covers 95 % of the ratios of one model of each, and at least a factor of `SPREAD` on either side: the
+    median of many models does not show how busy the machine is at other times.
     """
     relative = float(np.median(own) / np.median(undefended))
     low, high = np.quantile(np.divide.outer(own, undefended), TAILS)

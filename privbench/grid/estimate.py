@@ -1,4 +1,4 @@
-"""What a plan would cost: how many trainings are left, and roughly how long they take."""
+"""Cost estimate of a plan: the number of remaining trainings, and their approximate time."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 NOT_APPLICABLE, WILL_FAIL = "n/a", "will fail"
 PROBE_STEPS = 8
-"""Training steps that are timed where nothing of a task is in the store yet."""
+"""Number of timed training steps, if nothing of a task is in the store."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """What one population still takes."""
+    """The remaining work for one population."""
 
     population: Population
     queries: tuple[int, ...]
@@ -35,16 +35,16 @@ class Line:
     to_query: int
     seconds_per_model: float
     basis: str
-    """Where the seconds come from."""
+    """Source of the seconds."""
 
     @property
     def seconds(self) -> float:
-        """Core-seconds of training that are left."""
+        """Core-seconds of remaining training."""
         return self.to_train * self.seconds_per_model
 
 
 class Foreseen(NamedTuple):
-    """Attacks on one population that come to nothing, for one reason."""
+    """Attacks on one population that cannot succeed, for one reason."""
 
     where: str
     """The task and the defense, as on the command line."""
@@ -55,7 +55,7 @@ class Foreseen(NamedTuple):
 
 
 def estimate(plan: Plan, executor: Executor) -> list[Line]:
-    """Return a line per population; times a few training steps of tasks of which nothing is in the store yet."""
+    """Return a line per population; times a few training steps for tasks without stored releases."""
     lines = []
     probed: dict[object, float] = {}
     for population, queries in (item for wave in plan.waves for item in wave.items()):
@@ -73,7 +73,7 @@ def estimate(plan: Plan, executor: Executor) -> list[Line]:
                 probed[population.task] * factor,
                 f"{PROBE_STEPS} timed steps" + (f" x {factor:g}" if factor != 1 else ""),
             )
-        to_train = len(wanted) - len(made) if population.inputs == "original" else 0  # else counted there
+        to_train = len(wanted) - len(made) if population.inputs == "original" else 0  # otherwise counted there
         lines.append(
             Line(population, tuple(sorted(queries)), len(answered), to_train, len(made) - len(answered), seconds, basis)
         )
@@ -86,7 +86,7 @@ def describe(population: Population) -> str:
 
 
 def foreseen(plan: Plan) -> list[Foreseen]:
-    """Return what is known before training: attacks that do not apply, or must fail, by population and reason."""
+    """Return attacks that are known, before training, not to apply or to fail, by population and reason."""
     names: dict[tuple[str, str, str], list[str]] = {}
     for cell in plan.cells:
         for verdict, reason in ((NOT_APPLICABLE, cell.inapplicable), (WILL_FAIL, cell.impossible)):
@@ -101,7 +101,7 @@ def _measured(population: Population, made: Sequence[int]) -> tuple[float, str]:
 
 
 def _probe(population: Population, executor: Executor) -> float:
-    """Return the seconds that one undefended training takes, from a few steps of one, in a worker process."""
+    """Return the seconds of one undefended training, extrapolated from a few steps in a worker process."""
     (outcome,) = executor.run(time_steps, [population])
     if outcome.error is not None:
         raise outcome.error
@@ -109,7 +109,7 @@ def _probe(population: Population, executor: Executor) -> float:
 
 
 def time_steps(population: Population, report: Callable[[float, str], None]) -> float:
-    """Time a few training steps, after some that warm up, and scale their epochs to a whole training."""
+    """Time a few training steps after a warm-up, and extrapolate to a whole training."""
     import torch
 
     from privbench.contracts.context import Context
@@ -122,12 +122,12 @@ def time_steps(population: Population, report: Callable[[float, str], None]) -> 
     examples = population.dataset.role("pool")[population.members(0)]
     part = examples[: min(len(examples), PROBE_STEPS * task.recipe.batch_size)]
     times = []
-    for epochs in (1, 1, 3):  # the first warms up
+    for epochs in (1, 1, 3):  # the first is a warm-up
         start = time.perf_counter()
         train(task, part, Context(device=population.device), recipe=replace(task.recipe, epochs=epochs, warmup=0.0))
         times.append(time.perf_counter() - start)
     _, one, three = times
-    # What comes before the epochs on a card, the recording of steps, comes once.
+    # Recording of steps on a card happens once, before the epochs.
     before, each = (one - (three - one) / 2, (three - one) / 2) if recorded(device) else (0.0, min(one, three / 3))
     copies = max(1, task.recipe.copies)
     return before + each * copies * len(examples) / len(part) * task.recipe.epochs

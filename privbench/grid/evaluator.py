@@ -1,7 +1,7 @@
-"""The evaluation classifier: a judge of reconstructed images that is not the model they were taken from.
+"""Evaluation classifier: an independent judge of reconstructed images.
 
-Its architecture is another than the task's, so that what fools one model need not fool it, and it was trained on all
-examples but those of the test role, so that it knows the classes better than any target does. No attack sees it.
+Its architecture differs from the task's, so that images that fool one model need not fool it, and it is trained on all
+examples except those of the test role, so that it knows the classes better than any target. No attack sees it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     Array = npt.NDArray[Any]
 
 HIDDEN = (256, 128)
-"""Sizes of the hidden layers of an evaluation classifier that is an MLP."""
+"""Hidden layer sizes of an evaluation classifier that is an MLP."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Evaluator:
     architecture: str
     model: nn.Module
     accuracy: Estimate
-    """On the test examples."""
+    """Accuracy on the test examples."""
     device: str
 
     def logits(self, x: Array) -> Array:
@@ -49,18 +49,18 @@ class Evaluator:
         return predict(self.model, x, device=self.device)
 
     def features(self, x: Array) -> Array:
-        """Return (n, d) float32: what the last linear layer is given."""
+        """Return (n, d) float32: the input of the last linear layer."""
         return predict(_Features(self.model), x, device=self.device)
 
 
 def of(population: Population) -> Evaluator:
     """Return the evaluation classifier of a population's task, from the store or trained with the task's recipe.
 
-    It depends on task, data, seed and device, not on the defense. Raises Diverged where its training does.
+    It depends on task, data, seed and device, not on the defense. Raises Diverged if its training does.
     """
     dataset = population.dataset
     ctx = Context(seed=population.seed, device=population.device, keep=Keeper.of(population))
-    with ctx.seeded("evaluator"):  # building nets to look at, or to fill, draws from the global generator
+    with ctx.seeded("evaluator"):  # building networks uses the global generator
         task, architecture = other(population.blueprint)
         empty = classifier(task)
     examples = concatenate(*(dataset.role(role) for role in ("pool", "reference", "validation")))
@@ -76,9 +76,9 @@ def of(population: Population) -> Evaluator:
 
 
 def other(task: Blueprint) -> tuple[Blueprint, str]:
-    """Return the task with a model that is unlike its own, and that model in words.
+    """Return the task with a different architecture, and a description of it.
 
-    A task whose model convolves gets an MLP; any other the small CNN, or an MLP where images are too small for that.
+    If the task's model has convolutions it is an MLP; otherwise the small CNN, or an MLP for too small images.
     """
     convolves = any(isinstance(module, nn.Conv2d) for module in task.model().modules())
     if convolves or min(task.shape[1:]) < cnn.SMALLEST:
@@ -88,13 +88,13 @@ def other(task: Blueprint) -> tuple[Blueprint, str]:
 
 
 class _Features(nn.Module):
-    """A classifier that answers with the input of its last linear layer."""
+    """A classifier that returns the input of its last linear layer."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
         self.last = [module for module in model.modules() if isinstance(module, nn.Linear)][-1:]
-        """A list, for a module in an attribute would be registered a second time."""
+        """A list, because a module in an attribute would be registered a second time."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Map inputs to features (batch, d)."""

@@ -1,4 +1,4 @@
-"""The releases of a plan on their way: executors make them while the caller attacks those that are there."""
+"""Making of a plan's releases: executors train missing ones while the caller attacks those that are ready."""
 
 from __future__ import annotations
 
@@ -42,18 +42,18 @@ class Listener(Protocol):
 
 
 class Making:
-    """Makes all releases of a plan that are missing, wave after wave. It begins at once; use as a context manager."""
+    """Makes all missing releases of a plan, wave after wave. It starts immediately; use as a context manager."""
 
     def __init__(self, planned: Plan, executor: Executor, listener: Listener | None) -> None:
         self.failed: dict[Population, PrivbenchError] = {}
-        """The populations that could not be made, with the reason."""
+        """Failed populations, with the reason."""
         self._planned, self._executor, self._listener = planned, executor, listener
         self._open = {each for wave in planned.waves for each in wave}
         self._waves = iter(planned.waves)
         self._first = 0
         self._jobs: list[Job] = []
         self._left: Counter[Population] = Counter()
-        """How many releases of each population of this wave have not ended."""
+        """Number of unfinished releases for each population of this wave."""
         self._begin()
 
     def __enter__(self) -> Self:
@@ -63,7 +63,7 @@ class Making:
         self._outcomes.close()
 
     def wait_for(self, populations: Collection[Population]) -> None:
-        """Go on until nothing of some populations is left to make; those that the plan does not hold are not minded."""
+        """Continue until no release of some populations remains to be made; others than the plan's are ignored."""
         while not self._open.isdisjoint(populations):
             outcome = next(self._outcomes, None)
             if outcome is None:
@@ -72,11 +72,11 @@ class Making:
                 self._hear(outcome)
 
     def why_not(self, populations: Iterable[Population]) -> PrivbenchError | None:
-        """Return why one of some populations could not be made; None where all of them are there."""
+        """Return why one of some populations failed; None if all of them are ready."""
         return next((self.failed[each] for each in populations if each in self.failed), None)
 
     def _begin(self) -> None:
-        """Begin with the next wave, of which is left out what rests on populations that could not be made."""
+        """Start the next wave, without the populations that depend on failed ones."""
         self._open -= set(self._left)
         self._first += len(self._jobs)
         wave = next(self._waves, {})
@@ -108,7 +108,7 @@ class Making:
 
 
 def _rests_on(population: Population, failed: Collection[Population]) -> bool:
-    """Return whether a population builds on releases of one that could not be made."""
+    """Return whether a population depends on releases of a failed one."""
     defense = population.defense
     base = defense.population if isinstance(defense, ReleasedShadows) else replace(population, inputs="original")
     return base in failed

@@ -1,4 +1,4 @@
-"""The plan of a run: the populations that a grid needs, and the cells that they serve."""
+"""Plan of a run: the populations that a grid needs, and the cells that use them."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Grid:
-    """What is to be run: every task x defense x attack, with M models of each (task, defense)."""
+    """The grid to run: every task x defense x attack, with M models of each (task, defense)."""
 
     tasks: Sequence[Any]
     defenses: Sequence[Any]
     attacks: Sequence[Any]
     models: int = 16
     targets: int | None = None
-    """How many of the models take their turn as the target; None: all of them."""
+    """Number of models used as targets; None: all of them."""
     seed: int = 0
     device: str = "cpu"
     salt: str = ""
-    """Of the halves, trainings and evidence of all cells: empty, which is public, or 32 hexadecimal digits."""
+    """Salt of the halves, trainings and evidence of all cells: empty (public), or 32 hexadecimal digits."""
 
     def __post_init__(self) -> None:
         for kind, components in (("task", self.tasks), ("defense", self.defenses), ("attack", self.attacks)):
@@ -62,33 +62,33 @@ class Grid:
 
 @dataclass
 class Plan:
-    """The populations that a grid needs, and which of their releases are not in the store yet."""
+    """The populations that a grid needs, and their releases that are missing in the store."""
 
     grid: Grid
     cells: list[Cell] = field(default_factory=list)
     populations: dict[Population, set[int]] = field(default_factory=dict)
-    """Each with the numbers of queries that are asked of it."""
+    """Each with its numbers of queries."""
     later: dict[Population, set[int]] = field(default_factory=dict)
-    """Likewise those that build on releases of the others."""
+    """The same for populations that depend on releases of the others."""
 
     @property
     def waves(self) -> tuple[dict[Population, set[int]], ...]:
-        """What can be made side by side; each after the one before."""
+        """Populations that can be made in parallel; each wave after the one before."""
         return (self.populations, self.later)
 
     @property
     def models(self) -> int:
-        """Number of releases that all populations have together, those in the store included."""
+        """Total number of releases of all populations, including those in the store."""
         populations = (each for wave in self.waves for each in wave if each.inputs == "original")
         return sum(each.models - len(each.skipped) for each in populations)
 
     def jobs(self, *waves: Mapping[Population, set[int]]) -> list[Job]:
-        """Return the releases that are left to be made or queried, of some waves or of all."""
+        """Return the releases that remain to be made or queried, of some waves or of all."""
         populations = [item for wave in waves or self.waves for item in wave.items()]
         return [job for each, queries in populations for job in each.missing(sorted(queries))]
 
     def need(self, population: Population, queries: int) -> Population:
-        """Add a population, or further queries to one that is there already."""
+        """Add a population, or further queries to an existing one."""
         builds_on_others = population.inputs != "original" or isinstance(population.defense, ReleasedShadows)
         wave = self.later if builds_on_others else self.populations
         wave.setdefault(population, set()).add(queries)
@@ -96,7 +96,7 @@ class Plan:
 
 
 def plan(grid: Grid, store: Store) -> Plan:
-    """Work out what a grid needs, without training anything. Raises UsageError where no cell of it can be run."""
+    """Determine the requirements of a grid, without training. Raises UsageError if no cell of it can be run."""
     planned = Plan(grid)
     for population in grid.populations(store):
         planned.cells += [_cell(planned, population, attack) for attack in grid.attacks]
@@ -111,7 +111,7 @@ def plan(grid: Grid, store: Store) -> Plan:
 
 
 def _cell(planned: Plan, population: Population, attack: Any) -> Cell:
-    """Return one cell, and note what has to be made for it: nothing where the attack cannot succeed."""
+    """Return one cell, and add its requirements to the plan: none if the attack cannot succeed."""
     cell = Cell(population, attack, 1, planned.grid.targets, attacked=population, shadows=(population,))
     try:
         needs = needs_of(attack)
@@ -126,7 +126,7 @@ def _cell(planned: Plan, population: Population, attack: Any) -> Cell:
 
 
 def _inapplicable(cell: Cell, needs: Needs) -> str:
-    """Return why an attack does not apply to a defense or a task, as far as that is known before training."""
+    """Return why an attack does not apply to a defense or a task, if known before training."""
     population, attack = cell.population, cell.attack
     if needs.inputs == "transformed" and needs.shadows in ("undefended", "released"):
         raise BadOption(f"{attack.name!r}: {needs.shadows} shadows do not transform inputs; use adaptive ones.")
@@ -136,7 +136,7 @@ def _inapplicable(cell: Cell, needs: Needs) -> str:
 
 
 def _with_populations(planned: Plan, cell: Cell, needs: Needs) -> Cell:
-    """Return a cell with the populations that it takes, which are noted in the plan."""
+    """Return a cell with its populations, which are added to the plan."""
     queries = cell.queries
     population = planned.need(cell.population, queries)
     cell = replace(cell, population=population, attacked=population, shadows=(population,))
@@ -155,7 +155,7 @@ def _with_populations(planned: Plan, cell: Cell, needs: Needs) -> Cell:
 
 
 def _queries(needs: Needs, task: Task, dataset: Dataset) -> int:
-    """Return how many aligned queries per example an attack asks of a task. Raises BadOption where it cannot."""
+    """Return the number of aligned queries per example of an attack on a task. Raises BadOption if unsupported."""
     asked = needs.queries
     if asked == "task":
         return queries_for(task.recipe, dataset.examples.is_image)

@@ -1,7 +1,7 @@
-"""A reconstruction attack on every target of a population, judged beside three controls.
+"""Evaluation of a reconstruction attack on every target of a population, compared with three controls.
 
-The controls have the same numbers: real images that no model was trained on say what a perfect guess of the class would
-reach, noise what any image reaches, and the same attack on untrained nets what the attack itself brings along.
+The controls have the same metrics: held-out real images show the result of a perfect guess of the class, noise that of
+any image, and the same attack on untrained networks the contribution of the attack itself.
 """
 
 from __future__ import annotations
@@ -35,22 +35,22 @@ if TYPE_CHECKING:
     Detect = Callable[[Array, Array], Array]
 
 UNTRAINED = 2
-"""Nets that the third control attacks: a pair."""
+"""Number of networks attacked for the third control: a pair."""
 FOUND = 4
-"""Third controls that a process keeps, for other defenses of the same run."""
+"""Number of third controls cached in a process, for other defenses of the same run."""
 _found: dict[Hashable, tuple[Array, Array]] = {}
 CONFIDENT = 0.5
-"""Confidence from which on the evaluation classifier counts as having found something."""
+"""Least confidence of the evaluation classifier that counts as a detection."""
 
 
 @component
 class Untrained:
-    """No training at all: the task's model as it is initialised. A control, never registered."""
+    """No training: the task's model as initialised. A control, never registered."""
 
     name: ClassVar[str] = "untrained"
 
     def fit(self, task: Blueprint, examples: Examples, ctx: Context) -> Release:
-        """Return a fresh model; only the statistics that standardise inputs are the examples'."""
+        """Return a fresh model; only the statistics that standardise inputs are from the examples."""
         from privbench.learn.training import classifier
 
         with ctx.seeded("init"):
@@ -61,18 +61,18 @@ class Untrained:
 
 @dataclass(frozen=True)
 class _Judge:
-    """What images are judged by: the same for the attack and for its controls."""
+    """The references for images: the same for the attack and for its controls."""
 
     evaluator: Evaluator
     detect: Detect
     pool: Examples
     features: Array
-    """(n, d) of the pool, as the evaluator sees it."""
+    """(n, d): the evaluator's features of the pool."""
     members: Array
     """(targets, n) bool."""
 
     def __call__(self, images: Array, confidence: Array) -> likeness.Nearest:
-        """Return the numbers of (targets, classes, height, width, channels), of which the models were so confident."""
+        """Return the metrics of (targets, classes, height, width, channels), given the models' confidences."""
         shape, flat = images.shape[:2], images.reshape(-1, *images.shape[2:])
         logits, features = self.evaluator.logits(flat), self.evaluator.features(flat).reshape(*shape, -1)
         found = likeness.compare(images, features, self.pool, self.features, self.members[: len(images)])
@@ -83,11 +83,11 @@ class _Judge:
 
 
 def evaluate(cell: Cell) -> tuple[Reconstruction, dict[str, Array]]:
-    """Attack every target of a cell; return what the images are worth, and raw arrays.
+    """Attack every target of a cell; return the metrics of the images, and raw arrays.
 
-    Those are, by target and class, `images` (float32), `real`, an image of a member, and `nearest`, the nearest member
-    to the image (black without members); `untrained`, what the attack made of untrained nets; and under `values/` the
-    numbers of each image by itself. Raises InvalidScores where the attack returns no images.
+    The arrays are, by target and class, `images` (float32), `real`, an image of a member, and `nearest`, the member
+    nearest to the image (black without members); `untrained`, the images from untrained networks; and under `values/`
+    the metrics of each image. Raises InvalidScores if the attack returns no valid images.
     """
     from privbench.grid import evaluator
 
@@ -136,15 +136,15 @@ def evaluate(cell: Cell) -> tuple[Reconstruction, dict[str, Array]]:
 
 
 def _applies_to_untrained(cell: Cell) -> bool:
-    """Return whether the attack sees a net at all, and nothing that one without training does not have."""
+    """Return whether the attack uses a network, and nothing that an untrained one does not have."""
     needs = cell.needs
     return not needs.synthetic and (needs.model or needs.query or needs.answers != "none")
 
 
 def _untrained(cell: Cell) -> tuple[Array, Array]:
-    """Return what the attack makes of untrained nets, and how confident these are of it.
+    """Return the attack's images from untrained networks, and their confidences.
 
-    No defense has a part in that, so that it is found out once for all of a run.
+    They do not depend on the defense, so they are computed once for a run.
     """
     models = cell.population.models if cell.needs.shadows != "none" else UNTRAINED
     population = replace(cell.population, defense=Untrained(), models=models)
@@ -172,7 +172,7 @@ def _of_untrained(nets: Cell, targets: range) -> tuple[Array, Array]:
 
 
 def _confidence(model: Any, images: Array, device: str) -> Array:
-    """Return (classes,): the probability that a model gives the class of each image."""
+    """Return (classes,): a model's probability of the class of each image."""
     from scipy.special import softmax
 
     from privbench.learn.inference import predict
@@ -183,7 +183,7 @@ def _confidence(model: Any, images: Array, device: str) -> Array:
 
 
 def _heldout(population: Population, targets: int) -> Array:
-    """Return one test image of each class for every target; black where a class has none."""
+    """Return one test image of each class for every target; black for a class without any."""
     test = population.dataset.role("test")
     rng, images = _rng(population, "heldout"), np.zeros((targets, *_shape(population)), np.float32)
     for label in range(images.shape[1]):
@@ -194,7 +194,7 @@ def _heldout(population: Population, targets: int) -> Array:
 
 
 def _detector(population: Population) -> tuple[str, Detect]:
-    """Return what decides whether an image shows anything: in words, and as (images, evaluator's logits) -> bool."""
+    """Return the detector: a description, and a function (images, evaluator's logits) -> bool."""
     from scipy.special import softmax
 
     if isinstance(population.task, Depicts) and population.task.depicts == "faces":

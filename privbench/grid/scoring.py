@@ -1,4 +1,4 @@
-"""Scoring: a cell of the grid as a record."""
+"""Scoring: from a cell of the grid to a record."""
 
 from __future__ import annotations
 
@@ -39,8 +39,9 @@ def score(
 ) -> tuple[Record, dict[str, Array]]:
     """Attack every target of a cell; return its record, and its raw arrays.
 
-    Those are what `selection.numbers` takes, or what `reconstruction.evaluate` returns. With a reason, or when the
-    attack fails or does not apply, the record says so and there are none. report: hears the share done.
+    The arrays are those for `selection.numbers`, or the result of `reconstruction.evaluate`. If a reason is given, or
+    the attack fails or does not apply, the record says so and there are no arrays. report: called with the completed
+    share
     """
     population, base = cell.population, _about(cell, command)
     if cell.inapplicable:
@@ -64,7 +65,7 @@ def score(
 
 
 def _membership(cell: Cell, report: Callable[[float], None] | None) -> tuple[dict[str, Any], dict[str, Array]]:
-    """Return what a membership attack adds to a record, and its raw arrays."""
+    """Return the results of a membership attack for a record, and its raw arrays."""
     member = np.stack([cell.population.members(target) for target in cell.target_indices])
     scores = np.empty(member.shape)
     for row, target in enumerate(cell.target_indices):
@@ -99,7 +100,7 @@ def measured(
 
 
 def _canaries(dataset: Dataset, scores: Array, member: Array, seed: int) -> Canaries | None:
-    """Return what the scores tell of the canaries by themselves; None where the pool has none."""
+    """Return the results on canaries alone; None if the pool has none."""
     if not len(dataset.canaries):
         return None
     scores, member = scores[:, dataset.is_canary], member[:, dataset.is_canary]
@@ -113,7 +114,7 @@ def _canaries(dataset: Dataset, scores: Array, member: Array, seed: int) -> Cana
 
 
 def _reconstructed(cell: Cell) -> tuple[dict[str, Any], dict[str, Array]]:
-    """Return what a reconstruction attack adds to a record, and its raw arrays."""
+    """Return the results of a reconstruction attack for a record, and its raw arrays."""
     found, raw = evaluate(cell)
     return {"reconstruction": found, "scores_sha256": images_sha256(raw["images"])}, raw
 
@@ -132,7 +133,7 @@ def findings(attack: Any, evidence: Iterable[Evidence], scores: Array, member: A
 
 
 def _about(cell: Cell, command: str) -> Record:
-    """Return a record with everything but results."""
+    """Return a record without results."""
     population = cell.population
     try:
         needs = cell.needs

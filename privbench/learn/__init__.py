@@ -1,4 +1,4 @@
-"""Training: the loop of classifiers, the steps of any other loop, and queries to models. Importing it imports torch."""
+"""Training loop, steps for other loops, and queries to models. Importing it imports torch."""
 
 from privbench.learn.augmentation import augments
 from privbench.learn.batches import batch_sizes

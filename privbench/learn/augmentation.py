@@ -1,7 +1,7 @@
-"""Random crop, flip and cutout on the device, a whole batch at once, with parameters of its own for every image.
+"""Random crop, flip and cutout on the device, a whole batch at once, with separate parameters for every image.
 
-Parameters are drawn beforehand (`draw`) from a CPU generator, so that they are the same on every device, and
-then applied without a loop over images (`augment`): crop and flip only permute pixels, so both are one gather.
+Parameters are drawn in advance (`draw`) from a CPU generator, so that they are the same on every device, and then
+applied without a loop over images (`augment`): crop and flip only permute pixels, so both are one gather.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ IMAGE_DIMENSIONS = 3
 CHUNK = 1024
 TOP, LEFT, MIRRORED, CUT_ROW, CUT_COLUMN = range(5)
 OUTSIDE = -(2**20)
-"""A cutout's centre so far away that nothing is cut."""
+"""Centre of a cutout outside the image, which cuts nothing."""
 
 
 def augments(recipe: Recipe) -> bool:
@@ -32,7 +32,7 @@ def augments(recipe: Recipe) -> bool:
 
 
 def check(recipe: Recipe, shape: Sequence[int]) -> None:
-    """Raise BadOption where a recipe asks for what inputs of this shape, (channels, height, width), cannot take."""
+    """Raise BadOption for a recipe that does not suit inputs of this shape, (channels, height, width)."""
     if recipe.copies and not augments(recipe):
         raise BadOption(f"copies={recipe.copies}: copies are of augmented images, but crop, flip and cutout are all 0.")
     if augments(recipe) and len(shape) != IMAGE_DIMENSIONS:
@@ -53,7 +53,7 @@ def reflect(index: Tensor, size: int) -> Tensor:
 def draw(n: int, shape: Sequence[int], recipe: Recipe, generator: torch.Generator) -> Tensor:
     """Return (n, 5) int64: each image's crop offset (row, column), whether it is mirrored, and its cutout's centre.
 
-    Every column is drawn whatever the recipe, so that switching one operation off leaves the others as they are.
+    Every column is drawn for any recipe, so that switching one operation off does not change the others.
     """
     _, height, width = shape
     columns = torch.empty((n, 5), dtype=torch.int64)
@@ -69,17 +69,23 @@ def draw(n: int, shape: Sequence[int], recipe: Recipe, generator: torch.Generato
 
 
 def neutral(draws: Tensor, where: Tensor, recipe: Recipe) -> Tensor:
-    """Return the draws with those that change nothing in some rows. where: (n,) bool."""
+    """Return the draws, replaced by the identity in some rows.
+
+    where: (n,) bool
+    """
     nothing = torch.tensor([recipe.crop, recipe.crop, 0, OUTSIDE, OUTSIDE])  # a crop from the middle, no flip, no cut
     return torch.where(where[:, None], nothing, draws)
 
 
 def augment(images: Tensor, rows: Tensor, draws: Tensor, recipe: Recipe) -> Tensor:
-    """Return `images[rows]`, each cropped, then flipped, then cut out by its own row of `draws`.
+    """Return `images[rows]`, each cropped, flipped and cut out as in its own row of `draws`.
 
-    images: (n, channels, height, width) of any dtype, fastest where they lie channels last; rows: (b,) int64;
-    draws: (b, 5) from `draw`. A crop is of the image padded by reflection; cutout zeroes a square around its
-    centre, smaller at the border (DeVries & Taylor 2017). Returns (b, channels, height, width), same dtype.
+    images: (n, channels, height, width) of any dtype, fastest in channels-last layout
+    rows: (b,) int64
+    draws: (b, 5) from `draw`
+
+    The crop is taken from the image padded by reflection; cutout zeroes a square around its centre, smaller at the
+    border (DeVries & Taylor 2017). Returns (b, channels, height, width), same dtype.
     """
     _, channels, height, width = images.shape
     if not images.is_contiguous(memory_format=torch.channels_last):
@@ -101,20 +107,21 @@ def augment(images: Tensor, rows: Tensor, draws: Tensor, recipe: Recipe) -> Tens
 def static(images: Tensor, recipe: Recipe, generator: torch.Generator, fixed: Tensor | None = None) -> Tensor:
     """Return `recipe.copies` augmented copies that replace the originals: (copies * n, channels, height, width).
 
-    fixed: (n,) bool, which images are copied as they are.
-    All first copies come before all second ones: repeat the labels as `y.repeat(copies)` does.
+    fixed: (n,) bool, images that are copied unchanged
+
+    All first copies come before all second ones: repeat the labels like `y.repeat(copies)`.
     """
     n, rows = len(images), torch.arange(len(images), device=images.device)
     parts = []
     for _ in range(recipe.copies):
         draws = draw(n, images.shape[1:], recipe, generator)
         draws = (draws if fixed is None else neutral(draws, fixed, recipe)).to(images.device)
-        chunks = [slice(i, i + CHUNK) for i in range(0, n, CHUNK)]  # not all at once: the index takes 8 bytes a pixel
+        chunks = [slice(i, i + CHUNK) for i in range(0, n, CHUNK)]  # not all at once: the index takes 8 bytes per pixel
         parts += [augment(images, rows[chunk], draws[chunk], recipe) for chunk in chunks]
     return torch.cat(parts)
 
 
 def _span(positions: Tensor, centre: Tensor, size: int) -> Tensor:
-    """Return (b, positions) bool: which positions lie in the `size` around each centre."""
+    """Return (b, positions) bool: the positions within the `size` around each centre."""
     start = (centre - size // 2)[:, None]
     return (positions >= start) & (positions < start + size)

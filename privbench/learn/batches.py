@@ -1,4 +1,4 @@
-"""Which examples a step of training sees, and at what learning rate: drawn on the CPU, an epoch or more at a time."""
+"""Batches and learning rates of training steps, drawn on the CPU, one or more epochs at a time."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 
 def lr_at(recipe: Recipe, step: int, per_epoch: int) -> float:
-    """Return the learning rate of one step, counted from 0 over the whole training, `per_epoch` of them an epoch.
+    """Return the learning rate of one step, counted from 0 over the whole training, with `per_epoch` steps per epoch.
 
-    Warm-up rises linearly and reaches the peak in its last step. Cosine falls from there to almost 0; the
-    milestones of "steps" are fractions of the whole training, warm-up included.
+    Warm-up rises linearly and reaches the peak in its last step. Cosine decreases from there to almost 0; the
+    milestones of "steps" are fractions of the whole training, including warm-up.
     """
     total, warmup = recipe.epochs * per_epoch, recipe.warmup * per_epoch
     if step + 1 < warmup:
@@ -35,9 +35,9 @@ def lr_at(recipe: Recipe, step: int, per_epoch: int) -> float:
 
 
 def batch_sizes(n: int, size: int, *, drop_last: bool = False) -> list[int]:
-    """Return the sizes of an epoch's batches, never a last one of a single example, which BatchNorm cannot take.
+    """Return the sizes of an epoch's batches, never a last one of a single example, which BatchNorm cannot process.
 
-    A remainder of one joins the batch before it; `drop_last` drops every remainder. Fewer examples than a batch
+    A remainder of one is added to the batch before it; `drop_last` drops every remainder. Fewer examples than a batch
     are one batch.
     """
     full, rest = divmod(n, size)
@@ -61,9 +61,10 @@ def orders(
     fixed: Tensor | None,
     device: torch.device,
 ) -> Iterator[list[Tensor]]:
-    """Yield the rows of an epoch in their order, and how each is augmented, on the device; one epoch after another.
+    """Yield the order of rows in an epoch, and their augmentation, on the device; one epoch after another.
 
-    recipe: None, where nothing is augmented; ahead: epochs that are drawn and moved at once.
+    recipe: None without augmentation
+    ahead: number of epochs that are drawn and moved together
     """
     used = sum(sizes)
     while True:
@@ -81,7 +82,7 @@ def orders(
 def alike(
     sizes: list[int], of_rows: Sequence[Tensor], first: Sequence[Tensor], last: Sequence[Tensor]
 ) -> Iterator[list[Tensor]]:
-    """Yield the tables of batches of one size after another: `first`, what is for each row, and `last`."""
+    """Yield the tables of batches of one size after another: `first`, the per-row tables, and `last`."""
     step = row = 0
     for size, equal in itertools.groupby(sizes):
         steps = sum(1 for _ in equal)

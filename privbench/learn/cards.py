@@ -1,4 +1,4 @@
-"""The cards of this machine, for people: what each is, what drives it, and whether training can be captured there."""
+"""Description of this machine's cards: name, driver, versions, and whether training can be captured there."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from typing import Any
 from privbench.devices import alike, card, may_have_gpu
 
 SECONDS = 120
-"""In which a process must have imported torch and captured a graph."""
+"""Time limit in seconds to import torch and capture a graph."""
 
 
 def cards() -> list[dict[str, Any]]:
     """Return each visible card: name, compute capability, memory, versions, and why no graph can be captured there.
 
-    `used`: whether workers are given it. Importing torch, in a process for each card, takes some seconds.
+    used: whether workers use it
+
+    Importing torch, in a process for each card, takes some seconds.
     """
     import torch
 
@@ -44,7 +46,7 @@ def cards() -> list[dict[str, Any]]:
 
 
 def driver() -> str | None:
-    """Return the version of NVIDIA's driver, where its own tool tells it."""
+    """Return the version of NVIDIA's driver, if NVIDIA's tool reports it."""
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return None
@@ -57,7 +59,7 @@ def driver() -> str | None:
 
 
 def why_none() -> str:
-    """Return why torch finds no card where there seems to be one, or nothing."""
+    """Return the reason why torch finds no card although one seems to be present, or an empty text."""
     import torch
 
     if torch.cuda.is_available() or not may_have_gpu():
@@ -75,7 +77,7 @@ def _probe(index: int) -> subprocess.Popen[str]:
 
 
 def _heard(probe: subprocess.Popen[str]) -> str:
-    """Return what a process found: nothing where a graph can be captured, else why not."""
+    """Return the result of a probe process: empty if a graph can be captured, else the reason."""
     try:
         said, errors = probe.communicate(timeout=SECONDS)
     except subprocess.TimeoutExpired:

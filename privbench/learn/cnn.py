@@ -1,4 +1,4 @@
-"""A small convolutional net: the student of Triastcyn & Faltings (2018).
+"""Small convolutional network: the student of Triastcyn & Faltings (2018).
 
 Triastcyn & Faltings, Generating Artificial Data for Private Deep Learning, 2018 (1803.03148).
 """
@@ -13,9 +13,9 @@ SMALLEST = 4  # two halvings leave one pixel
 
 
 def build(shape: tuple[int, ...], classes: int) -> nn.Sequential:
-    """Return 2 x (conv-ReLU-BN-maxpool), then 2 x (FC-ReLU), then the logits; images from 4x4 pixels on.
+    """Return 2 x (conv-ReLU-BN-maxpool), then 2 x (FC-ReLU), then the logits; for images from 4x4 pixels.
 
-    The paper gives the layers but not their widths; 32 and 64 filters of 3x3, 256 and 128 units are ours.
+    The paper states the layers but not their widths; 32 and 64 filters of 3x3, 256 and 128 units are ours.
     Raises BadOption for smaller images.
     """
     channels, height, width = shape

@@ -1,7 +1,7 @@
-"""Layers that draw random numbers in training, from a generator that the training lends them.
+"""Layers that draw random numbers in training, from a generator provided by the training.
 
-torch's own draw from a generator that is global to the process: what one of several trainings drew would depend on what
-the others did, and a card could not replay its steps.
+torch's own layers use a generator that is global to the process: the draws of one of several trainings would depend on
+the others, and a card could not replay its steps.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ class Drawing(nn.Module):
     """A layer that draws random numbers."""
 
     generator: torch.Generator | None = None
-    """Of the device; None: torch's global one."""
+    """A generator on the device; None: torch's global one."""
 
 
 class _Dropping(Drawing):
-    """A layer that zeroes something in training."""
+    """A layer that zeroes parts of its input in training."""
 
     def __init__(self, p: float) -> None:
         super().__init__()
@@ -35,13 +35,13 @@ class _Dropping(Drawing):
         return f"p={self.p}"
 
     def keep(self, x: Tensor, shape: tuple[int, ...]) -> Tensor:
-        """Return x with parts, of a shape that is broadcast, zeroed with probability p, and the others scaled up."""
+        """Return x with parts, of a broadcast shape, zeroed with probability p, and the others scaled up."""
         kept = torch.rand(shape, device=x.device, generator=self.generator) >= self.p
         return x * kept.to(x.dtype).div(1 - self.p)
 
 
 class Dropout(_Dropping):
-    """Dropout: each number is zeroed with probability p (Srivastava et al. 2014)."""
+    """Dropout: each element is zeroed with probability p (Srivastava et al. 2014)."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (b, ...) to the same shape."""
@@ -49,7 +49,7 @@ class Dropout(_Dropping):
 
 
 class DropPath(_Dropping):
-    """Stochastic depth: each example's part of a residual block is zeroed with probability p (Huang et al. 2016)."""
+    """Stochastic depth: the residual branch of each example is zeroed with probability p (Huang et al. 2016)."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (b, ...) to the same shape."""
@@ -58,7 +58,7 @@ class DropPath(_Dropping):
 
 @contextlib.contextmanager
 def lent(net: nn.Module, generator: torch.Generator) -> Iterator[None]:
-    """Lend a generator, of the device that the net is on, to the layers of a net that draw."""
+    """Provide a generator, on the network's device, to the layers of a network that draw random numbers."""
     layers = [module for module in net.modules() if isinstance(module, Drawing)]
     for layer in layers:
         layer.generator = generator

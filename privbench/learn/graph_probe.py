@@ -1,6 +1,6 @@
-"""Whether a card can capture a CUDA graph of a training step; a process of its own, for a failure may spoil it.
+"""CUDA graph probe: whether a card can capture a training step, in a separate process, which a failure may spoil.
 
-    python -m privbench.learn.graph_probe 0                       # prints nothing, or why not
+    python -m privbench.learn.graph_probe 0                       # prints nothing, or the reason why not
 
 0 is the index of the card among those that are visible.
 """
@@ -13,7 +13,7 @@ from privbench.errors import one_line
 
 
 def obstacle(index: int) -> str:
-    """Capture one step of a small net and replay it; return what is wrong with that, or nothing."""
+    """Capture one step of a small network and replay it; return the reason for a failure, or an empty text."""
     import torch
     from torch import nn
     from torch.nn import functional
@@ -32,7 +32,7 @@ def obstacle(index: int) -> str:
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
-        for _ in range(3):  # what is made once is made before
+        for _ in range(3):  # lazy initialisation happens before the capture
             step()
     torch.cuda.current_stream().wait_stream(stream)
     optimiser.zero_grad()

@@ -1,4 +1,4 @@
-"""What it takes to record the steps of a loop: what they change, what is in the way, and CUDA's graphs."""
+"""Recording of a loop's steps: the tensors that they change, obstacles, and CUDA graphs."""
 
 from __future__ import annotations
 
@@ -26,41 +26,41 @@ LOOKS = {
     "aten.bincount.default": "counts values, whose number depends on them",
     "aten.repeat_interleave.Tensor": "repeats as often as a tensor says, so that the shape depends on values",
 }
-"""Operations that wait for a card, and what a step that has them does."""
+"""Operations that wait for a card, with a description of steps that use them."""
 SELECTS = ("aten.index.Tensor", "aten.index_put.default", "aten.index_put_.default")
-"""Operations that look where they are given booleans."""
+"""Operations that read values when given booleans."""
 UNDECLARED = ("running_mean", "running_var")
-"""Arguments that BatchNorm's operations write to without saying so in their schemas."""
+"""Arguments that BatchNorm's operations change without declaring it in their schemas."""
 KEPT = "it keeps a tensor for the next step in Python; it must write into one that stays"
 NOWHERE = 0
 """The address of all tensors without elements."""
 
 
 class Watch(TorchDispatchMode):
-    """Notes what the operations inside it change that was there before, and what cannot be recorded.
+    """Records which existing tensors the operations inside it change, and which operations cannot be recorded.
 
-    earlier: of the step before, of whose tensors a step must use none.
+    earlier: of the previous step, whose tensors a step must not use
     """
 
     def __init__(self, device: torch.device, earlier: Watch | None = None) -> None:
         super().__init__()
         self.device, self._earlier = device, earlier.made if earlier else {}
         self.changed: dict[int, Tensor] = {}
-        """By address, what was written to."""
+        """Changed tensors by address."""
         self.made: dict[int, StorageWeakRef] = {}
-        """By address, what did not exist before. It is not held: of a large net that would be all its activations."""
+        """New tensors by address, without references, which would keep all activations of a large network."""
         self.calls = 0
         self.obstacle = ""
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        """Return False: nothing here is compiled, and to keep torch's compiler out would be to import it, in 1 s."""
+        """Return False: nothing here is compiled, and disabling torch's compiler would import it, in 1 s."""
         return False
 
     def __torch_dispatch__(
         self, func: OpOverload[..., Any], _types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        """Do one operation, and take note of it."""
+        """Execute one operation, and record its effects."""
         kwargs = kwargs or {}
         self.calls += 1
         given = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
@@ -81,7 +81,7 @@ class Watch(TorchDispatchMode):
         return result
 
     def unlike(self, earlier: Watch) -> str:
-        """Return what is wrong with a step that does other things than an earlier one, or nothing."""
+        """Return the difference between the operations of a step and an earlier one, or an empty text."""
         if self.changed.keys() - earlier.changed.keys():
             return "it changes other tensors than the step before"
         return ""
@@ -89,7 +89,7 @@ class Watch(TorchDispatchMode):
     def _obstacle(self, func: OpOverload[..., Any], given: Sequence[Tensor], args: Sequence[Any]) -> str:
         if str(func) in LOOKS:
             return f"it {LOOKS[str(func)]}"
-        fills = str(func) != "aten.index.Tensor" and str(func) in SELECTS and args[2].numel() == 1  # needs no look
+        fills = str(func) != "aten.index.Tensor" and str(func) in SELECTS and args[2].numel() == 1  # reads no value
         booleans = str(func) in SELECTS and any(each is not None and each.dtype == torch.bool for each in args[1])
         if booleans and not fills:
             return "it selects by booleans, so that the shape depends on values"
@@ -105,30 +105,30 @@ class Watch(TorchDispatchMode):
 
 
 class Snapshot:
-    """The state of what steps change: saved, put back, compared."""
+    """The state that steps change: saved, restored, compared."""
 
     def __init__(self, changed: Mapping[int, Tensor], generators: Sequence[torch.Generator]) -> None:
         self._tensors = [whole(tensor) for tensor in changed.values()]
         self._generators = [*generators, *(default_generator(each) for each in {t.device for t in self._tensors})]
 
     def take(self) -> tuple[list[Tensor], list[Tensor]]:
-        """Return a copy of the present state."""
+        """Return a copy of the current state."""
         return [tensor.clone() for tensor in self._tensors], [each.get_state() for each in self._generators]
 
     def put(self, state: tuple[list[Tensor], list[Tensor]]) -> None:
-        """Make a state the present one, in place."""
+        """Restore a state, in place."""
         for tensor, value in zip(self._tensors, state[0], strict=True):
             tensor.copy_(value)
         for generator, value in zip(self._generators, state[1], strict=True):
             generator.set_state(value)
 
     def distance(self, state: tuple[list[Tensor], list[Tensor]]) -> float:
-        """Return the largest difference to a state, relative to the largest value of the tensor where it is."""
+        """Return the largest difference from a state, relative to the largest value of its tensor."""
         return max((_distance(one, other) for one, other in zip(self._tensors, state[0], strict=True)), default=0.0)
 
 
 def cuda_graph(steps: Callable[[], None], generators: Sequence[torch.Generator]) -> Callable[[], None]:
-    """Record steps, without doing them, as a CUDA graph on the current stream, and return what replays it."""
+    """Record steps, without executing them, as a CUDA graph on the current stream, and return the replay function."""
     graph = torch.cuda.CUDAGraph()
     for generator in generators:
         graph.register_generator_state(generator)
@@ -136,7 +136,7 @@ def cuda_graph(steps: Callable[[], None], generators: Sequence[torch.Generator])
     try:
         with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
             steps()
-    except BaseException:  # generators would go on as if they were being recorded, and refuse to draw
+    except BaseException:  # otherwise generators would still consider themselves recorded, and refuse to draw
         for generator in (*generators, default_generator(stream.device)):
             generator.graphsafe_set_state(torch.Generator(stream.device))
         raise
@@ -145,7 +145,7 @@ def cuda_graph(steps: Callable[[], None], generators: Sequence[torch.Generator])
 
 
 def written(func: OpOverload[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Iterator[Tensor]:
-    """Yield the tensors that an operation writes to."""
+    """Yield the tensors that an operation changes."""
     for place, argument in enumerate(func._schema.arguments):  # noqa: SLF001 - there is no public way to it
         declared = argument.alias_info is not None and argument.alias_info.is_write
         if declared or argument.name in UNDECLARED:
@@ -154,7 +154,7 @@ def written(func: OpOverload[..., Any], args: Sequence[Any], kwargs: Mapping[str
 
 
 def address(tensor: Tensor) -> int:
-    """Return where a tensor's storage lies, which its views share."""
+    """Return the address of a tensor's storage, shared by its views."""
     at: int = tensor.untyped_storage().data_ptr()
     return at
 
@@ -167,7 +167,7 @@ def whole(tensor: Tensor) -> Tensor:
 
 
 def default_generator(device: torch.device) -> torch.Generator:
-    """Return torch's own generator of a device, from which a third party's layers draw."""
+    """Return torch's default generator of a device, which third-party layers use."""
     if device.type == "cuda":
         return torch.cuda.default_generators[device.index or 0]
     return torch.default_generator

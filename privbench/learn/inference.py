@@ -1,4 +1,4 @@
-"""Models as they are released: normalising inside, and queried one way by everybody."""
+"""Released models: normalisation included, and one way to query them."""
 
 from __future__ import annotations
 
@@ -43,31 +43,31 @@ __all__ = [
 
 IMAGE_DIMENSIONS = 4
 CHUNK = 1024
-BATCH = 256  # on a CPU, a small convolutional net is twice as fast as with 1024, whose activations leave the cache
+BATCH = 256  # on a CPU, a small convolutional network is twice as fast as with 1024, whose activations leave the cache
 MOST = 8192
 LARGEST = 1 << 29
-"""Bytes of the largest tensor between two layers on a card, of which a few live at once."""
+"""Bytes of the largest tensor between two layers on a card; a few exist at the same time."""
 GATHERED = 1 << 29
-"""Bytes of logits that wait on a card until they are copied to the host together."""
-ROUNDING = 1e-7  # relative; what float32 cannot tell from a constant
+"""Bytes of logits collected on a card before they are copied to the host."""
+ROUNDING = 1e-7  # relative; variation that float32 cannot distinguish from a constant
 
 
 def to_inputs(x: Array) -> Tensor:
-    """Return examples as a CPU tensor of the same dtype: images as (n, channels, height, width), laid channels last.
+    """Return examples as a CPU tensor of the same dtype: images as (n, channels, height, width), channels last.
 
-    uint8 stays uint8, a quarter of the memory; `as_float` turns a batch into what models take.
+    uint8 stays uint8, a quarter of the memory; `as_float` converts a batch to model inputs.
     """
-    tensor = torch.from_numpy(np.require(x, requirements=["C", "W"]))  # copies what is strided or read-only
+    tensor = torch.from_numpy(np.require(x, requirements=["C", "W"]))  # copies strided or read-only arrays
     return tensor.permute(0, 3, 1, 2) if x.ndim == IMAGE_DIMENSIONS else tensor
 
 
 def as_float(batch: Tensor) -> Tensor:
-    """Return a batch as models take it: float32, uint8 pixels divided by 255."""
+    """Return a batch as model inputs: float32, uint8 pixels divided by 255."""
     return batch.float().div_(255) if batch.dtype == torch.uint8 else batch.float()
 
 
 class Normalised(nn.Module):
-    """A net behind the standardisation of its inputs, per channel of images and per feature of tables.
+    """A network preceded by the standardisation of its inputs, per channel of images and per feature of tables.
 
     The statistics are buffers: they are released, stored and loaded with the weights.
     """
@@ -83,9 +83,9 @@ class Normalised(nn.Module):
         self.register_buffer("std", torch.ones(statistics))
 
     def fit(self, x: Array) -> None:
-        """Take the mean and standard deviation of examples, in float64: of the members, and of nobody else.
+        """Set the mean and standard deviation to those of examples, in float64: of the members only.
 
-        A channel or feature that is constant but for rounding is only centred.
+        A channel or feature that is constant except for rounding is only centred.
         """
         axes, scale = tuple(range(x.ndim - 1)), 255 if x.dtype == np.uint8 else 1
         mean = x.mean(axis=axes, dtype=np.float64)
@@ -106,12 +106,12 @@ class Normalised(nn.Module):
 
 
 def classifier(task: Blueprint) -> Normalised:
-    """Return the task's model, fresh and not yet normalising: mean 0, standard deviation 1."""
+    """Return a fresh task model without normalisation yet: mean 0, standard deviation 1."""
     return Normalised(task.model(), task.shape)
 
 
 def take(inputs: Tensor, rows: Tensor) -> Tensor:
-    """Return inputs[rows] in the layout that the inputs have, which plain indexing of channels-last images loses."""
+    """Return inputs[rows] with the memory layout of the inputs, which indexing of channels-last images would lose."""
     if inputs.is_contiguous():
         return inputs.index_select(0, rows)
     return inputs.permute(0, 2, 3, 1).index_select(0, rows).permute(0, 3, 1, 2)
@@ -119,16 +119,16 @@ def take(inputs: Tensor, rows: Tensor) -> Tensor:
 
 @contextlib.contextmanager
 def querying(model: nn.Module, device: str | torch.device) -> Iterator[Callable[[Tensor], Tensor]]:
-    """Lend a function from inputs, as `to_inputs` lays them, to logits (b, classes) on the device, float32 throughout.
+    """Yield a function from inputs, laid out as by `to_inputs`, to logits (b, classes) on the device, in float32.
 
-    Inside, the model is in eval mode on the device. Raises CellFailed where its answers change its buffers.
+    Inside, the model is in eval mode on the device. Raises CellFailed if queries change the model's buffers.
     """
     device, mode = torch.device(device), model.training
     model.to(device).eval()
     before = [buffer.clone() for buffer in model.buffers()]
     convolutions = [module.weight for module in model.modules() if isinstance(module, nn.Conv2d)]
     weights = [weight.data for weight in convolutions]
-    for weight in convolutions:  # laid as in training, faster; put back as they were
+    for weight in convolutions:  # the faster layout of training; restored afterwards
         weight.data = weight.data.contiguous(memory_format=torch.channels_last)
 
     def answer(inputs: Tensor) -> Tensor:
@@ -147,9 +147,9 @@ def querying(model: nn.Module, device: str | torch.device) -> Iterator[Callable[
 
 
 def predict(model: nn.Module, x: Array, *, device: str | torch.device, batch: int | None = None) -> Array:
-    """Return the logits (n, classes) float32 of examples, in eval mode; the model is left as it was found.
+    """Return the logits (n, classes) float32 of examples, in eval mode; the state of the model is restored.
 
-    Last bits depend on `batch`, as libraries choose kernels by size; `queries.ask` uses the same, by default
+    The last bits depend on `batch`, as libraries select kernels by size; `queries.ask` uses the same, by default
     `batch_size`.
     """
     logits: Array = answers(model, to_inputs(x), lambda batch: [batch], device=device, batch=batch)[:, 0]
@@ -164,10 +164,11 @@ def answers(
     device: str | torch.device,
     batch: int | None = None,
 ) -> Array:
-    """Return the logits (n, views, classes) float32 of all views of inputs, as `to_inputs` lays them.
+    """Return the logits (n, views, classes) float32 of all views of inputs, laid out as by `to_inputs`.
 
-    views: (a batch on the device) -> its variants. The logits stay on the device until they all go to the host at
-    once, or, where they are many, a good part of them.
+    views: (a batch on the device) -> its variants
+
+    The logits stay on the device and are copied to the host together, or in several large parts if there are many.
     """
     waiting: list[Tensor] = []
     gathered: list[Tensor] = []
@@ -183,10 +184,10 @@ def answers(
 
 
 def batch_size(model: nn.Module, inputs: Tensor, device: str | torch.device, answer: Callable[[Tensor], Tensor]) -> int:
-    """Return how many inputs a model is asked about at once: on a card thousands, as many as keep its tensors small.
+    """Return the number of inputs per query batch: on a card thousands, as many as keep its tensors small.
 
-    It follows from shapes alone, never from the memory that is free, for last bits depend on it. On a card the model
-    is asked about one example more.
+    It depends on shapes alone, never on free memory, because last bits depend on it. On a card it takes one additional
+    query to the model.
     """
     if torch.device(device).type == "cpu" or len(inputs) <= BATCH:
         return BATCH
@@ -197,7 +198,7 @@ def batch_size(model: nn.Module, inputs: Tensor, device: str | torch.device, ans
 
 
 class Largest(TorchDispatchMode):
-    """Notes the bytes of the largest tensor that is made in a block, but for what shows a model's own weights."""
+    """Records the bytes of the largest tensor created in a block, except for views of the model's weights."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -206,7 +207,7 @@ class Largest(TorchDispatchMode):
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        """Return False: nothing here is compiled, and to keep torch's compiler out would be to import it, in 1 s."""
+        """Return False: nothing here is compiled, and disabling torch's compiler would import it, in 1 s."""
         return False
 
     def __torch_dispatch__(

@@ -1,4 +1,4 @@
-"""Kernels of a card that give the same bits every time, and compute in float32 where float32 is said."""
+"""Deterministic kernels of a card, which compute in full float32 precision."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def exact(device: torch.device) -> Iterator[None]:
-    """On a GPU, choose such kernels; the process's own settings, older and newer, are put back.
+    """On a GPU, select deterministic float32 kernels; restore the process's settings, older and newer ones, afterwards.
 
     torch has two ways to set the precision of float32: `allow_tf32` and `set_float32_matmul_precision`, and since 2.9
-    `fp32_precision` of a backend or operation. It refuses the older ones where the newer ones differ. So the newer ones
-    are cleared, which leaves the choice to the older ones.
+    `fp32_precision` of a backend or operation. It refuses the older ones if the newer ones differ. The newer ones are
+    therefore cleared, which leaves the choice to the older ones.
     """
     if device.type != "cuda":
         yield
@@ -38,9 +38,9 @@ def exact(device: torch.device) -> Iterator[None]:
 
 
 def _newer() -> list[Any]:
-    """Return what has an `fp32_precision`, each before those that follow it where they say "none".
+    """Return the objects with an `fp32_precision`, each before those that inherit it if they say "none".
 
-    mkldnn has one of its own for matrix products, which the older setting moves too; mkldnn's own sets that of all.
+    mkldnn has a separate one for matrix products, which the older setting changes too; mkldnn's own sets all of them.
     """
     backends = torch.backends
     if not hasattr(backends, "fp32_precision"):
@@ -50,14 +50,14 @@ def _newer() -> list[Any]:
 
 
 def _cleared(setting: Any) -> str:
-    """Return the word of a setting that follows no other one, and put "none" in its place."""
+    """Return the value of a setting that is not inherited, and replace it by "none"."""
     word: str = setting.fp32_precision
     setting.fp32_precision = "none"
     return word
 
 
 def _allow_tf32() -> bool:
-    """Return cuDNN's older setting while the newer ones are cleared; torch refuses to tell it where it is True."""
+    """Return cuDNN's older setting while the newer ones are cleared; torch refuses to read it if it is True."""
     try:
         return bool(torch.backends.cudnn.allow_tf32)
     except RuntimeError:

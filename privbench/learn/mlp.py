@@ -1,4 +1,4 @@
-"""The multi-layer perceptron: takes tables, and images as rows of pixels."""
+"""Multi-layer perceptron for tables, and for images as rows of pixels."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import nn
 
 
 def build(shape: tuple[int, ...], classes: int, hidden: tuple[int, ...]) -> nn.Sequential:
-    """Return Linear-ReLU per hidden size, then a Linear to the logits.
+    """Return Linear-ReLU for each hidden size, then a Linear layer to the logits.
 
     (1000, 300) is the inversion target of Triastcyn & Faltings (2018).
     """

@@ -1,7 +1,7 @@
-"""The optimisers of privbench's own loops: torch's fused kernels, called without what `torch.optim` puts around them.
+"""Optimisers of privbench's training loops: torch's fused kernels, called without the overhead of `torch.optim`.
 
-For a small net that takes as long again as the step. Their state exists from the start, so that the first step is like
-all others and any can be recorded (steps.py). The arithmetic, and every bit of it, is that of `torch.optim`.
+For a small network that overhead is as long as the step. Their state exists from the start, so that the first step is
+like all others and any can be recorded (steps.py). The arithmetic is bit-identical to that of `torch.optim`.
 """
 
 from __future__ import annotations
@@ -16,31 +16,31 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     Rate: TypeAlias = float | Tensor
-    """A learning rate; on a card a float32 scalar there, for a number would be recorded as it was."""
+    """A learning rate; on a card a float32 scalar, because a number would be recorded as a constant."""
 
 FUSED = ("cpu", "cuda")
-"""Types of devices whose fused kernels are used; elsewhere it is `torch.optim`."""
+"""Types of devices with fused kernels; `torch.optim` is used elsewhere."""
 
 
 class Optimiser(Protocol):
-    """What changes weights."""
+    """Protocol of an optimiser."""
 
     parameters: list[Tensor]
 
     def step(self, gradients: Sequence[Tensor | None], rate: Rate) -> None:
-        """Change the parameters by their gradients; None leaves one as it is."""
+        """Update the parameters by their gradients; None leaves one unchanged."""
         ...
 
 
 class SGD:
-    """SGD with momentum, and weight decay that is part of the gradient."""
+    """SGD with momentum, and weight decay as part of the gradient."""
 
     def __init__(self, parameters: Iterable[Tensor], *, momentum: float = 0.0, weight_decay: float = 0.0) -> None:
         self.parameters, self._momentum, self._decay = list(parameters), momentum, weight_decay
         self._velocities = [torch.zeros_like(each) for each in self.parameters] if momentum else []
 
     def step(self, gradients: Sequence[Tensor | None], rate: Rate) -> None:
-        """Change the parameters."""
+        """Update the parameters."""
         given, parameters, velocities = _used(gradients, self.parameters, self._velocities)
         if not given:
             return
@@ -55,12 +55,12 @@ class SGD:
                 dampening=0.0,
                 nesterov=False,
                 maximize=False,
-                is_first_step=False,  # a velocity of 0 is as good as none
+                is_first_step=False,  # a velocity of 0 is equivalent to none
             )
 
 
 class Adam:
-    """Adam; with `decoupled`, AdamW, whose weight decay is no part of the gradient."""
+    """Adam; with `decoupled`, AdamW, whose weight decay is not part of the gradient."""
 
     def __init__(
         self,
@@ -77,7 +77,7 @@ class Adam:
         self._steps = [torch.zeros((), device=each.device) for each in self.parameters]
 
     def step(self, gradients: Sequence[Tensor | None], rate: Rate) -> None:
-        """Change the parameters."""
+        """Update the parameters."""
         given, parameters, means, squares, steps = _used(
             gradients, self.parameters, self._means, self._squares, self._steps
         )
@@ -103,14 +103,14 @@ class Adam:
 
 
 class Torch:
-    """An optimiser of torch's own, for devices without fused kernels."""
+    """An optimiser of torch, for devices without fused kernels."""
 
     def __init__(self, optimiser: torch.optim.Optimizer) -> None:
         self._optimiser = optimiser
         self.parameters = [each for group in optimiser.param_groups for each in group["params"]]
 
     def step(self, gradients: Sequence[Tensor | None], rate: Rate) -> None:
-        """Change the parameters."""
+        """Update the parameters."""
         for group in self._optimiser.param_groups:
             group["lr"] = rate
         for parameter, gradient in zip(self.parameters, gradients, strict=True):
@@ -119,7 +119,7 @@ class Torch:
 
 
 def sgd(parameters: Iterable[Tensor], *, momentum: float = 0.0, weight_decay: float = 0.0) -> Optimiser:
-    """Return SGD for parameters of one device."""
+    """Return SGD for parameters on one device."""
     parameters = list(parameters)
     if _fusable(parameters):
         return SGD(parameters, momentum=momentum, weight_decay=weight_decay)
@@ -133,7 +133,7 @@ def adam(
     weight_decay: float = 0.0,
     decoupled: bool = False,
 ) -> Optimiser:
-    """Return Adam, or AdamW where `decoupled`, for parameters of one device."""
+    """Return Adam, or AdamW if `decoupled`, for parameters on one device."""
     parameters = list(parameters)
     if _fusable(parameters):
         return Adam(parameters, betas=betas, weight_decay=weight_decay, decoupled=decoupled)
@@ -142,19 +142,19 @@ def adam(
 
 
 def descend(optimiser: Optimiser, loss: Tensor, rate: Rate) -> None:
-    """Take one step along the gradient of a loss by the optimiser's own parameters; none is computed for others."""
+    """Take one step along the gradient of a loss; gradients are computed for the optimiser's parameters only."""
     optimiser.step(torch.autograd.grad(loss, optimiser.parameters, allow_unused=True), rate)
 
 
 def _fusable(parameters: Sequence[Tensor]) -> bool:
-    """Return whether there is a fused kernel for parameters: on a card they must be of one dtype."""
+    """Return whether there is a fused kernel for the parameters: on a card they must have one dtype."""
     return parameters[0].device.type in FUSED and len({each.dtype for each in parameters}) == 1
 
 
 def _used(gradients: Sequence[Tensor | None], *columns: list[Tensor]) -> list[list[Tensor]]:
-    """Return the gradients that there are, and of each column, if it has any, what belongs to them.
+    """Return the existing gradients, and the corresponding elements of each column, if it has any.
 
-    The first column are the parameters, as which the gradients are laid: fused kernels go by memory alone.
+    The first column are the parameters, whose memory layout the gradients get: fused kernels depend on memory alone.
     """
     there = [gradient is not None for gradient in gradients]
     if not all(there):

@@ -1,21 +1,22 @@
-"""The steps of a loop: one after another on a CPU, replayed as a CUDA graph on a card.
+"""Execution of a loop's steps: one by one on a CPU, replayed as a CUDA graph on a card.
 
     steps = Steps(device, "training")
     for epoch in range(epochs):
         steps.run(step, rows, rates)            # step(rows[i], rates[i]) for each i
 
-A step of a small net is hundreds of kernels of some microseconds, and Python takes longer to launch them than a card to
-compute them. So on a card the kernels of a step are recorded, once, and launched all together from then on. What a
-loop has to do for that:
+A step of a small network consists of hundreds of kernels of some microseconds, and Python needs longer to launch them
+than a card to compute them. On a card the kernels of a step are therefore recorded once and then launched together. The
+requirements for a loop:
 
-- A step changes tensors in place, weights, sums, averages, and returns nothing. What one step leaves for the next lies
-  in such tensors: replays run no Python, so that an attribute or a list would keep what it held when it was recorded.
-- All that differs between steps is drawn ahead and stands in the tables, a row for each step, the learning rate too.
-- It asks for no value of a tensor (`.item()`, `if tensor:`, a selection by booleans): that would be to wait.
-- It draws random numbers, if any, from the generators that `Steps` was given.
-- What Python decides differently from time to time is named by `phase`, and `step` is the same function every time.
+- A step changes tensors in place (weights, sums, averages) and returns nothing. State that one step leaves for the next
+  is in such tensors: replays run no Python, so an attribute or a list would keep its value from the recording.
+- Everything that differs between steps is drawn in advance and is in the tables, a row for each step, including the
+  learning rate.
+- It reads no value of a tensor (`.item()`, `if tensor:`, boolean indexing), which would wait for the card.
+- It draws random numbers, if any, from the generators given to `Steps`.
+- Decisions of Python that change over time are named by `phase`, and `step` is the same function every time.
 
-Whatever breaks this is found out when the step is recorded; such steps are run one by one, and that is said once.
+Violations are detected when the step is recorded; such steps are run one by one, with one warning.
 """
 
 from __future__ import annotations
@@ -37,40 +38,40 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
 
     Step: TypeAlias = Callable[..., object]
-    """(a row of each table) -> nothing that counts. On a CPU the row of a one-dimensional table is a number."""
+    """(a row of each table) -> ignored. On a CPU the row of a one-dimensional table is a number."""
     Recorder: TypeAlias = Callable[[Callable[[], None], Sequence[torch.Generator]], Callable[[], None]]
-    """(steps, the generators that they draw from) -> what does the same again."""
+    """(steps, their generators) -> a function that replays them."""
 
 RECORDERS: dict[str, Recorder | None] = {"cuda": cuda_graph}
-"""By type of device, what records steps; elsewhere, and where it is None, they are run one by one."""
+"""Recorders by type of device; without one, or with None, steps are run one by one."""
 CALLS = 512
-"""Operations of several steps in one graph: it saves the time between two graphs, which only small steps notice."""
+"""Operations of several steps in one graph: this saves the time between graphs, which only matters for small steps."""
 KINDS = 8
-"""Kinds of steps of a loop that stay recorded, the last used ones: those of two phases with their last batches fit."""
+"""Number of kinds of steps of a loop that stay recorded (least recently used): two phases with their last batches."""
 CLOSE = 1e-3
-"""How far a replay may be from the step itself, relative to the largest value: libraries may choose other kernels."""
+"""Tolerance of a replay, relative to the largest value: libraries may choose other kernels."""
 CAPTURABLE = "This instance was constructed with capturable=True"
-"""How torch's warning begins that an optimiser that can be recorded is not being recorded just now."""
+"""Beginning of torch's warning about a capturable optimiser outside a capture."""
 
 REFUSALS: list[list[str]] = []
-"""Lists that are told, each time, why steps are run one by one."""
+"""Lists that receive, each time, the reason why steps are run one by one."""
 
 _log = logging.getLogger(__name__)
 _said = set[str]()
 
 
 def recorded(device: torch.device) -> bool:
-    """Return whether steps on a device are recorded, so that they must not look at values."""
+    """Return whether steps on a device are recorded, so that they must not read values."""
     return device.type in RECORDERS
 
 
 def rates(values: Sequence[float], device: torch.device) -> Tensor:
-    """Return learning rates as a table: float64 on a CPU; float32 on a card, whose fused optimisers want that."""
+    """Return learning rates as a table: float64 on a CPU; float32 on a card, as its fused optimisers require."""
     return torch.tensor(values, dtype=torch.float64 if device.type == "cpu" else torch.float32, device=device)
 
 
 def set_rate(optimiser: Optimizer, rate: float | Tensor) -> None:
-    """Give an optimiser the learning rate of a step."""
+    """Set the learning rate of an optimiser for a step."""
     for group in optimiser.param_groups:
         group["lr"] = rate
 
@@ -78,8 +79,9 @@ def set_rate(optimiser: Optimizer, rate: float | Tensor) -> None:
 class Steps:
     """Runs the steps of one loop; see the module.
 
-    name: of the loop, for messages. generators: on the device, that steps draw from. eager: why the steps of this loop
-    cannot be recorded; they are run one by one.
+    name: of the loop, for messages
+    generators: on the device, used by the steps
+    eager: the reason why the steps of this loop cannot be recorded; they are run one by one
     """
 
     def __init__(
@@ -100,9 +102,10 @@ class Steps:
             say(name, eager)
 
     def run(self, step: Step, *tables: Tensor, phase: Hashable = None) -> None:
-        """Call `step(*(table[i] for table in tables))` for each i, or have the card do the same.
+        """Call `step(*(table[i] for table in tables))` for each i, or replay the same on the card.
 
-        tables: (steps, ...) on the device; phase: all else that the Python of a step depends on.
+        tables: (steps, ...) on the device
+        phase: everything else on which the Python code of a step depends
         """
         if not len(tables[0]):
             return
@@ -112,14 +115,14 @@ class Steps:
         key = (step, phase, tuple((table.shape[1:], table.dtype) for table in tables))
         kind = self._kinds.pop(key, None) or _Kind(self.name, self._recorder, self._generators)
         self._kinds[key] = kind
-        while len(self._kinds) > KINDS:  # each holds memory of a card for good
+        while len(self._kinds) > KINDS:  # each keeps memory of a card
             del self._kinds[next(iter(self._kinds))]
         with self._side_by_side(), torch.autograd.set_multithreading_enabled(False):  # backward runs in this thread
             kind.run(step, tables)
 
     @contextlib.contextmanager
     def _side_by_side(self) -> Iterator[None]:
-        """Use a stream of its own, on which alone a graph can be recorded."""
+        """Use a separate stream, which recording requires."""
         if self._stream is None:
             yield
             return
@@ -132,10 +135,10 @@ class Steps:
 
 
 class _Kind:
-    """Steps that are alike but for their rows of the tables: the first ones run one by one, the others are replayed.
+    """Steps that differ only in their rows of the tables: the first ones are run one by one, the others replayed.
 
-    The first step makes what is made once, such as an optimiser's averages; the second is watched; the third is
-    watched, recorded and replayed from the same state, and both outcomes are compared.
+    The first step performs lazy initialisation, such as an optimiser's averages; the second is watched; the third is
+    watched, recorded and replayed from the same state, and both results are compared.
     """
 
     def __init__(self, name: str, recorder: Recorder, generators: Sequence[torch.Generator]) -> None:
@@ -144,7 +147,7 @@ class _Kind:
         self.done = 0
         self.watch: Watch | None = None
         self.replays: dict[int, Callable[[], None]] = {}
-        """By number of steps, what does so many."""
+        """Replays by number of steps."""
         self.together = 1
         self.eager = False
 
@@ -163,19 +166,19 @@ class _Kind:
             steps -= self._go(once, steps)
 
     def _load(self, tables: Sequence[Tensor]) -> None:
-        """Put the tables where the recorded steps read them."""
+        """Copy the tables to the memory that the recorded steps read."""
         steps = len(tables[0])
         if not self.tables or len(self.tables[0]) < steps:
             self.tables = [table.clone() for table in tables]
             self.at = torch.zeros(1, dtype=torch.int64, device=tables[0].device)
-            self.replays.clear()  # they would read the old ones
+            self.replays.clear()  # they would read the old tables
             self.watch = None
         for table, given in zip(self.tables, tables, strict=True):
             table[:steps].copy_(given)
         self.at.zero_()
 
     def _go(self, once: Callable[[], None], left: int) -> int:
-        """Take one step, or as many as are recorded together; return how many."""
+        """Take one step, or as many as are recorded together; return their number."""
         self.done += 1
         if self.eager or self.done == 1:
             once()
@@ -196,7 +199,7 @@ class _Kind:
         return 1
 
     def _record(self, once: Callable[[], None]) -> None:
-        """Take one step, record it, and take the same step again as a replay, which must come to the same."""
+        """Take one step, record it, and repeat it as a replay, which must give the same result."""
         assert self.watch is not None
         state = Snapshot(self.watch.changed, self.generators)
         before, second = state.take(), Watch(self.at.device, self.watch)
@@ -237,7 +240,7 @@ class _Kind:
 
 
 def say(name: str, why: str) -> None:
-    """Say, once in a process, that the steps of a loop are run one by one, and why."""
+    """Warn, once per process, that the steps of a loop are run one by one, and why."""
     text = f"{name}: each step is launched by itself, which is slow on a card: {why}."
     for told in REFUSALS:
         told.append(text)
@@ -248,7 +251,7 @@ def say(name: str, why: str) -> None:
 
 @functools.lru_cache(maxsize=16)
 def _stream(card: int) -> torch.cuda.Stream:
-    """Return the stream of all loops on a card: libraries hold working memory for each that they have seen."""
+    """Return the stream of all loops on a card: libraries keep working memory for each stream."""
     return torch.cuda.Stream(card)
 
 
@@ -258,7 +261,7 @@ def _one_by_one(step: Step, tables: Sequence[Tensor]) -> None:
 
 
 def _rows(table: Tensor) -> Sequence[Any]:
-    """Return the rows; of one dimension as numbers, where that is not to wait."""
+    """Return the rows; one-dimensional ones as numbers, unless that would wait for the card."""
     rows: Sequence[Any] = table.tolist() if table.ndim == 1 and table.device.type == "cpu" else table.unbind()
     return rows
 

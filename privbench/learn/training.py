@@ -1,4 +1,4 @@
-"""The one training loop, and the one way to query a model.
+"""Training loop of classifiers, and queries to models.
 
     model = train(task, examples, ctx)                                  # cross-entropy, the task's recipe
     model = train(task, examples, ctx, loss=my_loss)                    # my_loss(logits, labels, epoch) -> scalar
@@ -6,11 +6,11 @@
     model = train(task, examples, ctx, objective=mine)                  # mine(model, inputs, labels, epoch) -> scalar
     logits = predict(model, x, device=ctx.device)                       # (n, classes) float32
 
-`train` is a function to call, not a framework to fill in: a defense that is a loss takes about fifteen lines.
-The data lie on the device as tensors, images as uint8 until they are in a batch; there is no loader, no Python per
-example, and nothing waits for the device more than once an epoch. Random numbers are drawn on the CPU, an epoch at
-a time, so that every device sees the same batches; no global generator is read or left changed. On a card the steps
-are replayed as a CUDA graph, and what that asks of a loss is said in privbench/learn/steps.py.
+`train` is a function to call, not a framework to extend: a defense that consists of a loss takes about fifteen lines.
+The data are tensors on the device, images as uint8 until they are in a batch; there is no loader, no Python per
+example, and no synchronisation with the device more than once per epoch. Random numbers are drawn on the CPU, an epoch
+at a time, so that every device gets the same batches; global generators are neither read nor changed. On a card the
+steps are replayed as a CUDA graph; privbench/learn/steps.py states the requirements for a loss.
 """
 
 from __future__ import annotations
@@ -58,19 +58,19 @@ __all__ = [
 Loss: TypeAlias = Callable[[Tensor, Tensor, int], Tensor]
 """(float32 logits (b, classes), labels (b,) int64 or soft labels (b, classes), epoch from 0) -> scalar."""
 Objective: TypeAlias = Callable[..., Tensor]
-"""(model, float32 inputs (b, ...) with images in [0, 1], targets as a Loss gets them, epoch from 0, and a row of each
-table that was drawn for it) -> scalar."""
+"""(model, float32 inputs (b, ...) with images in [0, 1], targets as for a Loss, epoch from 0, and a row of each table
+of random numbers) -> scalar."""
 Draws: TypeAlias = Callable[[int, Sequence[int]], Sequence[Tensor]]
-"""(epoch from 0, sizes of its batches) -> tables on the CPU, with a row for each of its steps."""
+"""(epoch from 0, sizes of its batches) -> tables on the CPU, with a row for each step."""
 Stop: TypeAlias = Callable[[nn.Module, int], bool]
-"""(model, epoch from 0 that is done) -> whether it was the last."""
+"""(model, completed epoch from 0) -> whether it was the last."""
 Phase: TypeAlias = Callable[[int], Hashable]
-"""(epoch from 0) -> what of it a loss or an objective depends on: `lambda epoch: epoch % 2` where it is the parity."""
+"""(epoch from 0) -> a value on which a loss or an objective depends: `lambda epoch: epoch % 2` for the parity."""
 
 STANDARDISE_ONCE = 1 << 28  # bytes: a quarter of a gigabyte of float32 inputs is small beside torch itself
 REPORT_SECONDS = 0.2
 AHEAD = 1 << 16
-"""Rows that are drawn, and whose losses are looked at, at once on a card; on a CPU it is those of an epoch."""
+"""Rows that are drawn, and whose losses are checked, together on a card; on a CPU those of an epoch."""
 
 
 def cross_entropy(logits: Tensor, targets: Tensor, _epoch: int = 0) -> Tensor:
@@ -98,9 +98,9 @@ def step(
     drawn: Sequence[Any] = (),
     autocast: contextlib.AbstractContextManager[Any] | None = None,
 ) -> Tensor:
-    """Take one optimisation step at a learning rate and return its loss, detached and on the device.
+    """Take one optimisation step with a learning rate and return its loss, detached and on the device.
 
-    A loss sees float32 logits; an objective asks the net itself, under the autocast.
+    A loss gets float32 logits; an objective calls the network itself, under autocast.
     """
     with autocast or contextlib.nullcontext():
         answer = net(inputs) if objective is None else objective(net, inputs, targets, epoch, *drawn)
@@ -128,17 +128,21 @@ def train(
 ) -> nn.Module:
     """Train the task's model on examples, and return it on the context's device in eval mode.
 
-    loss: (float32 logits, targets, epoch from 0) -> scalar; objective: in its place, (model, inputs, targets, epoch)
-    -> scalar, for what takes the inputs or the inside of the model, in whose reduced precision, if any, it runs;
-    targets: soft labels (n, classes) in place of `examples.y`; recipe: in place of the task's; drop_last: leave out
-    a last batch that is not full, where the loss needs the mean of many; stop: (model in training mode, epoch from 0)
-    -> whether to end after this epoch, on the schedule of the whole recipe; phase: what of the epoch the loss or the
-    objective depends on, all of it where nothing is said: on a card its steps are recorded anew when that changes;
+    loss: (float32 logits, targets, epoch from 0) -> scalar
+    objective: (model, inputs, targets, epoch) -> scalar, instead of a loss, if it needs the inputs or the inside of the
+        model; it runs in the model's reduced precision, if any
+    targets: soft labels (n, classes) instead of `examples.y`
+    recipe: instead of the task's
+    drop_last: skip an incomplete last batch, if the loss needs the mean of many examples
+    stop: (model in training mode, epoch from 0) -> whether to end after this epoch; the schedule is that of the whole
+        recipe
+    phase: (epoch) -> the value on which the loss or the objective depends, by default the epoch: on a card the steps
+        are recorded again when it changes
     draws: the random numbers of an objective, for an epoch at a time: it gets a row of each table, which on a CPU is a
-    number where the table has one dimension. There is no model selection: the weights are the last epoch's.
+        number if the table has one dimension
 
-    Raises Diverged when a loss or a weight is not finite, BadOption for a recipe that does not suit the task,
-    DataError for labels that do not.
+    There is no model selection: the weights are those of the last epoch. Raises Diverged for a non-finite loss or
+    weight, BadOption for a recipe that does not suit the task, DataError for labels that do not.
     """
     recipe = recipe or task.recipe
     device = torch.device(ctx.device)
@@ -149,7 +153,7 @@ def train(
     model.to(memory_format=_layout(model)).to(device).train()
     labels = torch.tensor(examples.y) if targets is None else targets.float()
     own = torch.Generator(device).manual_seed(derive(ctx.seed, *ctx.purpose, "dropout"))
-    # Seeded for the layers of third parties: ours draw from a generator of this training.
+    # Seeded for third-party layers: ours use a generator of this training.
     with ctx.seeded("train"), exact(device), lent(model, own):
         inputs = to_inputs(examples.x).to(device)
         fixed = None if examples.augment is None else torch.from_numpy(~examples.augment)
@@ -187,18 +191,21 @@ def _fit(
     draws: Draws | None = None,
     generator: torch.Generator | None = None,
 ) -> None:
-    """Run all epochs. fixed: (n,) bool on the CPU, the examples that augmentation leaves as they are."""
+    """Run all epochs.
+
+    fixed: (n,) bool on the CPU, the examples that are not augmented
+    """
     device, drawing = inputs.device, ctx.generator("batches")
     if recipe.copies:
         inputs = augmentation.static(inputs, recipe, drawing, fixed)
         targets = targets.repeat(recipe.copies, *(1 for _ in targets.shape[1:]))
-    if len(inputs) == 1:  # twice the same has the same mean gradient, and is enough for BatchNorm
+    if len(inputs) == 1:  # a repeated example has the same mean gradient, and is enough for BatchNorm
         inputs, targets = torch.cat([inputs, inputs]), torch.cat([targets, targets])
         fixed = None if fixed is None else torch.cat([fixed, fixed])
     dynamic = augmentation.augments(recipe) and not recipe.copies
     net: nn.Module = model
     once = not dynamic and objective is None and 4 * inputs.numel() <= STANDARDISE_ONCE
-    if once:  # the same bits, without doing it in every step
+    if once:  # the same bits, without repeating it in every step
         inputs, net = model.standardise(as_float(inputs)), model.net
     sizes = batches.batch_sizes(len(inputs), recipe.batch_size, drop_last=drop_last)
     optimiser, autocast = optimizer(net, recipe), _autocast(recipe, device)
@@ -223,7 +230,7 @@ def _fit(
 
     steps = Steps(device, "training", generators=[] if generator is None else [generator])
     every = rates([batches.lr_at(recipe, i, len(sizes)) for i in range(recipe.epochs * len(sizes))], device)
-    ahead = 1 if device.type == "cpu" else max(1, AHEAD // len(inputs))  # not to wait for the card after every epoch
+    ahead = 1 if device.type == "cpu" else max(1, AHEAD // len(inputs))  # not to wait for the card in every epoch
     shape, changing = inputs.shape, recipe if dynamic else None
     orders = batches.orders(sizes, shape, changing, drawing, ahead=ahead, fixed=fixed, device=device)
     for epoch in range(recipe.epochs):
@@ -240,7 +247,7 @@ def _fit(
             ctx.progress((epoch + 1) / recipe.epochs)
         if stop is not None and stop(model, epoch):
             break
-    model.zero_grad()  # or the memory of a recorded step would live on in the gradients
+    model.zero_grad()  # otherwise gradients would keep the memory of a recorded step
     _check_weights(model, recipe, epoch + 1)
     ctx.progress(1.0)
 
@@ -251,7 +258,7 @@ def _batch(inputs: Tensor, recipe: Recipe, rows: Tensor, changes: Tensor | None 
 
 
 def _phase(loss: Loss, objective: Objective | None) -> Phase:
-    """Return what is to be thought of a loss or an objective that says nothing: that all epochs differ."""
+    """Return the default phase: every epoch is different."""
     return (lambda _: None) if loss is cross_entropy and objective is None else (lambda epoch: epoch)
 
 
@@ -264,7 +271,7 @@ def _layout(model: nn.Module) -> torch.memory_format:
 def _autocast(recipe: Recipe, device: torch.device) -> contextlib.AbstractContextManager[Any] | None:
     able = device.type == "cuda" and torch.cuda.is_bf16_supported()
     if recipe.precision == "bfloat16" or (recipe.precision == "auto" and able):
-        # Without the cache of converted weights, which replays of a recorded step would find as it was.
+        # Without the cache of converted weights, which replays of a recorded step would not update.
         autocast: contextlib.AbstractContextManager[Any] = torch.autocast(
             device.type, dtype=torch.bfloat16, cache_enabled=False
         )
@@ -282,7 +289,7 @@ def _diverged(what: str, recipe: Recipe) -> Diverged:
 
 
 def _check(task: Blueprint, recipe: Recipe, model: nn.Module, examples: Examples, targets: Tensor | None) -> None:
-    """Raise, in one line, what torch would say in many or, on a GPU, too late."""
+    """Raise, in one line, errors that torch would report in many lines or, on a GPU, too late."""
     augmentation.check(recipe, task.shape)
     if recipe.batch_size == 1 and any(isinstance(module, _BatchNorm) for module in model.modules()):
         raise BadOption("batch_size=1: BatchNorm needs batches of at least 2.")

@@ -1,4 +1,4 @@
-"""What crosses between host and device: all at once, for every copy makes the host wait for the device."""
+"""Transfers between host and device, combined, because every copy makes the host wait for the device."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     Array = npt.NDArray[Any]
 
 AT_HAND = 6
-"""Inputs that a process keeps on a card: three roles are asked about, of two data sets."""
+"""Number of inputs that a process keeps on a card: three roles of two data sets."""
 LARGEST = 1 << 30
-"""Bytes of inputs that are kept there; larger ones are moved batch by batch."""
+"""Maximum bytes of inputs kept there; larger ones are moved batch by batch."""
 
 
 def to_host(tensors: Mapping[str, Tensor]) -> dict[str, Array]:
-    """Return tensors as arrays, in their order: of a card in one copy for each dtype, of the CPU without any."""
+    """Return tensors as arrays, in order: from a card with one copy for each dtype, from the CPU without any."""
     import torch
 
     found = {name: tensor.detach() for name, tensor in tensors.items()}
@@ -43,7 +43,7 @@ def arrays_of(module: nn.Module, prefix: str = "") -> dict[str, Array]:
 
 
 def load_arrays(module: nn.Module, arrays: Mapping[str, Array], prefix: str = "") -> nn.Module:
-    """Fill a module with arrays that `arrays_of` gave, and return it in eval mode."""
+    """Load arrays from `arrays_of` into a module, and return it in eval mode."""
     import torch
 
     own = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
@@ -53,9 +53,9 @@ def load_arrays(module: nn.Module, arrays: Mapping[str, Array], prefix: str = ""
 
 
 def inputs_of(dataset: Dataset, role: str, device: str) -> Tensor:
-    """Return the inputs of one role, as `to_inputs` lays them: on a card, moved there once for all models of a process.
+    """Return the inputs of one role, laid out as by `to_inputs`: on a card, moved once for all models of a process.
 
-    There it is the same tensor at every call, so change nothing in it. What is too large to stay is on the CPU.
+    It is the same tensor on every call, so do not change it. Inputs that are too large stay on the CPU.
     """
     from privbench.learn.inference import to_inputs
 

@@ -1,4 +1,4 @@
-"""Populations: M releases of one (task, defense), and the evidence that attacks get of them."""
+"""Populations: M releases of one (task, defense), and the evidence for attacks on them."""
 
 from privbench.population.claims import Claim, weakest
 from privbench.population.composition import chain

@@ -1,4 +1,4 @@
-"""Audits: measurements of a population that are no attack."""
+"""Contract of audits: measurements of a population other than attacks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @runtime_checkable
 class Audit(Protocol):
-    """A measurement of a population that is no attack.
+    """A measurement of a population other than an attack.
 
     It may have `compared(population)`: see `privbench/contracts/abilities.py`.
     """

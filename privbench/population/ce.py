@@ -1,4 +1,4 @@
-"""Plain cross-entropy: no defense, the baseline of all others."""
+"""Plain cross-entropy training: no defense, the baseline of all others."""
 
 from __future__ import annotations
 

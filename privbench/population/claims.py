@@ -12,22 +12,22 @@ if TYPE_CHECKING:
 EPSILON, DELTA, REPLACE_ONE = "epsilon", "delta", "replace_one"
 """Names of facts. replace_one = 1: for data sets that differ by replacing one example; else by adding or removing."""
 LARGEST_EXPONENT = 700.0
-"""Of what a float holds; every delta above 1 says the same as 1: nothing."""
+"""Largest exponent in e^x that a float can represent; every delta above 1 is as meaningless as 1."""
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A finite epsilon that a release claims, with its delta and the neighbouring data sets that it is for."""
+    """A finite epsilon that a release claims, with its delta and its relation of neighbouring data sets."""
 
     epsilon: float
     delta: float | None
-    """None: not stated, so that nothing can contradict the claim. Pure differential privacy states 0."""
+    """None: not stated, so that the claim cannot be contradicted. Pure differential privacy states 0."""
     replace_one: bool = False
     """Neighbours differ by replacing one example; else by adding or removing one."""
 
     @classmethod
     def of(cls, facts: Mapping[str, float]) -> Claim | None:
-        """Return what a release claims; None without an epsilon, or with an infinite one, which promises nothing."""
+        """Return the claim of a release; None without an epsilon, or with an infinite one, which is no guarantee."""
         epsilon, delta = facts.get(EPSILON, math.inf), facts.get(DELTA, -1.0)
         if not math.isfinite(epsilon):
             return None
@@ -35,12 +35,12 @@ class Claim:
 
     @property
     def facts(self) -> dict[str, float]:
-        """The facts that make the claim."""
+        """The facts of the claim."""
         stated = {} if self.delta is None else {DELTA: self.delta}
         return {EPSILON: self.epsilon, **stated, REPLACE_ONE: float(self.replace_one)}
 
     def replacing(self) -> tuple[float, float]:
-        """Return the (epsilon, delta) that follows for replacing one example. Raises ValueError without a delta.
+        """Return the implied (epsilon, delta) for replacing one example. Raises ValueError without a delta.
 
         Replacing is removing and adding, two steps: (2 epsilon, (1 + e^epsilon) delta), by group privacy (Vadhan, The
         Complexity of Differential Privacy, 2017).
@@ -54,9 +54,11 @@ class Claim:
 
 
 def weakest(releases: Sequence[Mapping[str, float]]) -> int | None:
-    """Return the first release that promises least: largest epsilon, then largest delta; None where none names epsilon.
+    """Return the first release with the weakest guarantee: largest epsilon, then largest delta; None without epsilons.
 
-    releases: the facts of each. Without epsilon a release promises nothing, as with an infinite one.
+    releases: the facts of each
+
+    A release without epsilon has no guarantee, like one with an infinite epsilon.
     """
     if not any(EPSILON in facts for facts in releases):
         return None
@@ -68,5 +70,5 @@ def weakest(releases: Sequence[Mapping[str, float]]) -> int | None:
 
 
 def number(epsilon: float) -> float:
-    """Return an epsilon, infinite where it is NaN."""
+    """Return an epsilon; infinite if it is NaN."""
     return math.inf if math.isnan(epsilon) else epsilon

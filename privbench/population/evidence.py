@@ -1,4 +1,4 @@
-"""Evidence of a population: what an attack with given needs sees of one target."""
+"""Evidence of a population: the view of one target for an attack with given needs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     Array = npt.NDArray[Any]
 
 ASKED_AT_ONCE = 4
-"""Models that are kept in memory for an attack that puts queries of its own, one after another."""
+"""Number of models kept in memory for an attack with its own queries."""
 
 
 def evidence_of(
@@ -38,9 +38,10 @@ def evidence_of(
     *,
     exclude: Sequence[int] = (),
 ) -> Evidence:
-    """Return what an attack with these needs sees of one target.
+    """Return the evidence about one target for an attack with these needs.
 
-    shadows: the population that shadows are of. exclude: further models whose membership the attacker must not know.
+    shadows: the population of the shadows
+    exclude: further models whose membership the attacker must not know
     """
     indices = shadows.shadow_indices(target, exclude) if needs.shadows != "none" else []
     pool, reference = population.dataset.shared("pool"), population.dataset.shared("reference")
@@ -58,7 +59,7 @@ def evidence_of(
         return predict(loaded(shadow), x, device=population.device)
 
     def keep(name: str, key: Mapping[str, Any], make: Make, inner: Context) -> dict[str, Array]:
-        # With a salt nothing is shared between targets: what is kept of a shadow would tell of it as a target.
+        # With a salt nothing is shared between targets: data stored about a shadow would reveal it as a target.
         own = {"target": target, "salt": population.manifest(target)["salt"]} if population.salt else {}
         return Keeper.of(population)(name, {**key, **own}, make, inner)
 

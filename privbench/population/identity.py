@@ -1,4 +1,4 @@
-"""The identity of a population: all that shapes its releases, and the keys under which they are stored."""
+"""Identity of a population: everything that determines its releases, and the keys under which they are stored."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ LENT = (
     Reference("privbench.data.dataset", "Examples"),
     Reference("privbench.contracts.task", "Blueprint"),
 )
-"""What a defense is lent, and its inner work too."""
+"""Code that a defense calls, and that stores its intermediate results."""
 HARNESS = (
     *LENT,
     Reference("privbench.population.releases", "fit"),
     Reference("privbench.population.membership", "members"),
     Reference("privbench.data.dataset", "Dataset"),
 )
-"""All code that shapes a release but the task's and the defense's."""
+"""All code that determines a release, except the task's and the defense's."""
 ASKING = (Reference("privbench.population.queries", "ask"), Reference("privbench.learn.inference", "classifier"))
-"""The code behind an answer, but that of the release."""
+"""The code that determines answers, except that of the release."""
 
 
 @functools.lru_cache(maxsize=2)
@@ -53,7 +53,7 @@ def _load_again(task: Task, fingerprint: str) -> Dataset:
 
 @dataclass(frozen=True)
 class Identity:
-    """All that shapes the releases of one (task, defense)."""
+    """Everything that determines the releases of one (task, defense)."""
 
     task: Task
     dataset: Dataset = field(compare=False)
@@ -63,11 +63,11 @@ class Identity:
     device: str
     _: KW_ONLY
     inputs: Literal["original", "transformed"] = "original"
-    """What the releases are asked about: examples, or what each one's own data stage makes of them."""
+    """The queries: examples, or their transforms by each release's own data stage."""
     skipped: tuple[int, ...] = ()
-    """Models that nobody asks for."""
+    """Models that are not needed."""
     salt: str = ""
-    """With it nobody can draw halves, trainings and the attacks' own seeds again; empty, it is public."""
+    """With it, halves, trainings and the attacks' own seeds cannot be recomputed; if empty, they are public."""
 
     def __getstate__(self) -> dict[str, Any]:
         state = {each.name: getattr(self, each.name) for each in fields(self)}
@@ -78,7 +78,7 @@ class Identity:
 
     @cached_property
     def blueprint(self) -> Blueprint:
-        """What the defense may know of the task."""
+        """The part of the task that the defense may know."""
         shape, classes = self.dataset.shape, self.dataset.classes
         return Blueprint(
             task=self.task.name,
@@ -89,7 +89,7 @@ class Identity:
         )
 
     def members(self, index: int) -> Array:
-        """Return (n,) bool over the pool: what model `index` is trained on."""
+        """Return (n,) bool over the pool: the members of model `index`."""
         if index not in self._members:
             self._members[index] = members(self.seed, index, len(self.dataset.pool), self.salt)
         return self._members[index]
@@ -101,14 +101,14 @@ class Identity:
     def shadow_indices(self, target: int, exclude: Sequence[int] = ()) -> list[int]:
         """Return the models that may be shadows of a target, in the order in which its attackers see them.
 
-        These are all but the pairs of the target and of the excluded.
+        These are all except the pairs of the target and of the excluded models.
         """
         pairs = {target // 2, *(index // 2 for index in exclude)}
         order = shadow_order(self.seed, target, self.models, self.salt)
         return [index for index in order if index // 2 not in pairs]
 
     def manifest(self, index: int) -> dict[str, Any]:
-        """Return everything that shapes one release: the key under which it is stored (docs/design.md, rule 8)."""
+        """Return everything that determines one release: the key under which it is stored (docs/design.md, rule 8)."""
         return {**self._shaped_by, "index": index}
 
     @cached_property
@@ -121,7 +121,7 @@ class Identity:
             "processor": processor(self.device),
             "harness": source_hash(*HARNESS),
             "libraries": library_versions(),
-            # Not the salt itself: whoever reads the store must not learn from it who is a member.
+            # Not the salt itself: reading the store must not reveal memberships.
             **({"salt": seeds.derive(0, "salt", self.salt)} if self.salt else {}),
         }
 

@@ -1,4 +1,4 @@
-"""Inner work of releases, audits and attacks, kept in the store: a GAN that two defenses share is trained once."""
+"""Stored intermediate results of releases, audits and attacks: a GAN that two defenses share is trained once."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     Array = npt.NDArray[Any]
 
 KEPT = "kept"
-"""Kind of artifacts in the store: inner work."""
+"""Kind of artifacts in the store: intermediate results."""
 
 
 class Keeper:
-    """Keeps inner work in a store, and counts the seconds that it would take to do again.
+    """Stores intermediate results, and counts the seconds that they would take to recompute.
 
-    task: the manifest of the task with its data, part of every key that is not `model_free`.
+    task: the manifest of the task with its data, part of every key that is not `model_free`
     """
 
     def __init__(self, store: Store, task: Mapping[str, Any]) -> None:
@@ -37,11 +37,11 @@ class Keeper:
 
     @classmethod
     def of(cls, population: Population) -> Keeper:
-        """Return one that keeps in a population's store what was made with its task."""
+        """Return a keeper for results made with the task of a population, in its store."""
         return cls(population.store, population.manifest(0)["task"])
 
     def __call__(self, name: str, key: Mapping[str, Any], make: Make, inner: Context) -> dict[str, Array]:
-        """Return what `make` computes (see `Context.kept`); a stored artifact that is damaged is made again."""
+        """Return the result of `make` (see `Context.kept`); a damaged artifact is recomputed."""
         manifest = {
             **({} if key["model_free"] else {"task": self._task}),
             **key,

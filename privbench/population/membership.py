@@ -1,7 +1,7 @@
-"""Who is a member of which model, and in which order an attack sees its shadows: drawn from seed and salt alone.
+"""Membership and shadow order: the members of each model, and the order of an attack's shadows, from seed and salt.
 
-An attack that can draw the same again knows the answers without looking at a model. Under the public salt it can: it
-sees which halves are there, and so which is missing. A random salt cannot be guessed (`privbench.seeds`).
+An attack that can recompute them knows the memberships without any model. With the public salt it can: it sees which
+halves are present, and so which is missing. A random salt cannot be guessed (`privbench.seeds`).
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 
 def members(seed: int, index: int, n: int, salt: str = "") -> Array:
-    """Return (n,) bool: the random half of the pool that model `index` is trained on.
+    """Return (n,) bool: the random half of the pool on which model `index` is trained.
 
     Models 2k and 2k + 1 get a half and its complement, from (seed, salt, k) alone, so that a larger population contains
-    the smaller one. Of an odd pool the second gets one more.
+    the smaller one. For an odd pool the second gets one more.
     """
     order = seeds.numpy_generator(seed, "pair", *seeds.salted(salt), index // 2).permutation(n)
     first = np.zeros(n, dtype=bool)
@@ -31,14 +31,14 @@ def members(seed: int, index: int, n: int, salt: str = "") -> Array:
 
 
 def partner(index: int) -> int:
-    """Return the model that was trained on the complement."""
+    """Return the model trained on the complement."""
     return index ^ 1
 
 
 def shadow_order(seed: int, target: int, models: int, salt: str = "") -> list[int]:
-    """Return all models in the order in which an attack on one target is shown those that are its shadows.
+    """Return all models in the order in which an attack on one target sees its shadows.
 
-    In their own order the place where two are missing would tell which model the target is.
+    In numerical order, the gap of two missing models would reveal the target.
     """
     order = seeds.numpy_generator(seed, "shadows", *seeds.salted(salt), target).permutation(models)
     return [int(index) for index in order]

@@ -1,7 +1,7 @@
-"""A population: M releases of one (task, defense), trained on complementary random halves of the pool.
+"""Population: M releases of one (task, defense), trained on complementary random halves of the pool.
 
 Every model takes its turn as the target while the other pairs are its shadows; its partner, which was trained on
-the complement of its half, is dropped. Keeping the partner would let an attack that merely counts shadow
+the complement of its half, is excluded. Including the partner would let an attack that merely counts shadow
 memberships reach AUC 1 with no leakage at all (docs/design.md, rule 1).
 """
 
@@ -38,30 +38,30 @@ MODEL, ANSWERS = "model", "answers"
 
 @dataclass(frozen=True)
 class Job:
-    """One release to be made and queried, as it is sent to a worker process."""
+    """One release to make and query, as sent to a worker process."""
 
     population: Population
     index: int
     queries: tuple[int, ...]
     key: str
-    """Of the release, as the process that planned the run sees it."""
+    """Key of the release, computed by the process that planned the run."""
     trained: bool
-    """Whether the release is in the store already, and only to be queried."""
+    """Whether the release is in the store, and only to be queried."""
 
 
 @dataclass(frozen=True)
 class Population(Identity):
-    """The releases of one (task, defense) in a store, where some may not be made yet."""
+    """The releases of one (task, defense) in a store; some may be missing."""
 
     store: Store = field(compare=False)
 
     @cached_property
     def undefended(self) -> Population:
-        """The same population without a defense: what costs are compared with."""
+        """The same population without a defense: the reference for costs."""
         return replace(self, defense=CrossEntropy())
 
     def missing(self, queries: Sequence[int]) -> list[Job]:
-        """Return the jobs that are left to do until every release is made and has answered the queries."""
+        """Return the jobs that remain until every release is made and queried."""
         jobs = []
         for index in range(self.models):
             if index in self.skipped:
@@ -74,11 +74,11 @@ class Population(Identity):
         return jobs
 
     def artifact(self, index: int) -> Artifact | None:
-        """Return the stored release of one model, if it is made; verified when it is first asked for."""
+        """Return the stored release of one model, if present; verified on first access."""
         return self._stored(MODEL, self.manifest(index), index)
 
     def answers(self, index: int, queries: int, role: str) -> Answers:
-        """Return one model's logits on one role's examples, read from the store when asked for."""
+        """Return one model's logits on one role's examples, read from the store on demand."""
         key = (index, queries, role)
         if key not in self._answers:
             labels = self.dataset.shared(role).y
@@ -136,7 +136,7 @@ class Population(Identity):
         if not self._is_own or all(self.store.has(MODEL, self.manifest(index)) for index in range(self.models)):
             return ""
         with blamed(self.task):
-            self.blueprint.model()  # one that does not fit the data is no fault of the defense
+            self.blueprint.model()  # a model that does not fit the data is not the defense's error
         try:
             with blamed(self.defense), seeds.seeded(self.seed, "empty"):
                 self.defense.empty(self.blueprint)
@@ -146,25 +146,25 @@ class Population(Identity):
         return ""
 
     def asked(self, index: int, x: Array) -> Array:
-        """Return what one release is asked about, given examples' inputs."""
+        """Return the queries to one release, given the inputs of examples."""
         if self.inputs == "original":
             return x
         return np.asarray(self.defense.transform_inputs(self.blueprint, self.notes(index), x, self.device))
 
     def notes(self, index: int) -> dict[str, Array]:
-        """Return what one release noted for pictures and audits; nothing where it did not, or is not made."""
+        """Return the notes of one release for figures and audits; empty without notes or release."""
         artifact = self.artifact(index)
         return artifact.tensors("notes") if artifact and artifact.json("release")["notes"] else {}
 
     def synthetic(self, index: int) -> Examples | None:
-        """Return the synthetic examples that one release publishes, if it does."""
+        """Return the synthetic examples that one release publishes, if any."""
         artifact = self.artifact(index)
         if artifact is None or not artifact.json("release")["synthetic"]:
             return None
         return Examples(artifact.array("synthetic_x"), artifact.array("synthetic_y"))
 
     def facts(self) -> list[dict[str, float] | None]:
-        """Return the facts that each release states; None for one that is not in the store."""
+        """Return the facts of each release; None for one that is not in the store."""
         artifacts = map(self.artifact, range(self.models))
         return [
             None if each is None else {name: float(value) for name, value in each.json("release")["facts"].items()}
@@ -172,6 +172,6 @@ class Population(Identity):
         ]
 
     def seconds(self, indices: Iterable[int]) -> Array:
-        """Return the seconds (n,) that those releases took that are in the store, with inner work that was kept."""
+        """Return the seconds (n,) of the releases in the store, including stored intermediate results."""
         artifacts = filter(None, map(self.artifact, indices))
         return np.array([float(artifact.json("timing")["seconds"]) for artifact in artifacts])

@@ -1,4 +1,4 @@
-"""Aligned queries: the same fixed variants of every example, put to every model (LiRA, Carlini et al. 2022)."""
+"""Aligned queries: the same fixed variants of every example, for every model (LiRA, Carlini et al. 2022)."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
     Array = npt.NDArray[Any]
 
 REACH = {1: 0, 2: 0, 18: 1, 162: 4}
-"""Number of queries -> pixels of the largest shift."""
+"""Number of queries -> largest shift in pixels."""
 IMAGE_DIMENSIONS = 4
 
 
 def queries_for(recipe: Recipe, is_image: bool) -> int:
-    """Return how many queries "as the task augments" means: 2 where training mirrors images, else 1."""
+    """Return the number of queries for queries=task: 2 if training mirrors images, else 1."""
     return 2 if is_image and recipe.flip > 0 else 1
 
 
 def variants(queries: int) -> list[tuple[int, int, bool]]:
-    """Return (rows down, columns right, mirrored) of each query: as is, mirrored, then shifts, near ones first.
+    """Return (rows down, columns right, mirrored) of each query: unmodified, mirrored, then shifts, near ones first.
 
     2, 18 and 162 begin with the queries of the number before them. Raises BadOption for another number.
     """
@@ -47,9 +47,11 @@ def ask(
 ) -> Array:
     """Return the logits (n, queries, classes) float32 of all variants of examples; query 0 is `predict`'s, bit for bit.
 
-    x: as `Examples.x`, or as `to_inputs` lays it, anywhere. Variants are cut from the image padded by reflection; those
-    of fewer queries come first, bit for bit. `batch` as in `predict`. Raises BadOption for tables with more than one
-    query, and for images too small to pad.
+    x: as `Examples.x`, or laid out as by `to_inputs`, on any device
+    batch: as in `predict`
+
+    Variants are cut from the image padded by reflection; those of fewer queries come first, bit for bit. Raises
+    BadOption for tables with more than one query, and for images too small to pad.
     """
     from privbench.learn.inference import answers, to_inputs
 
@@ -65,7 +67,7 @@ def ask(
 
 
 def check(shape: tuple[int, ...], queries: int) -> None:
-    """Raise BadOption where inputs of this shape, (height, width, channels) or (features,), cannot be so queried."""
+    """Raise BadOption if inputs of this shape, (height, width, channels) or (features,), do not support the queries."""
     if queries > 1 and len(shape) + 1 != IMAGE_DIMENSIONS:
         raise BadOption(f"queries={queries}: tables can only be queried as they are (queries=1).")
     if REACH[queries] and REACH[queries] >= min(shape[:2]):
@@ -88,7 +90,7 @@ def _pad(images: Tensor, reach: int) -> Tensor:
 
 
 def _variant(images: Tensor, padded: Tensor, down: int, right: int, mirrored: bool) -> Tensor:
-    """Return one variant; the inputs themselves where nothing changes, so that the layout and the bits stay too."""
+    """Return one variant; the inputs themselves if nothing changes, so that layout and bits stay the same too."""
     import torch
 
     if down or right:

@@ -1,4 +1,4 @@
-"""Shadows of an attacker without a generator of his own: he trains on what the target published."""
+"""Shadows of an attacker without its own generators: trained on the examples that the target published."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ReleasedShadows(Composite):
-    """A defense whose generator is replaced by the synthetic examples that one release of it published.
+    """A defense whose generator is replaced by the synthetic examples that one of its releases published.
 
-    He trains no GAN per shadow, but a population of shadows per target. What he sees is biased: the target's synthetic
-    examples bring what the target was trained on into shadows that were not. It is also sharper: his
-    shadows share the target's synthetic examples, where adaptive ones differ from it by GANs of their own. On `digits`
-    that won (see `leaderboards/`), so neither attacker stands in for the other.
+    The attacker trains no GAN per shadow, but a population of shadows per target. Its shadows are biased: the target's
+    synthetic examples bring information about the target's members into shadows trained without them. They are also
+    closer to the target: they share its synthetic examples, where adaptive shadows have GANs of their own. On `digits`
+    this attacker was stronger (see `leaderboards/`), so neither replaces the other.
     """
 
     population: Population

@@ -1,4 +1,4 @@
-"""One release of a population: made, queried and stored. This runs in a worker process."""
+"""Making one release of a population: training, queries and storage. This runs in a worker process."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ ANSWERED_ROLES = ("pool", "reference", "test")
 
 
 def make(job: Job, report: Report) -> None:
-    """Make one release, query it, and put both into the store. Runs in a worker process."""
+    """Make one release, query it, and store both. Runs in a worker process."""
     population, index = job.population, job.index
     manifest = population.manifest(index)
     if artifact_key(MODEL, manifest) != job.key:
@@ -51,22 +51,22 @@ def make(job: Job, report: Report) -> None:
         release = _checked(population.defense, release)
         _save(population.store, manifest, release, time.perf_counter() - start + keeper.saved)
     if job.queries:
-        # The released model, and not the one in hand: of that only the weights are in the store.
+        # The model as loaded from the store, not the one in memory: only its weights are stored.
         model = population.model(index) if release is None else population.filled(release.model.state_dict())
         _answer(population, index, model, job.queries, report)
 
 
 @functools.lru_cache(maxsize=8)
 def _import(population: Population) -> None:
-    """Make a model of the task, once a process, so that no time that is measured is that of the first import."""
+    """Build a model of the task, once per process, so that measured times exclude the first import."""
     population.blueprint.model()
 
 
 def fit(population: Population, index: int, keep: Keep, report: Report) -> Release:
-    """Train one release on its own half of the pool, and on nothing else."""
+    """Train one release on its own half of the pool only."""
     dataset = population.dataset
     examples = dataset.examples[dataset.pool[population.members(index)]]
-    # Salted, for whoever knows the noise and the first weights of a training learns more from the model than it tells.
+    # Salted, because the noise and initial weights of a training reveal more about members than the model alone.
     seed = seeds.derive(population.seed, "release", *seeds.salted(population.salt), index)
     context = Context(
         seed=seed,
@@ -81,7 +81,7 @@ def fit(population: Population, index: int, keep: Keep, report: Report) -> Relea
 
 
 def _checked(defense: Any, release: Any) -> Release:
-    """Return what a defense made. Raises CellFailed where that is no release, or not what it says that it publishes."""
+    """Return the result of a defense. Raises CellFailed if it is not a release, or not what the defense declares."""
     if not isinstance(release, Release):
         raise CellFailed(f"{defense.name}: `fit` returned {type(release).__name__}; expected privbench.api.Release.")
     if release.synthetic is not None and not publishes(defense):
@@ -123,7 +123,7 @@ def _answer(population: Population, index: int, model: nn.Module, queries: Seque
 
 
 def _inputs(population: Population, index: int, role: str) -> Array | Tensor:
-    """Return what one release is asked about, of one role."""
+    """Return the queries to one release for one role."""
     from privbench.learn.transfers import inputs_of
 
     if population.inputs == "original":

@@ -1,4 +1,4 @@
-"""Whether an image shows a face: OpenCV's bundled cascade, where OpenCV is there (`pip install privbench[faces]`)."""
+"""Face detection with OpenCV's bundled cascade, if OpenCV is installed (`pip install privbench[faces]`)."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ if TYPE_CHECKING:
     Array = npt.NDArray[Any]
 
 SIDE = 128
-"""Pixels of the shorter side of the images that are searched: the cascade was trained on windows of 24."""
+"""Shorter side in pixels of the searched images: the cascade was trained on windows of 24."""
 MARGIN = SIDE // 4
-"""Pixels of the edge that are repeated around them: the cascade wants some room about a face, a tight crop has none."""
+"""Pixels of repeated edge around them: the cascade needs some margin around a face, which a tight crop lacks."""
 SMALLEST = SIDE // 2
-"""Pixels of the smallest face that counts: an image of a face is filled by it, and small finds are often by chance."""
+"""Least size in pixels of a face: a face fills its image, and small detections are often false."""
 SCALE, NEIGHBOURS = 1.1, 3  # OpenCV's defaults
 LUMA = np.array([0.299, 0.587, 0.114])
 COLOURS = 3
 
 
 def face_detector() -> Callable[[Array], Array] | None:
-    """Return what says of images (n, height, width, channels) float32 in [0, 1] whether they show faces: (n,) bool.
+    """Return a function from images (n, height, width, channels) float32 in [0, 1] to whether there are faces, (n,) bool.
 
-    It is the Haar cascade of Viola & Jones, frontal faces, as OpenCV up to version 4 bundles it. None where there is
-    no OpenCV, or one without it.
+    It is the Haar cascade of Viola & Jones, frontal faces, as bundled with OpenCV up to version 4. None without OpenCV,
+    or with a version without it.
     """
     cascade = _cascade()
     if cascade is None:

@@ -1,10 +1,10 @@
-"""Lower bounds on epsilon from what an attack finds. Pure functions of scores and memberships.
+"""Lower bounds of epsilon from attack results. Pure functions of scores and memberships.
 
-Two kinds. The one-run auditor (Steinke, Nasr & Jagielski 2023) needs independent coin flips that put examples in or
-out. Populations have random halves instead; `matched` makes coin flips of them, exactly: given a random matching of
-members with non-members, each pair's orientation is a fair coin, independent of the others, and turning one is
-replacing one example. The bound of true and false positive rates needs independent decisions, which one model's
-answers are not: what it gives is called attack-implied.
+There are two kinds. The one-run auditor (Steinke, Nasr & Jagielski 2023) requires independent coin flips that include
+or exclude examples. Populations have random halves instead; `matched` derives exact coin flips from them: given a
+random matching of members with non-members, each pair's orientation is a fair coin, independent of the others, and
+flipping one is replacing one example. The bound from true and false positive rates requires independent decisions,
+which those of one model are not: its result is called attack-implied.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 ALPHA = 0.05
 LARGEST = 50.0
-"""Bounds are sought up to here; no number of guesses that a machine can count gives more."""
+"""Upper limit of the search; no feasible number of guesses gives more."""
 STEPS = 48
 SHARES = (0.01, 0.05, 0.2, 1.0)
-"""Shares of all pairs on which the auditor guesses, the surest first; it abstains on the rest."""
+"""Shares of all pairs on which the auditor guesses, the most certain first; it abstains on the rest."""
 
 
 def rates_bound(true_positives: int, members: int, false_positives: int, nonmembers: int, delta: float = 0.0) -> float:
@@ -44,7 +44,7 @@ def rates_bound(true_positives: int, members: int, false_positives: int, nonmemb
 def rates_point(
     true_positives: int, members: int, false_positives: int, nonmembers: int, delta: float = 0.0
 ) -> float | None:
-    """Return the same of the rates themselves; None where a rate of 0 makes it infinite, or there is no example."""
+    """Return the same for the rates themselves; None if a rate of 0 makes it infinite, or there are no examples."""
     if not members or not nonmembers:
         return None
     tpr, fpr = true_positives / members, false_positives / nonmembers
@@ -58,7 +58,7 @@ def _log_ratio(above: float, below: float) -> float:
 
 
 def best_cut(scores: Array, member: Array, delta: float = 0.0) -> float:
-    """Return the threshold whose `rates_bound` is largest on (n,) scores; use it on other scores than these."""
+    """Return the threshold with the largest `rates_bound` on (n,) scores; use it on other scores than these."""
     order = np.argsort(-scores, kind="stable")
     ranked, inside = scores[order], member[order]
     ends = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))  # tied scores go together
@@ -74,10 +74,10 @@ def best_cut(scores: Array, member: Array, delta: float = 0.0) -> float:
 
 
 def one_run_p(epsilon: float, canaries: int, guesses: int, right: int, delta: float = 0.0) -> float:
-    """Return the p-value of `right` of `guesses` on so many canaries under (epsilon, delta)-DP (Theorem 5.2).
+    """Return the p-value of `right` of `guesses` on a number of canaries under (epsilon, delta)-DP (Theorem 5.2).
 
-    Each canary was in with probability 1/2, independently. min(1, beta + 2 m delta alpha), with q = 1 / (1 + e^-eps),
-    beta = P[Bin(r, q) >= v], alpha = max_i P[v - i <= Bin(r, q) < v] / i.
+    Each canary was included with probability 1/2, independently. min(1, beta + 2 m delta alpha), with q = 1 / (1 +
+    e^-eps), beta = P[Bin(r, q) >= v], alpha = max_i P[v - i <= Bin(r, q) < v] / i.
     """
     from scipy.special import betainc
 
@@ -94,7 +94,7 @@ def one_run_p(epsilon: float, canaries: int, guesses: int, right: int, delta: fl
 
 
 def one_run_bound(canaries: int, guesses: int, right: int, delta: float = 0.0, alpha: float = ALPHA) -> float:
-    """Return the largest epsilon that `one_run_p` rejects at level alpha: a lower bound, 0 where it rejects none."""
+    """Return the largest epsilon that `one_run_p` rejects at level alpha: a lower bound, 0 if it rejects none."""
     if not 0 <= right <= guesses <= canaries:
         raise ValueError(f"{right} right of {guesses} guesses on {canaries} canaries cannot be.")
     if one_run_p(0.0, canaries, guesses, right, delta) > alpha:
@@ -107,31 +107,33 @@ def one_run_bound(canaries: int, guesses: int, right: int, delta: float = 0.0, a
 
 
 class Matched(NamedTuple):
-    """Guesses of which of two examples is the member, for pairs of one each; the surest first."""
+    """Guesses which of two examples is the member, for pairs of a member and a non-member; most certain first."""
 
     surety: Array
-    """(pairs,) float64, how far the scores of the two lie apart."""
+    """(pairs,) float64, the difference of the two scores."""
     right: Array
-    """(pairs,) bool; a tie is not right."""
+    """(pairs,) bool; a tie does not count as right."""
 
 
 def matched(scores: Array, member: Array, rng: np.random.Generator) -> Matched:
-    """Match each member of one target with a non-member at random, and guess that the higher score is the member's.
+    """Match each member of one target with a random non-member, and guess that the higher score is the member's.
 
-    scores, member: (n,). What is left over of the larger side plays no part. The matching and the order of sureties
-    say nothing about who is the member: given them, each pair is a fair coin.
+    scores, member: (n,)
+
+    The remainder of the larger side is not used. The matching and the order of certainties say nothing about
+    membership: given them, each pair is a fair coin.
     """
     inside, outside = rng.permutation(np.flatnonzero(member)), rng.permutation(np.flatnonzero(~member))
     count = min(len(inside), len(outside))
     apart = scores[inside[:count]] - scores[outside[:count]]
-    # Pairs of equal surety are ordered by their examples, and not by how they are oriented.
+    # Pairs of equal certainty are ordered by their examples, not by their orientation.
     first = np.minimum(inside[:count], outside[:count])
     order = np.lexsort((first, -np.abs(apart)))
     return Matched(np.abs(apart[order]), apart[order] > 0)
 
 
 class OneRun(NamedTuple):
-    """What the auditor made of one target."""
+    """The auditor's result for one target."""
 
     epsilon: float
     """Lower bound."""
@@ -141,9 +143,9 @@ class OneRun(NamedTuple):
 
 
 def audited(right: Array, delta: float = 0.0, alpha: float = ALPHA, shares: Sequence[float] = SHARES) -> OneRun:
-    """Return the best bound over some numbers of guesses, each at level alpha / how many there are (Bonferroni).
+    """Return the best bound over several numbers of guesses, each at level alpha / their count (Bonferroni).
 
-    right: (pairs,) bool, the surest first.
+    right: (pairs,) bool, the most certain first
     """
     pairs = len(right)
     found = []
@@ -154,9 +156,9 @@ def audited(right: Array, delta: float = 0.0, alpha: float = ALPHA, shares: Sequ
 
 
 def of_many(bounds: Sequence[float]) -> float:
-    """Return the bound that half of several runs reach, rounded up; each is at level `level_of_each`.
+    """Return the bound reached by half of several runs, rounded up; each is at level `level_of_each`.
 
-    However the runs hang together, k of T reject a true hypothesis at level alpha k / T with probability alpha at most
+    Under any dependence, k of T runs reject a true hypothesis at level alpha k / T with probability at most alpha
     (Rueger 1978).
     """
     return float(sorted(bounds, reverse=True)[math.ceil(len(bounds) / 2) - 1])
@@ -165,7 +167,8 @@ def of_many(bounds: Sequence[float]) -> float:
 def claim_p(right: Array, epsilon: float, delta: float, shares: Sequence[float] = SHARES) -> float:
     """Return the p-value of one run under (epsilon, delta)-DP for replacing one example.
 
-    The best over some numbers of guesses, times how many there are (Bonferroni). right: (pairs,) bool, surest first.
+    The best over several numbers of guesses, times their count (Bonferroni).
+    right: (pairs,) bool, most certain first
     """
     pairs = len(right)
     counts = {max(1, round(share * pairs)) for share in shares} if pairs else {0}
@@ -174,10 +177,10 @@ def claim_p(right: Array, epsilon: float, delta: float, shares: Sequence[float] 
 
 
 def p_of_many(values: Sequence[float]) -> float:
-    """Return a p-value for several hypotheses together, however their tests hang together, given that of each.
+    """Return a joint p-value for several hypotheses from their individual ones, under any dependence.
 
-    The smaller of T p_(1), which sees a single false one (Bonferroni), and of T / k p_(k) with k half of them, which
-    sees that many are a little false (Rueger 1978); times two, for there are two.
+    The smaller of T p_(1), which detects a single false one (Bonferroni), and of T / k p_(k) with k half of them, which
+    detects many that are slightly false (Rueger 1978); times two, because there are two.
     """
     ordered, runs = sorted(values), len(values)
     ranks = {1, math.ceil(runs / 2)}
@@ -185,5 +188,5 @@ def p_of_many(values: Sequence[float]) -> float:
 
 
 def level_of_each(runs: int, alpha: float = ALPHA) -> float:
-    """Return the level at which each of several runs must be bounded for `of_many` to hold at alpha."""
+    """Return the level for each of several runs with which `of_many` holds at alpha."""
     return alpha * math.ceil(runs / 2) / runs

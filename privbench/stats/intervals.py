@@ -1,9 +1,8 @@
-"""Numbers with their uncertainty: 95 % intervals for rates, balanced accuracy and AUC.
+"""Estimates with 95 % confidence intervals: rates, balanced accuracy, AUC, means.
 
-Arrays are (targets, examples). An example appears once under every target, so its answers hang together, and the
-observations are not independent: intervals treat the *examples* as the sample (clusters) and the targets as given.
-How much another training would change the number is what the spread over targets shows (metrics.py).
-With one target all of this is the textbook interval: Clopper-Pearson, DeLong.
+Arrays are (targets, examples). An example occurs once under every target, so its scores are dependent: intervals treat
+the *examples* as the sample (clusters) and the targets as fixed. The spread over targets (metrics.py) shows the effect
+of another training. With one target all of this is the textbook interval: Clopper-Pearson, DeLong.
 """
 
 from __future__ import annotations
@@ -28,20 +27,20 @@ LEVEL = 0.95
 
 
 class Estimate(BaseModel):
-    """A number, its 95 % interval, and what it rests on; without a value it is n/a, for the reason in `note`."""
+    """A number, its 95 % interval, and its sample size; without a value it is n/a, for the reason in `note`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     value: float | None
-    """The number itself; null where the data cannot support one."""
+    """The number; null if the data cannot support one."""
     low: float | None
     """Lower end of the 95 % interval."""
     high: float | None
     """Upper end of the 95 % interval; the interval contains the value."""
     n: int
-    """Observations behind it; one example counts once for every target."""
+    """Number of observations; one example counts once for every target."""
     note: str = ""
-    """Why it is n/a, or what to keep in mind."""
+    """Why it is n/a, or a remark."""
 
 
 def unavailable(reason: str, n: int = 0) -> Estimate:
@@ -50,19 +49,21 @@ def unavailable(reason: str, n: int = 0) -> Estimate:
 
 
 def estimate(value: float, low: float, high: float, n: int, note: str = "") -> Estimate:
-    """Return an estimate whose interval holds its value, whatever rounding or resampling did to the ends.
+    """Return an estimate whose interval contains its value, whatever rounding or resampling did to the limits.
 
-    Nine digits are kept: a record shall not depend on the order in which a library adds.
+    Nine digits are kept, so that a record does not depend on a library's order of summation.
     """
     low, value, high = (rounded(float(number), 9) for number in (min(low, value), value, max(high, value)))
     return Estimate(value=value, low=low, high=high, n=int(n), note=note)
 
 
 class Bounded(float):
-    """A number that cannot lie outside [least, most]: by default a share, such as a rate or an AUC.
+    """A number in [least, most]: by default a share, such as a rate or an AUC.
 
-    The mean of several gets an interval that does not leave the bounds either. `of`: observations that each is of, at
-    least; they count where several shares do not differ. `alone`: its own interval, for where there is no other number.
+    of: least number of observations behind it, used if several shares do not differ
+    alone: its own interval, used if there is no other number
+
+    The interval of a mean of several stays within the bounds.
     """
 
     least: float
@@ -82,13 +83,13 @@ class Bounded(float):
 
 
 def mean(values: Array, least: float = -math.inf, most: float = math.inf, of: int = 1) -> Estimate:
-    """Return the mean of (n,) independent numbers in [least, most] with its interval; of a single one, it alone.
+    """Return the mean of (n,) independent numbers in [least, most] with its interval; of a single one, only the number.
 
-    Without two bounds it is Student's t interval, which ends at the bound. Between two it is Wilson's score interval
-    with Student's quantile and the effective number of trials that the spread implies (Franco et al., Comparative Study
-    of Confidence Intervals for Proportions in Complex Sample Surveys, 2019): near a bound it is skewed, as the numbers
-    are. Where these do not differ, as at a bound, it is Clopper-Pearson for n * of trials, `of` being the observations
-    behind each number.
+    Without two bounds it is Student's t interval, clipped at the bound. Between two it is Wilson's score interval with
+    Student's quantile and the effective number of trials that the spread implies (Franco et al., Comparative Study of
+    Confidence Intervals for Proportions in Complex Sample Surveys, 2019): near a bound it is skewed, as the numbers
+    are. If these do not differ, as at a bound, it is Clopper-Pearson for n * of trials. of: number of observations
+    behind each number
     """
     from scipy.special import stdtrit
 
@@ -104,12 +105,12 @@ def mean(values: Array, least: float = -math.inf, most: float = math.inf, of: in
 
 
 def share(values: Array, of: int = 1) -> Estimate:
-    """Return the mean of (n,) independent shares, each of so many observations, with an interval within [0, 1]."""
+    """Return the mean of (n,) independent shares, each of `of` observations, with an interval within [0, 1]."""
     return mean(values, 0.0, 1.0, of)
 
 
 def mean_of(values: Sequence[float]) -> Estimate:
-    """Return the mean of independent numbers, within the bounds that they declare if all are `Bounded`: the widest."""
+    """Return the mean of independent numbers, within the widest of their declared bounds if all are `Bounded`."""
     if len(values) == 1 and isinstance(values[0], Bounded) and values[0].alone is not None:
         return values[0].alone
     array, bounded = np.array([float(each) for each in values]), [each for each in values if isinstance(each, Bounded)]
@@ -130,14 +131,14 @@ def _wilson(value: float, half: float, n: int, of: int) -> tuple[float, float]:
 
 
 def rounded(number: float, digits: int) -> float:
-    """Return the number with so many significant digits."""
+    """Return the number with the given number of significant digits."""
     return float(f"{number:.{digits}g}")
 
 
 def clopper_pearson(k: float, n: float, level: float = LEVEL) -> tuple[float, float]:
     """Return the exact interval of a proportion with k hits in n trials (Clopper and Pearson 1934).
 
-    Without trials it is (0, 1). k and n need not be whole: survey statistics uses effective numbers.
+    Without trials it is (0, 1). k and n need not be integers: survey statistics uses effective numbers.
     """
     from scipy.special import betaincinv
 
@@ -151,7 +152,7 @@ def rate(hits: Array, trials: Array, level: float = LEVEL) -> Estimate:
     """Return sum(hits) / sum(trials) for (examples,) counts, with its interval clustered by example.
 
     One trial per example: Clopper-Pearson. Otherwise the same with the effective number of trials that the spread
-    between examples implies (Korn & Graubard 1998), which also serves at 0 and 1, where a Wald interval is a point.
+    between examples implies (Korn & Graubard 1998), which also works at 0 and 1, where a Wald interval is a point.
     """
     hits, trials = hits[trials > 0], trials[trials > 0]
     clusters, n = len(trials), int(trials.sum())
@@ -170,9 +171,9 @@ def rate(hits: Array, trials: Array, level: float = LEVEL) -> Estimate:
 
 
 def accuracy(correct: Array, where: Array | None = None) -> Estimate:
-    """Return the share of right answers in (models, examples) bool, clustered by example.
+    """Return the share of correct predictions in (models, examples) bool, clustered by example.
 
-    `where`, of the same shape, says which of them count: all, when left out.
+    where: of the same shape, the predictions that count; default: all
     """
     counted = np.ones(correct.shape, dtype=bool) if where is None else where
     return rate((correct & counted).sum(axis=0), counted.sum(axis=0))
@@ -190,9 +191,9 @@ def delong(scores: Array, member: Array) -> tuple[float, float]:
 
 
 def auc(scores: Array, member: Array, level: float = LEVEL) -> Estimate:
-    """Return the AUC of all (target, example) scores pooled, ties counting half.
+    """Return the AUC of all (target, example) scores pooled, ties count half.
 
-    Its error is DeLong's for clustered data (Obuchowski 1997), clusters being examples.
+    Its error is DeLong's for clustered data (Obuchowski 1997), with examples as clusters.
     """
     if member.all() or not member.any():
         return unavailable(_one_sided(member), member.size)
@@ -202,7 +203,7 @@ def auc(scores: Array, member: Array, level: float = LEVEL) -> Estimate:
 
 
 def auc_influence(scores: Array, member: Array) -> Array:
-    """Return (examples,) what each example adds to the AUC: drawing it twice moves the AUC by so much, nearly."""
+    """Return (examples,) influences on the AUC: the approximate change of the AUC if the example is drawn twice."""
     _, inside, outside = _placements(scores, member)
     return inside + outside
 
@@ -211,7 +212,7 @@ def balanced_accuracy(decisions: Array, member: Array, *, averaged: bool = False
     """Return (1 + TPR - FPR) / 2 of (targets, examples) decisions; it is the AUC of the decisions as scores.
 
     Rates are pooled over targets, or computed for each target and then averaged. Both are linear in the examples'
-    counts, and the error is the spread of these.
+    counts, whose spread gives the error.
     """
     if member.all() or not member.any():
         return unavailable(_one_sided(member), member.size)
@@ -232,11 +233,11 @@ def balanced_accuracy(decisions: Array, member: Array, *, averaged: bool = False
 
 
 def _placements(scores: Array, member: Array) -> tuple[float, Array, Array]:
-    """Return the AUC, and each example's summed deviations from it: of its member and its non-member scores."""
+    """Return the AUC, and each example's summed deviations from it, of its member and its non-member scores."""
     inside, outside = scores[member], scores[~member]
     n_in, n_out = len(inside), len(outside)
     below = _ranks(inside, np.sort(outside))
-    value = float(below.sum() / (2 * n_in * n_out))  # a ratio of whole numbers: exact, whatever the order
+    value = float(below.sum() / (2 * n_in * n_out))  # a ratio of integers: exact in any order
     deviations = np.zeros((2, *scores.shape))
     deviations[0][member] = (below / (2 * n_out) - value) / n_in
     deviations[1][~member] = (1 - _ranks(outside, np.sort(inside)) / (2 * n_in) - value) / n_out
@@ -263,10 +264,10 @@ def _error(inside: Array, outside: Array, member: Array) -> float:
 
 
 def _with_interval(value: float, error: float, member: Array, *, tied: bool, level: float) -> Estimate:
-    """Return a normal interval, cut to [0, 1]; where the error says nothing, what the number of examples allows.
+    """Return a normal interval, clipped to [0, 1]; if the error is 0, an interval from the number of examples.
 
-    Perfect separation has no spread, yet rests on few examples: were the AUC A, m independent pairs would all be in
-    order with probability A**m at most, so A is at least the Clopper-Pearson bound for m of m. Likewise for ties.
+    Perfect separation has no spread, but is based on few examples: with AUC A, m independent pairs would all be in
+    order with probability at most A**m, so A is at least the Clopper-Pearson bound for m of m. The same for ties.
     """
     if math.isnan(error):
         few = "one member" if member.any(axis=0).sum() < (~member).any(axis=0).sum() else "one non-member"

@@ -1,9 +1,9 @@
-"""How alike images are to training data, in numbers with intervals; and the part of a record that they fill.
+"""Similarity of images to training data, with intervals; and the corresponding part of a record.
 
-Images are (targets, classes, height, width, channels) in [0, 1]: one of each class, from every target. Numbers of
-single images are (targets, classes), NaN where there is nothing to compare with. Intervals take the *classes* as the
-sample: the images of a class, one from each target, hang together. Means are of class means, with the interval of
-`intervals.mean`; shares have the Clopper-Pearson interval with the effective n. docs/records.md explains the numbers.
+Images are (targets, classes, height, width, channels) in [0, 1]: one of each class, from every target. Metrics of
+single images are (targets, classes), NaN without anything to compare with. Intervals treat the *classes* as the sample,
+because the images of a class, one from each target, are dependent. Means are of class means, with the interval of
+`intervals.mean`; shares have the Clopper-Pearson interval with the effective n. docs/records.md explains the metrics.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     Array = npt.NDArray[Any]
 
 QUANTISATION = 1 / (12 * 255**2)
-"""Mean squared error that rounding to 256 levels leaves: what is nearer than that counts as a copy."""
+"""Mean squared error of rounding to 256 levels: images closer than that count as copies."""
 PSNR_CAP = -10 * math.log10(QUANTISATION)
-"""PSNR of a copy, 58.9 dB, where a mean is taken."""
+"""PSNR of a copy, 58.9 dB, in a mean."""
 DIGITS = 6
 """Significant digits in the list of classes."""
 WINDOW = 7
@@ -41,14 +41,14 @@ class _Part(BaseModel):
 
 
 class Likeness(_Part):
-    """How alike some images are to the training data of their classes."""
+    """The similarity of images to the training data of their classes."""
 
     accuracy: Estimate
-    """Share in which the evaluation classifier recognises the class that was asked for."""
+    """Share of images that the evaluation classifier assigns to the requested class."""
     confidence: Estimate
-    """Mean probability that the attacked model gives that class."""
+    """Mean probability of that class under the attacked model."""
     detected: Estimate
-    """Share in which the detector finds an object at all: see `detector`."""
+    """Share of images in which the detector finds an object: see `detector`."""
     feature_distance: Estimate
     """Mean distance to the nearest member of the class, in the evaluation classifier's features (L2, k = 1)."""
     psnr_mean: Estimate
@@ -64,11 +64,11 @@ class Likeness(_Part):
     ssim_nonmember: Estimate
     """To the same nearest non-member."""
     distance_ratio: Estimate
-    """Distance to the nearest member by that to the nearest non-member, geometric mean; 1 is by chance."""
+    """Distance to the nearest member divided by that to the nearest non-member, geometric mean; 1 by chance."""
 
 
 class Reconstruction(_Part):
-    """What a reconstruction attack made, and the same numbers of three controls."""
+    """The metrics of a reconstruction attack, and of three controls."""
 
     attack: Likeness
     heldout: Likeness
@@ -76,30 +76,30 @@ class Reconstruction(_Part):
     noise: Likeness
     """A control: uniform noise."""
     untrained: Likeness | None
-    """A control: the same attack on nets that were never trained; null where it sees no net."""
+    """A control: the same attack on untrained networks; null if it uses no network."""
     evaluator: str
-    """Architecture of the evaluation classifier, another than the task's; trained on all but the test examples."""
+    """Architecture of the evaluation classifier, different from the task's; trained on all but the test examples."""
     evaluator_accuracy: Estimate
-    """Of the evaluation classifier on test examples."""
+    """Accuracy of the evaluation classifier on test examples."""
     detector: str
-    """What `detected` means: a face detector, or the evaluation classifier's confidence."""
+    """The detector of `detected`: a face detector, or the evaluation classifier's confidence."""
     per_class_accuracy: list[float]
     """`accuracy` of the attack, for each class: the share of targets."""
 
 
 class Nearest(NamedTuple):
-    """What the images are compared with."""
+    """The references that images are compared with."""
 
     member: Array
-    """(targets, classes) int64: position in the pool of the nearest member of the class, by pixels; -1 without one."""
+    """(targets, classes) int64: index in the pool of the nearest member of the class, by pixels; -1 without one."""
     example: Array
-    """(targets, classes) int64: position in the pool of the first member of the class; -1 without one."""
+    """(targets, classes) int64: index in the pool of the first member of the class; -1 without one."""
     values: dict[str, Array]
-    """Numbers of single images by their names in `Likeness`; of `distance_ratio` the logarithm."""
+    """Metrics of single images by their names in `Likeness`; the logarithm for `distance_ratio`."""
 
 
 def unit(x: Array) -> Array:
-    """Return images as float32 in [0, 1], as models take them."""
+    """Return images as float32 in [0, 1], as model inputs."""
     scaled: Array = x.astype(np.float32)
     return scaled / np.float32(255) if x.dtype == np.uint8 else scaled
 
@@ -114,8 +114,8 @@ def psnr(one: Array, other: Array) -> Array:
 def ssim(one: Array, other: Array) -> Array:
     """Return the structural similarity (n,) of (n, height, width, channels) in [0, 1] (Wang et al. 2004).
 
-    In [-1, 1]. A uniform window and sample covariances, as scikit-image has by default; the mean over all windows that
-    lie within the image, and over channels.
+    In [-1, 1]. A uniform window and sample covariances, as in scikit-image by default; the mean over all windows within
+    the image, and over channels.
     """
     from scipy.ndimage import uniform_filter
 
@@ -140,7 +140,9 @@ def ssim(one: Array, other: Array) -> Array:
 def compare(images: Array, features: Array, pool: Examples, pool_features: Array, members: Array) -> Nearest:
     """Compare images with the mean of their class's members, the nearest member and the nearest non-member.
 
-    features: (targets, classes, d) of the images; pool_features: (n, d) of the pool; members: (targets, n) bool.
+    features: (targets, classes, d) of the images
+    pool_features: (n, d) of the pool
+    members: (targets, n) bool
     """
     from scipy.spatial.distance import cdist
 
@@ -179,7 +181,7 @@ def compare(images: Array, features: Array, pool: Examples, pool_features: Array
 
 
 def summarise(values: Mapping[str, Array]) -> Likeness:
-    """Return the numbers of images, by their names in `Likeness`, with intervals over classes."""
+    """Return the metrics of images, by their names in `Likeness`, with intervals over classes."""
     found: dict[str, Estimate] = {}
     for name in Likeness.model_fields:
         each = values[name]
@@ -210,7 +212,7 @@ def average(values: Array, low: float = -math.inf, high: float = math.inf, note:
 
 
 def _exponential(found: Estimate) -> Estimate:
-    """Return an estimate of a logarithm as one of the number."""
+    """Return the exponential of an estimate of a logarithm."""
     ends = {
         name: None if number is None else intervals.rounded(math.exp(number), 9)
         for name, number in (("value", found.value), ("low", found.low), ("high", found.high))

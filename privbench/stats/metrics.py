@@ -1,9 +1,9 @@
-"""Scores and the truth -> numbers with intervals; pure functions, and the part of a record that they fill.
+"""Metrics with intervals from scores and memberships; pure functions, and the corresponding part of a record.
 
 Scores are (targets, examples), higher = likelier member; each example is a member of some targets and not of others.
-Pooled numbers take all (target, example) together, with the examples as the sample (intervals.py); `per_target`
-shows each target by itself, and their spread is what another training would change.
-docs/records.md has the definitions; TPR at low FPR as Carlini et al. 2022 (LiRA) report it.
+Pooled numbers use all (target, example) together, with the examples as the sample (intervals.py); `per_target` has the
+results of each target, whose spread shows the effect of another training. docs/records.md has the definitions; TPR at
+low FPR as reported by Carlini et al. 2022 (LiRA).
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ class _Part(BaseModel):
 
 
 class Spread(_Part):
-    """One number for each target, and how they differ."""
+    """One number for each target, and their spread."""
 
     values: list[tuple[float, float, float] | None]
-    """(value, low, high) in the order of targets, six digits; null where it is n/a."""
+    """(value, low, high) in the order of targets, six digits; null for n/a."""
     mean: float | None
     """Mean over the targets that have one."""
     sd: float | None
@@ -46,7 +46,7 @@ class Spread(_Part):
 
 
 class TargetSpread(_Part):
-    """Each target by itself, with textbook intervals: DeLong's, and the stratified bootstrap for TPR."""
+    """The results of each target, with textbook intervals: DeLong's, and the stratified bootstrap for TPR."""
 
     auc: Spread
     """AUC of each target."""
@@ -57,16 +57,16 @@ class TargetSpread(_Part):
 
 
 class Metrics(_Part):
-    """What an attack's scores are worth, given the truth."""
+    """The metrics of an attack's scores, given the memberships."""
 
     tpr_at_fpr: list[OperatingPoint]
     """TPR at low FPR, of pooled scores."""
     auc: Estimate
-    """Area under the ROC of pooled scores, ties counting half."""
+    """Area under the ROC curve of pooled scores, ties count half."""
     balanced_accuracy: Estimate
-    """(1 + TPR - FPR) / 2 at the attacker's own decisions."""
+    """(1 + TPR - FPR) / 2 of the attacker's decisions."""
     advantage: Estimate
-    """TPR - FPR at the attacker's own decisions."""
+    """TPR - FPR of the attacker's decisions."""
     true_positive_rate: Estimate
     """At the attacker's own decisions."""
     false_positive_rate: Estimate
@@ -74,9 +74,9 @@ class Metrics(_Part):
     oracle_balanced_accuracy: Estimate
     """At each target's best threshold in hindsight, averaged; no attacker has it, and it never ranks."""
     roc: list[tuple[float, float]]
-    """Achieved (FPR, TPR) of pooled scores, log-spaced, nothing interpolated; six digits."""
+    """Achieved (FPR, TPR) of pooled scores, log-spaced, without interpolation; six digits."""
     per_target: TargetSpread
-    """The targets one by one."""
+    """The results of each target."""
 
 
 @dataclass(frozen=True)
@@ -84,13 +84,13 @@ class Success:
     """How often each example was flagged, over the targets; (examples,) int64 each."""
 
     hits_in: Array
-    """Flagged when a member."""
+    """Times flagged as a member."""
     n_in: Array
-    """Targets that it is a member of."""
+    """Number of targets with it as a member."""
     hits_out: Array
-    """Flagged when no member."""
+    """Times flagged as a non-member."""
     n_out: Array
-    """Targets that it is no member of."""
+    """Number of targets with it as a non-member."""
 
 
 def evaluate(
@@ -102,10 +102,11 @@ def evaluate(
     fprs: tuple[float, ...] = FPRS,
     resamples: int = RESAMPLES,
 ) -> Metrics:
-    """Measure (targets, examples) scores against the (targets, examples) bool truth.
+    """Evaluate (targets, examples) scores against (targets, examples) bool memberships.
 
-    decisions: (targets, examples) bool, the attacker's own "member", or None where it makes none: then n/a.
-    Raises InvalidScores where scores or decisions are of a wrong shape, or scores are not finite.
+    decisions: (targets, examples) bool, the attacker's decisions "member", or None if it makes none: then n/a
+
+    Raises InvalidScores for scores or decisions of a wrong shape, or non-finite scores.
     """
     member = np.asarray(member, dtype=bool)
     scores = check_scores(scores, member.shape)
@@ -144,7 +145,7 @@ def evaluate(
 
 
 def check_scores(scores: Array, shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
-    """Return an attack's scores as float64. Raises InvalidScores, naming what is wrong with them."""
+    """Return an attack's scores as float64. Raises InvalidScores with the problem if they are invalid."""
     try:
         array = np.asarray(scores)
     except (TypeError, ValueError, RuntimeError) as error:
@@ -167,7 +168,7 @@ def check_scores(scores: Array, shape: tuple[int, ...]) -> npt.NDArray[np.float6
 
 
 def check_findings(findings: Any) -> dict[str, float]:
-    """Return an attack's own numbers by name, as floats. Raises InvalidScores for what is no finite number."""
+    """Return an attack's findings by name, as floats. Raises InvalidScores for non-finite numbers."""
     if not isinstance(findings, Mapping):
         raise InvalidScores(f"findings are {type(findings).__name__}; expected a mapping of names to numbers.")
     return {str(name): check_number(value, f"finding {name!r}") for name, value in findings.items()}
@@ -184,9 +185,9 @@ def check_number(value: Any, what: str) -> float:
 def best_threshold(scores: Array, member: Array) -> float:
     """Return the finite t for which `scores >= t` has the highest balanced accuracy.
 
-    Scores and truth of any one shape are taken together. t lies midway between two neighbouring distinct scores, in
-    the scores' own precision, or is the lowest score: then all are flagged. Of equally good thresholds the highest.
-    Raises InvalidScores for unfit scores, CellFailed without members or without non-members.
+    Scores and memberships of any one shape are pooled. t is midway between two neighbouring distinct scores, in the
+    scores' own precision, or is the lowest score: then all are flagged. Of equally good thresholds the highest.
+    Raises InvalidScores for invalid scores, CellFailed without members or without non-members.
     """
     member = np.asarray(member, dtype=bool)
     check_scores(scores, member.shape)
@@ -199,7 +200,7 @@ def best_threshold(scores: Array, member: Array) -> float:
     scores, hits = scores[order], np.cumsum(member[order])
     last = np.flatnonzero(np.append(scores[1:] != scores[:-1], True))  # of each run of ties
     hits, flagged = hits[last], last + 1
-    gain = hits * int((~member).sum()) - (flagged - hits) * int(member.sum())  # whole numbers: ties are exact
+    gain = hits * int((~member).sum()) - (flagged - hits) * int(member.sum())  # integers: ties are exact
     best = int(np.argmax(gain))
     high = scores[last[best]]
     if best == len(last) - 1:
@@ -226,7 +227,7 @@ def _balanced(decisions: Array | None, member: Array) -> Estimate:
 
 
 def advantage(balanced: Estimate) -> Estimate:
-    """Return the advantage that a balanced accuracy stands for: 2 BA - 1."""
+    """Return the advantage that corresponds to a balanced accuracy: 2 BA - 1."""
     if balanced.value is None or balanced.low is None or balanced.high is None:
         return balanced
     value, low, high = (2 * number - 1 for number in (balanced.value, balanced.low, balanced.high))

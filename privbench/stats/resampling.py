@@ -1,7 +1,7 @@
-"""Bootstrap samples of examples: how often each example was drawn, in each of many samples.
+"""Bootstrap samples of examples: the number of draws of each example, in each of many samples.
 
-Examples are drawn whole, with their scores under all targets. The samples follow from the run's seed and the number of
-examples alone, so that all attacks on one population are measured on the same ones and their numbers can be compared.
+Examples are drawn with their scores under all targets. The samples depend on the run's seed and the number of examples
+alone, so that all attacks on one population use the same ones and their results can be compared.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     Array = npt.NDArray[Any]
 
 CHUNK = 64
-"""Samples that are looked at together; more would only take memory."""
+"""Samples per chunk; more would only take memory."""
 KEPT = 20_000_000
-"""Largest number of counts that are kept for the next attack: 40 MB; of larger pools they are drawn anew."""
+"""Largest number of counts cached for the next attack: 40 MB; for larger pools they are redrawn."""
 
 
 def multiplicities(trials: tuple[Array, Array], resamples: int, seed: int, *purpose: object) -> Iterator[Array]:
-    """Yield (chunk, examples) counts, `resamples` rows in all, each with members and non-members.
+    """Yield (chunk, examples) counts, `resamples` rows in total, each with members and non-members.
 
-    trials: (examples,) numbers of targets that each example is a member of, and of those that it is not.
+    trials: (examples,) number of targets with each example as a member, and as a non-member
     """
     n = len(trials[0])
     if n * resamples <= KEPT:
@@ -51,7 +51,7 @@ def _drawn(n: int, resamples: int, seed: int, *purpose: object) -> Array:
 
 
 def _two_sided(generator: np.random.Generator, trials: tuple[Array, Array]) -> Array:
-    """Draw until there are members and non-members: few examples may all fall on one side, which has no rates."""
+    """Draw until there are members and non-members: few examples may all be on one side, which has no rates."""
     n = len(trials[0])
     while True:
         weights = np.bincount(generator.integers(n, size=n), minlength=n)

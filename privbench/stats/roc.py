@@ -1,7 +1,7 @@
-"""The ROC's strict end: who is flagged when few false alarms are allowed, and how sure that is.
+"""Low-FPR end of the ROC curve: TPR at a small FPR, and its uncertainty.
 
 A threshold at a nominal false positive rate a is the smallest t with #{non-member scores >= t} <= floor(a * n0).
-Nothing is interpolated, and tied scores are flagged together or not at all.
+There is no interpolation, and tied scores are flagged together or not at all.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     Array = npt.NDArray[Any]
 
 POINTS = 60
-"""Most points of a ROC in a record."""
+"""Maximum number of points of a ROC in a record."""
 FEW_FALSE_POSITIVES = 10
-"""A threshold that allows fewer rests on too few non-members to be trusted far."""
+"""With fewer allowed false positives, a threshold is barely supported."""
 
 
 class OperatingPoint(BaseModel):
-    """TPR where a nominal FPR is allowed."""
+    """TPR at a nominal FPR."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
@@ -39,7 +39,7 @@ class OperatingPoint(BaseModel):
     tpr: Estimate
     """True positive rate; the interval includes the uncertainty of the threshold."""
     threshold: float | None
-    """The lowest flagged score; null where none is flagged."""
+    """The lowest flagged score; null if none is flagged."""
     false_positives: int
     """Non-members at or above the threshold."""
     members: int
@@ -47,14 +47,14 @@ class OperatingPoint(BaseModel):
     nonmembers: int
     """Non-member scores."""
     supported: Literal["yes", "barely", "no"]
-    """Whether the non-members suffice: no, if under 1 false positive is allowed; barely, if under 10 are."""
+    """Whether the non-members suffice: no, if less than 1 false positive is allowed; barely, if less than 10."""
 
 
 @dataclass(frozen=True)
 class Ranking:
-    """Scores of all (target, example) pooled and sorted once, members apart from non-members.
+    """Scores of all (target, example) pooled and sorted once, members separate from non-members.
 
-    Scores are held negated, so that ascending arrays begin with the likeliest members.
+    Scores are negated, so that ascending arrays begin with the likeliest members.
     """
 
     inside: Array
@@ -76,35 +76,35 @@ class Ranking:
 
     @property
     def trials(self) -> tuple[Array, Array]:
-        """(examples,) numbers of targets that each is a member of, and of those that it is not."""
+        """(examples,) number of targets with each example as a member, and as a non-member."""
         n = self.examples
         return np.bincount(self.inside_example, minlength=n), np.bincount(self.outside_example, minlength=n)
 
 
 @dataclass(frozen=True)
 class Cut:
-    """What one threshold does."""
+    """The result of one threshold."""
 
     hits: int
     """Members flagged."""
     false_positives: int
     """Non-members flagged."""
     threshold: float | None
-    """The lowest flagged score; None where nothing is flagged."""
+    """The lowest flagged score; None if nothing is flagged."""
 
 
 def tpr_name(fpr: float) -> str:
-    """Return how tables call the TPR at an FPR: tpr@1%."""
+    """Return the name in tables of the TPR at an FPR: tpr@1%."""
     return f"tpr@{100 * fpr:g}%"
 
 
 def allowed(fpr: float, nonmembers: int) -> int:
-    """Return floor(fpr * nonmembers), forgiving the last bits: 0.29 of 100 is 29."""
+    """Return floor(fpr * nonmembers), robust to rounding: 0.29 of 100 is 29."""
     return math.floor(fpr * nonmembers * (1 + 1e-12))
 
 
 def cut(ranking: Ranking, budget: int) -> Cut:
-    """Flag all scores above that of the first non-member who would be one false positive too many."""
+    """Flag all scores above that of the first non-member beyond the allowed false positives."""
     inside, outside = ranking.inside, ranking.outside
     hits, false = len(inside), len(outside)
     if budget < false:
@@ -128,10 +128,10 @@ def curve(ranking: Ranking) -> list[tuple[float, float]]:
 def operating_points(
     ranking: Ranking, fprs: tuple[float, ...], resamples: int, purpose: tuple[int, int | str]
 ) -> list[OperatingPoint]:
-    """Return TPR at each FPR with its percentile bootstrap; n/a where under one false positive is allowed.
+    """Return TPR at each FPR with its percentile bootstrap; n/a if less than one false positive is allowed.
 
-    Stratified where each example counts once, of one target; else examples are drawn anew. `purpose` is the seed,
-    and whose numbers these are.
+    Stratified if each example counts once, for one target; otherwise examples are resampled.
+    purpose: the seed, and the owner of the numbers
     """
     members, nonmembers = len(ranking.inside), len(ranking.outside)
     single = members + nonmembers == ranking.examples
@@ -165,8 +165,8 @@ def _point(ranking: Ranking, fpr: float, draws: Array | None) -> OperatingPoint:
     at = cut(ranking, budget)
     hits = np.bincount(ranking.inside_example[: at.hits], minlength=ranking.examples)
     fixed = rate(hits, np.bincount(ranking.inside_example, minlength=ranking.examples))
-    # The bootstrap alone collapses where no member, or every one, is flagged; at the threshold found, the exact
-    # interval does not. Elsewhere the bootstrap is the wider of the two, for it moves the threshold as well.
+    # The bootstrap alone collapses if no member, or every one, is flagged; at the selected threshold, the exact
+    # interval does not. Otherwise the bootstrap is the wider of the two, because it varies the threshold as well.
     tails = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     low, high = min(tails[0], fixed.low or 0.0), max(tails[1], fixed.high or 0.0)
     few = budget < FEW_FALSE_POSITIVES
@@ -183,10 +183,10 @@ def _point(ranking: Ranking, fpr: float, draws: Array | None) -> OperatingPoint:
 
 
 def stratified_resamples(ranking: Ranking, fpr: float, resamples: int, generator: np.random.Generator) -> Array:
-    """Return (resamples,) TPR at an FPR where members and non-members are each drawn anew; for one target.
+    """Return (resamples,) TPR at an FPR, with members and non-members resampled separately; for one target.
 
-    Exactly the bootstrap, without drawing everyone. The non-member who is one too many is the (budget + 1)-th in
-    rank of n0 uniform draws from n0 ranks: a Beta order statistic, rounded up. Given the threshold, each drawn
+    Exactly the bootstrap, without drawing every example. The non-member just beyond the budget is the (budget + 1)-th
+    in rank of n0 uniform draws from n0 ranks: a Beta order statistic, rounded up. Given the threshold, each drawn
     member is flagged independently with probability TPR: a binomial.
     """
     n_in, n_out = len(ranking.inside), len(ranking.outside)
@@ -199,16 +199,16 @@ def stratified_resamples(ranking: Ranking, fpr: float, resamples: int, generator
 
 
 def clustered_resamples(ranking: Ranking, fprs: tuple[float, ...], weights: Iterable[Array]) -> Array:
-    """Return (fprs, resamples) TPR where examples are drawn anew, each with its scores under all targets.
+    """Return (fprs, resamples) TPR with examples resampled, each with its scores under all targets.
 
-    weights: (chunk, examples) numbers of times that each was drawn (resampling.py).
+    weights: (chunk, examples) number of draws of each example (resampling.py)
     """
     resampled = ClusteredRates(ranking, fprs)
     return np.concatenate([resampled.tpr(chunk) for chunk in weights], axis=1)
 
 
 class ClusteredRates:
-    """TPR at some FPRs of samples of examples."""
+    """TPR at several FPRs for bootstrap samples of examples."""
 
     def __init__(self, ranking: Ranking, fprs: tuple[float, ...]) -> None:
         self.trials = ranking.trials
@@ -222,7 +222,7 @@ class ClusteredRates:
 
 
 class _Weighted:
-    """Counts hits at one FPR when examples have multiplicities, looking only where the threshold can lie."""
+    """Counts true positives at one FPR for weighted examples, only near the possible thresholds."""
 
     def __init__(self, ranking: Ranking, fpr: float) -> None:
         self.ranking, self.fpr = ranking, fpr
@@ -234,11 +234,12 @@ class _Weighted:
     def hits(self, weights: Array, nonmembers: Array) -> Array:
         """Return (resamples,) weighted numbers of members flagged.
 
-        weights: (resamples, examples); nonmembers: (resamples,) weighted numbers of these.
+        weights: (resamples, examples)
+        nonmembers: (resamples,) weighted numbers of non-members
         """
         ranking = self.ranking
         budget = np.array([allowed(self.fpr, int(count)) for count in nonmembers])
-        bound = budget < nonmembers  # else all may be flagged
+        bound = budget < nonmembers  # otherwise all may be flagged
         counts = self._counted(weights, ranking.outside_example[: self.head])
         while (counts[bound, -1] <= budget[bound]).any():
             self.head = min(2 * self.head, len(ranking.outside))

@@ -1,11 +1,11 @@
-"""Per-example statistics of a model's answers, from which the attacks are built; each is defined here, once.
+"""Signals: per-example statistics of a model's logits, the basis of the attacks.
 
 Every function takes logits (n, q, c) float32, finite, with c >= 2, and true labels (n,) int; it returns (n, q) float64,
-higher for likelier members, and looks at each example alone. `Evidence.signals` and `Evidence.shadow_signals` call
-them and keep what they return.
+higher for likelier members, independently for each example. `Evidence.signals` and `Evidence.shadow_signals` call them
+and cache the results.
 
-All of them start from logits and never from probabilities: a member often has 1 - p_y < 1e-8, so that `log(softmax(z))`
-or `log(1 - p)` would make ties of the very examples that matter. What is summed instead is
+All of them use logits and never probabilities: a member often has 1 - p_y < 1e-8, so that `log(softmax(z))` or
+`log(1 - p)` would make ties of the very examples that matter. The sum used instead is
 
     log(1 - p_i) = LSE_{j != i}(z_j) - LSE(z)       with LSE the log-sum-exp.
 """
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 Array: TypeAlias = npt.NDArray[Any]
 
 BLOCK = 2**16
-"""Logits worked on at a time: half a megabyte in float64 stays in the cache and keeps temporaries small."""
+"""Logits per block: half a megabyte in float64 stays in the cache and keeps temporaries small."""
 
 
 def _in_blocks(function: Callable[[Array, Array], Array]) -> Callable[[Array, Array], Array]:
-    """Let a function of float64 copies (m, q, c), which it may overwrite, and labels (m, 1, 1) take whole arrays."""
+    """Apply a function of float64 blocks (m, q, c), which it may overwrite, and labels (m, 1, 1) to whole arrays."""
 
     @functools.wraps(function)
     def whole(logits: Array, labels: Array) -> Array:
@@ -46,7 +46,7 @@ def _in_blocks(function: Callable[[Array, Array], Array]) -> Callable[[Array, Ar
 
 @_in_blocks
 def correct(z: Array, y: Array) -> Array:
-    """1 where the predicted class is the label, else 0 (Yeom et al. 2018, arXiv 1709.01604)."""
+    """1 if the predicted class is the label, else 0 (Yeom et al. 2018, arXiv 1709.01604)."""
     return np.asarray(z.argmax(axis=-1) == y[..., 0])
 
 
@@ -58,13 +58,13 @@ def phi(z: Array, y: Array) -> Array:
 
 @_in_blocks
 def log_confidence(z: Array, y: Array) -> Array:
-    """Log of p_y, which is minus the cross-entropy loss (Yeom et al. 2018, arXiv 1709.01604)."""
+    """Log of p_y, the negative cross-entropy loss (Yeom et al. 2018, arXiv 1709.01604)."""
     return np.asarray(-np.logaddexp(0.0, _log_odds_against(z, y)))
 
 
 @_in_blocks
 def neg_entropy(z: Array, y: Array) -> Array:  # noqa: ARG001 - all signals are called alike; this one is label-free
-    """sum_i p_i log p_i; a confidently wrong example looks like a member (Salem et al. 2019, arXiv 1806.01246)."""
+    """sum_i p_i log p_i; high for a confidently wrong prediction, too (Salem et al. 2019, arXiv 1806.01246)."""
     top = z.argmax(axis=-1, keepdims=True)
     z -= np.take_along_axis(z, top, axis=-1)
     weights = np.exp(z)
@@ -93,9 +93,12 @@ def neg_modified_entropy(z: Array, y: Array) -> Array:
 
 
 def _log_odds_against(z: Array, index: Array) -> Array:
-    """Return LSE_{j != i}(z_j) - z_i for one class i per answer; z becomes exp(z - max of the others), 0 at i.
+    """Return LSE_{j != i}(z_j) - z_i for one class i per prediction; z becomes exp(z - max of the others), 0 at i.
 
-    z: (m, q, c) float64; index: (m, q, 1) int. Finite for all finite z.
+    z: (m, q, c) float64
+    index: (m, q, 1) int
+
+    Finite for all finite z.
     """
     chosen = np.take_along_axis(z, index, axis=-1)[..., 0]
     np.put_along_axis(z, index, -np.inf, axis=-1)

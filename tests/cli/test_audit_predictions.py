@@ -49,7 +49,7 @@ def test_records_tables_and_the_most_exposed(file, here):
     assert "predictions(mine)" in result.stdout
     assert "200 members, 200 non-members, seed 0" in result.stdout
     assert "half of it members" not in result.stdout
-    shown = result.stdout.partition("The 3 most exposed members, as ")[2].splitlines()[1:]
+    shown = result.stdout.partition("The 3 most exposed members, by the scores of ")[2].splitlines()[1:]
     assert len([line for line in shown if line.strip()]) == 4
     (table,) = here.rglob("*.exposed.csv")
     rows = list(csv.DictReader(table.read_text().splitlines()))
@@ -61,7 +61,7 @@ def test_records_tables_and_the_most_exposed(file, here):
 def test_without_shadows_lira_is_left_out_and_said(file, here):
     result = _invoke("plain.npz", "--out", "elsewhere", "--seed", 4)
     assert result.exit_code == 0, result.output
-    assert "left out: lira needs shadow models (shadow_logits and shadow_membership)" in result.stdout
+    assert "skipped: lira needs shadow models (shadow_logits and shadow_membership)" in result.stdout
     assert {each.attack.name for each in record.load([here / "elsewhere"])} >= {"confidence", "m-entropy"}
     assert not (here / "privbench-results").exists()
 

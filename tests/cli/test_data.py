@@ -54,7 +54,7 @@ def test_fetch_downloads_what_is_absent_and_leaves_what_is_sound(root, monkeypat
     monkeypatch.setattr(Cifar10, "download", classmethod(lambda cls, folder: fetched.append((cls.name, folder))))
     result = run("fetch", "svhn", "cifar10")
     assert result.exit_code == 0, result.exception
-    assert result.output == f"svhn was in {root} already.\ncifar10 is in {root}. Use it with: --task cifar10\n"
+    assert result.output == f"svhn is already in {root}.\ncifar10 is in {root}. Use it with: --task cifar10\n"
     assert fetched == [("cifar10", root)]
 
 

@@ -156,14 +156,14 @@ def test_two_records_of_one_cell_are_said(here):
     (file,) = (file.relative_to(here / "leaderboards") for file in (here / "leaderboards").rglob("*.json"))
     (said,) = run("show").stderr.splitlines()[1:]
     newer, older = f"privbench-results/{file}", f"leaderboards/{file}"
-    assert said == f"Warning: {newer} counts, and not {older}: they are of one cell, and it is the newer."
+    assert said == f"Warning: {newer} replaces {older}, an older record of the same cell."
 
 
 def test_records_that_differ_in_what_made_them_are_ranked_apart_with_a_word(here):
     for torch, folder in (("2.13", "leaderboards"), ("2.14", "privbench-results")):
         save(record("ce", "lira", 1.0).model_copy(update={"environment": {"torch": torch}}), here / folder)
     result = run("export")
-    assert "Warning: records of digits are ranked apart, for they differ in torch.\n" in result.stderr
+    assert "Warning: records of digits are ranked separately, because they differ in torch.\n" in result.stderr
     assert result.stdout.count("### digits") == 2
     assert "; only records with torch 2.13; " in result.stdout
 

@@ -127,7 +127,7 @@ def test_an_interrupt_says_that_nothing_is_lost(command):
     command(raiser(KeyboardInterrupt()))
     result = CliRunner().invoke(main, ["boom"])
     assert result.exit_code == 130
-    assert result.stderr.strip() == "Interrupted. The same command goes on where it stopped."
+    assert result.stderr.strip() == "Interrupted. The same command continues where it stopped."
 
 
 def test_a_closed_pipe_is_quiet():

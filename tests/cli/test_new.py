@@ -188,7 +188,7 @@ def test_the_next_commands(tmp_path, monkeypatch):
         ("attack", "my_attack", "Try 'my-attack'."),
         ("attack", "my--attack-", "Try 'my-attack'."),
         ("attack", "2fast", "Try 'fast'."),
-        ("attack", "ü", "'ü' is no name: use lower-case letters, digits, single dashes, a letter first."),
+        ("attack", "ü", "'ü' is not a valid name: use lower-case letters, digits, single dashes, a letter first."),
         ("attack", "../x", "Try 'x'."),
         ("attack", "", "'' is no name"),
         ("attack", "privbench-x", "leave it out: 'x'."),

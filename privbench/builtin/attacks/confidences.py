@@ -1,4 +1,4 @@
-"""Log-confidences that RMIA compares: the softmax's, or the Taylor softmax with a soft margin that its authors use."""
+"""Log-confidences for RMIA: of the softmax, or of the Taylor softmax with a soft margin that its authors use."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def log_confidence(
 ) -> Callable[[Array, Array], Array]:
     """Return the signal log p_y of logits over a temperature: logits (n, q, c), labels (n,) -> (n, q) float64.
 
-    The same options give the same function, of which the evidence keeps what it returned.
+    The same options give the same function object, so that the evidence can cache its results.
     """
     if kind == "taylor":
         return functools.partial(_taylor, temperature=temperature, order=order, margin=margin)
@@ -43,7 +43,7 @@ def _taylor(logits: Array, labels: Array, *, temperature: float, order: int, mar
 
 
 def taylor(x: Array, order: int) -> Array:
-    """Return sum_{i <= order} x^i / i!, which is positive everywhere if the order is even, and only then."""
+    """Return sum_{i <= order} x^i / i!, which is positive everywhere if and only if the order is even."""
     total = np.full_like(x, 1 / math.factorial(order))
     for power in range(order - 1, -1, -1):
         total *= x

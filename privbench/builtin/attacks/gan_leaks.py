@@ -1,4 +1,4 @@
-"""GAN-Leaks: a generator comes closer to what it was trained on than to anything else."""
+"""GAN-Leaks: membership by the distance to the nearest generated example."""
 
 from __future__ import annotations
 
@@ -26,10 +26,11 @@ class GanLeaks(FeatureOptions):
     plain:        s(x) = -d(x),  d(x) = min_j |f(x) - f(g_j)|
     calibrated:   s(x) = -(d(x) - mean over shadows trained without x of their d(x))
 
-    Calibration takes out that common examples are near to any generator's, member or not. The paper has one reference
-    generator, trained on data of the attacker's; here they are the adaptive shadows that never saw x, as in LiRA, and
-    an example that all of them saw scores 0. The authors' code draws 20,000 samples or more; here there are as many as
-    the defense publishes. `by_class` is ours: only synthetic examples of x's own label count.
+    Calibration corrects for common examples, which are near to the output of any generator, members or not. The paper
+    has one reference generator, trained on the attacker's data; here the references are the adaptive shadows trained
+    without x, as in LiRA, and an example without such a shadow scores 0. The authors' code draws 20,000 samples or
+    more; here there are as many as the defense publishes. `by_class` is ours: it only considers synthetic examples with
+    the label of x.
     """
 
     name: ClassVar[str] = "gan-leaks"
@@ -43,11 +44,11 @@ class GanLeaks(FeatureOptions):
 
     @property
     def needs(self) -> Needs:
-        """The candidates and the synthetic examples, of the target and, calibrated, of adaptive shadows."""
+        """The candidates and the synthetic examples, of the target and, if calibrated, of adaptive shadows."""
         return replace(super().needs, shadows="adaptive" if self.calibrated else "none")
 
     def score(self, evidence: Evidence) -> Array:
-        """Return (n,) float64. Raises CellFailed where there are no synthetic examples or, calibrated, no shadows."""
+        """Return (n,) float64. Raises CellFailed without synthetic examples or, if calibrated, without shadows."""
         encode, labels = self.encoder(evidence), evidence.labels
         queries = encode(evidence.x)
         distances = self._distances(queries, labels, published(evidence.synthetic), encode)
@@ -65,7 +66,7 @@ class GanLeaks(FeatureOptions):
         return np.where(count > 0, totals / np.maximum(count, 1) - distances, 0.0)
 
     def _distances(self, queries: Array, labels: Array, synthetic: Examples, encode: Encoder) -> Array:
-        """Return (m,) distances to the nearest synthetic example, of the same label where that is asked for."""
+        """Return (m,) distances to the nearest synthetic example, of the same label if requested."""
         points = encode(synthetic.x)
         if not self.by_class:
             return distance_to(queries, points)

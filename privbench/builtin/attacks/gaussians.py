@@ -1,4 +1,4 @@
-"""Per-example Gaussians of shadow models' scores, trained with the example (IN) or without (OUT), for LiRA."""
+"""Per-example Gaussians of the scores of shadow models trained with the example (IN) or without it (OUT), for LiRA."""
 
 from __future__ import annotations
 
@@ -17,14 +17,16 @@ Center: TypeAlias = Literal["mean", "median"]
 
 SD_FLOOR = 1e-6
 BLOCK = 2**17
-"""Shadow scores worked on at a time: a megabyte stays in the cache and bounds memory."""
+"""Shadow scores per block: a megabyte stays in the cache and bounds memory."""
 
 
 @dataclass(frozen=True, eq=False)
 class Gaussians:
     """One Gaussian per example and query, fitted to the scores of the shadows on one side, IN or OUT.
 
-    count: (n, 1) shadows on this side; mean, center, squares: (n, q), squares being summed about the mean.
+    count: (n, 1), number of shadows on this side
+    mean, center: (n, q)
+    squares: (n, q), sums of squares about the mean
     """
 
     count: Array
@@ -33,9 +35,9 @@ class Gaussians:
     squares: Array
 
     def variance(self, kind: Variance) -> Array:
-        """Return the variances of this side by itself, unbiased, (n, q) or (1, q), at least SD_FLOOR squared.
+        """Return the variances of this side alone, unbiased, (n, q) or (1, q), at least SD_FLOOR squared.
 
-        An example with fewer than two shadows takes the pooled one; where every example is so, the global one.
+        An example with fewer than two shadows uses the pooled one; if all examples have fewer, the global one.
         """
         if kind == "global" or not self.has_spread:
             return self._raw
@@ -43,7 +45,7 @@ class Gaussians:
 
     @property
     def has_spread(self) -> bool:
-        """Whether any example has two shadows on this side, so that there is a variance about its mean."""
+        """Whether any example has two shadows on this side, and thus a variance about its mean."""
         return bool((self.count > 1).any())
 
     @property
@@ -65,7 +67,7 @@ class Gaussians:
         return _sum(self.squares)
 
     def own(self, fallback: Array) -> Array:
-        """Return each example's own variance, (n, q), or the fallback where it has fewer than two shadows."""
+        """Return the variance of each example, (n, q), or the fallback for fewer than two shadows."""
         freedom = self.count - 1
         return _floored(np.where(freedom > 0, self.squares / np.maximum(freedom, 1), fallback))
 
@@ -80,8 +82,8 @@ def log_ratio(x: Array, inside: Gaussians, outside: Gaussians, kind: Variance) -
 def variances(inside: Gaussians, outside: Gaussians, kind: Variance) -> tuple[Array, Array]:
     """Return the variances of IN and OUT, (n, q) or (1, q), both on the scale of scores about their example's centre.
 
-    A side on which no example has two shadows takes the other side's variance. Where neither side has one, both take
-    half the mean squared difference between an example's IN and OUT score.
+    A side on which no example has two shadows uses the other side's variance. If neither side has one, both use half
+    the mean squared difference between the IN and OUT scores of an example.
     """
     measured = [side for side in (inside, outside) if side.has_spread]
     if not measured:
@@ -90,11 +92,11 @@ def variances(inside: Gaussians, outside: Gaussians, kind: Variance) -> tuple[Ar
         return _floored(apart), _floored(apart)
     pooled = [side.pooled for side in measured]
     if kind == "global":
-        # All raw scores vary 3 to 13 times as much as those of one example, so that half the log of the ratio of IN to
-        # OUT, equal for every example, would outweigh the likelihood ratio at threshold 0. Scaled to what an example's
-        # own vary (one factor for both sides and all queries, so that the order stays), balanced accuracy in % is
+        # Raw scores vary 3 to 13 times as much as those of one example, so that half the log of the ratio of IN to
+        # OUT, equal for every example, would outweigh the likelihood ratio at threshold 0. Scaled to the variance
+        # within an example (one factor for both sides and all queries, to keep the order), balanced accuracy in % is
         #
-        #     models, defense, task        before  scaled  pooled  one for both  calibrated  best in hindsight
+        #     models, defense, task        before  scaled  pooled  one for both  calibrated             oracle
         #     8, ce, digits                  55.0    57.1    56.8          56.0        56.5               58.1
         #     16, ce, digits                 55.6    58.3    58.0          57.5        58.0               59.1
         #     the same, 18 queries           54.8    55.2    54.6          54.4        55.0               56.2
@@ -116,9 +118,10 @@ def variances(inside: Gaussians, outside: Gaussians, kind: Variance) -> tuple[Ar
 
 
 def fit(shadow: Array, chosen: Array, center: Center = "mean") -> Gaussians:
-    """Fit Gaussians to the chosen shadows of each example.
+    """Fit Gaussians to the chosen shadows of each example, in blocks that bound the memory.
 
-    shadow: (s, n, q) float64 scores; chosen: (s, n) bool. Memory beyond the results is one block's.
+    shadow: (s, n, q) float64 scores
+    chosen: (s, n) bool
     """
     s, n, q = shadow.shape
     count = chosen.sum(axis=0)[:, None]
@@ -138,7 +141,7 @@ def fit(shadow: Array, chosen: Array, center: Center = "mean") -> Gaussians:
 
 
 def _median(x: Array, chosen: Array, count: Array) -> Array:
-    """Return the median over the chosen shadows, (m, q); 0 where none is."""
+    """Return the median over the chosen shadows, (m, q); 0 without any."""
     order = np.sort(np.where(chosen, x, np.inf), axis=0)
     halves = [np.maximum(at, 0)[None] for at in ((count - 1) // 2, count // 2)]
     low, high = (np.take_along_axis(order, np.broadcast_to(at, (1, *x.shape[1:])), axis=0)[0] for at in halves)

@@ -1,4 +1,4 @@
-"""Model inversion: images that look like the training data of a class, from the model that was trained on them."""
+"""Model inversion: images that resemble the training data of a class, reconstructed from the trained model."""
 
 from __future__ import annotations
 
@@ -22,38 +22,38 @@ if TYPE_CHECKING:
 
 IMAGE_DIMENSIONS = 3
 SHADES = (0.0, 0.5)
-"""Of the first two starts: black, the paper's, and grey."""
+"""Levels of the first two starts: black, as in the paper, and grey."""
 GRID = 4
-"""Points down and across between whose random shades the other starts are interpolated: noise would stay noise."""
+"""Side of the grid of random shades from which the other starts are interpolated; noise would stay noise."""
 CHUNK = 256
-"""Rows that descend at once: a class from one start each. More would not be faster, and nets for images need memory."""
+"""Rows (a class and a start each) per batch. More would not be faster, and networks for images need memory."""
 
 
 @dataclass(frozen=True)
 class Inverted:
-    """What inversion found for each class, from the best of its starts."""
+    """The result of an inversion for each class, from the best of its starts."""
 
     images: Array
     """(classes, height, width, channels) float32 in [0, 1]."""
     confidence: Array
-    """(classes,) float64: the target's p_c of them."""
+    """(classes,) float64: the target's p_c for these images."""
     queries: int
-    """Inputs that were put to the target; a gradient of the white box counts as one."""
+    """Number of queries to the target; a white-box gradient counts as one."""
 
 
 @component
 class Inversion:
-    """Descend from a black image to where the target is sure of the class, in the box [0, 1]; the best of some starts.
+    """Gradient descent in [0, 1] from several starts to an image that the target assigns to a class with confidence.
 
-    Of each class's starts the first is black, the second grey, the others are random. A descent ends after alpha
-    steps, where p_c >= gamma, or where the cost has not fallen for beta steps; the best image on the way counts.
+    Of the starts of each class the first is black, the second grey, the others are random. A descent ends after alpha
+    steps, when p_c >= gamma, or when the cost has not fallen for beta steps; the best image on the path counts.
 
-    Differs from the paper by default. It descends log(1 / p_c) in place of 1 - p_c: the two gradients differ by the
-    factor p_c alone, which vanishes where the target is sure of another class, so that 1 - p_c does not move and a
-    target that is merely overconfident would look safe. A total variation prior, whose weight also decides between
-    starts, stands for the paper's auxiliary term; without it the surest image is often noise. `preset=paper` is the
-    paper's: 1 - p_c, up to 5000 steps from one start, black, and no prior; its Process step, which was made for its
-    own autoencoder, is left out.
+    Differences from the paper by default: it minimises log(1 / p_c) instead of 1 - p_c. The two gradients differ by the
+    factor p_c, which vanishes where the target is certain of another class, so that 1 - p_c makes no progress and a
+    target that is merely overconfident would look safe. A total variation prior, which also counts in the choice of the
+    start, replaces the paper's auxiliary term; without it the image with the highest confidence is often noise.
+    `preset=paper` is the setting of the paper: 1 - p_c, up to 5000 steps from one start, black, and no prior; its
+    Process step, designed for the authors' autoencoder, is omitted.
     """
 
     name: ClassVar[str] = "inversion"
@@ -90,7 +90,7 @@ class Inversion:
 
     @property
     def needs(self) -> Needs:
-        """The model itself; or queries of the attacker's choice."""
+        """The model, or queries of the attacker's choice."""
         return Needs(answers="none", model=True) if self.access == "white-box" else Needs(query=True)
 
     def reconstruct(self, evidence: Evidence, classes: Array) -> Array:
@@ -98,7 +98,7 @@ class Inversion:
         return self.invert(evidence, classes).images
 
     def invert(self, evidence: Evidence, classes: Array) -> Inverted:
-        """Return the images, how sure the target is of them, and what it was asked. Raises CellFailed for tables."""
+        """Return the images, their confidences, and the number of queries. Raises CellFailed for tables."""
         import torch
 
         from privbench.builtin.attacks import mi_face
@@ -123,7 +123,7 @@ class Inversion:
         return Inverted(images, np.exp(log_p[chosen].astype(np.float64)), queries)
 
     def _starts(self, evidence: Evidence, label: int) -> Array:
-        """Return (restarts, channels, height, width) float32: of a class alone, whatever else is asked for."""
+        """Return (restarts, channels, height, width) float32; they depend only on the class."""
         height, width, channels = evidence.input_shape
         rng = evidence.rng(f"starts of class {label}")
         shades = rng.random((self.restarts, channels, GRID, GRID))
@@ -150,7 +150,7 @@ class Inversion:
 
 
 def _between(pixels: int) -> Array:
-    """Return (pixels, GRID): the weights that interpolate linearly between the points of a grid, end to end."""
+    """Return (pixels, GRID): the weights of linear interpolation between the points of a grid, from end to end."""
     place = np.linspace(0, GRID - 1, pixels)[:, None]
     weights: Array = np.maximum(0, 1 - np.abs(place - np.arange(GRID)))
     return weights

@@ -1,4 +1,4 @@
-"""LiRA compares the target's confidence on an example with that of models trained with it and without it."""
+"""LiRA: likelihood ratio of the target's confidence under models trained with and without the example."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 Array: TypeAlias = npt.NDArray[Any]
 
 ENOUGH_FOR_EXAMPLE = 60
-"""Shadows from which `auto` trusts an example's own variance: 64 models, less the target's pair and the pair on which
-a threshold may be calibrated, so that both kinds of scores are made alike. Online, on MLPs for digits, Location-30 and
-CIFAR-10, one variance for all gave 1.1 to 19 times the TPR at 1 % FPR of each example's own with 6 to 16 models, and
-0.91 to 0.99 times with 66; the two crossed between 16 and 48. `global`, the paper's, and `pooled` came out alike
-there, so `auto` takes the paper's."""
+"""Number of shadows from which `auto` uses a variance per example: 64 models, minus the target's pair and the pair on
+which a threshold may be calibrated, so that both kinds of scores are computed alike. Online, on MLPs for digits,
+Location-30 and CIFAR-10, one variance for all gave 1.1 to 19 times the TPR at 1 % FPR of one per example with 6 to
+16 models, and 0.91 to 0.99 times with 66; the two crossed between 16 and 48. `global`, the paper's, and `pooled`
+were equally good there, so `auto` uses the paper's."""
 
 
 @component
@@ -35,14 +35,14 @@ class LiRA(ShadowOptions):
     online (Algorithm 1):   sum_a log N(phi_a; mu_in,a, v_in,a) - log N(phi_a; mu_out,a, v_out,a)
     offline (eq. 4):        mean_a (phi_a - mu_out,a) / sd_out,a
 
-    over aligned queries a, each with its own mean and variance. Offline the paper's Phi of the z-score is left out:
-    it has the same ranking, but saturates at 8 sd and makes ties. An example that no shadow was trained on, or every
-    one, scores 0. Online, 0 and above means member. For that decision `global` variances, which are of all raw scores,
-    are scaled to the variance of one example's scores.
+    over aligned queries a, each with its own mean and variance. Offline, the paper's Phi of the z-score is omitted: it
+    has the same ranking, but saturates at 8 sd and makes ties. An example in no shadow, or in every one, scores 0.
+    Online, 0 and above means member. For that decision `global` variances, which are of all raw scores, are scaled to
+    the variance of one example's scores.
 
     The authors' code differs: a fixed standard deviation is that of the IN scores for both sides, offline is two-sided,
-    and scores beyond the fewest that an example has are dropped. `preset=official` computes what it does, and
-    `preset=official-fixed` what it does with `fix_variance`; both are online or offline, as `mode` says.
+    and the number of scores per example is limited to that of the example with the fewest. `preset=official` computes
+    the same, and `preset=official-fixed` the same with `fix_variance`; `mode` selects online or offline for both.
     """
 
     name: ClassVar[str] = "lira"
@@ -66,7 +66,7 @@ class LiRA(ShadowOptions):
     )
 
     def __post_init__(self) -> None:
-        """Refuse what the authors' code has no formula for."""
+        """Refuse combinations for which the authors' code has no formula."""
         if self.formulas == "official" and self.variance == "pooled":
             raise ValueError("option 'variance' is 'example' or 'global' with formulas=official, which has no 'pooled'")
 
@@ -77,7 +77,7 @@ class LiRA(ShadowOptions):
 
     @property
     def threshold(self) -> float | None:
-        """A log-likelihood ratio of 0 online; offline there is none, nor with variances that divide by n."""
+        """A log-likelihood ratio of 0 online; none offline or with variances that divide by n."""
         return 0.0 if self.mode == "online" and self.formulas == "paper" else None
 
     def score(self, evidence: Evidence) -> Array:
@@ -105,7 +105,7 @@ class LiRA(ShadowOptions):
         return self.variance
 
     def _known(self, member: Array) -> Array:
-        """Return which examples have the shadows that it takes, (n,) bool. Raises CellFailed where none has."""
+        """Return which examples have the required shadows, (n,) bool. Raises CellFailed if none has."""
         outside = ~member.all(axis=0)
         known = outside & member.any(axis=0) if self.mode == "online" else outside
         if not known.any():

@@ -1,9 +1,9 @@
-"""LiRA to the digit of its authors' code: tensorflow/privacy, research/mi_lira_2021/plot.py, in formulas of our own.
+"""LiRA as its authors' code computes it: tensorflow/privacy, research/mi_lira_2021/plot.py, in formulas of our own.
 
-What sets it apart from `gaussians.py`: of each example it takes as many scores on a side as the example with the fewest
-has, the first in the order of the shadows. Standard deviations divide by n, not by n - 1, and have 1e-30 added; a fixed
-one is of all queries together, and online it is the IN scores' for both sides. Offline the density is two-sided: an
-answer far above those of OUT shadows is as suspicious as one far below. Scores are means over queries.
+Differences from `gaussians.py`: the number of scores per example on a side is that of the example with the fewest, the
+first in the order of the shadows. Standard deviations divide by n, not by n - 1, and have 1e-30 added; a fixed one is
+computed over all queries together, and online it is that of the IN scores for both sides. Offline the density is
+two-sided: a score far above those of OUT shadows is as suspicious as one far below. Scores are means over queries.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ LOG_NORM = math.log(math.sqrt(2 * math.pi))
 def online(target: Array, shadow: Array, member: Array, *, fixed: bool, center: Center) -> Array:
     """Return the mean over queries of log p(target; IN) - log p(target; OUT), (n,).
 
-    target: (n, q); shadow: (s, n, q) float64; member: (s, n) bool, with both kinds of each example.
+    target: (n, q)
+    shadow: (s, n, q) float64
+    member: (s, n) bool, with both kinds of each example
     """
     inside, outside = _first(shadow, member), _first(shadow, ~member)
     sd_in = inside.std() if fixed else inside.std(axis=0)
@@ -45,7 +47,7 @@ def offline(target: Array, shadow: Array, member: Array, *, fixed: bool, center:
 
 
 def _first(shadow: Array, chosen: Array) -> Array:
-    """Return the first chosen scores of each example, (m, n, q), m being the least number that an example has."""
+    """Return the first chosen scores of each example, (m, n, q), m being the smallest number of any example."""
     least = int(chosen.sum(axis=0).min())
     places = np.argsort(~chosen, axis=0, kind="stable")[:least]
     return np.take_along_axis(shadow, places[:, :, None], axis=0)

@@ -1,7 +1,7 @@
-"""MI-Face: gradient descent on inputs, from what a model answers to what it was trained on (Fredrikson et al. 2015).
+"""MI-Face: gradient descent on inputs towards the training data of a class (Fredrikson et al. 2015).
 
 Fredrikson, Jha, Ristenpart: Model Inversion Attacks that Exploit Confidence Information, CCS 2015, Algorithm 1. Here
-many rows, each one class from one start, descend in one batch; each stops by itself.
+many rows, each with one class and one start, descend in one batch; each stops independently.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 Loss: TypeAlias = Literal["cross-entropy", "confidence"]
 
-SWEEP = 10  # where steps are replayed, and a card waits for each look: steps between looks at which rows are done
-QUERIES = 1 << 13  # inputs that are put to a black box at once
+SWEEP = 10  # replayed steps between checks for finished rows, for each of which a card would wait
+QUERIES = 1 << 13  # inputs per query to a black box
 
 
 @dataclass(frozen=True)
 class Descent:
-    """How to descend; see the options of `Inversion`."""
+    """The settings of a descent; see the options of `Inversion`."""
 
     alpha: int
     beta: int
@@ -41,33 +41,33 @@ class Descent:
 
 
 class Rows(NamedTuple):
-    """What is descending: one class from one start each; all tensors begin with the rows."""
+    """The state of the descents, one class and one start per row; all tensors begin with the rows."""
 
     index: Tensor
-    """(b,) int64: which row it was before others were done."""
+    """(b,) int64: the original index of the row."""
     label: Tensor
-    """(b,) int64: the class that is looked for."""
+    """(b,) int64: the class to reconstruct."""
     x: Tensor
-    """(b, channels, height, width) float32 in [0, 1]: where it is."""
+    """(b, channels, height, width) float32 in [0, 1]: the current image."""
     best: Tensor
-    """Where its cost was lowest."""
+    """The image with the lowest cost so far."""
     cost: Tensor
-    """(b,) float32: the cost there, less the constant 1 of 1 - p_c."""
+    """(b,) float32: the cost there, without the constant 1 of 1 - p_c."""
     log_p: Tensor
     """(b,) float32: log p_c there."""
     stale: Tensor
-    """(b,) int64: steps since it was lowest."""
+    """(b,) int64: steps since the lowest cost."""
     done: Tensor
-    """(b,) bool: it stays where it is."""
+    """(b,) bool: the descent has ended."""
 
 
 class Slope(Protocol):
-    """What the attacker learns of the target at some inputs."""
+    """The target's confidences and loss gradients at given inputs."""
 
     queries: int
-    """Inputs that were put to the target so far; a gradient counts as one."""
+    """Number of queries to the target so far; a gradient counts as one."""
     eager: str
-    """Why calls of it cannot be recorded (privbench.learn.steps); empty where they can."""
+    """The reason why its calls cannot be recorded (privbench.learn.steps); empty if they can."""
 
     def __call__(self, x: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
         """Return log p_label (b,), and the gradient of the loss (b, channels, height, width)."""
@@ -75,16 +75,16 @@ class Slope(Protocol):
 
 
 def start(x: Tensor, label: Tensor) -> Rows:
-    """Return rows at their starts: x (b, channels, height, width) in [0, 1], label (b,)."""
+    """Return rows at their start images: x (b, channels, height, width) in [0, 1], label (b,)."""
     zeros = torch.zeros_like(label)
     unknown = torch.full(label.shape, math.inf, device=x.device)
     return Rows(torch.arange(len(label), device=x.device), label, x, x, unknown, -unknown, zeros, zeros.bool())
 
 
 def step(rows: Rows, log_p: Tensor, slope: Tensor, how: Descent) -> Rows:
-    """Return the rows one step further, given log p_c and the gradient of the loss where they are.
+    """Return the rows after one step, given log p_c and the gradient of the loss at the current images.
 
-    A row is done where p_c >= gamma, or where beta steps brought no lower cost. It stays there.
+    A row is done when p_c >= gamma, or when the cost has not fallen for beta steps; then it does not change any more.
     """
     cost = loss_of(log_p, how.loss)
     if how.tv:
@@ -104,10 +104,10 @@ def step(rows: Rows, log_p: Tensor, slope: Tensor, how: Descent) -> Rows:
 
 
 def descend(slope: Slope, rows: Rows, how: Descent) -> Rows:
-    """Return the rows when all are done or alpha steps are over, in their old order.
+    """Return the rows, in their original order, when all are done or after alpha steps.
 
-    Rows that are done leave the batch: at once, or, where steps are replayed, when half of the batch is done. Raises
-    CellFailed where the target's answers are not finite at any input.
+    Rows that are done leave the batch: immediately, or, if steps are replayed, when half of the batch is done. Raises
+    CellFailed if the target's predictions are not finite at some input.
     """
     ended, index, before = list[Rows](), rows.index, slope.queries
     replayed = recorded(index.device) and not slope.eager
@@ -120,7 +120,7 @@ def descend(slope: Slope, rows: Rows, how: Descent) -> Rows:
             old.copy_(new)
 
     steps, ticks = Steps(index.device, "inversion", eager=slope.eager), torch.zeros(sweep, device=index.device)
-    left = how.alpha + 1  # the last one only evaluates what the step before it reached
+    left = how.alpha + 1  # the last one only evaluates the result of the step before it
     while left and len(rows.x):
         taken = min(sweep, left)
         left -= taken
@@ -129,7 +129,7 @@ def descend(slope: Slope, rows: Rows, how: Descent) -> Rows:
         if done and (2 * done >= len(rows.x) or not replayed):
             ended.append(_those(rows, rows.done))
             rows = _those(rows, ~rows.done)
-    if replayed:  # the slope counts what Python calls, rows that are done and all
+    if replayed:  # the slope counts the calls in Python, including rows that are done
         slope.queries = before + int(asked)
     ended.append(rows)
     every = Rows(*map(torch.cat, zip(*ended, strict=True)))
@@ -143,7 +143,7 @@ def descend(slope: Slope, rows: Rows, how: Descent) -> Rows:
 
 @contextlib.contextmanager
 def lent(model: nn.Module | None) -> Iterator[torch.device]:
-    """Yield the device that a model is on, which inside is in eval mode and float32 throughout; the CPU without one."""
+    """Yield the model's device (the CPU without a model), with the model in eval mode and float32 precision inside."""
     tensors = itertools.chain(model.parameters(), model.buffers()) if model is not None else ()
     device = next((tensor.device for tensor in tensors), torch.device("cpu"))
     mode = model is not None and model.training
@@ -158,20 +158,21 @@ def lent(model: nn.Module | None) -> Iterator[torch.device]:
 
 
 def loss_of(log_p: Tensor, loss: Loss) -> Tensor:
-    """Return -p_c, which is 1 - p_c less its constant, or -log p_c.
+    """Return -p_c, which is 1 - p_c without its constant, or -log p_c.
 
-    Without the constant, float32 tells 1e-20 from 2e-20: a model that is sure of another class still shows a slope.
+    Without the constant, float32 distinguishes 1e-20 from 2e-20: a model that is certain of another class still has a
+    gradient.
     """
     return -log_p if loss == "cross-entropy" else -log_p.exp()
 
 
 def total_variation(x: Tensor) -> Tensor:
-    """Return (b,): the sum of absolute differences between neighbours, down and across, over all channels."""
+    """Return (b,): the sum of absolute differences between vertical and horizontal neighbours, over all channels."""
     return x.diff(dim=2).abs().sum(dim=(1, 2, 3)) + x.diff(dim=3).abs().sum(dim=(1, 2, 3))
 
 
 def rise_of_variation(x: Tensor) -> Tensor:
-    """Return the gradient of each row's total variation, of the shape of x: whole numbers, to the bit autograd's."""
+    """Return the gradient of each row's total variation, of the shape of x: integers, bit for bit autograd's."""
     down, across = x.diff(dim=2).sign(), x.diff(dim=3).sign()
     rising = torch.zeros_like(x)
     rising[:, :, 1:] += down
@@ -182,7 +183,7 @@ def rise_of_variation(x: Tensor) -> Tensor:
 
 
 class WhiteBox:
-    """The slope by back-propagation to the input alone: the model's own gradients are not touched."""
+    """The slope by back-propagation to the input alone, without changes to the gradients of the model's parameters."""
 
     eager = ""
 
@@ -198,13 +199,15 @@ class WhiteBox:
 
 
 class BlackBox:
-    """The slope from answers alone: differences within [0, 1], along single pixels or along random directions.
+    """The slope from predictions alone: finite differences within [0, 1], along pixels or along random directions.
 
-    query: (m, channels, height, width) -> logits (m, classes).
+    query: (m, channels, height, width) -> logits (m, classes)
     draw: () -> (k, channels, height, width) of -1 and 1, the directions of one step, the same for all rows (Spall's
-    SPSA, averaged over k); None: each pixel by itself. Central differences are exact but for curvature, and one-sided
-    at the edges of [0, 1]. A random direction's estimate is unbiased but noisy: over k of them, for d pixels, its
-    error is about sqrt(d / k) times as long as the gradient.
+        SPSA, averaged over k); None: each pixel separately
+
+    Central differences are exact except for curvature, and one-sided at the boundary of [0, 1]. The estimate from
+    random directions is unbiased but noisy: with k directions, for d pixels, its error is about sqrt(d / k) times as
+    long as the gradient.
     """
 
     eager = "the target is asked from the CPU"
@@ -246,7 +249,7 @@ def log_confidence(logits: Tensor, label: Tensor) -> Tensor:
 
 
 def _with_gradient(function: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, Tensor]:
-    """Return a function's values (b,) at x, and their gradients with regard to x."""
+    """Return a function's values (b,) at x, and their gradients with respect to x."""
     with torch.enable_grad():
         at = x.detach().requires_grad_()
         values = function(at)

@@ -1,4 +1,4 @@
-"""Nearest neighbours of generated examples: whether they resemble members more than others."""
+"""Nearest neighbours of generated examples: whether they are closer to members than to non-members."""
 
 from __future__ import annotations
 
@@ -25,24 +25,23 @@ LOW, HIGH = 5, 95
 
 @component
 class NearestNeighbour(FeatureOptions):
-    """Score how many synthetic examples have this candidate as their nearest of all.
+    """Score the number of synthetic examples whose nearest candidate is this one.
 
-    s(x) = votes(x) + 1 / (2 + d(x)), the second term being under 1, so that it only orders candidates of equal votes:
-    d(x) is the distance of x to its nearest synthetic example. A vote for one candidate is
-    one for each that equals it.
+    s(x) = votes(x) + 1 / (2 + d(x)), where d(x) is the distance of x to its nearest synthetic example; the second term
+    is below 1, so that it only orders candidates with equal votes. A vote for one candidate counts for all equal ones.
 
-    The paper shows the nearest training images beside generated ones for people to look at; votes are our reading of
-    that as an attack. What it reports besides, with the truth:
+    The paper shows the nearest training images next to generated ones for visual inspection; votes are our reading of
+    that as an attack. The findings use the true membership:
 
-    memorisation_rate: how often a distinct synthetic example's nearest member is nearer than its nearest non-member;
-    ties count half; 0.5 where nothing is memorised. All members and non-members are searched: where these are not
-    equally many, the rate that chance gives is laid to 0.5, so that 1/2 + c/2 stands for a share c of copies.
+    memorisation_rate: the share of distinct synthetic examples whose nearest member is nearer than their nearest
+    non-member; ties count half; 0.5 without memorisation. All members and non-members are searched: if their numbers
+    differ, the rate is rescaled so that chance is 0.5 and 1/2 + c/2 corresponds to a share c of copies.
 
-    distance_ratio: median of (distance to the nearest member) / (to the nearest non-member), of as many of both, drawn
-    from the more numerous; 1 where nothing is memorised.
+    distance_ratio: median of (distance to the nearest member) / (to the nearest non-member), with equally many of both,
+    drawn from the more numerous; 1 without memorisation.
 
-    distance_ratio_low, distance_ratio_high: its 5th and 95th percentiles, one being the inverse of the other where
-    nothing is memorised: a few copies among many fresh examples show in the first before they move the median.
+    distance_ratio_low, distance_ratio_high: its 5th and 95th percentiles, inverses of each other without memorisation:
+    a few copies among many fresh examples affect the first before the median.
     """
 
     name: ClassVar[str] = "nearest-neighbour"
@@ -54,14 +53,14 @@ class NearestNeighbour(FeatureOptions):
         """Return (n,) float64. Raises CellFailed where there are no synthetic examples."""
         encode = self.encoder(evidence)
         candidates, generated = encode(evidence.x), encode(published(evidence.synthetic).x)
-        # Equal candidates are one, so that it does not matter which of them is listed first.
+        # Equal candidates count as one, so that their order does not matter.
         points, which = np.unique(candidates, axis=0, return_inverse=True)
         which = which.reshape(-1)  # some releases of NumPy 2 give it the shape of what was searched
         votes = np.bincount(nearest(generated, points)[1][:, 0], minlength=len(points))
         return votes[which] + 1 / (2 + distance_to(candidates, generated))
 
     def findings(self, evidence: Evidence, scores: Array, member: Array) -> Mapping[str, float]:  # noqa: ARG002
-        """Return the memorisation rate and quantiles of distances; what has no finite value is left out."""
+        """Return the memorisation rate and quantiles of distances, without non-finite values."""
         if member.all() or not member.any():
             return {}
         encode = self.encoder(evidence)
@@ -80,14 +79,14 @@ class NearestNeighbour(FeatureOptions):
 
 
 def memorisation(inside: Array, outside: Array, which: Array, chance: float) -> Bounded:
-    """Return how often the first distances are the smaller ones, with `chance` laid to 0.5, and its interval.
+    """Return how often the first distance is the smaller one, rescaled so that `chance` is 0.5, and its interval.
 
-    inside, outside: (m,) distances of distinct synthetic examples to the nearest member and to the nearest non-member.
-    which: (m,) numbers of their nearest candidates. chance: share of members among the candidates, in which case the
-    nearest is a member where nothing is memorised.
+    inside, outside: (m,) distances of distinct synthetic examples to the nearest member and to the nearest non-member
+    which: (m,) indices of their nearest candidates
+    chance: share of members among the candidates, the rate without memorisation
 
-    Synthetic examples near one candidate hang together: m of them count as m^2 / sum of squares of each candidate's
-    (Kish's effective sample size), which is 1 where all are near one.
+    Synthetic examples near the same candidate are dependent: m of them count as m^2 / (sum of the squared numbers per
+    candidate) (Kish's effective sample size), which is 1 if all are near one.
     """
     m = len(inside)
     share = float(np.mean(np.where(inside == outside, chance, inside < outside)))
@@ -98,8 +97,8 @@ def memorisation(inside: Array, outside: Array, which: Array, chance: float) -> 
 
 
 def ratios(inside: Array, outside: Array) -> dict[str, float]:
-    """Return quantiles of the ratio of the first to the second distances, (m,) each; infinite ones are left out."""
-    ratio = np.ones(len(inside))  # 0 / 0: copied from both sides, nearer to neither
+    """Return quantiles of the ratio of the first to the second distances, (m,) each, without infinite ones."""
+    ratio = np.ones(len(inside))  # 0 / 0: a copy of both sides, nearer to neither
     np.divide(inside, outside, out=ratio, where=outside > 0)
     ratio[(outside == 0) & (inside > 0)] = np.inf
     found = {"distance_ratio": 50, "distance_ratio_low": LOW, "distance_ratio_high": HIGH}
@@ -108,7 +107,7 @@ def ratios(inside: Array, outside: Array) -> dict[str, float]:
 
 
 def _percentile(values: Array, percent: int) -> float:
-    """Return a percentile; infinite where it lies between values of which one is."""
+    """Return a percentile; infinite if one of the neighbouring values is."""
     above = np.percentile(values, percent, method="higher")
     finite = np.where(np.isinf(values), np.finfo(np.float64).max, values)  # interpolating infinities warns
     return float(np.percentile(finite, percent)) if np.isfinite(above) else np.inf

@@ -1,4 +1,4 @@
-"""A classifier of generated against other examples, and whom of the real ones it takes for generated."""
+"""Real-versus-fake classifier: generated against other examples, and the real examples it classifies as generated."""
 
 from __future__ import annotations
 
@@ -29,29 +29,29 @@ HIDDEN = 64
 
 @component
 class RealVsFake(FeatureOptions):
-    """Score the log-odds, of a classifier that never saw the pool, that a candidate is of the generated kind.
+    """Score the log-odds that a candidate is generated, from a classifier that was trained without the pool.
 
-    Where a model was trained on members, what it generates may resemble them more than it resembles other real
-    examples. The slides' number is privacy_loss = 2 P - 1 = (P - 1/2) / (1/2), where P is the rate at which real data
-    are verified; it may be negative, and is never cut off at 0. Two readings of it:
+    If a model was trained on members, its generated examples may resemble them more than other real examples. The
+    number of the slides is privacy_loss = 2 P - 1 = (P - 1/2) / (1/2), where P is the rate at which real data are
+    verified; it may be negative, and is never clipped at 0. There are two readings of it:
 
-    reference       the classifier tells generated examples from the attacker's reference examples, with equal weight
-                    of both. P is the balanced accuracy on members and non-members, so that privacy_loss is the
-                    membership advantage TPR - FPR. Where that is 0, nothing was found.
-    slide-literal   the classifier tells generated examples from uniform and Gaussian noise, and P is the share of
-                    members that it verifies as generated. THIS MEASURES REALISM, NOT PRIVACY: P is nearly 1 of any
-                    generator that makes better images than noise, and just as high of non-members, which
-                    `nonmembers_verified` shows beside it. Its AUC and balanced accuracy still are those of an attack.
+    reference       the classifier distinguishes generated examples from the attacker's reference examples, with equal
+                    weight of both. P is the balanced accuracy on members and non-members, so that privacy_loss is the
+                    membership advantage TPR - FPR. 0 means that nothing was found.
+    slide-literal   the classifier distinguishes generated examples from uniform and Gaussian noise, and P is the share
+                    of members that it classifies as generated. THIS MEASURES REALISM, NOT PRIVACY: P is nearly 1 for
+                    any generator that makes better images than noise, and just as high for non-members, as
+                    `nonmembers_verified` shows. Its AUC and balanced accuracy still are those of an attack.
 
-    The log-odds 0, the classifier's own verdict, is no good line between members and non-members: where the generator
-    is perfect, half of all real examples lie above it. So in mode `reference` the record's balanced accuracy and
-    advantage are those at a threshold calibrated on shadow models' releases, and privacy_loss takes a threshold fitted
-    with the truth on one half of the pool and judges the other half, both ways: the same number for somebody who audits
-    and has no shadows, and 0 on average where nothing leaks. In mode `slide-literal` the threshold is the verdict.
+    Log-odds 0, the decision boundary of the classifier, does not separate members from non-members: with a perfect
+    generator, half of all real examples lie above it. In mode `reference` the balanced accuracy and advantage in the
+    record are therefore those at a threshold calibrated on the releases of shadow models, and privacy_loss uses a
+    threshold fitted with the true membership on one half of the pool and evaluated on the other half, both ways: it
+    needs no shadows, and is 0 on average without a leak. In mode `slide-literal` the threshold is log-odds 0.
 
     classifier: `neighbours` compares distances, log-odds = D log(r / g) + log(n_r / n_g), with r and g the distances
     to the nearest of n_r reference and n_g generated examples in D dimensions (nearest-neighbour estimates of both
-    densities); it is the default since it finds single copies, which a classifier that generalises smooths away.
+    densities); it is the default because it detects single copies, which a classifier that generalises smooths out.
     """
 
     name: ClassVar[str] = "real-vs-fake"
@@ -66,12 +66,12 @@ class RealVsFake(FeatureOptions):
 
     @property
     def needs(self) -> Needs:
-        """The candidates, the synthetic examples and reference examples, but for noise and raw pixels; no answers."""
+        """Candidates and synthetic examples; reference examples, except for noise and raw pixels; no predictions."""
         return replace(super().needs, reference=self.mode == "reference" or super().needs.reference)
 
     @property
     def threshold(self) -> float | None:
-        """The classifier's verdict against noise; else none, as there only calibration makes a line."""
+        """Log-odds 0 against noise; otherwise none, because the threshold must be calibrated."""
         return 0.0 if self.mode == "slide-literal" else None
 
     def score(self, evidence: Evidence) -> Array:
@@ -82,7 +82,7 @@ class RealVsFake(FeatureOptions):
         return log_odds(self.classifier, encode(generated), encode(others), encode(evidence.x), seed)
 
     def findings(self, evidence: Evidence, scores: Array, member: Array) -> Mapping[str, float]:
-        """Return privacy_loss, and the shares of members and of non-members that the classifier takes for generated."""
+        """Return privacy_loss, and the shares of members and of non-members classified as generated."""
         if member.all() or not member.any():
             return {}
         verified, control = (float((scores[rows] >= 0).mean()) for rows in (member, ~member))
@@ -105,7 +105,7 @@ def privacy_loss(rate: float) -> float:
 def held_out_accuracy(scores: Array, member: Array, rng: np.random.Generator) -> float:
     """Return the balanced accuracy of a threshold that is fitted on one half of the examples and used on the other.
 
-    The mean of both ways, the halves being drawn with equal shares of members. With fewer than two members or
+    It is the mean of both ways; the halves are drawn with equal shares of members. With fewer than two members or
     non-members there is no other half: 0.5.
     """
     half = np.zeros(len(member), dtype=bool)
@@ -122,10 +122,10 @@ def held_out_accuracy(scores: Array, member: Array, rng: np.random.Generator) ->
 
 
 def noise(like: Array, rng: np.random.Generator) -> Array:
-    """Return as many inputs of pure noise as there are generated ones, in their type: half uniform, half Gaussian.
+    """Return as many inputs of noise as there are generated ones, in their type: half uniform, half Gaussian.
 
-    Images: uniform over all levels, and with the mean and standard deviation of all generated pixels, cut off at the
-    ends. Tables: the same in each column by itself, over its range.
+    Images: uniform over all levels, and with the mean and standard deviation of all generated pixels, clipped. Tables:
+    the same for each column separately, over its range.
     """
     count = len(like)
     if like.ndim == 2:  # noqa: PLR2004 - a table
@@ -139,9 +139,10 @@ def noise(like: Array, rng: np.random.Generator) -> Array:
 
 
 def log_odds(classifier: str, generated: Array, others: Array, asked: Array, seed: int) -> Array:
-    """Return (n,) float64 log-odds that inputs are of the generated kind, both kinds weighing the same.
+    """Return (n,) float64 log-odds that inputs are generated, with equal weight of both classes.
 
-    All are rows of features; seed: of what a classifier draws.
+    All arguments are rows of features.
+    seed: of the random numbers of a classifier
     """
     if classifier == "neighbours":
         return _distance_log_odds(generated, others, asked)
@@ -181,7 +182,7 @@ def _mlp(rows: Array, truth: Array, asked: Array, seed: int) -> Array:
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    # It takes no weights: the smaller side is repeated to the size of the larger.
+    # It has no sample weights: the smaller class is repeated to the size of the larger.
     sides = [np.flatnonzero(truth), np.flatnonzero(~truth)]
     rows_of_both = np.concatenate([np.resize(side, max(map(len, sides))) for side in sides])
     model = make_pipeline(StandardScaler(), MLPClassifier((HIDDEN,), max_iter=100, random_state=seed))

@@ -1,4 +1,4 @@
-"""RMIA asks how many strangers an example beats, once both are judged by models that were trained without them."""
+"""RMIA: the share of reference examples that an example beats, by likelihood ratios against shadow models."""
 
 from __future__ import annotations
 
@@ -21,37 +21,37 @@ if TYPE_CHECKING:
 Array: TypeAlias = npt.NDArray[Any]
 
 A = 0.3
-"""The paper's a for CIFAR-10, and what `tune` falls back on."""
+"""The paper's a for CIFAR-10, and the fallback of `tune`."""
 GRID = np.linspace(0, 1, 11)
 POSERS = 8
-"""Shadows that pose as the target while a is tuned."""
+"""Number of shadows used as pseudo-targets to tune a."""
 NEAR = 1e-9
-"""Slack of log ratios, far below what models differ by: whether LR is gamma exactly is not left to rounding."""
+"""Tolerance of log ratios, far below the differences between models, so that rounding does not decide LR = gamma."""
 
 
 @component
 class RMIA(ShadowOptions):
-    """The share of strangers z that an example beats: LR(x, z) = r(x) / r(z) >= gamma, with r(x) = p(x) / Pr(x).
+    """The share of reference examples z that an example beats: LR(x, z) = r(x) / r(z) >= gamma, r(x) = p(x) / Pr(x).
 
-    p(x) is the target's confidence, Pr(x) what models are expected to have, whether trained with x or without:
+    p(x) is the target's confidence, Pr(x) the confidence expected from models in general, trained with x or without:
 
         online    the mean of the IN shadows' mean confidence and of the OUT shadows'
         offline   ((1 + a) mean_OUT + (1 - a)) / 2
 
-    and z are the attacker's reference examples, which no model was trained on and whose Pr(z) is the offline one in
-    both modes. Of several queries, more than half must beat z. A share takes |z| + 1 values: to resolve low
-    false-positive rates takes some 2,500 z, and of the 153 of `digits` one step is 0.0065. So equal shares
-    are told apart by the mean log LR, which adds less than a step. With one query the order is then that of r(x)
-    alone, whatever z and gamma: TPR at a low FPR is r's merit, not the share's. The findings have the share by
-    itself; `ties=keep` scores it. z and gamma do matter to one threshold for many targets: where models are sure of
-    most z, the paper's gamma of 2 counts the few that they are not sure of, and shares of two targets do not compare.
-    So the default is 1, that of the tool which the authors maintain.
+    z are the attacker's reference examples, on which no model was trained and whose Pr(z) is the offline one in both
+    modes. Of several queries, more than half must beat z. A share takes |z| + 1 values: low false-positive rates
+    require some 2,500 z, and with the 153 of `digits` one step is 0.0065. Equal shares are therefore ordered by the
+    mean log LR, which adds less than a step. With one query the order is then that of r(x) alone, whatever z and gamma:
+    TPR at a low FPR depends on r, not on the share. The findings have the AUC of the share alone; `ties=keep` scores
+    the share alone. z and gamma do matter for one threshold over many targets: if models are certain of most z, the
+    paper's gamma of 2 counts the few uncertain ones, and shares of different targets are not comparable. The default is
+    therefore 1, as in the tool that the authors maintain.
 
-    What differs from the authors' code: z are disjoint from the pool (theirs are the target's own non-members); z
-    is asked once, as it is, so that the vote of queries is a median and counting a matter of sorting, where theirs
-    asks x and z alike; OUT models are those of the membership matrix, not those of the smallest confidences; the
-    trimmed mean is of IN and OUT each; the Taylor softmax has an even order, as an odd one (its order 4 is a cubic)
-    has negative values. An example with OUT shadows only gets the offline Pr; one with none has r = 1.
+    Differences from the authors' code: z are disjoint from the pool (theirs are the target's own non-members); z is
+    queried once, unmodified, so that the vote of queries is a median and counting a matter of sorting, where theirs
+    queries x and z alike; OUT models are those of the membership matrix, not those with the smallest confidences; the
+    trimmed mean is of IN and OUT separately; the Taylor softmax has an even order, because an odd one (its order 4 is a
+    cubic) has negative values. An example with OUT shadows only gets the offline Pr; one without any has r = 1.
     """
 
     name: ClassVar[str] = "rmia"
@@ -62,7 +62,7 @@ class RMIA(ShadowOptions):
         "paper": {"gamma": 2.0, "confidence": "taylor", "temperature": 2.0, "queries": 18, "trim": 0.2},
         "tool": {"mode": "offline", "a": "tune", "queries": 1},
     }
-    """The paper's for CIFAR-10 (CIFAR-100: temperature 1, a 0.6), and what the authors maintain."""
+    """The paper's settings for CIFAR-10 (CIFAR-100: temperature 1, a 0.6), and those of the authors' tool."""
 
     mode: Literal["online", "offline"] = option("online", "expect what IN and OUT shadows have, or OUT shadows and a")
     gamma: float = option(1.0, "ratio from which x beats z (paper: 2)", gt=0)
@@ -79,7 +79,7 @@ class RMIA(ShadowOptions):
 
     @property
     def needs(self) -> Needs:
-        """Logits for aligned queries, of the target and of shadow models, on reference examples too."""
+        """Logits for aligned queries, of the target and of shadow models, also on reference examples."""
         return Needs(queries=self.queries, shadows=self.shadows, inputs=self.inputs, reference=True)
 
     def score(self, evidence: Evidence) -> Array:
@@ -91,7 +91,7 @@ class RMIA(ShadowOptions):
         return np.asarray(share + within / steps)
 
     def findings(self, evidence: Evidence, scores: Array, member: Array) -> Mapping[str, float]:  # noqa: ARG002
-        """Return what the share is worth alone, how many z it counts, and a where it was tuned."""
+        """Return the AUC of the share alone, the number of z, and a if it was tuned."""
         share, _, steps = self._compared(evidence)
         fewer = min(int(member.sum()), int((~member).sum()))
         found = {"auc_of_share": intervals.Bounded(intervals.delong(share, member)[0], of=fewer), "z": float(steps)}
@@ -100,13 +100,13 @@ class RMIA(ShadowOptions):
         return found
 
     def _compared(self, evidence: Evidence) -> tuple[Array, Array, int]:
-        """Return shares and mean log LRs, (n,) both, and the number of z."""
+        """Return shares and mean log LRs, (n,) each, and the number of z."""
         own, strangers = self._ratios(evidence, self._chosen_a(evidence))
         lead = own.mean(axis=1) - math.fsum(strangers) / len(strangers)
         return share_beaten(own, strangers, self.gamma), lead, len(strangers)
 
     def _ratios(self, evidence: Evidence, a: float) -> tuple[Array, Array]:
-        """Return log r of the examples, (n, q), and of z as they are, (m,)."""
+        """Return log r of the examples, (n, q), and of the unmodified z, (m,)."""
         signal = log_confidence(self.confidence, self.temperature, self.order, self.margin)
         shadow, member = shadow_signals(evidence, signal)
         outside = log_mean(shadow, ~member, self.trim)
@@ -127,15 +127,15 @@ class RMIA(ShadowOptions):
         return own, strangers[:, 0]
 
     def _chosen_a(self, evidence: Evidence) -> float:
-        """Return a; to tune it, that of the best mean AUC, offline, on shadows that pose as the target.
+        """Return a; if tuned, that with the best mean AUC, offline, on shadows used as pseudo-targets.
 
-        The shadows of a poser are all but itself and its partner, as they are of the target.
+        The shadows of a pseudo-target are all but itself and its partner, as for the target.
         """
         if self.a != "tune":
             return self.a
         signal = log_confidence(self.confidence, self.temperature, self.order, self.margin)
         shadow, member = shadow_signals(evidence, signal)
-        # Which shadows pose must depend neither on their order nor on that of the examples: fsum is exact.
+        # The choice of pseudo-targets must depend neither on their order nor on that of the examples: fsum is exact.
         order = sorted(range(len(shadow)), key=lambda j: math.fsum(shadow[j].ravel()))
         found = []
         for poser in order[:POSERS]:
@@ -155,9 +155,11 @@ def offline(outside: Array, a: float) -> Array:
 
 
 def log_mean(values: Array, chosen: Array, trim: float = 0.0) -> Array:
-    """Return the log of the mean of exp(values) over the chosen shadows, (n, q): -inf where none is.
+    """Return the log of the mean of exp(values) over the chosen shadows, (n, q): -inf without any.
 
-    values: (s, n, q) log-confidences; chosen: (s, n) bool; trim: share left out at either end, rounded down.
+    values: (s, n, q) log-confidences
+    chosen: (s, n) bool
+    trim: share trimmed at either end, rounded down
     """
     count = chosen.sum(axis=0)[:, None]
     kept = np.broadcast_to(chosen[:, :, None], values.shape)
@@ -174,10 +176,13 @@ def log_mean(values: Array, chosen: Array, trim: float = 0.0) -> Array:
 
 
 def share_beaten(own: Array, strangers: Array, gamma: float) -> Array:
-    """Return the share of strangers with r(x) / r(z) >= gamma for more than half of x's queries, (n,) in [0, 1].
+    """Return the share of reference examples with r(x) / r(z) >= gamma for most of x's queries, (n,) in [0, 1].
 
-    own: (n, q) log r(x); strangers: (m,) log r(z). More than half of the queries beat z where the lower median does,
-    and how many z that is is a place in their sorted row: O((n + m) log m), and no array is n by m.
+    own: (n, q) log r(x)
+    strangers: (m,) log r(z)
+
+    More than half of the queries beat z if the lower median does, and the number of such z is a position in their
+    sorted array: O((n + m) log m), without an n by m array.
     """
     middle = (own.shape[1] - 1) // 2
     median = np.partition(own, middle, axis=1)[:, middle]

@@ -1,7 +1,7 @@
-"""Threshold attacks: one number per example, and a line above which it is called a member.
+"""Threshold attacks: one score per example, and a threshold above which the example is classified as a member.
 
-The lines are drawn on the shadow models, whose membership the attacker knows, and never on the target; balanced
-accuracy at the best line of the target itself is the metrics' separate, labelled oracle column.
+Thresholds are calibrated on the shadow models, whose membership the attacker knows, and never on the target; the
+balanced accuracy at the best threshold of the target itself is the separate, labelled oracle column of the metrics.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Cut: TypeAlias = Literal["midpoint", "value"]
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class ThresholdOptions(ShadowOptions):
-    """How a threshold is drawn on the shadow models, beside `thresholds`, whose default differs between attacks."""
+    """Calibration of a threshold on the shadow models, but `thresholds`, whose default differs between attacks."""
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"official": {"thresholds": "class", "cut": "value"}}
     """The thresholds of Song and Mittal's code (inspire-group/membership-inference-evaluation)."""
@@ -44,7 +44,7 @@ class ThresholdOptions(ShadowOptions):
 
 @component
 class Correctness:
-    """Score 1 where the target predicts the label, else 0: the gap between training and test accuracy, no more.
+    """Score 1 if the target predicts the label, else 0: exactly the gap between training and test accuracy.
 
     Its balanced accuracy is 1/2 + (training accuracy - test accuracy) / 2.
     """
@@ -61,7 +61,7 @@ class Correctness:
 
 @component
 class Confidence(ThresholdOptions):
-    """Score log p_y, which is minus the loss, less its threshold on the shadows."""
+    """Score log p_y, the negative loss, minus its threshold on the shadows."""
 
     name: ClassVar[str] = "confidence"
     paper: ClassVar[str] = (
@@ -79,9 +79,9 @@ class Confidence(ThresholdOptions):
 
 @component
 class Entropy(ThresholdOptions):
-    """Score sum_i p_i log p_i, which needs no label, less its threshold on the shadows.
+    """Score sum_i p_i log p_i, which needs no label, minus its threshold on the shadows.
 
-    It takes a confidently wrong answer for a member's.
+    It classifies an example with a confidently wrong prediction as a member.
     """
 
     name: ClassVar[str] = "entropy"
@@ -97,10 +97,10 @@ class Entropy(ThresholdOptions):
 
 @component
 class ModifiedEntropy(ThresholdOptions):
-    """Score (1 - p_y) log p_y + sum_{i != y} p_i log(1 - p_i), less its class's threshold on the shadows.
+    """Score (1 - p_y) log p_y + sum_{i != y} p_i log(1 - p_i), minus its class's threshold on the shadows.
 
-    Monotone in p_y where entropy is not. Class-wise thresholds are the authors' default. Where a class has few
-    examples, many thresholds are equally good on the shadows. Of these the default is the highest, midway between two
+    It is monotone in p_y, unlike the entropy. Class-wise thresholds are the authors' default. For a class with few
+    examples, many thresholds are equally good on the shadows. The default is the highest of these, midway between two
     scores, which does not depend on the order of examples; the authors' code takes the first in the order of members,
     then non-members, and always one of the scores (`preset=official`). On 16 MLPs for digits the two decide 1.4 % of
     examples differently (5.9 % for one target), with balanced accuracies of 56.2 and 56.3 %.
@@ -123,11 +123,11 @@ class ModifiedEntropy(ThresholdOptions):
 def above_threshold(
     evidence: Evidence, signal: Signal, thresholds: Literal["class", "global"], cut: Cut = "midpoint"
 ) -> Array:
-    """Return the target's signal less the threshold that suits the shadows best, (n,) float64.
+    """Return the target's signal minus the threshold that is best on the shadows, (n,) float64.
 
-    thresholds: "class" fits one per class, on every shadow's members and non-members of that class together; a class
-        of which the shadows know only members, or only non-members, takes the global one.
-    cut: which of equally good thresholds.
+    thresholds: "class" fits one per class, on the members and non-members of that class of every shadow; a class with
+        only members, or only non-members, among the shadows uses the global one
+    cut: the choice among equally good thresholds
 
     Raises CellFailed without shadows.
     """
@@ -148,9 +148,9 @@ def above_threshold(
 
 
 def first_best_score(scores: Array, member: Array) -> float:
-    """Return the score t for which `scores >= t` has the highest balanced accuracy: of equally good ones the first.
+    """Return the score t for which `scores >= t` has the highest balanced accuracy; the first of equally good ones.
 
-    The order is that of Song and Mittal's code: members' scores, then non-members'. Accuracies are added up as there,
+    The order is that of Song and Mittal's code: members' scores, then non-members'. Accuracies are summed as there,
     since rounding decides whether two of them are equal. Raises CellFailed without members or without non-members.
     """
     inside, outside = scores[member], scores[~member]

@@ -1,1 +1,1 @@
-"""Audits: measurements of a population that are no attack, one file each."""
+"""Audits: measurements of a population other than attacks, one file each."""

@@ -1,4 +1,4 @@
-"""An attack over a whole population, for audits that count or rank what it says of each example."""
+"""An attack on every model of a population, for audits that count or rank its decisions on each example."""
 
 from __future__ import annotations
 
@@ -22,22 +22,23 @@ Array: TypeAlias = npt.NDArray[Any]
 
 
 class Attacked(NamedTuple):
-    """What an attack says of every example under every target; (targets, examples) each."""
+    """The scores and decisions of an attack for every example under every target; (targets, examples) each."""
 
     scores: Array
     """float64, higher = likelier member."""
     decisions: Array
-    """bool, the attacker's own "member"."""
+    """bool, the attacker's decision "member"."""
     member: Array
-    """bool, the truth."""
+    """bool, the true membership."""
 
 
 def attacked(population: Population, attack: Any) -> Attacked:
-    """Attack every model of a population, each with the others as its shadows, exactly as `privbench run` does.
+    """Attack every model of a population, each with the others as its shadows, exactly like `privbench run`.
 
-    attack: a membership attack that asks one query per example; what it needs besides is in `further`.
-    Raises CellFailed where an audit's population does not serve the attack, or too small a one leaves it without
-    decisions; and what the attack raises.
+    attack: a membership attack with one query per example; `further` returns the other populations that it needs
+
+    Raises CellFailed if the population of an audit does not suit the attack, or is too small for decisions; and the
+    errors of the attack.
     """
     shadows = (*further(population, attack), population)[0]
     if needs_of(attack).synthetic and population.synthetic(0) is None:
@@ -51,16 +52,16 @@ def attacked(population: Population, attack: Any) -> Attacked:
 
 
 def check_decisions(population: Population, attack: Any) -> None:
-    """Raise CellFailed, before anything is trained, where so few models leave an attack without decisions."""
+    """Raise CellFailed, before anything is trained, if there are too few models for decisions of the attack."""
     missing = without_decisions(attack, population.models)
     if missing:
         raise CellFailed(f"Attack {attack.name!r} makes no decisions ({missing}); use more models.")
 
 
 def further(population: Population, attack: Any) -> tuple[Population, ...]:
-    """Return the populations that an attack takes its shadows from, beside the attacked one: an audit's `compared`.
+    """Return the other populations from which an attack takes its shadows: an audit's `compared`.
 
-    Raises CellFailed for an attack that asks more of releases than audits do or than the population has, or that does
+    Raises CellFailed for an attack that requires more of releases than audits or the population provide, or that does
     not score examples.
     """
     needs = needs_of(attack)

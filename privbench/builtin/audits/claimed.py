@@ -1,4 +1,4 @@
-"""Claimed epsilons against what an attack finds: each release is held against its own claim, at the claim's delta."""
+"""Test of claimed epsilons: the attack on each release against its own claim, at the claim's delta."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def judged(claims: Sequence[Claim | None], guesses: Sequence[auditing.Matched]) 
 
 
 def _differing(claims: Sequence[Claim | None], tested: Sequence[float | None]) -> list[str]:
-    """Return a note where releases claim different things: it may not be the weakest claim that is contradicted."""
+    """Return a note if releases claim different epsilons: the contradicted claim may not be the weakest one."""
     if len(set(claims)) == 1:
         return []
     epsilons = [claim.epsilon for claim in claims if claim]

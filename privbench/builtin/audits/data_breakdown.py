@@ -1,4 +1,4 @@
-"""Data breakdown or outlier effect: what more data does to the losses of the data that were there before."""
+"""Data breakdown and outlier effect: how additional training data change the losses of the original data."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 Array: TypeAlias = npt.NDArray[Any]
 
 FITTED = 0.95
-"""Accuracy on the subset from which on the model is said to fit it."""
+"""Least accuracy on the subset of a model that fits it."""
 
 
 class Losses(NamedTuple):
@@ -36,19 +36,19 @@ class Losses(NamedTuple):
     one: Array
     """Trained on the subset."""
     other: Array
-    """Trained on the subset with another seed: what these two differ by is the null."""
+    """Trained on the subset with another seed: the difference between these two is the null."""
     more: Array
     """Trained on the subset and more."""
 
 
 @component
 class DataBreakdown:
-    """Whether a model at its capacity gives up members that it fitted before, when it is given more of them.
+    """Whether a model at its capacity stops fitting members when it is trained on more of them.
 
-    The members of the first release are halved into a subset, by class, and the rest. The defense trains models on the
-    subset, in pairs of two seeds, and models on all of the members. Breakdown: these do not fit the subset (accuracy
-    below 95 %), and its losses rose, and moved further than another seed moves them. Outlier effect: the subset's
-    losses did not move, and the mean loss on test examples fell. None: neither.
+    The members of the first release are split by class into a subset and the rest. The defense trains models on the
+    subset, in pairs of two seeds, and models on all of the members. Breakdown: the latter do not fit the subset
+    (accuracy below 95 %), and its losses rose, and changed by more than between seeds. Outlier effect: the losses on
+    the subset did not change, and the mean loss on test examples fell. None: neither.
     """
 
     name: ClassVar[str] = "data-breakdown"
@@ -63,7 +63,7 @@ class DataBreakdown:
     )
 
     def measure(self, population: Population, ctx: Context) -> Measurement:
-        """Train what is not kept, and compare; docs/audits.md says what each number is.
+        """Train missing models, and compare; docs/audits.md explains the values.
 
         Raises CellFailed for a fraction that leaves no subset, Diverged.
         """
@@ -78,7 +78,7 @@ class DataBreakdown:
         plan = [(population.blueprint, subset)] * 2 * self.pairs + [(longer, everyone)] * self.pairs
         runs = []
         for run, (task, examples) in enumerate(plan):
-            # A seed of its own, not a stage: what a defense keeps, such as a GAN, is shared between stages.
+            # A separate seed, not a stage: intermediate results of a defense, such as a GAN, are shared between stages.
             share = (run / len(plan), (run + 1) / len(plan))
             own = replace(ctx.stage("training", run, share), seed=seeds.derive(ctx.seed, "training", run))
             runs.append(trained(population, task, examples, subset, own))
@@ -112,7 +112,7 @@ class DataBreakdown:
 def trained(
     population: Population, task: Blueprint, examples: Examples, subset: Examples, ctx: Context
 ) -> dict[str, Array]:
-    """Train on examples, or find it kept; return the losses on the subset and on test examples, and what is right."""
+    """Train on examples, or load the stored results; return losses on the subset and the test set, and correctness."""
     from privbench.learn import predict
 
     test = population.dataset.role("test")
@@ -132,7 +132,7 @@ def trained(
 
 
 def stratified(labels: Array, fraction: float, rng: np.random.Generator) -> Array:
-    """Return sorted rows of a random subset that holds a fraction of every class of (n,) labels, rounded."""
+    """Return sorted rows of a random subset with the given fraction of every class of (n,) labels, rounded."""
     chosen = [
         rng.permutation(np.flatnonzero(labels == label))[: round(fraction * int((labels == label).sum()))]
         for label in np.unique(labels)
@@ -141,10 +141,12 @@ def stratified(labels: Array, fraction: float, rng: np.random.Generator) -> Arra
 
 
 def compare(found: Losses, rng: np.random.Generator) -> dict[str, Estimate]:
-    """Return how far more data moved the distribution of losses, and how far another seed does.
+    """Return how far more data changed the distribution of losses, and how far another seed does.
 
-    w: Wasserstein-1 distance between losses when trained on the subset and on more, the mean over pairs and both
-    seeds; w_null: the same between the seeds; excess: w - w_null; change: of the mean loss, negative if it fell.
+    w: Wasserstein-1 distance between losses when trained on the subset and on more, the mean over pairs and both seeds
+    w_null: the same between the seeds
+    excess: w - w_null
+    change: of the mean loss, negative if it fell
     """
 
     def moved(rows: Array) -> Array:
@@ -171,10 +173,10 @@ def compare(found: Losses, rng: np.random.Generator) -> dict[str, Estimate]:
 def over_both(
     statistic: Callable[[Array], Array], n: int, rng: np.random.Generator, *, least: float = -math.inf
 ) -> Estimate:
-    """Return the mean over pairs of statistic(rows), (pairs,), on all n examples; no less than `least`, a law's limit.
+    """Return the mean over pairs of statistic(rows), (pairs,), on all n examples.
 
-    The interval is the bootstrap's over examples and pairs, and never narrower than Student's t over pairs, which few
-    pairs call for: resampling three of them shows too little of how they vary.
+    The interval is the bootstrap's over examples and pairs, never narrower than Student's t over pairs: resampling
+    three pairs underestimates their variation. least: lower bound of the statistic
     """
     values = statistic(np.arange(n))
     student, drawn = intervals.mean(values), []
@@ -189,8 +191,11 @@ def over_both(
 def judge(fitted: Estimate, subset: dict[str, Estimate], test_change: Estimate) -> str:
     """Return "breakdown", "outlier effect" or "none".
 
-    fitted: accuracy on the subset after more data; subset: its losses, from `compare`; test_change: of the mean test
-    loss. Breakdown takes a mean loss that rose, too: where more steps fit the subset better, its losses move as well.
+    fitted: accuracy on the subset after more data
+    subset: its losses, from `compare`
+    test_change: of the mean test loss
+
+    Breakdown also requires that the mean loss rose: if more steps fit the subset better, its losses change as well.
     """
 
     def above(one: Estimate) -> bool:
@@ -204,7 +209,7 @@ def judge(fitted: Estimate, subset: dict[str, Estimate], test_change: Estimate) 
 
 
 def notes(verdict: str, fitted: Estimate, alone: Estimate, excess: Estimate) -> list[str]:
-    """Return what must be said beside the verdict."""
+    """Return the notes on the verdict."""
     rule = (
         f"breakdown: accuracy on the subset below {FITTED:.0%} after more data, and train_excess and train_change "
         "above 0; outlier effect: train_excess not above 0, and test_change below; each with its whole interval."

@@ -1,9 +1,9 @@
-"""Expected privacy loss of a generated set: how much one record's neighbours weigh in it.
+"""Expected privacy loss of a generated set: the KL divergence from the same set without a record's K neighbours.
 
 Triastcyn & Faltings, Generating Artificial Data for Private Deep Learning, 2018 (1803.03148), section 4.2: a record is
-"removed" from an artificial set by taking out the K artificial points nearest to it; its loss is the KL divergence of
-the set from what is left, by the nearest-neighbour estimator of Perez-Cruz (Kullback-Leibler Divergence Estimation of
-Continuous Distributions, ISIT 2008). NumPy only; of features, nothing is known here.
+"removed" from an artificial set by removing the K artificial points nearest to it; its loss is the KL divergence
+between the set and the remaining points, by the nearest-neighbour estimator of Perez-Cruz (Kullback-Leibler Divergence
+Estimation of Continuous Distributions, ISIT 2008). NumPy only, independent of the feature space.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ if TYPE_CHECKING:
 
 SWEEP = (1, 5, 20, 100)
 FIRST = max(SWEEP)
-"""Artificial points that are sorted by closeness to each record at first."""
+"""Number of nearest artificial points sorted for each record at first."""
 CHOOSERS = 256
-"""Records, evenly spaced, whose mean loss decides on K."""
+"""Number of records, evenly spaced, whose mean loss determines K."""
 RESAMPLES = 1000
 MOST_REMOVED = 2
-"""At most 1 / MOST_REMOVED of a set is taken out as one record's part of it."""
+"""At most 1 / MOST_REMOVED of a set is removed for one record."""
 
 
 def kl_divergence(x: Array, y: Array, *, k: int = 1, neighbours_in_y: int | None = None) -> float:
     """Return the estimate of D(P || Q) in nats from samples x (n, d) of P and y (m, d) of Q (Perez-Cruz 2008).
 
     (d / n) sum log(nu / rho) + log(m / (n - 1)): rho is the distance of a point of x to its k-th neighbour in x, nu to
-    its k-th, or another, in y. It can be negative. Raises DataError where a distance is 0, whose log is no number.
+    its k-th, or another, in y. It can be negative. Raises DataError for a distance of 0, which has no logarithm.
     """
     other = k if neighbours_in_y is None else neighbours_in_y
     (n, d), m = x.shape, len(y)
@@ -54,21 +54,21 @@ def kl_divergence(x: Array, y: Array, *, k: int = 1, neighbours_in_y: int | None
         raise DataError(f"{zero} of {n} points coincide with a neighbour, and log 0 is no number; drop duplicates.")
     from scipy.special import digamma
 
-    # With as many neighbours on both sides the two biases cancel.
+    # With equally many neighbours on both sides the two biases cancel.
     return float(d * np.log(nu / rho).mean() + math.log(m / (n - 1)) + digamma(k) - digamma(other))
 
 
 def closed_form_k(kappa: float, n: int) -> int:
-    """Return ceil(n (1 - exp(-kappa))), at least 1: K of n evenly spread points weigh kappa, as log(n / (n - K))."""
+    """Return ceil(n (1 - exp(-kappa))), at least 1: K for evenly spread points, from kappa = log(n / (n - K))."""
     return max(1, math.ceil(-n * math.expm1(-max(kappa, 0.0))))
 
 
 @dataclass(frozen=True, eq=False)
 class Side:
-    """The losses of some records, and the bounds that follow."""
+    """The losses of some records, and the resulting bounds."""
 
     losses: Array
-    """(N,) float64, nats; negative ones are as they are."""
+    """(N,) float64, nats; negative ones are not clipped."""
     gamma: float
 
     @property
@@ -83,26 +83,26 @@ class Side:
 
     @property
     def mu(self) -> float:
-        """Bound at gamma, the losses being taken for all there are."""
+        """Bound at gamma, with the losses as the whole distribution."""
         return bound(self.losses, self.gamma)
 
     @property
     def mu_sample(self) -> float | None:
-        """Bound at gamma for one more record; None where there are too few losses for one."""
+        """Bound at gamma for one more record; None if there are too few losses."""
         found = sample_bound(self.losses, self.gamma)
         return found if math.isfinite(found) else None
 
 
 @dataclass(frozen=True, eq=False)
 class PrivacyLoss:
-    """What `expected_privacy_loss` found."""
+    """The result of `expected_privacy_loss`."""
 
     k: int
-    """Artificial points that were taken out for each record."""
+    """Number of artificial points removed for each record."""
     kappa: float | None
-    """KL(records || artificial), where it was needed for the choice of K and could be told."""
+    """KL(records || artificial), if it was needed for the choice of K and could be estimated."""
     points: int
-    """Distinct artificial points."""
+    """Number of distinct artificial points."""
     dimension: int
     members: Side
     heldout: Side | None
@@ -128,12 +128,14 @@ def expected_privacy_loss(
     sweep: Sequence[int] = SWEEP,
     seed: int = 0,
 ) -> PrivacyLoss:
-    """Return the expected privacy loss of real records (N, d) in an artificial set (n, d), and of records held out.
+    """Return the expected privacy loss of real records (N, d) in an artificial set (n, d), and of held-out records.
 
-    k: points that are taken out; auto: by `choice` from kappa = KL(real || artificial), which is laid on one record:
-    the smallest K with a mean loss of kappa (`kappa`), or `closed_form_k`. Held-out and real records are thinned
-    evenly to the same number. Points in one place count once. seed: of the bootstrap. Raises DataError for arrays
-    that do not fit or are too small.
+    k: number of points removed; auto: by `choice` from kappa = KL(real || artificial), all of it attributed to one
+        record: the smallest K with a mean loss of kappa (`kappa`), or `closed_form_k`
+    seed: of the bootstrap
+
+    Held-out and real records are thinned evenly to the same number. Duplicate points count once. Raises DataError for
+    arrays that do not fit or are too small.
     """
     real, artificial = _rows("real", real), _rows("artificial", artificial)
     if heldout is not None:
@@ -193,7 +195,7 @@ def _rows(name: str, points: Array) -> Array:
 
 
 class _Records:
-    """Records, and the artificial points by closeness to each, as far as they were asked for."""
+    """Records, and the nearest artificial points of each, as far as they were requested."""
 
     def __init__(self, rows: Array, artificial: Array) -> None:
         self.rows, self.artificial = rows, artificial
@@ -207,9 +209,9 @@ class _Records:
 
 
 def _kappa(real: Array, nu: Array, leave: LeaveOut, same: float) -> float | None:
-    """Return KL(real || artificial) of the records that are not in the artificial set as they are; None without any.
+    """Return KL(real || artificial) over the records without an exact copy in the artificial set; None without any.
 
-    nu: (N,) distances to the nearest artificial point.
+    nu: (N,) distances to the nearest artificial point
     """
     kept, rho = distinct(real, same)
     apart = nu[kept] > same
@@ -235,9 +237,9 @@ def _choose(leave: LeaveOut, real: Array, kappa: float | None, choice: Choice, n
 
 
 def smallest(holds: Callable[[int], bool], most: int) -> int:
-    """Return the smallest whole number from 1 to `most` that holds, most + 1 if none is found.
+    """Return the smallest integer from 1 to `most` for which a monotone condition holds, most + 1 if there is none.
 
-    By doubling, then bisection: of a condition that holds from somewhere on.
+    By doubling, then bisection.
     """
     low, high = 0, 1
     while not holds(min(high, most)):
@@ -252,7 +254,7 @@ def smallest(holds: Callable[[int], bool], most: int) -> int:
 
 
 def _difference(members: Side, heldout: Side, seed: int) -> Estimate:
-    """Return the difference of mu, with a percentile bootstrap over records of either side."""
+    """Return the difference of mu, with a percentile bootstrap over the records of both sides."""
     rng = np.random.default_rng(seed)
 
     def resampled(losses: Array) -> Array:
@@ -264,6 +266,6 @@ def _difference(members: Side, heldout: Side, seed: int) -> Estimate:
 
 
 def _closer(members: Array, heldout: Array) -> Estimate:
-    """Return the AUC of (N,) distances to the nearest artificial point, near ones counting as members'."""
+    """Return the AUC of (N,) distances to the nearest artificial point, where small distances mean member."""
     member = np.repeat([True, False], [len(members), len(heldout)])
     return intervals.auc(-np.concatenate([members, heldout])[None], member[None])

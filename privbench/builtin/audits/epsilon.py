@@ -1,4 +1,4 @@
-"""How large epsilon must be at least, from what a membership attack finds."""
+"""Lower bounds of epsilon from the results of a membership attack."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ UPWARDS = "A lower bound near 0 is no sign of privacy: a better attack may find 
 
 @component
 class Epsilon:
-    """Lower bound of epsilon by an attack: one-run auditor on each release, and what the attack's rates imply.
+    """Lower bounds of epsilon by an attack: the one-run auditor on each release, and the rates of the attack.
 
-    epsilon_lower_bound: each target is audited by itself (Steinke, Nasr & Jagielski 2023) on pairs of a member and a
-    non-member, with guesses on the surest 1 %, 5 %, 20 % and all of them (Bonferroni); the bound is what half of the
-    targets reach, at a level for which that holds however they hang together. attack_implied_epsilon: true and false
-    positive rates of pooled scores, at a threshold that was chosen on the targets of every other pair of models.
+    epsilon_lower_bound: each target is audited separately (Steinke, Nasr & Jagielski 2023) on pairs of a member and a
+    non-member, with guesses on the most certain 1 %, 5 %, 20 % and all of them (Bonferroni); the bound is the one
+    reached by half of the targets, at a level that holds under any dependence between them. attack_implied_epsilon:
+    true and false positive rates of pooled scores, at a threshold chosen on the targets of every other pair of models.
     """
 
     name: ClassVar[str] = "epsilon"
@@ -58,17 +58,18 @@ class Epsilon:
     )
 
     attack: str = option("lira:queries=1", "the membership attack, with its options; one query per example")
-    delta: float = option(1e-5, "delta of the (epsilon, delta) that is bounded", ge=0, lt=1)
-    randomised: bool = option(True, "whether membership was drawn at random, as that of populations is")
+    delta: float = option(1e-5, "delta of the (epsilon, delta) to bound", ge=0, lt=1)
+    randomised: bool = option(True, "whether membership was drawn at random, as in populations")
 
     def compared(self, population: Population) -> Sequence[Population]:
-        """Return where the attack's shadows come from, if not from the population."""
+        """Return the population of the attack's shadows, if it is another one."""
         return further(population, resolve("attack", self.attack))
 
     def measure(self, population: Population, ctx: Context) -> Measurement:
-        """Return the bounds. Raises CellFailed where the attack does not apply; and what the attack raises.
+        """Return the bounds.
 
-        arrays: scores float64 and member bool, (targets, examples).
+        Raises CellFailed if the attack does not apply, and the errors of the attack.
+        arrays: scores float64 and member bool, (targets, examples)
         """
         attack = resolve("attack", self.attack)
         shadows = (*further(population, attack), population)[0]
@@ -94,9 +95,9 @@ class Epsilon:
         claimed: float | Claim | Sequence[Claim | None] | None = None,
         claimed_delta: float | None = None,
     ) -> Measurement:
-        """Return what (targets, examples) scores and memberships, pairs of models in turn, say of epsilon.
+        """Return the bounds of epsilon from (targets, examples) scores and memberships, pairs of models adjacent.
 
-        claimed: what each target's release claims, or one claim for all; a number is an epsilon at `claimed_delta`.
+        claimed: the claim of each target's release, or one claim for all; a number is an epsilon at `claimed_delta`
         """
         values: dict[str, Any] = {"delta": self.delta, **self._implied(scores, member)}
         notes, tables = [IMPLIED], dict[str, list[dict[str, Any]]]()
@@ -135,7 +136,7 @@ class Epsilon:
         return Measurement(values, tables, notes=notes)
 
     def _implied(self, scores: Array, member: Array) -> dict[str, Any]:
-        """Return bound and point of pooled rates on half of the pairs, at the threshold that is best on the others."""
+        """Return bound and point estimate from pooled rates on half of the pairs, at the others' best threshold."""
         chosen_on = np.arange(len(scores)) // 2 % 2 == 0
         if chosen_on.all():
             return {"attack_implied_epsilon": None}

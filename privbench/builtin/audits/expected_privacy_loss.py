@@ -1,4 +1,4 @@
-"""Expected privacy loss of published synthetic data, with the held-out records that it must be compared with."""
+"""Expected privacy loss of published synthetic data, with held-out records as the control."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     Array = npt.NDArray[Any]
 
 GAMMAS = (0.05, 0.01)
-"""Probabilities at which bounds are tabled besides the one asked for; samples of hundreds support them."""
+"""Further probabilities in the table of bounds; samples of hundreds support them."""
 DIGITS = 6
 NOT_EPSILON = (
     "mu is no (epsilon, delta) of differential privacy, and not calibrated to leakage: data that have nothing to do "
@@ -40,12 +40,12 @@ BLIND = (
 
 @component
 class ExpectedPrivacyLoss:
-    """How much of a published synthetic set hangs on one member: KL of the set from itself without K points near it.
+    """KL divergence between a published synthetic set and the same set without the K nearest neighbours of a record.
 
-    For each release, members and as many pool examples that its generator never saw lose their K nearest synthetic
-    points in turn. mu bounds the loss but for probability gamma; the difference of mu between the two is what can be
-    laid to training. The paper looks at Inception features; here an untrained encoder's first 64 principal
-    components, fitted on reference examples.
+    For each release it is computed for members and for as many pool examples that its generator never saw. mu bounds
+    the loss except with probability gamma; the difference of mu between the two is the effect of training. The paper
+    uses Inception features; here distances are in the first 64 principal components of an untrained encoder, fitted on
+    reference examples.
     """
 
     name: ClassVar[str] = "expected-privacy-loss"
@@ -57,7 +57,8 @@ class ExpectedPrivacyLoss:
     gamma: float = option(1e-5, "probability with which a loss may exceed mu", gt=0, lt=1)
     k: Literal["auto"] | int = option("auto", "synthetic points taken out for a record; auto: see choice")
     choice: Literal["kappa", "closed-form"] = option(
-        "kappa", "auto K: the smallest with mean loss KL(members || synthetic), or its closed form for even densities"
+        "kappa",
+        "auto K: the smallest with mean loss KL(members || synthetic), or its closed form for even densities",
     )
     points: int = option(1000, "members, and held-out examples, that are looked at, evenly spaced", ge=10)
     synthetic: int = option(5000, "synthetic examples that are looked at, evenly spaced", ge=10)
@@ -71,7 +72,7 @@ class ExpectedPrivacyLoss:
     def measure(self, population: Population, ctx: Context) -> Measurement:
         """Return mu of members and held-out examples, averaged over releases. Raises CellFailed without synthetic data.
 
-        arrays: losses_members and losses_heldout, (releases, N) float64, at each release's own K.
+        arrays: losses_members and losses_heldout, (releases, N) float64, at each release's own K
         """
         found = []
         assert ctx.reference is not None, "audits are lent reference examples"
@@ -143,7 +144,7 @@ class ExpectedPrivacyLoss:
         )
 
     def _bounds(self, found: list[PrivacyLoss]) -> list[dict[str, Any]]:
-        """Return mu, and the bound for one more record, at several gammas; null where there are too few records."""
+        """Return mu, and the bound for one more record, at several gammas; null if there are too few records."""
         rows = []
         for gamma in dict.fromkeys((*GAMMAS, self.gamma)):
             row: dict[str, Any] = {"gamma": gamma}
@@ -156,7 +157,7 @@ class ExpectedPrivacyLoss:
 
 
 def _sweep(found: list[PrivacyLoss]) -> list[dict[str, Any]]:
-    """Return mu at each K of the sweep that every release has, averaged over releases."""
+    """Return mu at each K of the sweep that is possible for every release, averaged over releases."""
     rows = []
     for k in SWEEP:
         sides = [row for each in found for row in each.sweep if row[0] == k]

@@ -1,4 +1,4 @@
-"""What an attack's decisions say of single examples: levels, tables, agreement with scores. Pure functions."""
+"""Exposure of single examples by an attack's decisions: levels, tables, agreement with scores. Pure functions."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ Rows: TypeAlias = "list[dict[str, Any]]"
 
 
 def above_threshold(scores: Array, attack: Any, distance: str = "signed") -> Array:
-    """Return how far scores lie above the attack's own threshold, of the same shape; abs: either way.
+    """Return the signed distance of scores above the attack's own threshold, of the same shape; abs: absolute.
 
-    The sign of a distance takes no threshold within a model's ranking: without one, scores themselves are returned.
+    Rankings by signed distance within a model do not depend on the threshold: without one, scores are returned.
     Raises CellFailed for abs without a threshold.
     """
     check_distance(attack, distance)
@@ -46,11 +46,11 @@ class Exposure:
     """Success rates of single examples, (n,) each."""
 
     r_in: Array
-    """Flagged, of the models that it is a member of; nan without any."""
+    """Share of the models trained on the example that flag it; nan without any."""
     r_out: Array
-    """Likewise of those that it is no member of."""
+    """The same for models trained without it."""
     distance: Array
-    """How far its score lies above the threshold, averaged over the models that it is a member of."""
+    """Signed distance of its score above the threshold, averaged over the models trained on it."""
 
     @classmethod
     def of(cls, found: Attacked, above: Array) -> Exposure:
@@ -67,7 +67,7 @@ class Exposure:
         return self.r_in - self.r_out
 
     def arrays(self, found: Attacked) -> dict[str, Array]:
-        """Return all of it for figures and further work, with Beta(1, 1) intervals of the rates."""
+        """Return all rates for figures and further analysis, with Beta(1, 1) intervals."""
         arrays = {"R_in": self.r_in, "R_out": self.r_out, "A": self.advantage, "distance": self.distance}
         for side, where in (("in", found.member), ("out", ~found.member)):
             ends = success_rates.posterior((found.decisions & where).sum(axis=0), where.sum(axis=0))
@@ -75,7 +75,7 @@ class Exposure:
         return arrays
 
     def most(self, shown: int, labels: Array) -> Rows:
-        """Return the most exposed examples: by A, then by the distance; those without A are left out."""
+        """Return the most exposed examples: by A, then by the distance; those without A are omitted."""
         known = np.flatnonzero(np.isfinite(self.advantage))
         order = known[np.lexsort((-self.distance[known], -self.advantage[known]))][:shown]
         columns = {
@@ -90,9 +90,10 @@ class Exposure:
 
 
 def spread(decisions: Array, where: Array, side: str, rng: np.random.Generator) -> Values:
-    """Return how success rates spread over examples, against the null that all are flagged alike; nulls are nan-free.
+    """Return the dispersion of success rates over examples, against the null of equal rates.
 
-    decisions, where: (models, n) bool; `side` ends the names.
+    decisions, where: (models, n) bool
+    side: suffix of the names
     """
     hits, trials = (decisions & where).sum(axis=0), where.sum(axis=0)
     if trials.max(initial=0) < 2:  # noqa: PLR2004 - of single trials, every spread is chance's
@@ -116,8 +117,8 @@ def spread(decisions: Array, where: Array, side: str, rng: np.random.Generator) 
 def agreement(found: Attacked, above: Array, rng: np.random.Generator) -> Values:
     """Return Spearman's correlation of R_in with the distance from the threshold, signed and absolute.
 
-    The same models give both, so that part of it is built in; `_split` takes R_in from the first half of the pairs of
-    models, and the distance from the others.
+    Both come from the same models, so that part of the correlation is built in; `_split` takes R_in from the first half
+    of the pairs of models, and the distance from the others.
     """
     pairs = len(found.member) // 2
     first, second = slice(0, 2 * (pairs // 2)), slice(2 * (pairs // 2), None)
@@ -148,7 +149,7 @@ def share(inside: Array) -> Estimate:
 
 
 def level_chance(models: int, quantile: float, votes: int | None) -> tuple[float, float, float]:
-    """Return the shares of safe, vague and risky examples among rankings that have nothing to do with each other."""
+    """Return the shares of safe, vague and risky examples expected from independent rankings."""
     from scipy.stats import binom
 
     least = models if votes is None else votes
@@ -157,7 +158,7 @@ def level_chance(models: int, quantile: float, votes: int | None) -> tuple[float
 
 
 def level_rows(level: Array, found: Attacked, chance: tuple[float, float, float]) -> Rows:
-    """Return a row per privacy level: how many examples, how many chance would give, and how they are attacked."""
+    """Return a row per privacy level: number of examples, number expected by chance, and success rates."""
     rows: Rows = []
     for number, name in enumerate(LEVELS):
         inside = level == number
@@ -181,8 +182,8 @@ def level_rows(level: Array, found: Attacked, chance: tuple[float, float, float]
 
 
 def histogram_rows(found: Attacked) -> Rows:
-    """Return a row per bin of R: examples as members and as non-members, and what a binomial would give."""
-    inside, outside = (  # as long as each other: of each pair of models, an example is a member of one
+    """Return a row per bin of R: examples as members and as non-members, and the binomial expectation."""
+    inside, outside = (  # of equal length: an example is a member of one model of each pair
         success_rates.histogram((found.decisions & where).sum(axis=0), where.sum(axis=0))
         for where in (found.member, ~found.member)
     )

@@ -1,4 +1,4 @@
-"""How like real points generated ones are: Frechet distance, improved precision and recall; on arrays."""
+"""Fidelity of generated points: Frechet distance, improved precision and recall; on arrays."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def frechet_of_moments(mean_a: Array, cov_a: Array, mean_b: Array, cov_b: Array)
 def frechet(a: Array, b: Array) -> float:
     """Return the Frechet distance of Gaussians fitted to points (n, d) and (m, d), two or more each.
 
-    Small samples are far from one another even where they are of one distribution: compare it with that of as many.
+    It is biased upwards for small samples, even of the same distribution: compare samples of equal size.
     """
     a, b = a.astype(np.float64), b.astype(np.float64)
     moments = [(rows.mean(axis=0), np.atleast_2d(np.cov(rows, rowvar=False))) for rows in (a, b)]

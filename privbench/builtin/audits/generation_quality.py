@@ -1,4 +1,4 @@
-"""Whether published synthetic examples are like real ones: Frechet distance, precision, recall, diversity by class."""
+"""Generation quality: Frechet distance, precision, recall and diversity of published synthetic examples."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ NOT_FID = (
 
 @component
 class GenerationQuality:
-    """Fidelity and diversity of what each release publishes, beside those of held-out real examples of equal number.
+    """Fidelity and diversity of each release's synthetic examples, next to those of as many held-out real examples.
 
     fid_enc: Frechet distance to the members, in the features of an untrained encoder (principal components fitted on
-    reference examples); by class too. Precision and recall as Kynkaanniemi et al. 2019 define them, k = 3. Diversity
-    and copies as generators report them with each release: copies are looked for among all members, and the columns of
-    tables standardised by the reference examples.
+    reference examples); by class too. Precision and recall as defined by Kynkaanniemi et al. 2019, k = 3. Diversity and
+    copies as in the facts of each release: copies are searched among all members, and the columns of tables are
+    standardised by the reference examples.
     """
 
     name: ClassVar[str] = "generation-quality"
@@ -65,7 +65,7 @@ class GenerationQuality:
         return ()
 
     def measure(self, population: Population, ctx: Context) -> Measurement:
-        """Return numbers averaged over releases, and a table by class. Raises CellFailed without synthetic data."""
+        """Return values averaged over releases, and a table by class. Raises CellFailed without synthetic data."""
         assert ctx.reference is not None, "audits are lent reference examples"
         first = population.synthetic(0)
         if first is None:
@@ -98,7 +98,7 @@ class GenerationQuality:
     def _equal(
         self, members: Examples, heldout: Examples, synthetic: Examples, index: int
     ) -> tuple[Examples, Examples, Examples]:
-        """Return as many of each, as all of these numbers depend on how many there are."""
+        """Return equally many of each, because all of these values depend on the number of examples."""
         count = min(self.examples, len(members), len(heldout), len(synthetic))
         if count <= NEIGHBOURS:
             raise CellFailed(f"release {index}: {count} examples on one side; {NEIGHBOURS + 1} or more are needed.")
@@ -112,7 +112,7 @@ def _compared(
     encode: Callable[[Array], Array],
     whole: Sequence[Examples],
 ) -> dict[str, float]:
-    """Return numbers of as many members, held-out and synthetic examples, and facts of the whole sets."""
+    """Return values for equally many members, held-out and synthetic examples, and facts of the whole sets."""
     inside, outside, made = (encode(part.x) for part in (members, heldout, synthetic))
     precision, recall = precision_recall(inside, made)
     precision_reference, recall_reference = precision_recall(inside, outside)
@@ -138,7 +138,7 @@ def _compared(
 def _by_class(
     members: Examples, heldout: Examples, synthetic: Examples, encode: Callable[[Array], Array]
 ) -> dict[int, dict[str, float]]:
-    """Return the Frechet distance and diversity of each class of which there are enough on all sides."""
+    """Return the Frechet distance and diversity of each class with enough examples on all sides."""
     rows = {}
     for label in np.unique(members.y).tolist():
         parts = [part[part.y == label] for part in (members, heldout, synthetic)]
@@ -162,7 +162,7 @@ def _mean_row(rows: list[dict[str, float]]) -> dict[str, float]:
 
 
 def _scaled(examples: Examples, scale: Callable[[Array], Array]) -> Examples:
-    """Return images as they are, and tables with standardised columns."""
+    """Return images unchanged, and tables with standardised columns."""
     return examples if examples.is_image else Examples(scale(examples.x), examples.y)
 
 

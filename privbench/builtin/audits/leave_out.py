@@ -1,4 +1,4 @@
-"""What leaving some points out of a set does to the estimated density of the rest (Perez-Cruz 2008)."""
+"""Leave-out divergence: the effect of removing points from a set on its estimated density (Perez-Cruz 2008)."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ SAME = 1e-9
 DEPTH = 64
 """Neighbours of each point that are listed at first; four times as many whenever a point has lost all of them."""
 REMOVALS = 2**22
-"""Cells (removal, point) looked at at a time: some tens of megabytes."""
+"""Cells (removal, point) per block: some tens of megabytes."""
 
 
 def tolerance(points: Array) -> float:
-    """Return the distance up to which two of the points (n, d) are the same."""
+    """Return the distance up to which two of the points (n, d) count as the same."""
     return SAME * math.sqrt(float(points.var(axis=0).sum()))
 
 
 def distinct(points: Array, same: float = 0.0) -> tuple[Array, Array]:
-    """Return the rows (kept,) that stay when of those within the distance `same` of each other one alone does.
+    """Return the rows (kept,) that remain if one of the points within the distance `same` of each other is kept.
 
-    And the distance (kept,) of each to the nearest of the others. Estimators of densities know no two points in one
-    place: log 0.
+    Also return the distance (kept,) of each to the nearest other one. Density estimators cannot handle two points in
+    one place: log 0.
     """
     kept = np.arange(len(points))
     while len(kept) > 1:
@@ -46,18 +46,21 @@ def distinct(points: Array, same: float = 0.0) -> tuple[Array, Array]:
 
 
 class LeaveOut:
-    """Estimates KL(D~ || D^-), D^- being D~ without K of its points, for many choices of the K points at once.
+    """Estimates of KL(D~ || D^-), where D^- is D~ without K of its points, for many choices of the K points at once.
 
-    The mean over all x of D~ of d log(nu / rho) + log(m_x / (n - 1)): rho is the distance to the nearest other point
-    of D~, nu to the nearest other point that stays, m_x = n - K - [x stays]. D^- is a part of D~, so that the textbook
-    estimator would find x itself, at distance 0. A removal moves nu of those points alone whose nearest neighbour
-    goes, and these walk down a list of neighbours that is made once.
+    The mean over all x of D~ of d log(nu / rho) + log(m_x / (n - 1)): rho is the distance to the nearest other point of
+    D~, nu to the nearest other remaining point, m_x = n - K - [x remains]. D^- is a part of D~, so that the textbook
+    estimator would find x itself, at distance 0. A removal changes nu only for points whose nearest neighbour is
+    removed; these walk down a list of neighbours that is computed once.
     """
 
     def __init__(self, points: Array, dimension: int | None = None) -> None:
-        """Take points (n, d); dimension: that of their density, d where it is not said.
+        """Take the points and prepare their lists of neighbours.
 
-        Raises DataError where two points are equal, or where there are fewer than three.
+        points: (n, d)
+        dimension: of their density, default d
+
+        Raises DataError if two points are equal, or if there are fewer than three.
         """
         if len(points) < 3:  # noqa: PLR2004 - one goes, and another needs a neighbour
             raise DataError(f"{len(points)} distinct synthetic points: the estimator takes 3 or more.")
@@ -108,7 +111,7 @@ class LeaveOut:
         return gains
 
     def _orphans(self, removed: Array) -> tuple[Array, Array]:
-        """Return (removal, point) for each point whose nearest neighbour goes."""
+        """Return (removal, point) for each point whose nearest neighbour is removed."""
         count, k = removed.shape
         going = removed.ravel()
         many = self._counts[going]

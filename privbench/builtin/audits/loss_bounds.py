@@ -1,4 +1,4 @@
-"""Bounds on the privacy loss of a record, from the losses of some: how large, but for gamma.
+"""Tail bounds on the privacy loss of a record, from a sample of losses.
 
 Triastcyn & Faltings, Generating Artificial Data for Private Deep Learning, 2018 (1803.03148), section 4.2.
 """
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
 
 
 def upper_semideviation(losses: Array) -> float:
-    """Return sigma_+, the root of the mean over all of (N,) losses of max(L - mean, 0)^2."""
+    """Return sigma_+, the square root of the mean over all (N,) losses of max(L - mean, 0)^2."""
     return float(np.sqrt(np.square(np.maximum(losses - losses.mean(), 0)).mean()))
 
 
 def bound(losses: Array, gamma: float) -> float:
-    """Return mu, which a record's loss exceeds with probability gamma at most: mean + sigma_+ / sqrt(gamma).
+    """Return mu, which a record's loss exceeds with probability at most gamma: mean + sigma_+ / sqrt(gamma).
 
-    As if the losses were all there are: Chebyshev's inequality for the upper half (eq. 5 of the paper).
+    It treats the losses as the whole distribution: Chebyshev's inequality for the upper half (eq. 5 of the paper).
     """
     return float(losses.mean()) + upper_semideviation(losses) / math.sqrt(gamma)
 
 
 def saw_yang_mo(n: int, k: float) -> float:
-    """Return a bound on P(|X - mean| >= k S) of one more draw, mean and S (n - 1) being of n exchangeable ones.
+    """Return a bound on P(|X - mean| >= k S) for one more draw X, with mean and S (n - 1) of n exchangeable draws.
 
     Saw, Yang & Mo 1984. It is never below 1 / (n + 1).
     """
@@ -38,12 +38,12 @@ def saw_yang_mo(n: int, k: float) -> float:
 
 
 def sample_bound(losses: Array, gamma: float) -> float:
-    """Return what the loss of one more record exceeds with probability gamma at most, by Saw, Yang & Mo.
+    """Return a value that the loss of one more record exceeds with probability at most gamma (Saw, Yang & Mo).
 
-    It takes 1 / gamma - 1 losses: with fewer it is infinite.
+    It requires 1 / gamma - 1 losses: with fewer it is infinite.
     """
     n = len(losses)
-    allowed = math.floor(gamma * (n + 1) * (1 + 1e-12))  # the last bit of gamma * (n + 1) shall not decide
+    allowed = math.floor(gamma * (n + 1) * (1 + 1e-12))  # robust to rounding of gamma * (n + 1)
     if allowed < 1 or n < 2:  # noqa: PLR2004 - a spread takes two
         return math.inf
     k = math.sqrt((n + 1) * (n * n - 1) / (n * n * (allowed + 1 - (n + 1) / n)))

@@ -1,4 +1,4 @@
-"""Distributions of the cross-entropy loss, and how far apart they lie."""
+"""Distributions of the cross-entropy loss, and distances between them."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def cross_entropy(logits: Array, labels: Array) -> Array:
 
 
 def of_population(population: Population) -> dict[str, list[Array]]:
-    """Return every model's losses on its members, its non-members, the test and its own synthetic examples.
+    """Return every model's losses on its members, its non-members, the test examples and its synthetic examples.
 
-    The last are there where every release publishes some.
+    The last are included if every release publishes some.
     """
     found: dict[str, list[Array]] = {"member": [], "nonmember": [], "test": [], "synthetic": []}
     for index in range(population.models):
@@ -69,8 +69,9 @@ def wasserstein(a: Array, b: Array) -> float:
 def distances(losses: dict[str, list[Array]]) -> dict[str, Estimate]:
     """Return KS and W1 between distributions of each model, averaged over models, with their intervals.
 
-    losses: one array a model, under the names of `of_population`. Non-members against test examples is the control:
-    neither was trained on.
+    losses: one array per model, under the names of `of_population`
+
+    Non-members against test examples are the control: the model was trained on neither.
     """
     pairs = [("member", "nonmember"), ("member", "test"), ("nonmember", "test"), ("member", "synthetic")]
     found = {}
@@ -85,13 +86,13 @@ def distances(losses: dict[str, list[Array]]) -> dict[str, Estimate]:
 
 
 def histograms(losses: dict[str, list[Array]]) -> dict[str, Array]:
-    """Return counts over bins that are common to all distributions and even on a log axis, and their edges."""
+    """Return counts over bins that are common to all distributions and uniform on a log axis, and their edges."""
 
     def joined(parts: Sequence[Array]) -> Array:
         return np.asarray(np.maximum(np.concatenate(list(parts)), FLOOR))
 
     top = max(float(joined(parts).max()) for parts in losses.values())
     edges = np.geomspace(FLOOR, max(top, 2 * FLOOR) * (1 + 1e-9), BINS + 1)
-    edges[0] = FLOOR  # whatever geomspace rounds it to
+    edges[0] = FLOOR  # without geomspace's rounding
     counts = {f"loss_{name}": np.histogram(joined(parts), edges)[0] for name, parts in losses.items()}
     return {"loss_edges": np.asarray(edges), **counts}

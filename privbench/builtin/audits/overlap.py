@@ -1,4 +1,4 @@
-"""Overlap: whether models that are trained alike call the same examples risky, and whether two losses agree on them."""
+"""Overlap: whether equally trained models rank the same examples as risky, and whether two losses agree on them."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ Array: TypeAlias = npt.NDArray[Any]
 Rows: TypeAlias = "list[dict[str, Any]]"
 
 LOSSES = ("ce", "relaxloss")
-"""The paper's two: it finds that rankings by models trained with the one vary, and with the other agree."""
+"""The paper's two losses: it reports that rankings vary with the first, and agree with the second."""
 BINS = {"top50": (0.5, 1.0), "top25": (0.75, 1.0)}
-"""The riskiest half and quarter of a ranking, the ones whose numbers are values; the table has all bins."""
+"""The riskiest half and quarter of a ranking, whose overlaps are values of the audit; the table has all bins."""
 
 
 @component
@@ -40,9 +40,9 @@ class Overlap:
     """Whether models rank examples alike: overlap of bins over all rankings (eq. 1), and rank correlations.
 
     A pair of models, trained on complementary halves, ranks the whole pool once: each example among the members of the
-    model that it is a member of, by how far its score lies above the attack's threshold. So any two rankings compare
-    models on examples that both were trained on, and no model with its partner, with which it shares none. Rankings
-    are taken of the population, of ce and of relaxloss, and compared within each and between any two.
+    model trained on it, by the signed distance of its score above the attack's threshold. Any two rankings thus compare
+    models on examples that both were trained on, and no model with its partner, with which it shares none. Rankings are
+    taken from the population, from ce and from relaxloss, and compared within each and between any two.
     """
 
     name: ClassVar[str] = "overlap"
@@ -52,13 +52,13 @@ class Overlap:
 
     attack: str = option(ATTACK, ATTACK_HELP)
     distance: Literal["signed", "abs"] = option(
-        "signed", "rank by the score above the threshold, or (the paper) by its distance from it either way"
+        "signed", "rank by the signed distance above the threshold, or (the paper) by the absolute distance"
     )
 
     def compared(self, population: Population) -> Sequence[Population]:
-        """Return the populations of ce and relaxloss, and those that the attack's shadows come from.
+        """Return the populations of ce and relaxloss, and the populations of the attack's shadows.
 
-        Raises CellFailed for an attack or a number of models that does not serve.
+        Raises CellFailed for an unsuitable attack or number of models.
         """
         _check_models(population)
         attack, ranked = resolve("attack", self.attack), _ranked(population)
@@ -68,9 +68,9 @@ class Overlap:
         return [each for each in dict.fromkeys(needed) if each != population]
 
     def measure(self, population: Population, ctx: Context) -> Measurement:
-        """Rank and compare; docs/audits.md says what each number is.
+        """Rank and compare; docs/audits.md explains the values.
 
-        Raises CellFailed with fewer than 4 models, and for an attack that does not serve (see `attacked`).
+        Raises CellFailed with fewer than 4 models, and for an unsuitable attack (see `attacked`).
         """
         _check_models(population)
         attack, ranked = resolve("attack", self.attack), _ranked(population)
@@ -126,9 +126,9 @@ def _ranked(population: Population) -> dict[str, Population]:
 
 
 def overlap(places: Array, start: float, end: float) -> Estimate:
-    """Return eq. 1 for one bin of (rankings, n) places, with Clopper-Pearson's interval over the examples in a bin.
+    """Return eq. 1 for one bin of (rankings, n) ranks, with the Clopper-Pearson interval over the examples in a bin.
 
-    n/a for a bin that no example fits into.
+    n/a for an empty bin.
     """
     n = places.shape[1]
     size = int(((places[0] >= start * n) & (places[0] < end * n)).sum())
@@ -139,7 +139,7 @@ def overlap(places: Array, start: float, end: float) -> Estimate:
 
 
 def bin_rows(places: Array) -> Rows:
-    """Return a row for each of the bins: overlap of all rankings, its interval, and what chance gives."""
+    """Return a row for each bin: overlap of all rankings, its interval, and the overlap expected by chance."""
     rows: Rows = []
     for start, end in valuation.BINS:
         found, chance = overlap(places, start, end), valuation.overlap_null(len(places), start, end)
@@ -161,8 +161,8 @@ def within(rankings: Array, rng: np.random.Generator) -> Estimate:
 def between(one: Array, other: Array, rng: np.random.Generator, *, same: bool = False) -> Estimate:
     """Return the mean Spearman correlation of rankings by two defenses, bootstrapped over examples.
 
-    Of different pairs of models, whose members differ, as those of two rankings by one defense do; or, if `same`, of
-    the same pairs, which were trained on the same members.
+    The rankings are by different pairs of models, whose members differ, as those of two rankings by one defense do; or,
+    if `same`, by the same pairs, which were trained on the same members.
     """
     chosen = np.eye(len(one), dtype=bool) == same
 
@@ -173,10 +173,11 @@ def between(one: Array, other: Array, rng: np.random.Generator, *, same: bool = 
 
 
 def shared(one: Array, other: Array, start: float, end: float, rng: np.random.Generator) -> Estimate:
-    """Return what share of a bin of a ranking by one defense lies in the same bin of one by another.
+    """Return the share of a bin of a ranking by one defense that is in the same bin of a ranking by another.
 
-    one, other: (rankings, n) places; the mean over rankings by different pairs of models, bootstrapped over examples.
-    By chance, it is the width of the bin.
+    one, other: (rankings, n) ranks
+
+    The mean over rankings by different pairs of models, bootstrapped over examples; by chance, the width of the bin.
     """
     n = one.shape[1]
     first, second = ((each >= start * n) & (each < end * n) for each in (one, other))
@@ -190,9 +191,11 @@ def shared(one: Array, other: Array, start: float, end: float, rng: np.random.Ge
 
 
 def where_rows(chosen: Array, among: Array) -> Rows:
-    """Return, by tenths, where the examples in the upper half of all `chosen` rankings lie in the `among` rankings.
+    """Return, by tenths, the ranks in `among` of the examples in the upper half of all `chosen` rankings.
 
-    Both (rankings, n) places; a row has the share of those examples in one tenth, averaged over `among`; chance: 0.1.
+    chosen, among: (rankings, n) ranks
+
+    A row has the share of those examples in one tenth, averaged over `among`; chance: 0.1.
     """
     n = chosen.shape[1]
     risky = (chosen >= n / 2).all(axis=0)

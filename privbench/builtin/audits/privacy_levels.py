@@ -1,4 +1,4 @@
-"""Privacy levels: how often each example is found again, whoever trains, and whether that is more than chance."""
+"""Privacy levels: the rate at which an attack flags each example, and whether it differs from chance."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ if TYPE_CHECKING:
 Array: TypeAlias = npt.NDArray[Any]
 
 ATTACK = "m-entropy:thresholds=global"
-"""The paper's attack, with one threshold for all: of one per class, the distances would rank classes, not examples."""
+"""The paper's attack, with one threshold for all: with one per class, distances would rank classes, not examples."""
 ATTACK_HELP = "membership attack that asks one query per example, written as for --attack"
 
 
 @component
 class PrivacyLevels:
-    """How often an attack flags each example, over all models that were trained on it and over all that were not.
+    """How often an attack flags each example, over all models trained on it and over all trained without it.
 
-    R_in = hits / trials over the models that an example is a member of, R_out over the others, and A = R_in - R_out:
-    an attack that flags everything has R_in = 1. (The paper trains one set again and again, and knows R_in only.) An
-    example is safe, or risky, where all of its models, or `votes` of them, place it among the lower, or the upper,
-    `quantile` of their members, by how far its score lies above the attack's threshold.
+    R_in = hits / trials over the models trained on an example, R_out over the others, and A = R_in - R_out: an attack
+    that flags everything has R_in = 1. (The paper trains on one set again and again, and only has R_in.) An example is
+    safe, or risky, if all of its models, or `votes` of them, rank it in the lower, or upper, `quantile` of their
+    members, by the signed distance of its score above the attack's threshold.
     """
 
     name: ClassVar[str] = "privacy-levels"
@@ -46,16 +46,16 @@ class PrivacyLevels:
 
     attack: str = option(ATTACK, ATTACK_HELP)
     distance: Literal["signed", "abs"] = option(
-        "signed", "levels by the score above the threshold, or (the paper) by its distance from it either way"
+        "signed", "levels by the signed distance above the threshold, or (the paper) by the absolute distance"
     )
     quantile: float = option(0.5, "share of its members that each model votes safe, and risky", gt=0, le=0.5)
     votes: int | None = option(None, "votes for a level, more than half of an example's models (none: all)", ge=1)
-    shown: int = option(10, "most exposed examples that are listed", ge=0)
+    shown: int = option(10, "number of most exposed examples listed", ge=0)
 
     def compared(self, population: Population) -> Sequence[Population]:
         """Return where the attack's shadows come from, if that is another defense.
 
-        Raises CellFailed for an attack or votes that do not serve.
+        Raises CellFailed for an unsuitable attack or number of votes.
         """
         attack = resolve("attack", self.attack)
         check_decisions(population, attack)
@@ -64,9 +64,9 @@ class PrivacyLevels:
         return further(population, attack)
 
     def measure(self, population: Population, ctx: Context) -> Measurement:
-        """Attack every model, count, rank and compare; docs/audits.md says what each number is.
+        """Attack every model, count, rank and compare; docs/audits.md explains the values.
 
-        Raises CellFailed for an attack that does not serve (see `attacked`), BadOption for votes that make no levels.
+        Raises CellFailed for an unsuitable attack (see `attacked`), BadOption for votes without levels.
         """
         attack = resolve("attack", self.attack)
         found = attacked(population, attack)

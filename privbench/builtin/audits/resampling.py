@@ -1,4 +1,4 @@
-"""Rankings and resampling that audits share: pure functions of arrays."""
+"""Rankings and bootstrap resampling for several audits: pure functions of arrays."""
 
 from __future__ import annotations
 
@@ -18,11 +18,13 @@ RESAMPLES = 300
 
 
 def by_pair(u: Array, among: Array) -> Array:
-    """Return (pairs, n) float64 in (0, 1): where each pair of models ranks every example.
+    """Return (pairs, n) float64 in (0, 1): the rank of every example in each pair of models.
 
-    u, among: (models, n), pairs of models one after the other; `among` bool, each example in exactly one of a pair
-    (its memberships, or their complement). An example's place is its mid-rank within the model that it is `among`,
-    as a fraction of that model's examples: partners share none, so each pair ranks the whole pool once.
+    u: (models, n), pairs of models one after the other
+    among: (models, n) bool, each example in exactly one model of a pair (its memberships, or their complement)
+
+    The rank of an example is its mid-rank within the model that it is `among`, as a fraction of that model's examples:
+    partners share none, so each pair ranks the whole pool once.
     """
     from scipy.stats import rankdata
 
@@ -33,9 +35,9 @@ def by_pair(u: Array, among: Array) -> Array:
 
 
 def whole_places(fractions: Array, rng: np.random.Generator) -> Array:
-    """Return (rankings, n) int64 places 0 to n - 1, ties broken at random.
+    """Return (rankings, n) int64 ranks 0 to n - 1, ties broken at random.
 
-    By position they would be broken alike in every ranking, which would look like agreement.
+    Breaking ties by position would break them alike in every ranking, which would look like agreement.
     """
     order = np.lexsort((rng.random(fractions.shape), fractions), axis=-1)
     out = np.empty(fractions.shape, dtype=np.int64)
@@ -61,8 +63,10 @@ def over_examples(
 ) -> Estimate:
     """Return statistic(rows) of all n examples, with the percentile bootstrap over examples.
 
-    resamples: RESAMPLES, if left out. The statistic may be nan for some of them, which do not count; where it is nan
-    for the examples themselves, the estimate is n/a for the reason given.
+    resamples: their number, default RESAMPLES
+
+    Resamples for which the statistic is nan do not count; if it is nan for all n examples, the estimate is n/a for the
+    given reason.
     """
     value = statistic(np.arange(n))
     if not np.isfinite(value):

@@ -1,4 +1,4 @@
-"""Settings that students are trained with, the same ones whenever they are asked for."""
+"""Hyperparameter configurations for students, the same on every call."""
 
 from __future__ import annotations
 
@@ -20,16 +20,17 @@ LENGTHS = (0.25, 0.5, 1.0)
 WEIGHT_DECAYS = (0.0, 5e-4, 5e-3)
 """Layers of an MLP; factors of the recipe's learning rate and of its epochs; weight decays."""
 MOST = len(LEARNING_RATES) * len(LENGTHS) * len(WEIGHT_DECAYS)
-"""Settings of a student whose layers are given."""
+"""Number of configurations of a student with given layers."""
 PENALTIES = (-4.0, 2.0)
 """Decimal logarithms of the first and the last C of logistic regression."""
 
 
 def grid(student: str, count: int, recipe: Recipe) -> list[dict[str, Any]]:
-    """Return `count` settings: strengths of logistic regression in order, else so many of a grid, as if at random.
+    """Return `count` configurations: strengths of logistic regression in order, else a pseudo-random part of a grid.
 
-    Keys: `c`; or `lr`, `epochs`, `weight_decay`, and `hidden` of an MLP. The settings of a smaller count are the first
-    of a larger one's, but for logistic regression. A recipe of so few epochs that some lengths fall together has fewer.
+    Keys: `c`; or `lr`, `epochs`, `weight_decay`, and `hidden` for an MLP. The configurations of a smaller count are the
+    first of a larger one's, except for logistic regression. If a recipe has so few epochs that some lengths coincide,
+    there are fewer.
     """
     if student == "logistic":
         return [{"c": float(f"{c:.4g}")} for c in np.logspace(*PENALTIES, count)]

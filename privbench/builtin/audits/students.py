@@ -1,7 +1,7 @@
-"""Students: models trained to judge published examples by, of the task's architecture or of another kind.
+"""Students: models trained on published examples to evaluate them, of the task's architecture or another one.
 
     model = fit("task", task, examples, ctx)                      # the task's own model, by training.train
-    model = fit("cnn", task, generated, ctx, like=len(members))   # as many optimiser's steps as on the members
+    model = fit("cnn", task, generated, ctx, like=len(members))   # as many optimiser steps as on the members
     logits = predict(model, x, device=ctx.device)                 # a released model like any other
 
 Triastcyn & Faltings (arXiv 1803.03148) train a convolutional student and a logistic regression on generated examples.
@@ -34,21 +34,21 @@ if TYPE_CHECKING:
 
 Kind: TypeAlias = Literal["task", "logistic", "cnn", "mlp"]
 HELD_OUT = 0.2
-"""Share of generated examples that no student is trained on."""
+"""Share of generated examples held out from all students."""
 UNSEEN = -50.0
 """Logit of a class without training examples; the highest of the others is never below 0."""
 NEAR_EVEN = 0.05
-"""Coefficient of variation of how often examples are used, below which unevenness is of no account."""
+"""Negligible coefficient of variation of the number of uses per example."""
 REPEATED_BYTES = 1 << 28
 ITERATIONS = 1000
-"""Of logistic regression at most; it converges in tens or hundreds."""
+"""Maximum for logistic regression; it converges in tens or hundreds."""
 
 
 class Logistic(Normalised):
-    """Multinomial logistic regression, as scikit-learn fitted it."""
+    """Multinomial logistic regression, as fitted by scikit-learn."""
 
     converged: bool = True
-    """False where the optimiser was stopped before it had converged."""
+    """False if the optimiser was stopped before convergence."""
 
 
 def fit(
@@ -65,15 +65,16 @@ def fit(
 ) -> nn.Module:
     """Train a student and return it: float32 inputs (images in [0, 1]) -> logits (batch, classes), in eval mode.
 
-    kind: the task's own model, `models.cnn` or `models.mlp` with layers of `hidden` units, by the task's recipe or
-    another; or scikit-learn's logistic regression of strength `c`. like: train for exactly as many steps as on so many
-    examples (see `budget`); logistic regression has none, and goes on until it converges. watch: called with the model
-    after each epoch, in its present state, which it must leave as it is.
+    kind: the task's model, `models.cnn` or `models.mlp` with layers of `hidden` units, trained with the task's recipe
+        or another; or scikit-learn's logistic regression of strength `c`
+    like: train for exactly as many steps as on this number of examples (see `budget`); not for logistic regression,
+        which is trained until convergence
+    watch: called with the model after each epoch, which it must not change
 
-    Raises BadOption where the model cannot take the inputs, DataError without examples, Diverged.
+    Raises BadOption if the model cannot take the inputs, DataError without examples, Diverged.
     """
     if kind == "logistic":
-        with ctx.seeded("init"):  # torch draws a layer's first weights, though none of them stay
+        with ctx.seeded("init"):  # torch draws initial weights, although all are overwritten
             model = _logistic(task, examples, c).to(ctx.device).eval()
         if watch:
             watch(model)
@@ -94,18 +95,19 @@ def fit(
 
 
 def steps(recipe: Recipe, n: int) -> int:
-    """Return how many optimiser's steps `training.train` takes on n examples."""
+    """Return the number of optimiser steps of `training.train` on n examples."""
     return recipe.epochs * _batches(recipe, n)
 
 
 def budget(recipe: Recipe, n: int, like: int, rng: np.random.Generator, nbytes: int = 0) -> tuple[Recipe, Array | None]:
-    """Return a recipe, and which of n examples make an epoch, with which training takes the steps of `like` examples.
+    """Return a recipe, and the rows of n examples that make an epoch, to train for the steps of `like` examples.
 
-    rows: (m,) int64, each example as often as any other or once more, sorted; None: all of them, once. The batch size,
-    the peak and the shape of the learning rate's schedule, in steps, stay the same. Of all numbers of epochs that
-    divide the steps, the largest that uses the examples about equally often is taken; where none does, the one that
-    comes nearest. With fewer steps than examples fill, some are left out. Without repetition where n = like. nbytes:
-    of the examples, which are not repeated beyond 256 MiB.
+    rows: (m,) int64, each example equally often or once more, sorted; None: all of them, once
+    nbytes: size of the examples, which are not repeated beyond 256 MiB
+
+    The batch size, the peak and the shape of the learning rate's schedule, in steps, do not change. Of all numbers of
+    epochs that divide the steps, the largest that uses the examples about equally often is chosen; if none does, the
+    one that comes closest. If the examples fill more than all steps, some are left out. No repetition if n = like.
     """
     if n == like:
         return recipe, None
@@ -126,17 +128,17 @@ def budget(recipe: Recipe, n: int, like: int, rng: np.random.Generator, nbytes: 
 
 
 def split(generated: Examples) -> tuple[Examples, Examples]:
-    """Return generated examples to train on, and a fifth of them, held out; class-stratified, always the same."""
+    """Return generated examples for training, and a held-out fifth of them; class-stratified, always the same."""
     rows = roles.cut(generated.y, {"held out": HELD_OUT, "training": 1 - HELD_OUT}, "generated")
     return generated[rows["training"]], generated[rows["held out"]]
 
 
 def _batches(recipe: Recipe, n: int) -> int:
-    return len(batch_sizes(max(2, n * max(1, recipe.copies)), recipe.batch_size))  # one example is trained on twice
+    return len(batch_sizes(max(2, n * max(1, recipe.copies)), recipe.batch_size))  # a single example is repeated
 
 
 def _epoch(recipe: Recipe, n: int, per: int) -> int | None:
-    """Return how many examples make an epoch of `per` batches: whole copies of n where they do, else full batches."""
+    """Return the number of examples in an epoch of `per` batches: whole copies of n if possible, else full batches."""
     full = per * recipe.batch_size // max(1, recipe.copies)
     whole = full // n * n
     for m in (whole, whole + n, full):
@@ -146,13 +148,13 @@ def _epoch(recipe: Recipe, n: int, per: int) -> int | None:
 
 
 def _unevenness(m: int, n: int) -> float:
-    """Return the coefficient of variation of how often each of n examples is among m."""
+    """Return the coefficient of variation of the number of uses of each of n examples among m."""
     more = m % n / n
     return math.sqrt(more * (1 - more)) / (m / n)
 
 
 def _logistic(task: Blueprint, examples: Examples, c: float) -> Logistic:
-    """Fit scikit-learn's logistic regression on standardised inputs, and put it into a module."""
+    """Fit scikit-learn's logistic regression on standardised inputs, and return it as a module."""
     if not len(examples):
         raise DataError("There are no examples to train on.")
     linear = nn.Linear(math.prod(task.shape), task.classes)
@@ -182,6 +184,6 @@ def _regress(x: Array, y: Array, c: float) -> tuple[Array, Array, bool]:
         regression.fit(x, y)
     stopped = any(issubclass(each.category, ConvergenceWarning) for each in caught)
     weight, bias = regression.coef_, regression.intercept_
-    if len(weight) == 1:  # of two classes scikit-learn keeps the difference
+    if len(weight) == 1:  # for two classes scikit-learn stores the difference
         weight, bias = np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
     return weight - weight.mean(axis=0), bias - bias.mean(), not stopped

@@ -1,4 +1,4 @@
-"""How often an attack flags each example: spread against chance, intervals, histograms. Pure functions."""
+"""Success rates of an attack per example: dispersion against chance, intervals, histograms. Pure functions."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ SHUFFLES = 499
 
 
 class Dispersion(NamedTuple):
-    """The spread of success rates, against the binomial null that all examples are flagged alike."""
+    """The dispersion of success rates, against the binomial null of equal rates for all examples."""
 
     chi2: float
-    """sum_i N_i (R_i - Rbar)^2 / (Rbar (1 - Rbar)); nan where nobody, or everybody, is flagged."""
+    """sum_i N_i (R_i - Rbar)^2 / (Rbar (1 - Rbar)); nan if no example, or every example, is flagged."""
     df: int
     p: float
-    """Of a chi-square that large or larger under the null."""
+    """Probability of a chi-square at least as large under the null."""
 
     @property
     def ratio(self) -> float:
-        """chi2 / df: about 1 where examples are alike, the number of trials where each is flagged always or never."""
+        """chi2 / df: about 1 for equal rates, the number of trials if each example is flagged always or never."""
         return self.chi2 / self.df if self.df else float("nan")
 
 
 def dispersion(hits: Array, trials: Array) -> Dispersion:
-    """Return how (n,) hits in (n,) trials spread; examples without trials are left out."""
+    """Return the dispersion of (n,) hits in (n,) trials, without examples that have no trials."""
     from scipy.stats import chi2 as law
 
     hits, trials = hits[trials > 0], trials[trials > 0]
@@ -46,10 +46,12 @@ def dispersion(hits: Array, trials: Array) -> Dispersion:
 
 
 def shuffled_p(decisions: Array, where: Array, rng: np.random.Generator, shuffles: int = SHUFFLES) -> float:
-    """Return the p-value of the spread when each model's decisions are shuffled among the examples that count.
+    """Return the p-value of the dispersion if each model's decisions are shuffled among the examples that count.
 
-    decisions, where: (models, n) bool. It asks the same as the chi-square and holds exactly, also where rates are
-    near 0 or 1 and where models flag differently often: sums of squares are compared, as all else is fixed.
+    decisions, where: (models, n) bool
+
+    It tests the same as the chi-square and is exact, also for rates near 0 or 1 and models with different rates: sums
+    of squares are compared, as everything else is fixed.
     """
     trials = np.maximum(where.sum(axis=0), 1)
     rows = [np.flatnonzero(inside) for inside in where]
@@ -61,18 +63,18 @@ def shuffled_p(decisions: Array, where: Array, rng: np.random.Generator, shuffle
             hits[row] += flag
         return float((hits**2 / trials).sum())
 
-    found = spread(flags) * (1 - 1e-12)  # equal sums may be added in another order
+    found = spread(flags) * (1 - 1e-12)  # equal sums may be rounded differently
     beyond = sum(spread([rng.permutation(flag) for flag in flags]) >= found for _ in range(shuffles))
     return (1 + beyond) / (1 + shuffles)
 
 
 def trials_of(member: Array) -> int:
-    """Return in how many models of (models, n) bool memberships each example is one: the fewest, should they differ."""
+    """Return the number of models with a given example, from (models, n) bool memberships; the least if they differ."""
     return int(member.sum(axis=0).min())
 
 
 def posterior(hits: Array | int, trials: Array | int) -> tuple[Array, Array]:
-    """Return the ends of the central 95 % intervals of rates under a Beta(1, 1) prior, of the shape of hits."""
+    """Return the central 95 % intervals of rates under a Beta(1, 1) prior, of the shape of hits."""
     from scipy.special import betaincinv
 
     tail = (1 - LEVEL) / 2
@@ -81,9 +83,10 @@ def posterior(hits: Array | int, trials: Array | int) -> tuple[Array, Array]:
 
 
 def histogram(hits: Array, trials: Array) -> Array:
-    """Return (bins, 3) float64: rate, examples, and examples expected were all flagged alike.
+    """Return (bins, 3) float64: rate, number of examples, and number expected for equal rates.
 
-    Bins are 1 / N wide, N the most trials of an example, and centred on k / N. Examples without trials are left out.
+    Bins are 1 / N wide, where N is the maximum number of trials, and centred on k / N. Examples without trials are
+    omitted.
     """
     from scipy.stats import binom
 
@@ -98,14 +101,14 @@ def histogram(hits: Array, trials: Array) -> Array:
 
 
 def mean_where(values: Array, where: Array) -> Array:
-    """Return (n,) means of (models, n) values over the models that count; nan where none does."""
+    """Return (n,) means of (models, n) values over the models that count; nan without any."""
     count = where.sum(axis=0)
     total = np.where(where, values, 0.0).sum(axis=0)
     return np.asarray(np.divide(total, count, out=np.full(len(count), np.nan), where=count > 0))
 
 
 def rows_of(columns: Mapping[str, Array]) -> list[dict[str, Any]]:
-    """Return columns as the rows of a table, numbers as Python's and of nine digits at most."""
+    """Return columns as the rows of a table, numbers as Python's with at most nine digits."""
 
     def plain(number: float) -> float:
         return rounded(number, 9) if isinstance(number, float) else number

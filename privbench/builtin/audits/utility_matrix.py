@@ -36,13 +36,13 @@ SEEDS = 3
 
 @component
 class UtilityMatrix:
-    """Utility matrix: what generated examples are worth as training data, in accuracy lost.
+    """Utility matrix: the accuracy lost by training on generated instead of private examples.
 
-    p1 is the accuracy of students trained and tested on private examples, p2 of those trained on generated ones and
-    tested on private ones; the accuracy loss is p1 - p2. p3 and p4 are the same two, tested on generated examples.
-    Private training examples are a release's members, private test examples the test role; of the generated ones a
-    fifth, class-stratified, is held out for testing. The two students of a release have the same architecture, initial
-    weights and number of optimiser's steps; logistic regressions go on until they converge.
+    p1 is the accuracy of students trained and tested on private examples, p2 of those trained on generated and tested
+    on private ones; the accuracy loss is p1 - p2. p3 and p4 are the same two, tested on generated examples. Private
+    training examples are a release's members, private test examples the test role; a class-stratified fifth of the
+    generated ones is held out for testing. The two students of a release have the same architecture, initial weights
+    and number of optimiser steps; logistic regressions are trained until convergence.
     """
 
     name: ClassVar[str] = "utility-matrix"
@@ -58,7 +58,7 @@ class UtilityMatrix:
         return ()
 
     def measure(self, population: Population, ctx: Context) -> Measurement:
-        """Return p1 to p4 and the accuracy loss. Raises CellFailed where nothing generated is published."""
+        """Return p1 to p4 and the accuracy loss. Raises CellFailed without generated examples."""
         indices = [index for index in range(population.models) if index not in population.skipped][: self.releases]
         judged = [
             self._judge(
@@ -82,7 +82,9 @@ class UtilityMatrix:
             )
         pool, tests = population.dataset.role("pool"), {PRIVATE: population.dataset.role("test"), GENERATED: held_out}
         members = pool[population.members(index)]
-        ctx = dataclasses.replace(ctx, seed=seeds.derive(ctx.seed, "release", index))  # both students start alike
+        ctx = dataclasses.replace(
+            ctx, seed=seeds.derive(ctx.seed, "release", index)
+        )  # the same initial weights for both
         options = {"student": self.student, "steps of": len(members), "tested on": held_out.fingerprint}
 
         def student(examples: Examples, share: tuple[float, float]) -> dict[str, Array]:
@@ -142,10 +144,10 @@ def matrix(cells: Mapping[str, Estimate]) -> list[dict[str, Any]]:
 
 
 def paired_bootstrap(p1: Array, p2: Array, rng: np.random.Generator) -> Estimate:
-    """Return the mean of p1 - p2 over (releases, examples) bool, right or not, with a percentile interval.
+    """Return the mean of p1 - p2 over (releases, examples) bool, correct or not, with a percentile interval.
 
-    Test examples are drawn with replacement, each with all that all students say of it; releases are as given. Where
-    no example differs from another there is nothing to draw from: then the interval is what the next example may do.
+    Test examples are drawn with replacement, each with the predictions of all students; releases are fixed. If all
+    examples are alike, resampling shows no variation: the interval is then the possible effect of one more example.
     """
     differences = (p1.astype(float) - p2).mean(axis=0)
     n, value = len(differences), float(differences.mean())
@@ -156,7 +158,7 @@ def paired_bootstrap(p1: Array, p2: Array, rng: np.random.Generator) -> Estimate
 
 
 def _accuracy(name: str, right: Sequence[Array]) -> Estimate:
-    """Return the share of right answers; releases share their private test examples, and nothing generated."""
+    """Return the share of correct predictions; releases share private test examples, but not generated ones."""
     if CELLS[name][0] == PRIVATE:
         return intervals.accuracy(np.stack(right))
     pooled = np.concatenate(right)

@@ -1,4 +1,4 @@
-"""Validation transfer: whether generated examples rank training settings as real ones do.
+"""Validation transfer: whether generated examples rank hyperparameters as real examples do.
 
 Triastcyn & Faltings, Generating Artificial Data for Private Deep Learning, 2018 (1803.03148), section 5.3.
 """
@@ -35,21 +35,21 @@ GENERATED, VALIDATION, TEST = range(3)
 COEFFICIENTS = ("pearson", "spearman")
 FEW = 20
 FEWEST, SHORTEST = 4, 3
-"""Settings, and epochs of a run, that a correlation takes."""
+"""Least number of configurations, and of epochs of a run, for a correlation."""
 
 
 @component
 class ValidationTransfer:
-    """Validation transfer: whether settings that do well on generated examples do well on real ones.
+    """Validation transfer: whether configurations with a low loss on generated examples have one on real examples.
 
-    Students of many settings are trained on generated examples, as by somebody who has no others. Each is validated on
-    the fifth of the generated examples that is held out, and on the real validation role; what is correlated is the two
-    cross-entropies. Over settings: at the end of training, interval by resampling settings. Over epochs: within each
-    run, then averaged, interval by resampling runs, for the epochs of a run are no independent observations; a logistic
-    regression has no epochs. The paper prints ranges of correlations and does not say which of the two they are.
-    `real_pearson` and `real_spearman` are how well two sets of real examples, validation and test role, agree about the
-    same students: no set of generated ones can be asked for more. A wide grid correlates easily, for its worst settings
-    are bad everywhere; whether the best is found is what the accuracies of the selected students tell.
+    Students with many configurations are trained on generated examples, as if there were no others. Each is validated
+    on the held-out fifth of the generated examples, and on the real validation role; the correlation is that of the two
+    cross-entropies. Over configurations: at the end of training, interval by resampling configurations. Over epochs:
+    within each run, then averaged, interval by resampling runs, because the epochs of a run are not independent; a
+    logistic regression has no epochs. The paper does not say which of the two its ranges of correlations are.
+    `real_pearson` and `real_spearman` are the agreement of two sets of real examples, validation and test role, on the
+    same students: an upper limit for generated ones. A wide grid correlates easily, because its worst configurations
+    are bad everywhere; the accuracies of the selected students show whether the best one is found.
     """
 
     name: ClassVar[str] = "validation-transfer"
@@ -71,7 +71,7 @@ class ValidationTransfer:
         return ()
 
     def measure(self, population: Population, ctx: Context) -> Measurement:
-        """Return correlations over settings and over epochs. Raises CellFailed where nothing generated is published."""
+        """Return correlations over configurations and over epochs. Raises CellFailed without generated examples."""
         from privbench.builtin.audits.students import split
 
         self._check_release(population)
@@ -103,7 +103,7 @@ class ValidationTransfer:
         training: Examples,
         tests: Sequence[Examples],
     ) -> dict[str, Array] | None:
-        """Return what `run` does, from the store where it is there; None where the training diverges."""
+        """Return the result of `run`, from the store if present; None if the training diverges."""
 
         def make(inner: Context) -> dict[str, Array]:
             return run(self.student, task, settings, inner, training=training, tests=tests)
@@ -181,7 +181,7 @@ def run(
 
 
 def correlate(a: Array, b: Array) -> tuple[float, float]:
-    """Return Pearson's and Spearman's correlation of (n,) numbers; nan where either are all equal."""
+    """Return Pearson's and Spearman's correlation of (n,) numbers; nan if either are all equal."""
     x, y = a - a.mean(), b - b.mean()
     scale = np.sqrt(np.square(x).sum() * np.square(y).sum())
     if np.ptp(a) == 0 or np.ptp(b) == 0 or scale == 0:
@@ -247,7 +247,7 @@ def _row(
 
 
 def _arrays(runs: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
-    """Return (settings,) losses for a scatter plot, and (settings, epochs, 3) for curves, nan where a run has ended."""
+    """Return (configurations,) losses for a scatter plot, and (configurations, epochs, 3) curves, nan after the end."""
     longest = max(len(each["losses"]) for each in runs)
     curves = np.full((len(runs), longest, 3), np.nan)
     for at, each in enumerate(runs):

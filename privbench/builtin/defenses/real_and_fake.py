@@ -1,4 +1,4 @@
-"""What the defenses share that train on real and generated examples together."""
+"""Common parts of the defenses that train on real and generated examples together."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class TrainsOnBoth:
-    """Real and generated examples, augmented alike unless `augment` says otherwise (the paper's ablation)."""
+    """Real and generated examples, with equal augmentation unless `augment` says otherwise (the paper's ablation)."""
 
     augment: Literal["both", "real", "fake"] = option("both", "which examples the task's augmentation changes")
 
     def reuse(self, task: Blueprint, members: Examples, synthetic: Examples, _ctx: Context) -> Examples:
-        """Return one's own real examples and the generated ones that the target published."""
+        """Return the attacker's real examples and the generated ones that the target published."""
         self.check_augment(task)
         return self.together(members, synthetic)
 
     def together(self, real: Examples, fake: Examples) -> Examples:
-        """Return real examples, then generated ones; where they may be augmented is only said where it matters."""
+        """Return real examples, then generated ones; the rows that may be augmented are set only if it matters."""
         both = concatenate(real, like(fake, real))
         if self.augment == "both":
             return both
@@ -36,7 +36,7 @@ class TrainsOnBoth:
         return Examples(both.x, both.y, is_real if self.augment == "real" else ~is_real)
 
     def check_augment(self, task: Blueprint) -> None:
-        """Raise BadOption for a choice of what to augment that would change nothing."""
+        """Raise BadOption for a choice of `augment` without effect."""
         from privbench.learn import augments
 
         if self.augment != "both" and not augments(task.recipe):

@@ -20,10 +20,10 @@ Parity: TypeAlias = Literal["even", "odd"]
 class RelaxLoss:
     """RelaxLoss: descend while the batch's mean loss is above alpha, else ascend or flatten the posterior.
 
-    alpha has no universal value: it must lie below the test loss of undefended training, or the model is only
-    made worse; the default suits `digits`. Differs from the authors' code unless preset=official: soft targets
-    are constants, where theirs pass a gradient that sharpens the very confidence they are to flatten. A last
-    batch that is not full is always left out, for its mean loss is noise.
+    alpha has no universal value: it must be below the test loss of undefended training; otherwise the model only
+    becomes worse. The default suits `digits`. Difference from the authors' code unless preset=official: soft targets
+    are constants, where theirs pass a gradient that sharpens the confidence that they should flatten. An incomplete
+    last batch is always skipped, because its mean loss is noise.
     """
 
     name: ClassVar[str] = "relaxloss"
@@ -31,7 +31,8 @@ class RelaxLoss:
     paper: ClassVar[str] = "Chen, Yu & Fritz, RelaxLoss, ICLR 2022, arXiv 2207.05801; code DingfanChen/RelaxLoss"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "official": {"variant": "official_cifar", "detach_targets": False},
-        # JEKimLab/UAI24_CRL, the nearest public code with the nets and data of the fake-data paper.
+        # JEKimLab/UAI24_CRL, the closest public code with the networks and data of "Fake data training and transform by
+        # CycleGAN".
         "seed_s0": {"variant": "official_nonimage", "detach_targets": False, "relaxed_epochs": "odd"},
     }
 
@@ -83,9 +84,9 @@ def relax_loss(
                                 mean[(1 - correct_i) soft_i - ce_i]           official_cifar
 
     soft_i is the cross-entropy with c_i = min(p_iy, upper) on the label and (1 - c_i) / (classes - 1) elsewhere.
-    With `look` L decides what is computed at all; without, both branches are, and one is taken on the device, for on a
-    card to look would be to wait (None: look on a CPU whose steps are not recorded). At L = alpha exactly, |L - alpha|
-    descends, so that alpha = 0 is cross-entropy bit for bit (official_nonimage, upper = 1).
+    With `look` only the branch that L selects is computed; without, both are, and one is selected on the device,
+    because reading L from a card would stall it (None: look on a CPU whose steps are not recorded). At L = alpha
+    exactly, |L - alpha| descends, so that alpha = 0 is cross-entropy bit for bit (official_nonimage, upper = 1).
     """
     import torch
     from torch.nn import functional

@@ -1,4 +1,4 @@
-"""SELENA: learn from sub-models that never saw what they answer for (Tang et al. 2022)."""
+"""SELENA: self-distillation from sub-models, each queried only on examples it was not trained on (Tang et al. 2022)."""
 
 from __future__ import annotations
 
@@ -19,17 +19,18 @@ if TYPE_CHECKING:
 
 @component
 class Selena:
-    """SELENA: distilled from sub-models, of which only those that never saw an example answer for it.
+    """SELENA: distillation from sub-models, where only those trained without an example label it.
 
-    Each example draws `held_out` of the `models` sub-models; it is kept out of their training, and the mean of their
-    confidences is its soft label (Split-AI), fixed before the released model learns it, with the task's augmentation
-    and without the true labels. Split-AI itself is never released: an attacker who knows it asks it about its members.
+    Each example draws `held_out` of the `models` sub-models; it is excluded from their training, and the mean of their
+    confidences is its soft label (Split-AI), fixed before the released model is trained on it, with the task's
+    augmentation and without the true labels. Split-AI itself is never released: an attacker would query it on its
+    members.
 
-    Differs from the authors' code: the soft cross-entropy comes from log-softmax, where their logarithm of a rounded 0
-    makes NaN; every model is that of its last epoch, where theirs is the best of all epochs on examples that their
-    attack then takes for non-members; and each sub-model is standardised by its own examples. Equal inputs draw the
-    same sub-models, so that no twin is seen either. An altered copy that a data stage puts beside its original is
-    another example, and may be seen.
+    Differences from the authors' code: the soft cross-entropy uses log-softmax, where their logarithm of a rounded 0
+    gives NaN; every model is that of its last epoch, where theirs is the best of all epochs on examples that their
+    attack then uses as non-members; and each sub-model is standardised by its own examples. Equal inputs draw the same
+    sub-models, so that duplicates are excluded too. A modified copy that a data stage adds next to its original is a
+    different example, and may be included.
     """
 
     name: ClassVar[str] = "selena"
@@ -42,7 +43,7 @@ class Selena:
     held_out: int = option(10, "L, the sub-models that never see an example and answer for it; fewer than models", ge=1)
 
     def __post_init__(self) -> None:
-        """Refuse sub-models that no example is left to train."""
+        """Refuse options with which sub-models have no training examples."""
         if self.held_out >= self.models:
             raise ValueError(
                 f"option 'held_out' = {self.held_out} must be below models = {self.models}, "
@@ -60,11 +61,11 @@ class Selena:
         return float(self.models - self.held_out + 1)
 
     def fit(self, task: Blueprint, examples: Examples, ctx: Context) -> Release:
-        """Train the sub-models, then the released model on their answers.
+        """Train the sub-models, then the released model on their soft labels.
 
-        Facts: `train_loss`, its mean cross-entropy with the true labels; `split_ai_accuracy`, how often the soft
-        labels are right; `smallest_subset`, the least share of the examples that a sub-model learnt from (their mean
-        is 1 - L / K). Raises Diverged, or DataError where a sub-model is left without examples.
+        Facts: `train_loss`, its mean cross-entropy with the true labels; `split_ai_accuracy`, the accuracy of the soft
+        labels; `smallest_subset`, the smallest share of the examples in the training of a sub-model (the mean is 1 - L
+        / K). Raises Diverged, or DataError if a sub-model has no examples.
         """
         import torch
 
@@ -90,11 +91,13 @@ class Selena:
 
 
 def split_ai(task: Blueprint, examples: Examples, ctx: Context, *, models: int, held_out: int) -> dict[str, Array]:
-    """Train the sub-models and return what they answer.
+    """Train the sub-models and return their predictions.
 
     soft_labels: (n, classes) float64, the mean over an example's `held_out` sub-models of their softmax, on the
-    example as it is. subset_sizes: (models,) int64, how many examples each was trained on. Each sub-model is asked once
-    and forgotten.
+        unmodified example
+    subset_sizes: (models,) int64, the number of training examples of each
+
+    Each sub-model is queried once and discarded.
     """
     from privbench.learn import predict, train
 
@@ -118,21 +121,21 @@ def split_ai(task: Blueprint, examples: Examples, ctx: Context, *, models: int, 
 
 
 def draw(n: int, models: int, held_out: int, rng: np.random.Generator) -> Array:
-    """Return (n, models) bool: for each example, `held_out` sub-models, drawn without replacement, that answer."""
+    """Return (n, models) bool: for each example, the `held_out` sub-models, drawn without replacement, to label it."""
     order = rng.permuted(np.tile(np.arange(models), (n, 1)), axis=1)
     return order < held_out
 
 
 def learnt(answering: Array, k: int) -> Array:
-    """Return the rows that sub-model k is trained on: those that it does not answer for."""
+    """Return the training rows of sub-model k: those that it does not label."""
     return np.flatnonzero(~answering[:, k])
 
 
 def refuse_seen(k: int, rows: Array, asked: Array, alike: Array) -> None:
-    """Raise CellFailed where sub-model k, trained on `rows`, is asked for what it has seen: a bug, so nothing goes out.
+    """Raise CellFailed if sub-model k, trained on `rows`, would label its own training examples: a bug.
 
-    This is the whole of the defense, so it is checked each time, on the rows that were trained on and not on the
-    draw that they came from.
+    The defense rests on this, so it is checked each time, on the rows that were used in training and not on the draw
+    that they came from.
     """
     seen = asked[np.isin(alike[asked], alike[rows])]
     if len(seen):
@@ -143,7 +146,7 @@ def refuse_seen(k: int, rows: Array, asked: Array, alike: Array) -> None:
 
 
 def twins(x: Array) -> Array:
-    """Return (n,) int64: for each row the first whose input is the same, which is mostly itself."""
+    """Return (n,) int64: for each row the first row with the same input, usually itself."""
     from privbench.data import duplicated
 
     first = np.arange(len(x))

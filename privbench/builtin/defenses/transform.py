@@ -1,4 +1,4 @@
-"""Privacy-domain transform: what is found again whoever trains is made to look like what is not.
+"""Privacy-domain transform: move high-risk examples towards the low-risk domain with a CycleGAN.
 
 After "Fake data training and transform by CycleGAN", sections 3.2 and 4.
 """
@@ -25,27 +25,28 @@ if TYPE_CHECKING:
 Array: TypeAlias = npt.NDArray[Any]
 
 GENERATED, VALUED = 0.35, 0.8
-"""Where the progress bar stands after each part, as measured on `digits`."""
+"""Progress after each part, as measured on `digits`."""
 GENERATORS_COST = 10.0
-"""Trainings of the model of `digits` that the TAC-GAN and the CycleGAN take."""
+"""Cost of the TAC-GAN and the CycleGAN, in trainings of the model of `digits`."""
 
 
 @component
 class Transform(TrainsOnBoth, CycleGanOptions, ValuationOptions, TacGanOptions):  # options are listed in reverse order
-    """Training on real and generated data, in which real examples that are not safe are moved to look like safe ones.
+    """Training on real and generated data, with real examples that are not safe moved to the safe domain by a CycleGAN.
 
-    Generated examples join the real ones (as in fake-data), an ensemble votes which of all are safe, vague or risky,
-    and a CycleGAN between the safe and the risky moves real examples that are not safe one way, and generated ones
-    that are not risky the other way. All keep their labels. The generated ones, moved, are published; moved real ones
-    are not, for each can nearly be undone.
+    Generated examples are added to the real ones (as in fake-data), an ensemble votes which of all are safe, vague or
+    risky, and a CycleGAN between the safe and the risky domain moves real examples that are not safe to the safe
+    domain, and generated ones that are not risky to the risky domain. All keep their labels. The moved generated
+    examples are published; moved real ones are not, because the transform can almost be inverted.
 
-    Differs from the paper: the CycleGAN is LSGAN's, for the paper's eq. 2 is a misprint; examples are ranked by their
-    distance above the threshold, for a member far below it is safe, not risky (preset=seed_s0: distance either way);
-    the valuing models learn from real and generated examples with half the steps that the task takes on the real ones
-    alone, which on `digits` ranks them alike; batches of both domains hold the same classes, or digits turn into those
-    that the other domain has more of; unless cycle_skip=false, the generators add to their input, for few steps do not
-    teach them to copy. Votes, quantile and weights are unstated there. Where no example is safe, or none risky, nothing
-    is moved (fact `cycle_trained` = 0). preset=paper has the sizes of the GANs' authors.
+    Differences from the paper: the CycleGAN uses LSGAN's loss, because the paper's eq. 2 is a misprint; examples are
+    ranked by their signed distance above the threshold, because a member far below it is safe, not risky
+    (preset=seed_s0: absolute distance); the valuing models are trained on real and generated examples with half the
+    steps of the task on the real ones alone, which on `digits` gives the same ranking; batches of both domains have the
+    same classes, otherwise digits turn into those that are more frequent in the other domain; unless cycle_skip=false,
+    the generators add to their input, because few steps do not teach them to copy. The paper does not state votes,
+    quantile and weights. If no example is safe, or none risky, nothing is moved (fact `cycle_trained` = 0).
+    preset=paper has the sizes of the GANs' authors.
     """
 
     name: ClassVar[str] = "transform"
@@ -73,15 +74,14 @@ class Transform(TrainsOnBoth, CycleGanOptions, ValuationOptions, TacGanOptions):
         return Traits(relative_cost=cost, from_members=True)
 
     def prepare(self, task: Blueprint, members: Examples, ctx: Context) -> Prepared:
-        """Generate, value and move; return what to train on, and publish the generated examples as they were moved.
+        """Generate, value and move; return the training examples, and publish the moved generated ones.
 
         Facts: the shares of levels (`real_safe`, ...), `overlap_top25` and `overlap_top50` of the rankings' risky ends
-        with their nulls, how far images moved (`real_change`, `fake_change`: mean absolute, pixels in [0, 1]), the
-        CycleGAN's last losses (adversarial and critics' are 1/2 where neither wins) and those of `quality`.
+        with their nulls, the change of moved images (`real_change`, `fake_change`: mean absolute, pixels in [0, 1]),
+        the CycleGAN's last losses (those of generators and critics are 1/2 in equilibrium) and those of `quality`.
         Notes: `levels_real`, `levels_fake` int8, `distances` (models, real + fake) float32, `overlap` (bins, 4) from
         `valuation.overlap_table`, grids of moved examples before and after, and the weights of the generator to the
-        safe domain under `r2s/`.
-        Raises BadOption, DataError, Diverged.
+        safe domain under `r2s/`. Raises BadOption, DataError, Diverged.
         """
         from privbench.builtin.generative.quality import quality
         from privbench.builtin.generative.tac_gan import fakes
@@ -121,9 +121,9 @@ class Transform(TrainsOnBoth, CycleGanOptions, ValuationOptions, TacGanOptions):
         )
 
     def transform_inputs(self, task: Blueprint, notes: Mapping[str, Array], x: Array, device: str) -> Array:
-        """Return inputs as the release's own generator moves them to the safe domain: the shape and dtype of x.
+        """Return inputs moved to the safe domain by the release's own generator: the shape and dtype of x.
 
-        notes: of the release; without a generator among them, where nothing was moved, x itself.
+        notes: of the release; without a generator among them, because nothing was moved, x itself
         """
         from privbench.builtin.generative import cycle_gan, pixels
 
@@ -136,7 +136,7 @@ class Transform(TrainsOnBoth, CycleGanOptions, ValuationOptions, TacGanOptions):
     def _cycle_gan(
         self, task: Blueprint, union: Examples, levels: Array, members: int, ctx: Context
     ) -> dict[str, Array]:
-        """Return what `cycle_gan.between` the safe and the risky returns, or nothing where there are none of either."""
+        """Return the result of `cycle_gan.between` for the safe and the risky domain; nothing if either is empty."""
         from privbench.builtin.generative import cycle_gan
 
         among = levels if self.domains == "union" else levels[:members]
@@ -155,7 +155,7 @@ class Transform(TrainsOnBoth, CycleGanOptions, ValuationOptions, TacGanOptions):
         which: str,
         device: str,
     ) -> Moved:
-        """Move the examples `where` (n,) bool by the generator whose weights are under `which`."""
+        """Move the examples `where` (n,) bool with the generator whose weights are under `which`."""
         from privbench.builtin.generative import cycle_gan
 
         if not weights:
@@ -166,7 +166,7 @@ class Transform(TrainsOnBoth, CycleGanOptions, ValuationOptions, TacGanOptions):
 
 
 class Moved(NamedTuple):
-    """Which examples were moved, and what became of them."""
+    """The rows of the moved examples, and the moved images."""
 
     rows: Array
     x: Array
@@ -174,7 +174,7 @@ class Moved(NamedTuple):
 
 
 def _joined(examples: Examples, moved: Moved, mode: str) -> Examples:
-    """Return examples with the moved ones in place of theirs, or after all of them."""
+    """Return examples with the moved ones instead of their originals, or after all of them."""
     after = like(Examples(moved.x, examples.y[moved.rows]), examples)
     if mode == "append":
         return concatenate(examples, after)
@@ -184,7 +184,7 @@ def _joined(examples: Examples, moved: Moved, mode: str) -> Examples:
 
 
 def _level_facts(real: Array, fake: Array, places: Array) -> dict[str, float]:
-    """Return the shares of the levels, and the overlap of the rankings' risky ends beside what chance would give."""
+    """Return the shares of the levels, and the overlap of the rankings' risky ends with its expectation by chance."""
     facts = {
         f"{source}_{name}": float((levels == level).mean())
         for source, levels in (("real", real), ("fake", fake))
@@ -197,7 +197,7 @@ def _level_facts(real: Array, fake: Array, places: Array) -> dict[str, float]:
 
 
 def _change_facts(examples: Examples, moved: Moved, source: str) -> dict[str, float]:
-    """Return the mean absolute change of the moved images' pixels, in [0, 1]; nothing where none was moved."""
+    """Return the mean absolute change of the moved images' pixels, in [0, 1]; nothing if none was moved."""
     if not len(moved.rows):
         return {}
     before = examples.x[moved.rows]
@@ -214,7 +214,7 @@ def _curve_facts(weights: Mapping[str, Array]) -> dict[str, float]:
 
 
 def _pictures(examples: Examples, moved: Moved, source: str, classes: int) -> dict[str, Array]:
-    """Return the first moved examples of each class before and after, as notes to draw."""
+    """Return the first moved examples of each class before and after, as notes for figures."""
     from privbench.api import GRID
     from privbench.builtin.generative.pixels import grid
 

@@ -1,9 +1,9 @@
-"""Privacy levels: which training examples an attacker finds again whoever trains, and which are safe.
+"""Privacy levels: risky training examples, which an attack detects for every model, and safe ones.
 
 After "Fake data training and transform by CycleGAN", section 3.2.
 
-An ensemble is trained, every model's membership signal is measured from that model's own threshold, and the models
-vote. Nothing here is a defense; `transform` builds on it.
+An ensemble is trained, the membership signal of each model is measured relative to that model's own threshold, and the
+models vote. Nothing here is a defense; `transform` builds on it.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ Threshold: TypeAlias = Literal["global", "class"]
 
 SAFE, VAGUE, RISKY = range(3)
 LEVELS = ("safe", "vague", "risky")
-"""Names of the privacy levels, at the places of their numbers."""
+"""Names of the privacy levels, at the positions of their numbers."""
 BINS = (*((tenth / 10, (tenth + 1) / 10) for tenth in range(10)), (0.0, 0.25), (0.0, 0.5), (0.5, 1.0), (0.75, 1.0))
 """The bins of the overlap table, as fractions of a ranking from safe to risky."""
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class ValuationOptions:
-    """How examples are valued. Each field is also an option of `transform`."""
+    """The options for assigning privacy levels. Each field is also an option of `transform`."""
 
     valuation: Literal["relaxloss", "ce"] = option("relaxloss", "loss of the valuing models")
     valuation_models: int = option(5, "valuing models, each with seeds of its own", ge=1)
@@ -56,7 +56,7 @@ class ValuationOptions:
     votes: int | None = option(None, "votes for a level, more than half of the models (none: all of them)", ge=1)
 
     def __post_init__(self) -> None:
-        """Refuse votes that make no partition: an example must not be both safe and risky."""
+        """Refuse votes that are no partition: an example must not be both safe and risky."""
         if self.votes is not None and not self.valuation_models < 2 * self.votes <= 2 * self.valuation_models:
             least = self.valuation_models // 2 + 1
             raise ValueError(
@@ -74,10 +74,10 @@ def distances(
     *,
     share: tuple[float, float] = (0.0, 1.0),
 ) -> Array:
-    """Return u (models, real + fake) float64: how far each model's signal lies above its threshold, members first.
+    """Return u (models, real + fake) float64: each model's signal minus its threshold, members first.
 
-    The signal is minus the modified entropy; the threshold is the one of the best balanced accuracy between what the
-    model was trained on and the reference examples. Every model takes `valuation_steps` times as many steps as the
+    The signal is minus the modified entropy; the threshold is the one with the best balanced accuracy between the
+    model's training examples and the reference examples. Every model takes `valuation_steps` times as many steps as the
     task's recipe takes on the members alone, with the recipe's whole schedule: fewer epochs of more examples.
     Raises DataError without reference examples, Diverged.
     """
@@ -103,7 +103,7 @@ def distances(
 
 
 def scaled(recipe: Recipe, fraction: float) -> Recipe:
-    """Return a recipe of fewer epochs, at least one, its warm-up shorter by the same fraction."""
+    """Return a recipe with fewer epochs, at least one, and a warm-up shortened by the same fraction."""
     epochs = max(1, round(recipe.epochs * fraction))
     return replace(recipe, epochs=epochs, warmup=recipe.warmup * epochs / recipe.epochs)
 
@@ -125,16 +125,17 @@ def _value(
     everything = concatenate(union, reference)
     logits = predict(net, everything.x, device=ctx.device)
     scores = signals.neg_modified_entropy(logits[:, None], everything.y)[:, 0]
-    rows = np.r_[:trained, len(union) : len(everything)]  # real_only leaves the generated ones out here
+    rows = np.r_[:trained, len(union) : len(everything)]  # real_only omits the generated ones here
     tau = thresholds(scores[rows], everything.y[rows], rows < trained, union.y, options.threshold)
     return scores[: len(union)] - tau
 
 
 def thresholds(scores: Array, y: Array, member: Array, labels: Array, kind: Threshold) -> Array:
-    """Return for each of `labels` (n,) the threshold of the best balanced accuracy of members against others.
+    """Return for each of `labels` (n,) the threshold with the best balanced accuracy of members against others.
 
-    scores: signals (m,) of examples with labels y (m,), of which `member` (m,) bool were trained on. kind "class" fits
-    one per class on that class alone; a class without members or without others takes the global one.
+    scores: signals (m,) of examples with labels y (m,)
+    member: (m,) bool, the examples that were trained on
+    kind: "class" fits one per class on that class alone; a class without members or without others uses the global one
     """
     from privbench.stats.metrics import best_threshold
 
@@ -147,10 +148,12 @@ def thresholds(scores: Array, y: Array, member: Array, labels: Array, kind: Thre
 
 
 def ranks(u: Array, distance: Distance = "signed") -> Array:
-    """Return (models, n) int64: each example's place in each model's ranking, 0 = safest.
+    """Return (models, n) int64: the rank of each example for each model, 0 = safest.
 
-    u: (models, n) from `distances`. signed: by u, so that the safest is the least like a member; abs: by |u|, so that
-    the safest is the one that the threshold can tell least about (the paper's). Ties go by position.
+    u: (models, n) from `distances`
+
+    signed: by u, so that the safest is the least like a member; abs: by |u|, so that the safest is the one closest to
+    the threshold (the paper's). Ties are broken by position.
     """
     order = np.argsort(np.abs(u) if distance == "abs" else u, axis=1, kind="stable")
     out = np.empty(u.shape, dtype=np.int64)
@@ -161,9 +164,11 @@ def ranks(u: Array, distance: Distance = "signed") -> Array:
 def levels(places: Array, quantile: float = 0.5, votes: int | None = None) -> Array:
     """Return each example's privacy level (n,) int8: SAFE, VAGUE or RISKY.
 
-    places: (models, n) from `ranks`. A model votes safe for places below quantile * n and risky for those from
-    (1 - quantile) * n; a level takes `votes` votes (None: all), and what gets neither is vague.
-    Raises BadOption for a quantile or votes with which an example could be both.
+    places: (models, n) from `ranks`
+
+    A model votes safe for ranks below quantile * n and risky for those from (1 - quantile) * n; a level requires
+    `votes` votes (None: all), and examples with neither are vague. Raises BadOption for a quantile or votes with which
+    an example could be both.
     """
     models, n = places.shape
     needed = models if votes is None else votes
@@ -177,8 +182,9 @@ def levels(places: Array, quantile: float = 0.5, votes: int | None = None) -> Ar
 def overlap(places: Array, start: float, end: float) -> float:
     """Return the overlap ratio: of the examples in one bin of the rankings, the share that is in it for all models.
 
-    places: (models, n) from `ranks`; the bin is start * n <= place < end * n. The paper's eq. 1, its N (b_e - b_s)
-    counted in whole examples, so that equal rankings give 1; nan for a bin that no example fits into.
+    places: (models, n) from `ranks`; the bin is start * n <= place < end * n
+
+    The paper's eq. 1, with N (b_e - b_s) in whole examples, so that equal rankings give 1; nan for an empty bin.
     """
     n = places.shape[1]
     inside = (places >= start * n) & (places < end * n)
@@ -187,7 +193,7 @@ def overlap(places: Array, start: float, end: float) -> float:
 
 
 def overlap_null(models: int, start: float, end: float) -> float:
-    """Return the overlap ratio expected of rankings that have nothing to do with each other: (end - start)^(M - 1)."""
+    """Return the overlap ratio expected of independent rankings: (end - start)^(M - 1)."""
     return float((end - start) ** (models - 1))
 
 

@@ -1,1 +1,1 @@
-"""The generative networks that defenses train on their own half of the pool: one file per method."""
+"""Generative networks that defenses train on their own half of the pool: one file per method."""

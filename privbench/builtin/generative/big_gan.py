@@ -1,13 +1,13 @@
-"""BigGAN's generator and discriminator, as TAC-GAN trains them, for canvases of 8, 32 and 64 pixels.
+"""BigGAN's generator and discriminator, as trained by TAC-GAN, for canvases of 8, 32 and 64 pixels.
 
 Brock, Donahue & Simonyan, Large Scale GAN Training for High Fidelity Natural Image Synthesis, ICLR 2019; Gong et al.,
 Twin Auxiliary Classifiers GAN, NeurIPS 2019.
 
-An image of 8 pixels is hardly larger than one convolution's reach and gets the same residual blocks without maps:
-linear, spectrally normalised, conditionally batch-normalised. With as many steps they give better digits, in a third
-of the time. Without attention, shared class embeddings and hierarchical noise, as in the TAC-GAN authors' CIFAR
-script. Two 1x1 convolutions stand before an upsampling and after a pooling where BigGAN has them on the other side:
-both commute with either, and take a quarter of the time there. Maps are laid channels last, a quarter faster.
+An image of 8 pixels is hardly larger than one convolution's receptive field and uses the same residual blocks without
+maps: linear, spectrally normalised, conditionally batch-normalised. With equally many steps they give better digits, in
+a third of the time. No attention, shared class embeddings or hierarchical noise, as in the TAC-GAN authors' CIFAR
+script. Two 1x1 convolutions are before an upsampling and after a pooling, where BigGAN has them on the other side: both
+commute with either, and take a quarter of the time there. Maps are stored channels last, a quarter faster.
 """
 
 from __future__ import annotations
@@ -36,22 +36,22 @@ DISCRIMINATOR = {
 }
 """Canvas -> (channels in units of `width`, whether it halves the side) of each block."""
 DENSE = 16
-"""Units of the nets for 8 pixels, per `width`."""
+"""Units of the networks for 8 pixels, per `width`."""
 
 
 class Heads(NamedTuple):
-    """What the discriminator says of a batch."""
+    """The discriminator's outputs for a batch."""
 
     adversarial: Tensor
     """(batch,): high for real."""
     classifier: Tensor
-    """(batch, classes) logits; learns from real images alone."""
+    """(batch, classes) logits; trained on real images only."""
     twin: Tensor
-    """(batch, classes) logits; learns from generated images alone."""
+    """(batch, classes) logits; trained on generated images only."""
 
 
 class ConditionalNorm(nn.Module):
-    """BatchNorm whose gain and bias belong to the class."""
+    """BatchNorm with a gain and bias per class."""
 
     def __init__(self, channels: int, classes: int, *, maps: bool = True) -> None:
         super().__init__()
@@ -82,7 +82,7 @@ class Up(nn.Module):
 
 
 class Down(nn.Module):
-    """The discriminator's residual block, which may halve the side."""
+    """The discriminator's residual block, which optionally halves the side."""
 
     def __init__(self, before: int, after: int, *, halve: bool, first: bool) -> None:
         super().__init__()
@@ -92,7 +92,7 @@ class Down(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, before, side, side) to (batch, after, side, side) or half the side."""
-        inner = self.conv1(x if self.first else x.relu())  # pixels are no activations: ReLU would drop the dark ones
+        inner = self.conv1(x if self.first else x.relu())  # pixels are not activations: ReLU would drop the dark ones
         inner = self.conv2(inner.relu())
         if self.halve:
             inner, x = functional.avg_pool2d(inner, 2), functional.avg_pool2d(x, 2)
@@ -202,9 +202,9 @@ def initialise(net: nn.Module) -> None:
 
 
 def standing_statistics(generator: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
-    """Set BatchNorm's statistics to their averages over batches of (noise, classes), and leave the net in eval mode.
+    """Set BatchNorm's statistics to their averages over batches of (noise, classes), and switch to eval mode.
 
-    For averaged weights: statistics gathered while training, averaged or copied, belong to other weights' activations.
+    For averaged weights: statistics from training, averaged or copied, belong to the activations of other weights.
     """
     norms = [module for module in generator.modules() if isinstance(module, _BatchNorm)]
     momentum = [norm.momentum for norm in norms]
@@ -213,7 +213,7 @@ def standing_statistics(generator: nn.Module, batches: Iterable[tuple[Tensor, Te
     generator.train()
     with torch.no_grad():
         for done, (z, y) in enumerate(batches):
-            for norm in norms:  # the plain average of all batches; None would ask the device how many there were
+            for norm in norms:  # the plain average of all batches; None would read their number from the device
                 norm.momentum = 1 / (done + 1)
             generator(z, y)
     for norm, before in zip(norms, momentum, strict=True):
@@ -222,5 +222,5 @@ def standing_statistics(generator: nn.Module, batches: Iterable[tuple[Tensor, Te
 
 
 def _double(x: Tensor) -> Tensor:
-    """Return a map of twice the side, each pixel four times."""
+    """Return a map of twice the side, each pixel repeated four times."""
     return functional.interpolate(x, scale_factor=2)

@@ -1,4 +1,4 @@
-"""The losses of CycleGAN and one step of its training, for any four modules (Zhu et al. 2017)."""
+"""CycleGAN's losses and training step, for any four modules (Zhu et al. 2017)."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ POOL = 50
 
 
 class Losses(NamedTuple):
-    """What one step reports, detached scalars: each the sum over both directions.
+    """The losses of one step, detached scalars: each the sum over both directions.
 
-    Where neither side wins, the LSGAN equilibrium, the adversarial and the critics' loss are both 1/2.
+    At the LSGAN equilibrium the adversarial and the critics' loss are both 1/2.
     """
 
     adversarial: Tensor
@@ -30,18 +30,18 @@ class Losses(NamedTuple):
 
 
 class Swaps(NamedTuple):
-    """What a step does with the history, for a batch of b images made by each of the two generators."""
+    """The use of the history in a step, for a batch of b images from each of the two generators."""
 
     slots: Tensor
-    """(2 b,) int64: of each image in the history, all different."""
+    """(2 b,) int64: position in the history for each image, all different."""
     stored: Tensor
-    """(2 b,) bool: whether the image is put there."""
+    """(2 b,) bool: whether the image is stored there."""
     shown: Tensor
-    """(2 b,) bool: whether the critic is shown what was there."""
+    """(2 b,) bool: whether the critic sees the image stored there before."""
 
 
 def swap(history: Tensor, images: Tensor, swaps: Swaps) -> Tensor:
-    """Return images (2 b, ...), some of them older, and keep some in the history (n, ...), in place."""
+    """Return images (2 b, ...), some of them from earlier steps, and update the history (n, ...) in place."""
     around = (-1, *(1 for _ in images.shape[1:]))
     stored, shown = swaps.stored.view(around), swaps.shown.view(around)
     older = history.index_select(0, swaps.slots)
@@ -50,16 +50,16 @@ def swap(history: Tensor, images: Tensor, swaps: Swaps) -> Tensor:
 
 
 def capacity(batch: int) -> int:
-    """Return how many images of one generator the history keeps: at least POOL, in whole batches."""
+    """Return the number of images of one generator in the history: at least POOL, in whole batches."""
     return math.ceil(POOL / batch) * batch
 
 
 def draw_swaps(first: int, steps: int, batch: int, generator: torch.Generator) -> Swaps:
-    """Draw what some steps, counted from 0 and beginning with `first`, do with the history: a row for each step.
+    """Draw the use of the history for some steps, from step `first`, counted from 0: a row for each step.
 
     Generated images of earlier steps keep a critic from forgetting them (Shrivastava et al. 2017). The first ones are
-    stored and shown, until the history is full. From then on each image is, at a coin's toss, shown as it is, or
-    stored in place of one drawn at random, which is shown.
+    stored and shown, until the history is full. From then on each image, with probability 1/2, is shown itself, or
+    replaces a random stored image, which is shown instead.
     """
     size = capacity(batch)
     coins = torch.rand(steps, 2, batch, generator=generator) < 1 / 2
@@ -72,7 +72,7 @@ def draw_swaps(first: int, steps: int, batch: int, generator: torch.Generator) -
 
 @dataclass
 class Game:
-    """Four modules and their optimisers. Critics score 1 for real: critic_r knows risky images, critic_s safe ones."""
+    """Four modules and their optimisers. Critics score 1 for real: critic_r risky images, critic_s safe ones."""
 
     s2r: nn.Module
     r2s: nn.Module
@@ -81,21 +81,21 @@ class Game:
     generators: Optimiser
     critics: Optimiser
     history: Tensor
-    """(2 capacity, ...): risky images made from safe ones, then safe ones made from risky ones."""
+    """(2 capacity, ...): risky images generated from safe ones, then safe ones from risky ones."""
     lambda_cycle: float
     identity: float = 0.0
 
 
 def generator_loss(game: Game, safe: Tensor, risky: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor], Tensor, Tensor]:
-    """Return the generators' loss, its adversarial and cycle part, and what they made: risky from safe, and reverse.
+    """Return the generators' loss, its adversarial and cycle part, and the images: risky from safe, and reverse.
 
     E (D_r(s2r(S)) - 1)^2 + E (D_s(r2s(R)) - 1)^2
         + lambda (|r2s(s2r(S)) - S| + |s2r(r2s(R)) - R|)
         + identity lambda (|s2r(R) - R| + |r2s(S) - S|)          |.|: mean over everything
     """
-    # This is LSGAN, and not eq. 2 of the paper, a misprint: that never shows a critic an image of the target domain,
-    # so that nothing ties what a generator makes to it; minimised jointly, it drives both away from their sources, and
-    # on the 2-D toy away from the target too.
+    # This is LSGAN, not eq. 2 of the paper, a misprint: that never shows a critic an image of the target domain,
+    # so that nothing ties a generator's output to it; minimised jointly, it drives both away from their sources, and
+    # on a 2-D toy problem also away from the target.
     made_r, made_s = game.s2r(safe), game.r2s(risky)
     adversarial = _square(game.critic_r(made_r), 1.0) + _square(game.critic_s(made_s), 1.0)
     cycle = _l1(game.r2s(made_r), safe) + _l1(game.s2r(made_s), risky)
@@ -115,7 +115,8 @@ def critic_loss(critic: nn.Module, real: Tensor, made: Tensor) -> Tensor:
 def step(game: Game, safe: Tensor, risky: Tensor, swaps: Swaps, rate: float | Tensor) -> Losses:
     """Take one step of the generators, then one of the critics on images that include older ones; return the losses.
 
-    safe, risky: batches (b, ...) of one size; rate: the learning rate.
+    safe, risky: batches (b, ...) of equal size
+    rate: the learning rate
     """
     loss, (adversarial, cycle), made_r, made_s = generator_loss(game, safe, risky)
     descend(game.generators, loss, rate)

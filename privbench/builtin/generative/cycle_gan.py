@@ -1,4 +1,4 @@
-"""CycleGAN between two sets of images, unpaired (Zhu et al. 2017).
+"""CycleGAN: unpaired translation between two sets of images (Zhu et al. 2017).
 
 Zhu, Park, Isola & Efros, Unpaired Image-to-Image Translation using Cycle-Consistent Adversarial Networks, ICCV 2017.
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 Array: TypeAlias = npt.NDArray[Any]
 
 BETAS = (0.5, 0.999)
-DRAWN_AT_ONCE = 50  # steps whose random numbers are drawn, and whose losses are looked at, together
+DRAWN_AT_ONCE = 50  # steps whose random numbers are drawn, and whose losses are checked, together
 BATCH = 256
 
 
@@ -49,10 +49,12 @@ def between(
     name: str,
     share: tuple[float, float] = (0.0, 1.0),
 ) -> dict[str, Array]:
-    """Return the weights of both generators, under S2R and R2S, and under CURVE the losses over training.
+    """Return the weights of both generators, under S2R and R2S, and the losses over training, under CURVE.
 
-    Trained once and kept in the store. CURVE is (parts, 3) float32, the mean Losses of each part of the training.
-    safe, risky: the two domains, neither empty; name: of the defense, for messages.
+    Trained once and stored. CURVE is (parts, 3) float32, the mean Losses of each part of the training.
+    safe, risky: the two domains, neither empty
+    name: of the defense, for messages
+
     Raises BadOption for tables and for images that are too large, Diverged.
     """
     side = pixels.canvas(task, name)
@@ -101,13 +103,13 @@ def generator(
     task: Blueprint, arrays: Mapping[str, Array], which: str, options: CycleGanOptions, name: str
 ) -> nn.Module:
     """Return one trained generator, S2R or R2S, in eval mode on the CPU; arrays: from `between`."""
-    with seeded(0, "overwritten"):  # initialisers draw from torch's global generator
+    with seeded(0, "overwritten"):  # initialisers use torch's global generator
         net = nets.generator(task.shape[0], pixels.canvas(task, name), options.cycle_width, skip=options.cycle_skip)
     return load_arrays(net, arrays, which)
 
 
 def apply(net: nn.Module, x: Array, task: Blueprint, device: str | torch.device, name: str) -> Array:
-    """Return what a generator makes of images (n, height, width, channels): the same shape, always uint8."""
+    """Return the translation of images (n, height, width, channels) by a generator: the same shape, always uint8."""
     side, device = pixels.canvas(task, name), torch.device(device)
     net.to(device).eval()
     with torch.inference_mode(), exact(device):
@@ -124,9 +126,9 @@ def lr_at(lr: float, step: int, total: int) -> float:
 
 
 class Rows:
-    """Draws the rows of batches from both domains, in pairs of one class where `matched` and some class is in both.
+    """Draws the rows of batches from both domains, in pairs of one class if `matched` and some class is in both.
 
-    Classes come as often as in the mean of the two domains; without `matched` all rows are drawn alike.
+    Class frequencies are the mean of those of the two domains; without `matched` all rows are drawn uniformly.
     """
 
     def __init__(self, safe_y: Array, risky_y: Array, *, matched: bool) -> None:
@@ -179,7 +181,7 @@ def _play(game: Game, safe: Examples, risky: Examples, side: int, ctx: Context, 
 
 
 def _check(finite: list[bool], options: CycleGanOptions) -> None:
-    """Raise Diverged at a part of the training whose losses are not finite."""
+    """Raise Diverged if a loss of a part of the training is not finite."""
     if all(finite):
         return
     start, total = finite.index(False) * DRAWN_AT_ONCE, options.cycle_steps
@@ -190,7 +192,7 @@ def _check(finite: list[bool], options: CycleGanOptions) -> None:
 
 
 def _stored(examples: Examples, side: int) -> Tensor:
-    """Return images on their canvas as uint8, a quarter of the memory of what networks take."""
+    """Return images on their canvas as uint8, a quarter of the memory of the networks' inputs."""
     chunks = (examples.x[at : at + BATCH] for at in range(0, len(examples), BATCH))
     return torch.cat([pixels.to_canvas(x, side).add(1).mul(127.5).round().to(torch.uint8) for x in chunks])
 

@@ -1,8 +1,8 @@
 """The networks of CycleGAN: residual generators and patch discriminators for canvases of 8, 32 and 64 pixels.
 
-At 32 and 64 pixels they are those of Zhu et al. (2017, appendix). At 8 pixels, where two 3 x 3 convolutions already see
-most of the image, all are small perceptrons. Unless `skip` is false, generators add to their input and begin as the
-identity: in a few hundred steps, nets that first have to learn to copy make other digits of digits.
+At 32 and 64 pixels they are those of Zhu et al. (2017, appendix). At 8 pixels, where two 3 x 3 convolutions already
+cover most of the image, all are small perceptrons. Unless `skip` is false, generators add to their input and start as
+the identity: in a few hundred steps, networks that first have to learn to copy turn digits into other digits.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ SLOPE = 0.2
 
 
 class Reflected(nn.Module):
-    """A convolution of the input padded by reflection, edge not repeated.
+    """A convolution with reflection padding, without repeating the edge.
 
-    On a GPU the padding is put together from slices, for there the backward pass of nn.ReflectionPad2d adds in no
-    fixed order; elsewhere that is a tenth faster.
+    On a GPU the padding is assembled from slices, because there the backward pass of nn.ReflectionPad2d sums in no
+    fixed order; elsewhere nn.ReflectionPad2d is a tenth faster.
     """
 
     def __init__(self, inputs: int, outputs: int, kernel: int) -> None:
@@ -48,7 +48,7 @@ class Reflected(nn.Module):
 
 
 def sliced(x: Tensor, pad: int) -> Tensor:
-    """Return images padded by reflection, from slices."""
+    """Return images padded by reflection, assembled from slices."""
     for dim in (2, 3):
         size = x.shape[dim]
         before = x.narrow(dim, 1, pad).flip(dim)
@@ -77,7 +77,7 @@ class Residual(nn.Module):
 
 
 class Clamp(torch.autograd.Function):
-    """Clamp to [-1, 1]; beyond, only the gradient that leads back passes, or what is white once would stay white."""
+    """Clamp to [-1, 1]; outside, only gradients that lead back pass, or saturated pixels would stay saturated."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -87,13 +87,13 @@ class Clamp(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        """Return the gradient, 0 where descent along it would lead further out."""
+        """Return the gradient, 0 where descent along it would lead further outside."""
         (x,) = ctx.saved_tensors
         return gradient * ((x.abs() <= 1) | (x * gradient > 0))
 
 
 class Begun(nn.Module):
-    """A net that begins as the identity: its input plus what the body adds, clamped to [-1, 1]."""
+    """A network that starts as the identity: its input plus the output of the body, clamped to [-1, 1]."""
 
     def __init__(self, body: Module) -> None:
         super().__init__()
@@ -106,7 +106,7 @@ class Begun(nn.Module):
 
 
 def generator(channels: int, side: int, width: int, *, skip: bool = True) -> Module:
-    """Return an image-to-image net, (n, channels, side, side) -> the same shape, in [-1, 1]."""
+    """Return an image-to-image network, (n, channels, side, side) -> the same shape, in [-1, 1]."""
     if side == MLP_SIDE:
         outputs, shape = channels * side**2, (channels, side, side)
         body, last = _perceptron(outputs, MLP_WIDTHS * width, outputs, nn.ReLU)
@@ -138,7 +138,7 @@ def discriminator(channels: int, side: int, width: int) -> Module:
 
 
 def _ended(body: Module, last: Module, *, skip: bool) -> Module:
-    """Return a generator from a body whose last layer is `last`: from zero and added to the input, or through tanh."""
+    """Return a generator from a body ending in `last`: starting at zero and added to the input, or through tanh."""
     if not skip:
         return nn.Sequential(body, nn.Tanh())
     nn.init.zeros_(last.weight)
@@ -147,7 +147,7 @@ def _ended(body: Module, last: Module, *, skip: bool) -> Module:
 
 
 def _perceptron(inputs: int, hidden: int, outputs: int, activation: Callable[[], Module]) -> tuple[Module, Module]:
-    """Return a net of flattened images with two hidden layers, and its last layer."""
+    """Return a network of flattened images with two hidden layers, and its last layer."""
     last = nn.Linear(hidden, outputs)
     first = [nn.Flatten(), nn.Linear(inputs, hidden), activation(), nn.Linear(hidden, hidden), activation()]
     return nn.Sequential(*first, last), last

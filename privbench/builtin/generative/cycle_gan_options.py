@@ -1,4 +1,4 @@
-"""The options of CycleGAN and the names of what it keeps, apart from it so that listing them takes no torch."""
+"""Options of CycleGAN and the names of its stored arrays, in a separate module so that listing them needs no torch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CURVE = "curve"
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class CycleGanOptions:
-    """How a CycleGAN is built and trained. Each field is also an option of `transform`."""
+    """The options of a CycleGAN. Each field is also an option of `transform`."""
 
     lambda_cycle: float = option(10.0, "weight of the cycle's L1 loss, on pixels in [-1, 1]: higher moves less", ge=0)
     identity: float = option(0.0, "weight, times lambda_cycle, of leaving a generator's own targets as they are", ge=0)

@@ -1,4 +1,4 @@
-"""Between images as examples hold them and images as generators see them: in [-1, 1], on a square canvas."""
+"""Conversion between images of examples and images of generators: in [-1, 1], on a square canvas."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     Array = npt.NDArray[Any]
 
 CANVASES = (8, 32, 64)
-"""Sides in pixels that generators are built for; smaller images are centred on the next larger one."""
+"""Sides in pixels of the available canvases; smaller images are centred on the next larger one."""
 IMAGE_DIMENSIONS = 3
 
 
 def canvas(task: Blueprint, name: str) -> int:
     """Return the side of the canvas for a task's images. Raises BadOption for tables and for images that are too large.
 
-    name: of the defense, for the message.
+    name: of the defense, for the message
     """
     if len(task.shape) != IMAGE_DIMENSIONS:
         raise BadOption(f"defense {name!r} generates images, but task {task.task!r} has {task.shape[0]}-column tables.")
@@ -42,7 +42,7 @@ def canvas(task: Blueprint, name: str) -> int:
 def to_canvas(x: Array, side: int) -> Tensor:
     """Return images (n, height, width, channels), uint8 or float32 in [0, 1], as float32 (n, channels, side, side).
 
-    Values lie in [-1, 1]; the padding around smaller images repeats their border, so that it has no edge of its own.
+    Values are in [-1, 1]; the padding around smaller images repeats their border, so that it has no edge.
     """
     scale = 127.5 if x.dtype == np.uint8 else 0.5
     images = torch.from_numpy(np.ascontiguousarray(x)).permute(0, 3, 1, 2).float().div(scale).sub(1)
@@ -53,8 +53,10 @@ def to_canvas(x: Array, side: int) -> Tensor:
 def from_canvas(images: Tensor, shape: Sequence[int]) -> Array:
     """Return uint8 images (n, height, width, channels): the middle of the canvas, quantised to 256 levels.
 
-    images: float32 (n, channels, side, side) in [-1, 1]; shape: of one input as models take it (channels, height,
-    width). What is published and trained on is this, never finer: low bits would tell generated from real.
+    images: float32 (n, channels, side, side) in [-1, 1]
+    shape: of one model input (channels, height, width)
+
+    Published and training examples are never finer: low bits would distinguish generated from real examples.
     """
     height, width = shape[1:]
     top, left, _, _ = _margins((height, width), images.shape[-1])
@@ -65,14 +67,14 @@ def from_canvas(images: Tensor, shape: Sequence[int]) -> Array:
 
 
 def as_dtype(pixels: Array, dtype: npt.DTypeLike) -> Array:
-    """Return uint8 pixels in the dtype of the examples that they join: uint8, or float32 in [0, 1]."""
+    """Return uint8 pixels in the dtype of the real examples: uint8, or float32 in [0, 1]."""
     return pixels if np.dtype(dtype) == np.uint8 else pixels.astype(np.float32) / np.float32(255)
 
 
 def grid(examples: Examples, classes: int, columns: int = 8) -> Array:
-    """Return the first images of each class, as a note to draw: uint8 (classes, columns, height, width, channels).
+    """Return the first images of each class, as a note for figures: uint8 (classes, columns, height, width, channels).
 
-    Black where a class has fewer images.
+    Black for missing images.
     """
     x = examples.x if examples.x.dtype == np.uint8 else np.rint(examples.x * 255).clip(0, 255).astype(np.uint8)
     out = np.zeros((classes, columns, *x.shape[1:]), np.uint8)

@@ -1,4 +1,4 @@
-"""Whether a generator collapsed or copies: distances among generated examples and to members."""
+"""Collapse and copies of a generator: distances between generated examples and to members."""
 
 from __future__ import annotations
 
@@ -20,24 +20,23 @@ COPY_PERCENTILE = 1
 """A copy is closer to a member than this percentile of members is to another of their class."""
 DIVERSITY_SAMPLE = 256
 NEAREST_SAMPLE = 2000
-"""Examples looked at, evenly spaced over all: per class for diversity, in all for nearest members."""
+"""Numbers of examples used, evenly spaced: per class for diversity, in total for nearest members."""
 ROUNDING = 1e-5
-"""Relative, of squared distances in float32."""
+"""Relative tolerance of squared distances in float32."""
 CHUNK = 128
 
 
 def quality(real: Examples, fake: Examples) -> dict[str, float]:
-    """Return facts of generated examples beside the real ones that their generator was trained on.
+    """Return facts of generated examples, compared with the real examples on which their generator was trained.
 
-    diversity: mean distance of two generated examples of a class / of two real ones, the least of all classes;
-    collapsed_classes: how many classes have a diversity below 0.5;
+    diversity: mean distance of two generated examples of a class / of two real ones, the minimum over classes
+    collapsed_classes: number of classes with a diversity below 0.5
     nearest_member: median distance of a generated example to the nearest member of its class / of a member to the
-    nearest other one; 1 is what fresh draws of the same distribution would have, near 0 are copies;
-    copies: share of generated examples that are closer to a member than all but 1 % of members are to another.
+        nearest other one; 1 for fresh draws of the same distribution, near 0 for copies
+    copies: share of generated examples that are closer to a member than all but 1 % of members are to another
 
-    Distances are Euclidean between pixels in [0, 1]. Classes with fewer than two examples on either side are left
-    out; a fact that no class can tell is left out too. Large sets are thinned evenly, so that the same examples give
-    the same facts.
+    Distances are Euclidean between pixels in [0, 1]. Classes with fewer than two examples on either side are omitted,
+    and so are facts without any class. Large sets are thinned evenly, so that the same examples give the same facts.
     """
     diversity, to_member, among = [], [], []
     total = max(1, len(fake))
@@ -62,13 +61,13 @@ def quality(real: Examples, fake: Examples) -> dict[str, float]:
 def _nearest_facts(to_member: Array, among: Array) -> dict[str, float]:
     usual = float(np.median(among))
     facts = {"copies": float((to_member <= np.percentile(among, COPY_PERCENTILE)).mean())}
-    if usual > 0:  # where most members are duplicates of others, nothing can be nearer than they are
+    if usual > 0:  # 0 if most members are duplicates, which cannot be undercut
         facts["nearest_member"] = float(np.median(to_member)) / usual
     return facts
 
 
 def _rows(examples: Examples, label: Any) -> Array:
-    """Return the examples of a class as (n, pixels), in the dtype that they have."""
+    """Return the examples of a class as (n, pixels), in their dtype."""
     chosen = examples.x[examples.y == label]
     rows: Array = chosen.reshape(len(chosen), math.prod(chosen.shape[1:]))
     return rows
@@ -88,18 +87,18 @@ def _spread(rows: Array) -> float:
 
 
 def _nearest(rows: Array, members: Array, *, others: bool = False) -> Array:
-    """Return the distance of each row to the nearest member; `others`: rows are members, and not their own nearest."""
+    """Return the distance of each row to the nearest member; `others`: rows are members, not their own neighbours."""
     members, nearest = _as_float(members), []
     for i in range(0, len(rows), CHUNK):
         squares = _squares(_as_float(rows[i : i + CHUNK]), members)
-        # A member's distance to itself is the row's least, but for rounding; of duplicates, one is the other's nearest.
+        # A member's distance to itself is the minimum of its row, up to rounding; duplicates are each other's nearest.
         nearest.append(np.partition(squares, 1, axis=1)[:, 1] if others else squares.min(axis=1))
     distances: Array = np.sqrt(np.concatenate(nearest))
     return distances
 
 
 def _squares(a: Array, b: Array) -> Array:
-    """Return the squared distances (len(a), len(b)); differences that float32 cannot tell are 0."""
+    """Return the squared distances (len(a), len(b)); differences below float32's resolution are 0."""
     norms_a, norms_b = np.square(a).sum(axis=1)[:, None], np.square(b).sum(axis=1)
     squares: Array = norms_a + norms_b - 2 * (a @ b.T)
     squares[squares < ROUNDING * (norms_a + norms_b)] = 0

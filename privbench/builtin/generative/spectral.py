@@ -1,7 +1,7 @@
 """Spectral normalisation: weights divided by their largest singular values (Miyato et al., ICLR 2018).
 
 One power iteration per forward pass in training; the singular vectors count as constants in the gradient. In small
-nets, torch's own parametrisation, layer by layer, takes most of a step; `Stack` does all layers of a net at once.
+networks, torch's own parametrisation, layer by layer, takes most of a step; `Stack` normalises all layers at once.
 """
 
 from __future__ import annotations
@@ -38,20 +38,20 @@ class _Divided(torch.autograd.Function):
 
 
 class _Spectral(nn.Module):
-    """What holds matrices (n, out, in), normalised together, and estimates of their singular vectors."""
+    """Base of layers with matrices (n, out, in), normalised together, and estimates of their singular vectors."""
 
     left: Tensor
     right: Tensor
 
     def start(self, n: int, out: int, inside: int) -> None:
-        """Draw the estimates."""
+        """Draw the initial estimates."""
         self.register_buffer("left", functional.normalize(torch.randn(n, out), dim=1))
         self.register_buffer("right", functional.normalize(torch.randn(n, inside), dim=1))
 
     def normal(self, matrices: Tensor) -> Tensor:
         """Return the matrices (n, out, in), each divided by its largest singular value."""
         constant, left, right = matrices.detach(), self.left, self.right
-        if self.training:  # into new tensors: what waits for its backward needs the estimates of its own pass
+        if self.training:  # into new tensors: a pending backward pass needs the estimates of its own forward pass
             right = torch.bmm(left[:, None], constant)[:, 0]
             right = right / torch.linalg.vector_norm(right, dim=1, keepdim=True)
         product = torch.bmm(constant, right[:, :, None])[:, :, 0]
@@ -92,10 +92,10 @@ class Linear(_Spectral, nn.Linear):
 
 
 class Stack(_Spectral):
-    """Several linear maps, spectrally normalised each by itself, but all at once.
+    """Several linear maps, each spectrally normalised, computed together.
 
-    Their weights lie in one tensor, the smaller ones with zeros below and to the right, which stay zeros: no output
-    depends on them, and they have no part in a singular vector.
+    Their weights are in one tensor, the smaller ones padded with zeros below and to the right, which stay zero: no
+    output depends on them, and they do not affect a singular vector.
     """
 
     def __init__(self, shapes: Sequence[tuple[int, int]]) -> None:
@@ -121,5 +121,5 @@ class Stack(_Spectral):
 
 
 def chained(*sizes: int) -> list[tuple[int, int]]:
-    """Return the shapes of linear maps that follow one another."""
+    """Return the shapes of a chain of linear maps."""
     return list(itertools.pairwise(sizes))

@@ -1,7 +1,6 @@
-"""TAC-GAN: an auxiliary-classifier GAN whose twin classifier undoes its bias to easy examples.
+"""TAC-GAN: an auxiliary-classifier GAN whose twin classifier corrects its bias to easy examples.
 
-Gong, Xu, Li, Zhang & Batmanghelich, Twin Auxiliary Classifiers GAN, NeurIPS 2019. `fakes` is what
-defenses call.
+Gong, Xu, Li, Zhang & Batmanghelich, Twin Auxiliary Classifiers GAN, NeurIPS 2019. Defenses call `fakes`.
 """
 
 from __future__ import annotations
@@ -35,19 +34,19 @@ if TYPE_CHECKING:
 Variant: TypeAlias = Literal["tac-gan", "ac-gan"]
 
 CHUNK = 50
-"""Steps whose random numbers are drawn, and moved to the device, at once."""
+"""Steps whose random numbers are drawn, and moved to the device, together."""
 SAMPLES = 256
-"""Images generated at once."""
+"""Images generated per batch."""
 STANDING = 32
-"""Batches, as large as in training, from which BatchNorm's statistics for the averaged weights are estimated."""
+"""Batches, of the training size, to estimate BatchNorm's statistics for the averaged weights."""
 
 
 @validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class TacGanOptions:
-    """The options of a TAC-GAN and of what it generates; the defaults suit `digits`."""
+    """The options of a TAC-GAN and of its generated examples; the defaults suit `digits`."""
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        # The authors' CIFAR script. 500 epochs of 50,000 images, at 2 x 100 a generator step, are 125,000 steps.
+        # The authors' CIFAR script. 500 epochs of 50,000 images, with 2 x 100 per generator step, are 125,000 steps.
         "paper": {
             "gan_steps": 125_000,
             "gan_width": 64,
@@ -82,12 +81,14 @@ def fakes(
     *,
     share: tuple[float, float] = (0.0, 1.0),
 ) -> Examples:
-    """Train a TAC-GAN on the members, or take the kept one, and return generated examples, uint8, class by class.
+    """Train a TAC-GAN on the members, or load the stored one, and return generated examples, uint8, class by class.
 
-    The same for every defense that asks with the same options: both training and sampling are seeded by what is kept,
-    not by `ctx`, and a larger `ratio` adds to each class. name: of the defense, for messages; share: the part of the
-    stage's progress that this is. Raises BadOption for tables, too large images, and a ratio that asks for nothing;
-    Diverged.
+    The result is the same for every defense with the same options: training and sampling are seeded by the key of the
+    stored weights, not by `ctx`, and a larger `ratio` adds to each class.
+    name: of the defense, for messages
+    share: the part of the stage's progress
+
+    Raises BadOption for tables, too large images, and a ratio that gives no examples; Diverged.
     """
     from privbench.builtin.generative.pixels import canvas
 
@@ -97,14 +98,14 @@ def fakes(
         return train(task, members, inner, options, side)
 
     shaping = {each.name: getattr(options, each.name) for each in fields(TacGanOptions) if each.name != "ratio"}
-    # The number of classes shapes the nets, and no member need show it.
+    # The number of classes determines the networks, but members need not include all of them.
     key = {**shaping, "classes": task.classes}
     kept = ctx.kept("tac-gan", members, key, make, model_free=True, share=share)
     return sample(task, kept, counts, options, side, device=ctx.device)
 
 
 def quantities(task: Blueprint, members: Examples, ratio: float, name: str) -> Array:
-    """Return how many examples to generate of each class (classes,). Raises BadOption where that is none at all."""
+    """Return the number of examples to generate for each class (classes,). Raises BadOption if it is 0 in total."""
     counts = per_class(members.y, task.classes, ratio)
     if not counts.sum():
         from privbench.errors import BadOption
@@ -114,10 +115,10 @@ def quantities(task: Blueprint, members: Examples, ratio: float, name: str) -> A
 
 
 def per_class(y: Array, classes: int, ratio: float) -> Array:
-    """Return how many examples to generate of each class (classes,): ratio times its number, rounded.
+    """Return the number of examples to generate for each class (classes,): ratio times its size, rounded.
 
     The sum is ratio * len(y), rounded half up; the largest remainders are rounded up, among equals the lower class.
-    A class without members gets none. ratio counts as the decimal number that it is written as: 0.1 of 30 is 3.
+    A class without members gets none. ratio is interpreted as a decimal number: 0.1 of 30 is 3.
     """
     exact = [Fraction(repr(float(ratio))) * int(count) for count in np.bincount(y, minlength=classes)]
     counts = [math.floor(each) for each in exact]
@@ -128,16 +129,16 @@ def per_class(y: Array, classes: int, ratio: float) -> Array:
 
 
 def networks(task: Blueprint, options: TacGanOptions, side: int) -> tuple[nn.Module, nn.Module]:
-    """Return a fresh generator and discriminator, from torch's global generator."""
+    """Return a fresh generator and discriminator, initialised from torch's global generator."""
     from privbench.builtin.generative import big_gan
 
     return big_gan.networks(side, task.shape[0], task.classes, width=options.gan_width, latent=options.latent)
 
 
 def train(task: Blueprint, members: Examples, ctx: Context, options: TacGanOptions, side: int) -> dict[str, Array]:
-    """Return what is kept of a TAC-GAN: the averaged generator's weights, and the seed of what it generates.
+    """Return the stored arrays of a TAC-GAN: the averaged generator's weights, and the seed of its samples.
 
-    Labels are drawn uniformly from the classes that the members have. Raises Diverged.
+    Labels are drawn uniformly from the classes of the members. Raises Diverged.
     """
     import torch
 
@@ -179,7 +180,7 @@ def sample(
     from privbench.seeds import seeded, torch_generator
 
     weights = {name: array for name, array in kept.items() if name != "seed"}
-    with seeded(0, "overwritten"):  # initialisers draw from torch's global generator
+    with seeded(0, "overwritten"):  # initialisers use torch's global generator
         generator, _ = networks(task, options, side)
     generator = load_arrays(generator, weights, "generator.").to(device)
     y = np.repeat(np.arange(len(counts)), counts)
@@ -188,7 +189,7 @@ def sample(
         for label in np.flatnonzero(counts):
             draws = torch_generator(int(kept["seed"]), "class", label)
             for first in range(0, int(counts[label]), SAMPLES):
-                # Whole chunks are drawn, so that a larger ratio begins with the same noise.
+                # Whole chunks are drawn, so that a larger ratio starts with the same noise.
                 z = torch.randn(SAMPLES, options.latent, generator=draws)[: int(counts[label]) - first].to(device)
                 classes = torch.full((len(z),), int(label), device=device)
                 parts.append(from_canvas(generator(z, classes), task.shape))
@@ -226,7 +227,7 @@ def _fit(gan: Gan, images: Tensor, labels: Tensor, ctx: Context, options: TacGan
             reported = time.monotonic()
             _check(total, f"within {done} steps", options)
             ctx.progress(done / options.gan_steps)
-    _check(gan.average, "in its last step", options)  # the last losses are of before it
+    _check(gan.average, "in its last step", options)  # the last losses were computed before it
 
 
 def _check(values: Tensor, when: str, options: TacGanOptions) -> None:
@@ -237,7 +238,7 @@ def _check(values: Tensor, when: str, options: TacGanOptions) -> None:
 
 
 def _rows(n: int, size: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Yield (size,) row numbers without end, one random order of all after another."""
+    """Yield (size,) row indices without end, one random permutation of all after another."""
     import torch
 
     waiting = torch.empty(0, dtype=torch.int64)

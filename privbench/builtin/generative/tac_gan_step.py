@@ -1,4 +1,4 @@
-"""One step of TAC-GAN: its losses, which know nothing of images, and what a step changes (Gong et al. 2019)."""
+"""Training step of TAC-GAN: its losses, independent of images, and the update of all weights (Gong et al. 2019)."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Player:
-    """A net, all its weights as one flat tensor that they are views of, and the optimiser of that.
+    """A network, all its weights as views of one flat tensor, and the optimiser of that tensor.
 
-    One tensor in place of dozens, for to update a small net's weights one by one takes longer than to compute them.
+    One tensor instead of dozens, because updating a small network's weights singly takes longer than computing them.
     """
 
     net: nn.Module
@@ -31,15 +31,15 @@ class Player:
     lr: float
 
     def descend(self, loss: Tensor) -> None:
-        """Take one step; the loss's gradients with respect to other nets are not computed."""
-        # The twin has no gradient where its loss is left out.
+        """Take one step; gradients of the loss with respect to other networks are not computed."""
+        # The twin has no gradient if its loss is omitted.
         gradients = torch.autograd.grad(loss, self.parameters, materialize_grads=True)
         self.optimiser.step([torch.cat([gradient.flatten() for gradient in gradients])], self.lr)
 
 
 @dataclass(frozen=True)
 class Gan:
-    """What one step changes."""
+    """The state that a step changes."""
 
     generator: Player
     discriminator: Player
@@ -59,7 +59,7 @@ def discriminator_loss(
 
 
 def generator_loss(fake: Heads, y: Tensor, *, lambda_c: float = 1.0, variant: str = "tac-gan") -> Tensor:
-    """Return L_G: seem real, be classified as y, and (tac-gan) leave the twin unsure, which keeps classes diverse."""
+    """Return L_G: look real, be classified as y, and (tac-gan) confuse the twin, which keeps classes diverse."""
     classifiers = functional.cross_entropy(fake.classifier, y)
     if variant == "tac-gan":
         classifiers = classifiers - functional.cross_entropy(fake.twin, y)
@@ -79,10 +79,11 @@ def step(
 ) -> Tensor:
     """Take the discriminator's steps, one of the generator and one of its average; return the last two losses.
 
-    real: (steps, batch, ...) and y_real: (steps, batch), a batch for each of the discriminator's steps; z:
-    (steps + 1, batch, latent) and y: (steps + 1, batch), the last for the generator. All the images that the
-    discriminator sees come from one pass, for the generator is the same meanwhile. share: that the new weights have in
-    the average; a float32 scalar or a number.
+    real, y_real: (steps, batch, ...) and (steps, batch), a batch for each of the discriminator's steps
+    z, y: (steps + 1, batch, latent) and (steps + 1, batch), the last for the generator
+    share: weight of the new weights in the average; a float32 scalar or a number
+
+    All images for the discriminator come from one pass, because the generator does not change in between.
     """
     batch = y_real.shape[1]
     with torch.no_grad():
@@ -102,7 +103,7 @@ def step(
 
 
 def player(net: nn.Module, lr: float) -> Player:
-    """Return a net, on its device, ready for training."""
+    """Return a network, on its device, ready for training."""
     parameters = list(net.parameters())
     weights = torch.cat([parameter.detach().flatten() for parameter in parameters]).requires_grad_()
     fill(net, weights.detach())
@@ -110,7 +111,7 @@ def player(net: nn.Module, lr: float) -> Player:
 
 
 def fill(net: nn.Module, weights: Tensor) -> None:
-    """Make a net's weights views of one flat tensor, in their order."""
+    """Make a network's weights views of one flat tensor, in their order."""
     parameters = list(net.parameters())
     for parameter, part in zip(parameters, weights.split([each.numel() for each in parameters]), strict=True):
         parameter.data = part.view_as(parameter)

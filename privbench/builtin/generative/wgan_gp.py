@@ -1,11 +1,11 @@
-"""Conditional WGAN-GP whose critic clips and blurs its code: the generator of the DP-critic paper.
+"""Conditional WGAN-GP whose critic clips its code and adds noise: the generator of DP-critic.
 
 Triastcyn & Faltings, Generating Artificial Data for Private Deep Learning, 2018 (1803.03148), sections 4.1 and 5.2.
 
     arrays = ctx.kept("wgan-gp", members, options, make)      # make = maker(task, members, settings)
 
 With noise of scale 0 and no clipping it is WGAN-GP (Gulrajani et al. 2017). A step is a function of networks,
-optimisers and tensors that lie on the device; everything random is drawn on the CPU, some steps at a time.
+optimisers and tensors on the device; all random numbers are drawn on the CPU, for several steps at a time.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ if TYPE_CHECKING:
     Array = npt.NDArray[Any]
 
 BETAS = (0.0, 0.9)
-CHUNK = 16  # generator steps whose random numbers are drawn at a time
+CHUNK = 16  # generator steps whose random numbers are drawn together
 SAMPLES = 1024
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What shapes the generator; the options of `DPCritic` without their prefix."""
+    """The settings of the generator; the options of `DPCritic` without their prefix."""
 
     sigma: float
     clip: float
@@ -56,18 +56,18 @@ class Settings:
     latent: int
     average: float
     shape: tuple[int, ...]
-    """Of one input as models take it: (channels, height, width)."""
+    """Shape of one input of a model: (channels, height, width)."""
     classes: int
     side: int
-    """Of the canvas."""
+    """Side of the canvas."""
 
     def options(self) -> dict[str, Any]:
-        """Return all of it as plain values, for the key of what is kept."""
+        """Return all settings as plain values, for the key of stored arrays."""
         return asdict(self)
 
 
 class Gan(NamedTuple):
-    """Both nets, each with its optimiser, at the same learning rate."""
+    """Both networks, each with its optimiser, with the same learning rate."""
 
     generator: Generator
     critic: Critic
@@ -77,25 +77,26 @@ class Gan(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """The tensors of one step of the generator and the critic's steps before it, or, as a table, of several in a row.
+    """The tensors of one generator step and its critic steps, or, as a table, of several in a row.
 
-    The leading dimensions are (n_critic, batch) for what the critic sees and (n_critic + 1, batch) for what the
-    generator is given; its last slice is for its own step. For the labels, `rows` are those of the real images.
+    The leading dimensions are (n_critic, batch) for the critic's inputs and (n_critic + 1, batch) for the generator's;
+    its last slice is for its own step. The labels in the former are those of the real images in `rows`.
     """
 
     rows: Tensor
     z: Tensor
     mix: Tensor
     noise: Tensor | None = None
-    """Where there is any."""
+    """None without noise."""
 
 
 def gradient_penalty(
     critic: Callable[[Tensor, Tensor], Tensor], real: Tensor, fake: Tensor, labels: Tensor, mix: Tensor
 ) -> Tensor:
-    """Return the mean of (||grad D(x, y)|| - 1)^2 where x lies between a real and a fake image and y is the real one's.
+    """Return the mean of (||grad D(x, y)|| - 1)^2 for x between a real and a fake image and the real one's label y.
 
-    critic: (inputs, labels) -> (batch,); mix: (batch,) in [0, 1], 1 at the fake image.
+    critic: (inputs, labels) -> (batch,)
+    mix: (batch,) in [0, 1], 1 at the fake image
     """
     between = torch.lerp(real, fake, mix.view(-1, *(1 for _ in real.shape[1:]))).detach().requires_grad_()
     (slope,) = torch.autograd.grad(critic(between, labels).sum(), between, create_graph=True)
@@ -114,8 +115,9 @@ def critic_loss(
 ) -> Tensor:
     """Return E D(fake) - E D(real) + gp_weight * penalty, with the labels (batch, classes) of the real images.
 
-    noise: (2 * batch, d) standard normals, the first half for the real images. The penalty needs none: the head behind
-    the noise is linear, so that the gradient by the input is the same whatever the noise.
+    noise: (2 * batch, d) standard normals, the first half for the real images
+
+    The penalty needs none: the head behind the noise is linear, so the gradient by the input does not depend on it.
     """
     maps = critic.maps()
     values = critic(torch.cat([real, fake]), torch.cat([labels, labels]), noise, maps)
@@ -141,10 +143,10 @@ def critic_step(
 
 
 def generator_step(gan: Gan, z: Tensor, labels: Tensor, maps: list[Callable[[Tensor], Tensor]]) -> Tensor:
-    """Take one step of the generator towards larger D, and return its loss -E D(fake), detached and on the device.
+    """Take one generator step towards larger D, and return its loss -E D(fake), detached and on the device.
 
-    The critic's noise would add a constant to the loss and nothing to its gradient, so none is drawn. maps: the
-    generator's own.
+    The critic's noise would add a constant to the loss and nothing to its gradient, so none is drawn.
+    maps: those of the generator
     """
     loss = -gan.critic(gan.generator(z, labels, maps), labels).mean()
     descend(gan.generators, loss, gan.lr)
@@ -152,13 +154,13 @@ def generator_step(gan: Gan, z: Tensor, labels: Tensor, maps: list[Callable[[Ten
 
 
 def step(gan: Gan, images: Tensor, labels: Tensor, batch: Batch, gp_weight: float) -> Tensor:
-    """Take the critic's steps and one of the generator; return the sum of all losses.
+    """Take the critic steps and one generator step; return the sum of all losses.
 
     images (n, channels, side, side) and one-hot labels (n, classes) are those of all members.
     """
     wanted = labels[batch.rows]
     n_critic, maps = len(batch.z) - 1, gan.generator.maps()
-    with torch.no_grad():  # the generator stands still meanwhile, so one pass makes the images of all critic's steps
+    with torch.no_grad():  # the generator does not change, so one pass makes the images of all critic steps
         fakes = gan.generator(batch.z[:-1].flatten(0, 1), wanted[:-1].flatten(0, 1), maps).unflatten(0, (n_critic, -1))
     total = torch.zeros((), device=images.device)
     for k in range(n_critic):
@@ -169,9 +171,9 @@ def step(gan: Gan, images: Tensor, labels: Tensor, batch: Batch, gp_weight: floa
 
 
 def train(members: Examples, settings: Settings, ctx: Context) -> Generator:
-    """Train on members alone, and return the generator, averaged over its last steps, in eval mode.
+    """Train on the members, and return the generator, averaged over its last steps, in eval mode.
 
-    Labels are drawn as they are frequent among the members. Raises Diverged when a loss or a weight is not finite.
+    Labels are drawn with the class frequencies of the members. Raises Diverged if a loss or a weight is not finite.
     """
     device = torch.device(ctx.device)
     with ctx.seeded("init"):
@@ -186,7 +188,7 @@ def train(members: Examples, settings: Settings, ctx: Context) -> Generator:
 
 
 def maker(members: Examples, settings: Settings) -> Callable[[Context], dict[str, Array]]:
-    """Return what `ctx.kept` runs: the generator's weights as arrays."""
+    """Return the function for `ctx.kept`, which returns the generator's weights as arrays."""
 
     def make(ctx: Context) -> dict[str, Array]:
         return arrays_of(train(members, settings, ctx))
@@ -202,7 +204,7 @@ def networks(settings: Settings) -> tuple[Generator, Critic]:
 
 
 def gan_of(generator: Generator, critic: Critic, lr: float) -> Gan:
-    """Return the nets with an Adam for each."""
+    """Return both networks with an Adam optimiser each."""
     first, second = (adam(net.parameters(), betas=BETAS) for net in (generator, critic))
     return Gan(generator, critic, first, second, lr)
 
@@ -225,14 +227,14 @@ def one_hot(labels: Tensor, classes: int) -> Tensor:
 
 
 def draws(n: int, settings: Settings, normals: torch.Generator) -> Iterator[Batch]:
-    """Yield the random numbers of all steps as tables of some at a time, on the CPU, with rows among n members."""
+    """Yield the random numbers of all steps as tables for several steps, on the CPU, with rows among n members."""
     s = settings
     for done in range(0, s.steps, CHUNK):
         chunk = min(CHUNK, s.steps - done)
         rows = torch.randint(n, (chunk, s.n_critic + 1, s.batch), generator=normals)
         z = torch.randn(chunk, s.n_critic + 1, s.batch, s.latent, generator=normals)
         mix = torch.rand(chunk, s.n_critic, s.batch, generator=normals)
-        # Of its own for each real and each fake image.
+        # Independent for each real and each fake image.
         noise = torch.randn(chunk, s.n_critic, 2 * s.batch, s.code, generator=normals) if s.sigma else None
         yield Batch(rows, z, mix, noise)
 

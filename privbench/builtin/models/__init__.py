@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 ModelName: TypeAlias = Literal["mlp", "cnn", "mobilenet_v3_small", "resnet18", "hivit_tiny", "dae_mlp"]
 WITH_DATA = "dae_mlp"
-"""The model that a task builds, since its encoder is trained on the task's reference examples (`dae.py`)."""
+"""The model that is built by the task, because its encoder is trained on the task's reference examples (`dae.py`)."""
 NAMES: tuple[str, ...] = tuple(name for name in get_args(ModelName) if name != WITH_DATA)
 IMAGE_DIMENSIONS = 3
 
@@ -19,9 +19,10 @@ IMAGE_DIMENSIONS = 3
 def build(name: str, shape: tuple[int, ...], classes: int, *, hidden: tuple[int, ...] = (256,)) -> nn.Module:
     """Return a fresh model, initialised from torch's global generator: (batch, *shape) float32 -> (batch, classes).
 
-    `shape` is (channels, height, width) for images of any size that the model can take, or (features,) for tables.
-    `hidden` sizes the layers of `mlp`; the other models have their own. Raises BadOption for an unknown name, an
-    image model on tables, or images that are too small.
+    shape: (channels, height, width) for images of any size that the model supports, or (features,) for tables
+    hidden: sizes of the layers of `mlp`; the other models have fixed layers
+
+    Raises BadOption for an unknown name, an image model on tables, or images that are too small.
     """
     if name == WITH_DATA:
         raise BadOption(f"model {name!r} is built by a task: its encoder is made from the task's reference examples.")

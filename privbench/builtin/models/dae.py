@@ -1,7 +1,7 @@
-"""An MLP on the codes of a stacked denoising autoencoder (Vincent et al., JMLR 2010), as Triastcyn & Faltings invert.
+"""An MLP on the code of a stacked denoising autoencoder (Vincent et al., JMLR 2010), as in Triastcyn & Faltings.
 
-The encoder is made from data that nobody protects, before and beside all training; the classifier carries its weights
-as buffers, so that they are released with the model and lead gradients to the input, but no optimiser moves them.
+The encoder is trained on public data, before and independently of all other training; the classifier holds its weights
+as buffers, so that they are released with the model and pass gradients to the input, but no optimiser changes them.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
     Layer: TypeAlias = tuple[Tensor, Tensor]  # weight (narrow, wide), bias (narrow,)
 
 CODES = (256, 64)
-"""Units of the encoder's layers; the paper says 64 codes, and not what lies before them."""
+"""Units of the encoder's layers; the paper states 64 codes, but not the layers before them."""
 MASKED = 0.3
 """Share of the inputs of a layer that are set to 0, which is the mean of standardised pixels."""
 STEPS, BATCH, LR = 800, 64, 2e-3  # of Adam, for each layer
-CHUNK = 20  # steps whose batches are drawn at once
+CHUNK = 20  # steps whose batches are drawn together
 
 
 class Encoder(nn.Module):
@@ -60,11 +60,12 @@ def build(layers: Sequence[Layer], classes: int, hidden: tuple[int, ...]) -> nn.
 
 
 def pretrained(x: Array, seed: int) -> list[Layer]:
-    """Return an encoder's layers, trained one after the other on examples' inputs, each to undo masking noise.
+    """Return an encoder's layers, trained one after the other on the inputs of examples, each to undo masking noise.
 
-    x: as in `Examples`; standardised here as models standardise theirs. Each layer is a sigmoid, its decoder is the
-    transposed matrix, and the loss is the mean square. On the CPU; reads no global generator.
-    Raises Diverged where that leaves the finite numbers.
+    x: as in `Examples`; standardised here as in models
+
+    Each layer is a sigmoid, its decoder is the transposed matrix, and the loss is the mean square. On the CPU; global
+    generators are not used. Raises Diverged for non-finite weights.
     """
     inputs = to_inputs(x)
     normalised = Normalised(nn.Identity(), tuple(inputs.shape[1:]))
@@ -84,7 +85,11 @@ def encode(x: Tensor, layer: Layer) -> Tensor:
 
 
 def step(layer: list[Tensor], optimiser: Optimiser, x: Tensor, kept: Tensor, rate: float) -> Tensor:
-    """Take one step of denoising; return its loss. layer: weight, bias and the decoder's bias; kept: 0 where masked."""
+    """Take one step of denoising; return its loss.
+
+    layer: weight, bias and the decoder's bias
+    kept: 0 for masked inputs
+    """
     weight, bias, back = layer
     restored = functional.linear(encode(x * kept, (weight, bias)), weight.t(), back)
     loss = functional.mse_loss(restored, x)
@@ -93,7 +98,7 @@ def step(layer: list[Tensor], optimiser: Optimiser, x: Tensor, kept: Tensor, rat
 
 
 def _layer(x: Tensor, units: int, generator: torch.Generator) -> Layer:
-    """Return a layer, trained where x is. generator: of the CPU."""
+    """Return a layer, trained on the device of x. generator: on the CPU."""
     bound = math.sqrt(6 / (x.shape[1] + units))  # Glorot's, for a layer and its transpose
     weight = ((torch.rand(units, x.shape[1], generator=generator) * 2 - 1) * bound).to(x.device)
     layer = [weight, torch.zeros(units, device=x.device), x.mean(dim=0)]

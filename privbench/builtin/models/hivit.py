@@ -18,7 +18,7 @@ DEPTHS = (1, 1, 10)
 HEADS = 6
 STEM_MLP_RATIO, MLP_RATIO = 3, 4
 DROP_PATH = 0.05
-INNER = 4  # embeddings along each side of a patch; two mergings make one token of them
+INNER = 4  # embeddings along each side of a patch; two mergings give one token
 HUGE = 128
 STD = 0.02
 
@@ -31,9 +31,9 @@ def build(shape: tuple[int, ...], classes: int) -> nn.Module:
     As in the authors' code (zhangxiaosong18/hivit, hivit_tiny_224): width 384 in the main stage of 10 blocks of
     attention with 6 heads; before it two stages of two MLPs each, of width 96 and 192, each followed by a merging of
     2x2 embeddings; absolute and relative positions; stochastic depth rising to 0.05. A patch, which is one token of
-    the main stage, has 4x4 pixels below 64 pixels (the shorter side), 8x8 from there on and 16x16, theirs, from 128
-    on: 64 tokens at 32 and at 64 pixels. Differs in training: the recipe's weight decay takes all parameters, where
-    theirs spares positions, norms and biases.
+    the main stage, has 4x4 pixels below 64 pixels (the shorter side), 8x8 from there on and 16x16, as theirs, from 128
+    on: 64 tokens at 32 and at 64 pixels. Difference in training: the recipe's weight decay applies to all
+    parameters, theirs not to positions, norms and biases.
     """
     channels, height, width = shape
     short = min(height, width)
@@ -82,7 +82,7 @@ class HiViT(nn.Module):
 
 
 class Residual(nn.Module):
-    """x + part(norm(x)); in training, an example goes without the second term with probability `drop`."""
+    """x + part(norm(x)); in training, the second term of an example is dropped with probability `drop`."""
 
     def __init__(self, width: int, part: nn.Module, drop: float) -> None:
         super().__init__()
@@ -139,8 +139,8 @@ class Attention(nn.Module):
     def biases(self) -> Tensor:
         """Return the biases (heads, tokens, tokens) of all pairs of tokens.
 
-        Looked up by products with one-hot rows: the gradient of an index adds up in no fixed order on a GPU, nor on a
-        CPU with several threads, and that of a product does.
+        Looked up by products with one-hot rows: the gradient of indexing has no fixed order of summation on a GPU, or
+        on a CPU with several threads; that of a product has.
         """
         columns = self.bias @ self.columns.flatten(0, 1).T  # (heads, vertical offset, wide * wide)
         both = self.rows.flatten(0, 1) @ columns  # (heads, tall * tall, wide * wide)
@@ -149,7 +149,7 @@ class Attention(nn.Module):
 
 
 def offsets(side: int) -> Tensor:
-    """Return (side, side, 2 * side - 1), one-hot: from each place to each other, the offset between them."""
+    """Return (side, side, 2 * side - 1), one-hot: the offset between each two positions."""
     places = torch.arange(side)
     return nn.functional.one_hot(places[:, None] - places + side - 1, 2 * side - 1).float()
 

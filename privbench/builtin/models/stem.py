@@ -1,4 +1,4 @@
-"""What the larger image models share: a first convolution, and a field of pixels, that suit small images."""
+"""Common layers of the larger image models: a first convolution, and an input field of pixels, for small images."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def stem(channels: int, filters: int, height: int, width: int) -> nn.Conv2d:
     """
     stride = 1 if min(height, width) < LARGE else 2
     conv = nn.Conv2d(channels, filters, 3, stride=stride, padding=1, bias=False)
-    nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")  # as torchvision initialises its own
+    nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")  # torchvision's initialisation
     return conv
 
 
@@ -26,7 +26,7 @@ def field(side: int, multiple: int = 1) -> int:
 
 
 def on_field(net: nn.Module, height: int, width: int, *, multiple: int = 1) -> nn.Module:
-    """Return the net behind a zero padding that centres images on their field.
+    """Return the network behind a zero padding that centres images on their field.
 
     Five halvings of an 8x8 image would leave single pixels from the third on, on which batch statistics are noise.
     """

@@ -1,4 +1,4 @@
-"""The built-in tasks: data sets, each with a model and a recipe, all of it overridable by options.
+"""The built-in tasks: data sets, each with a model and a recipe, all configurable by options.
 
 Importing this package imports neither torch nor scikit-learn: a task reads its data in `load`.
 """

@@ -1,4 +1,4 @@
-"""What the built-in tasks share: options for model and recipe, and how arrays become a dataset with roles."""
+"""Base of the built-in tasks: options for model and recipe, and data sets with roles from arrays."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class DataTask(Recipe):
-    """A data set with a model and a recipe. A subclass says where the data come from, and changes defaults.
+    """A data set with a model and a recipe. A subclass provides the data, and changes defaults.
 
-    The official test split is the test role; a data set without one gives 15 %. The rest, or `limit` of it, is the
-    pool (85 %), the attacker's reference (10 %) and validation (5 %), class-stratified, with a seed of the task's own.
+    The official test split is the test role; in a data set without one it is 15 %. The rest, or `limit` of it, is the
+    pool (85 %), the attacker's reference (10 %) and validation (5 %), class-stratified, with a fixed seed of the task.
     """
 
     name: ClassVar[str]
@@ -48,18 +48,18 @@ class DataTask(Recipe):
     canary_count: int = option(100, "how many canaries, where there are any", ge=1)
 
     def __post_init__(self) -> None:
-        """Refuse `hidden` where it would be silently without effect."""
+        """Refuse `hidden` if it has no effect."""
         default = type(self).__pydantic_fields__["hidden"].default  # type: ignore[attr-defined]
         if self.model not in ("mlp", models.WITH_DATA) and self.hidden != default:
             raise ValueError(f"option 'hidden' is for models 'mlp' and 'dae_mlp'; {self.model!r} has layers of its own")
 
     @property
     def recipe(self) -> Recipe:
-        """How models of this task are trained."""
+        """The training recipe of this task's models."""
         return Recipe(**{field.name: getattr(self, field.name) for field in dataclasses.fields(Recipe)})
 
     def network(self, shape: tuple[int, ...], classes: int) -> nn.Module:
-        """Return a fresh model: float32 (batch, *shape) -> logits. Raises BadOption where it cannot take the shape."""
+        """Return a fresh model: float32 (batch, *shape) -> logits. Raises BadOption for unsupported shapes."""
         if self.model == models.WITH_DATA:
             from privbench.builtin.models import dae
 
@@ -67,15 +67,15 @@ class DataTask(Recipe):
         return models.build(self.model, shape, classes, hidden=self.hidden)
 
     def source(self) -> Source:
-        """Read the data. Raises DataError, saying what to do, where they are missing, damaged or unfit."""
+        """Read the data. Raises DataError with the remedy if they are missing, damaged or unsuitable."""
         raise NotImplementedError
 
     def load(self) -> Dataset:
-        """Return the data with their roles; the same at every call. Raises DataError, or BadOption for `limit`."""
+        """Return the data with their roles; the same on every call. Raises DataError, or BadOption for `limit`."""
         return self.assemble(self.source())
 
     def assemble(self, source: Source) -> Dataset:
-        """Give the examples of a source their roles. Raises DataError, or BadOption for `limit`."""
+        """Assign roles to the examples of a source. Raises DataError, or BadOption for `limit`."""
         check(source)
         if source.test is None:
             rows = roles.cut(source.train.y, {"test": roles.TEST, "training": 1 - roles.TEST}, "test")
@@ -94,7 +94,7 @@ class DataTask(Recipe):
         return dataset if self.canaries == "none" else canaries.plant(dataset, self.canaries, self.canary_count)
 
     def _limited(self, source: Source, y: Array) -> Array:
-        """Return which of the training examples `limit` leaves."""
+        """Return the training examples selected by `limit`."""
         if self.limit is None:
             return np.arange(len(y))
         if self.limit > len(y):
@@ -106,7 +106,7 @@ class DataTask(Recipe):
 
 @functools.lru_cache(maxsize=2)
 def _encoder(task: DataTask) -> Any:
-    """Return the layers of an encoder that is made from the reference examples, never from the pool; once a process."""
+    """Return the layers of an encoder trained on the reference examples, never on the pool; once per process."""
     from privbench.builtin.models import dae
 
     return dae.pretrained(task.load().role("reference").x, roles.SEED)

@@ -24,8 +24,8 @@ TEST = 2
 class CelebA(DownloadedTask):
     """CelebA: 182,637 + 19,962 faces, centre-cropped to 128 and resized to 48x48 pixels; one attribute is the label.
 
-    The crop is that of Triastcyn & Faltings (2018). The official validation part joins the training
-    part, from which privbench draws its own. All of it is 1.4 GB in memory: `limit` takes less.
+    The crop is that of Triastcyn & Faltings (2018). The official validation part is added to the training part, from
+    which privbench draws its own. All of it takes 1.4 GB of memory: use `limit` for less.
     """
 
     name: ClassVar[str] = "celeba"
@@ -40,12 +40,12 @@ class CelebA(DownloadedTask):
 
     @classmethod
     def wanted(cls) -> list[str]:
-        """Return the files and folders that must be there, relative to the data root."""
+        """Return the required files and folders, relative to the data root."""
         return [f"celeba/{name}" for name in (ATTRIBUTES, PARTITION, "img_align_celeba")]
 
     @classmethod
     def elsewhere(cls) -> Files:
-        """Return the archive of images and the two files of labels that are read."""
+        """Return the archive of images and the two files of labels."""
         from torchvision.datasets import CelebA as Known
 
         wanted = {"img_align_celeba.zip", ATTRIBUTES, PARTITION}
@@ -60,7 +60,7 @@ class CelebA(DownloadedTask):
         Known(str(root), split="all", download=True)
 
     def source(self) -> Source:
-        """Read the labels, and let the images wait until they are asked for."""
+        """Read the labels; the images are read on demand."""
         from torchvision.datasets import CelebA as Known
 
         root = self.folder()

@@ -45,7 +45,7 @@ class Cifar10(DownloadedTask):
 
     @classmethod
     def wanted(cls) -> list[str]:
-        """Return the files that must be there, relative to the data root."""
+        """Return the required files, relative to the data root."""
         return [f"{cls.folder_name}/{name}" for part in cls.parts for name in part]
 
     @classmethod
@@ -65,7 +65,7 @@ class Cifar10(DownloadedTask):
         download_and_extract_archive(known.url, str(root), filename=known.filename, md5=known.tgz_md5)
 
     def source(self) -> Source:
-        """Read the official training and test parts."""
+        """Read the official training and test sets."""
         root = self.folder() / self.folder_name
         train, test = (self._read(root, names) for names in self.parts)
         return Source(train, test, self.classes, self.name)

@@ -1,4 +1,4 @@
-"""scikit-learn's handwritten digits: the default task, for it needs no download."""
+"""scikit-learn's handwritten digits: the default task, because it needs no download."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Digits(DataTask):
     batch_size: int = option(32, "examples per step", ge=1)
 
     def source(self) -> Source:
-        """Read the images that come with scikit-learn; their 17 grey levels are spread over 0 to 255."""
+        """Read the images of scikit-learn; their 17 grey levels are spread over 0 to 255."""
         table = _table()
         x = np.rint(table[:, :-1].reshape(-1, 8, 8, 1) * (255 / 16)).astype(np.uint8)
         return Source(Part(x, table[:, -1].astype(np.int64)), None, 10, self.name)
@@ -36,13 +36,13 @@ class Digits(DataTask):
 def _table() -> npt.NDArray[Any]:
     """Return a row per image: its 64 pixels from 0 to 16, and its label.
 
-    The file is read without scikit-learn, the import of which takes every process longer than all else before training.
+    The file is read without importing scikit-learn, which takes longer than everything else before training.
     """
     found = importlib.util.find_spec("sklearn")
     file = Path(found.origin if found and found.origin else "").parent / "datasets" / "data" / "digits.csv.gz"
     if file.is_file():
         return np.loadtxt(file, delimiter=",")
-    from sklearn.datasets import load_digits  # for a scikit-learn that keeps it elsewhere
+    from sklearn.datasets import load_digits  # for versions of scikit-learn with another location
 
     x, y = load_digits(return_X_y=True)
     return np.column_stack([x, y])

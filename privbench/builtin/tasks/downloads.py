@@ -1,4 +1,4 @@
-"""Tasks whose data must be downloaded first, and where they lie: torchvision's own layout under one data root."""
+"""Tasks with downloaded data, stored in torchvision's layout under one data root."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Extent(NamedTuple):
     """The size of a published data set."""
 
     train: int
-    """Examples."""
+    """Number of examples."""
     test: int
     shape: tuple[int, int, int]
     """(height, width, channels) of an image."""
@@ -31,44 +31,44 @@ class Extent(NamedTuple):
 
 
 class Files(NamedTuple):
-    """Public files of a data set: their addresses, the folder below the data root, and whether they are unpacked."""
+    """Public files of a data set: their addresses, the folder below the data root, and whether to unpack them."""
 
     addresses: list[str]
     folder: str
     unpacked: bool
 
     def text(self, root: Path) -> str:
-        """Return what to do with them by hand."""
+        """Return instructions to get them by hand."""
         place = "unpack" if self.unpacked else "put"
         return f"download {', '.join(self.addresses)} elsewhere, and {place} it in {root / self.folder}"
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class DownloadedTask(DataTask):
-    """A task that reads files below the data root, and never downloads them on its own."""
+    """A task that reads files below the data root, and never downloads them itself."""
 
     root: str | None = option(None, "folder of the data sets (none: $PRIVBENCH_DATA or the user's)", keyed=False)
 
     size: ClassVar[str]
-    """What a download takes on disk, for people."""
+    """Disk space of the download, as text."""
     extent: ClassVar[Extent | None] = None
-    """The size of the data, with which a dry run times trainings before they are here."""
+    """The size of the data, for dry runs before the download."""
     by_hand: ClassVar[str | None] = None
     """How to get the data where `privbench data fetch` cannot."""
 
     @classmethod
     def wanted(cls) -> list[str]:
-        """Return the files and folders that must be there, relative to the data root."""
+        """Return the required files and folders, relative to the data root."""
         raise NotImplementedError
 
     @classmethod
     def missing(cls, root: Path) -> list[str]:
-        """Return which of the files are not below `root`."""
+        """Return the files that are not below `root`."""
         return [name for name in cls.wanted() if not (root / name).exists()]
 
     @classmethod
     def fetch(cls, root: Path) -> None:
-        """Download the data below `root`, checksums verified. Raises DataError, in one line, where it cannot."""
+        """Download the data below `root` and verify checksums. Raises DataError, in one line, on failure."""
         if cls.by_hand:
             raise DataError(f"{cls.name} cannot be fetched: {cls.by_hand.format(root=root)}")
         try:
@@ -83,16 +83,16 @@ class DownloadedTask(DataTask):
 
     @classmethod
     def elsewhere(cls) -> Files:
-        """Return the public files that `download` gets, for whoever has to get them on another machine."""
+        """Return the public files that `download` gets, for a download on another machine."""
         raise NotImplementedError
 
     @classmethod
     def download(cls, root: Path) -> None:
-        """Download the data below `root`, with torchvision's own addresses and checksums."""
+        """Download the data below `root`, with torchvision's addresses and checksums."""
         raise NotImplementedError
 
     def folder(self) -> Path:
-        """Return the data root. Raises DataError, with the command that fetches them, where files are missing."""
+        """Return the data root. Raises DataError, with the command that fetches them, if files are missing."""
         root = data_root(self.root)
         if self.missing(root):
             how = self.by_hand.format(root=root) if self.by_hand else f"fetch it with: {self._command()}"
@@ -100,7 +100,7 @@ class DownloadedTask(DataTask):
         return root
 
     def checked(self, path: Path, md5: str) -> Path:
-        """Return the path of a file whose content has this checksum. Raises DataError where it has another."""
+        """Return the path of a file with this checksum. Raises DataError if its checksum differs."""
         digest = hashlib.md5(usedforsecurity=False)
         with path.open("rb") as file:
             while chunk := file.read(CHUNK):
@@ -110,7 +110,7 @@ class DownloadedTask(DataTask):
         return path
 
     def damaged(self, path: Path, what: str) -> DataError:
-        """Return the error for a file that is not what was published."""
+        """Return the error for a file that differs from the published one."""
         again = "put it there again" if self.by_hand else f"fetch it again with: {self._command()}"
         return DataError(f"{self.name}: {path} {what}; {again}")
 

@@ -1,4 +1,4 @@
-"""Faces, whose classes are people: what model inversion is shown on."""
+"""Faces, with people as classes: the data for model inversion."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ IMAGE_DIMENSIONS = 4
 
 @component
 class Faces(Npz):
-    """Faces of your own, one class per person: faces:path=FILE.npz, or faces:path=FOLDER with a subfolder per person.
+    """Your own faces, one class per person: faces:path=FILE.npz, or faces:path=FOLDER with a subfolder per person.
 
-    A file is as `npz` takes it; a folder holds PERSON/image.png, or train/PERSON and test/PERSON. The model is the MLP
-    of 1000 and 300 hidden units that Triastcyn & Faltings invert. Reconstructions are shown to a face detector, where
-    there is one.
+    A file has the format of `npz`; a folder holds PERSON/image.png, or train/PERSON and test/PERSON. The model is the
+    MLP of 1000 and 300 hidden units that Triastcyn & Faltings invert. A face detector, if installed, evaluates
+    reconstructions.
     """
 
     name: ClassVar[str] = "faces"
@@ -41,7 +41,7 @@ class Faces(Npz):
     batch_size: int = option(32, "examples per step", ge=1)
 
     def source(self) -> Source:
-        """Read and check the images. Raises DataError, saying what is wrong with them and what would be right."""
+        """Read and check the images. Raises DataError with the problem and the remedy."""
         path = Path(self.path).expanduser()
         if path.is_dir():
             return self._from_folder(path)

@@ -44,12 +44,12 @@ class Mnist(DownloadedTask):
 
     @classmethod
     def wanted(cls) -> list[str]:
-        """Return the files that must be there, relative to the data root."""
+        """Return the required files, relative to the data root."""
         return [f"{cls.folder_name}/raw/{part}-{kind}.gz" for part in PARTS for kind in (IMAGES, LABELS)]
 
     @classmethod
     def missing(cls, root: Path) -> list[str]:
-        """Return which files are absent; one that was unpacked and deleted counts as present."""
+        """Return the missing files; one that was unpacked and deleted counts as present."""
         return [name for name in super().missing(root) if not (root / name.removesuffix(".gz")).exists()]
 
     @classmethod
@@ -78,7 +78,7 @@ class Mnist(DownloadedTask):
                         raise
 
     def source(self) -> Source:
-        """Read the official training and test parts."""
+        """Read the official training and test sets."""
         raw = self.folder() / self.folder_name / "raw"
         train, test = (
             Part(self._read(raw / f"{p}-{IMAGES}", 3)[..., None], self._read(raw / f"{p}-{LABELS}", 1)) for p in PARTS

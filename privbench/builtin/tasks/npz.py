@@ -1,4 +1,4 @@
-"""Anyone's arrays: a .npz file of images or of a table."""
+"""User data: a .npz file of images or of a table."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 @component
 class Npz(DataTask):
-    """Arrays of your own, images or a table, from a .npz file: npz:path=FILE.
+    """Your own arrays, images or a table, from a .npz file: npz:path=FILE.
 
-    Keys: x_train, y_train and, where there is a test part, x_test, y_test; or x, y. Images are (n, height, width) or
+    Keys: x_train, y_train and, if there is a test set, x_test, y_test; or x, y. Images are (n, height, width) or
     (n, height, width, channels), uint8 or floats in [0, 1]; tables are (n, features); labels are integers from 0.
     """
 
@@ -33,11 +33,11 @@ class Npz(DataTask):
     lr: float = option(0.02, "peak learning rate", gt=0)
 
     def source(self) -> Source:
-        """Read and check the arrays. Raises DataError, saying what is wrong with them and what would be right."""
+        """Read and check the arrays. Raises DataError with the problem and the remedy."""
         return read(self.file())
 
     def file(self) -> Path:
-        """Return the file that `path` means. Raises DataError where there is none."""
+        """Return the file denoted by `path`. Raises DataError if there is none."""
         folder = data_root() / IMPORTED
         path = Path(self.path).expanduser()
         if NAME.fullmatch(self.path) and not path.is_file():

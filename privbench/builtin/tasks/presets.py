@@ -1,4 +1,4 @@
-"""Published models and recipes, as presets; most are the CIFAR tasks' and Tiny-ImageNet's.
+"""Presets of published models and recipes, mostly for the CIFAR tasks and Tiny-ImageNet.
 
 The CRL code warms up with one epoch at a tenth of the learning rate; here it is one epoch of linear warm-up.
 """
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 DAE: Mapping[str, Any] = {"model": "dae_mlp", "hidden": (64, 32)}
-"""What Triastcyn & Faltings (Figure 3) invert: an MLP 64-32-classes on 64 codes of a stacked denoising autoencoder."""
+"""The model of Triastcyn & Faltings (Figure 3): an MLP 64-32-classes on 64 codes of a stacked denoising autoencoder."""
 
 _AUGMENTED = {
     "batch_size": 256,
@@ -25,7 +25,7 @@ _AUGMENTED = {
 
 HIVIT: Mapping[str, Any] = {
     # zhangxiaosong18/hivit's for ImageNet, with 5 epochs of warm-up for its 20, in batches of 256. Its augmentations
-    # give way to crop and flip; label smoothing, mixup and cutmix are left out, for each is a defense of its own.
+    # are replaced by crop and flip; label smoothing, mixup and cutmix are omitted, because each is a defense.
     **_AUGMENTED,
     "model": "hivit_tiny",
     "optimizer": "adamw",

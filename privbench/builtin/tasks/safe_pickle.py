@@ -1,8 +1,8 @@
-"""Read CIFAR's published files, which are pickles, without running anything that a pickle may ask for.
+"""Safe reader of CIFAR's published pickle files, without executing any code that a pickle requests.
 
-docs/design.md, rule 9, wants no pickle from disk; these files exist in no other form. Only numbers, text, bytes, lists,
-dictionaries and arrays of integers are rebuilt, the arrays by code of ours; a pickle that names any other thing is
-refused before that thing is even imported.
+docs/design.md, rule 9, allows no pickle from disk; these files exist in no other form. Only numbers, text, bytes,
+lists, dictionaries and arrays of integers are rebuilt, the arrays by our own code; a pickle that names anything else is
+refused before it is imported.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ INTEGERS = "bui"
 
 
 class UnsafePickleError(ValueError):
-    """A pickle that asks for more than arrays of integers and builtins."""
+    """A pickle that requests more than arrays of integers and builtins."""
 
 
 class Kind:
-    """Stands in for numpy.dtype."""
+    """Stand-in for numpy.dtype."""
 
     def __init__(self, code: str, *_flags: object) -> None:
         self.dtype = np.dtype(code)
@@ -36,7 +36,7 @@ class Kind:
 
 
 class Content:
-    """Stands in for numpy.ndarray: `array` is set once the pickle has given its bytes."""
+    """Stand-in for numpy.ndarray: `array` is set once the pickle has provided its bytes."""
 
     array: npt.NDArray[Any]
 
@@ -47,7 +47,7 @@ class Content:
 
 
 def loads(data: bytes) -> Any:
-    """Return what a pickle holds, its arrays as Content. Raises UnsafePickleError, or ValueError where it is none."""
+    """Return the content of a pickle, its arrays as Content. Raises UnsafePickleError, or ValueError if unreadable."""
     try:
         return _Reader(io.BytesIO(data), encoding="latin1").load()
     except UnsafePickleError:
@@ -70,7 +70,7 @@ def _reconstruct(*_arguments: object) -> Content:
 
 
 def _encode(text: str, encoding: str) -> bytes:
-    """Stand in for codecs.encode, with which Python 3 writes bytes into old pickles."""
+    """Stand-in for codecs.encode, with which Python 3 writes bytes into old pickles."""
     if encoding != "latin1":
         raise UnsafePickleError(f"it asks for the codec {encoding}")
     return text.encode(encoding)

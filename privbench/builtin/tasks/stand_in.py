@@ -1,4 +1,4 @@
-"""Noise in place of data that are not here yet, of the same shape: to time training for a dry run."""
+"""Stand-ins for missing data: noise of the same shape, to time training in a dry run."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
     from privbench.api import Dataset, Recipe
 
 DISTINCT = 256
-"""Images of noise that are repeated."""
+"""Number of noise images, which are repeated."""
 
 
 @dataclass(frozen=True)
 class StandIn(Composite):
-    """A task whose data are absent, with noise in their place; never registered, and nothing of it is stored."""
+    """A task with noise instead of its missing data; never registered, and nothing of it is stored."""
 
     task: DownloadedTask
     extent: Extent
 
     @property
     def name(self) -> str:
-        """Of the task."""
+        """The name of the task."""
         return self.task.name
 
     @property
@@ -52,7 +52,7 @@ class StandIn(Composite):
 
     @property
     def recipe(self) -> Recipe:
-        """Of the task."""
+        """The recipe of the task."""
         return self.task.recipe
 
     def network(self, shape: tuple[int, ...], classes: int) -> nn.Module:
@@ -71,7 +71,7 @@ class StandIn(Composite):
 
 
 def with_stand_ins(tasks: list[Any]) -> tuple[list[Any], list[str]]:
-    """Return tasks with noise for absent data whose size is known, and why, a sentence for each."""
+    """Return tasks with noise for missing data of known size, and a sentence for each as the reason."""
     replaced, reasons = [], []
     for task in tasks:
         replaced.append(task)

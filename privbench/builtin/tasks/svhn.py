@@ -29,7 +29,7 @@ class Svhn(DownloadedTask):
 
     @classmethod
     def wanted(cls) -> list[str]:
-        """Return the files that must be there, relative to the data root."""
+        """Return the required files, relative to the data root."""
         return ["train_32x32.mat", "test_32x32.mat"]
 
     @classmethod
@@ -50,7 +50,7 @@ class Svhn(DownloadedTask):
             download_url(url, str(root), name, md5)
 
     def source(self) -> Source:
-        """Read the official training and test parts."""
+        """Read the official training and test sets."""
         root = self.folder()
         return Source(self._read(root, "train"), self._read(root, "test"), 10, self.name)
 
@@ -65,4 +65,4 @@ class Svhn(DownloadedTask):
             x, y = np.moveaxis(content["X"], -1, 0), content["y"].ravel().astype(np.int64)
         except Exception:  # noqa: BLE001 - damaged files make SciPy raise almost anything
             raise self.damaged(path, "is no SVHN file") from None
-        return Part(np.ascontiguousarray(x), y % 10)  # the files call the digit 0 class 10
+        return Part(np.ascontiguousarray(x), y % 10)  # digit 0 is class 10 in the files

@@ -40,11 +40,11 @@ class TinyImageNet(DownloadedTask):
 
     @classmethod
     def wanted(cls) -> list[str]:
-        """Return the files and folders that must be there, relative to the data root."""
+        """Return the required files and folders, relative to the data root."""
         return [f"{FOLDER}/{name}" for name in ("train", "val/images", "val/val_annotations.txt")]
 
     def source(self) -> Source:
-        """List the files of train/<class>/images and of val/val_annotations.txt, to be opened when asked for."""
+        """List the files of train/<class>/images and of val/val_annotations.txt; they are read on demand."""
         root = self.folder()
         home = root / FOLDER
         classes = sorted(folder.name for folder in (home / "train").iterdir() if folder.is_dir())
