@@ -1,7 +1,7 @@
-"""The workers of one run, and the jobs that are left to do: served by a thread, so that no worker waits for the caller.
+"""Worker pool of one run, served by its own thread, so that no worker waits for the caller.
 
-A busy caller, who scores what is done, hears of the rest later. All that is the caller's, `on_progress` and what is
-raised, happens in the thread that asks for outcomes.
+Outcomes are queued while the caller is busy scoring. `on_progress` is called, and errors are raised, in the thread that
+requests outcomes.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping, Sequence
 
 ATTEMPTS = 2
-"""How many workers may die of one job."""
+"""Number of workers that may die in one job before it fails."""
 STARTS = 3
-"""How many workers in a row may be killed while they start."""
+"""Number of workers in a row that may be killed during their start before the run fails."""
 WAKE = 0.5
-"""Seconds after which a wait is interrupted, for Windows to notice Ctrl-C."""
+"""Interval in seconds at which a wait is interrupted, so that Windows notices Ctrl-C."""
 FAREWELL = 5.0
-"""Seconds that a worker without work has to end by itself."""
+"""Time in seconds that an idle worker has to exit before it is killed."""
 
 News: TypeAlias = "Outcome[Any] | tuple[int, float, str] | BaseException | None"
-"""What the caller hears: an outcome, progress, what ends the run, or that nothing is left."""
+"""Message to the caller: an outcome, progress, the error that ends the run, or None at the end of the work."""
 
 
 class Crew(Generic[J]):
-    """Workers and their jobs. A worker that finds none left is sent home."""
+    """Workers and the queue of their jobs. A worker exits when there are no more jobs."""
 
     def __init__(
         self, function: Callable[[J, Report], Any], jobs: Sequence[J], environment: Callable[[int], Mapping[str, str]]
@@ -53,7 +53,7 @@ class Crew(Generic[J]):
         self.thread = threading.Thread(target=self._serve, name="privbench-crew", daemon=True)
 
     def outcomes(self, count: int, on_progress: Progress | None) -> Generator[Outcome[J] | None, None, None]:
-        """Hire workers, yield None, then outcomes as they come; leave no process behind."""
+        """Start workers, yield None, then outcomes as they arrive; leave no process behind."""
         try:
             for slot in range(count):
                 self._hire(slot)
@@ -75,31 +75,31 @@ class Crew(Generic[J]):
                 return self.news.get(timeout=WAKE)
 
     def _dismiss(self) -> None:
-        """End all processes; at once where there is work in progress, which is lost."""
+        """End all processes; work in progress is killed at once and lost."""
         patience = 0.0 if self.workers else FAREWELL
         self.closing = True
         for worker in list(self.workers):
-            with contextlib.suppress(ValueError):  # the thread has just buried it
-                worker.process.kill()  # all of them, before the first is waited for; this wakes the thread
+            with contextlib.suppress(ValueError):  # just removed by the thread
+                worker.process.kill()  # all of them before the first join; this wakes the thread
         if self.thread.ident is not None:
             self.thread.join()
         while self.workers or self.retired:
             (self.workers or self.retired).pop().end(patience)
 
     def _serve(self) -> None:
-        """Wait for news of the workers, and act on it, until none is left or the caller has left."""
+        """Wait for messages of the workers and handle them until no worker is left or the caller has left."""
         try:
             while self.workers and not self.closing:
                 wait([source for worker in self.workers for source in (worker.connection, worker.process.sentinel)])
                 for worker in list(self.workers):
                     self._attend(worker)
-        except BaseException as error:  # noqa: BLE001 - it is raised again where outcomes are asked for
+        except BaseException as error:  # noqa: BLE001 - raised again in the thread that requests outcomes
             self.news.put(error)
         else:
             self.news.put(None)
 
     def _hire(self, slot: int) -> None:
-        with ctrl_c_later():  # or a process could be started and forgotten
+        with ctrl_c_later():  # otherwise a started process could be forgotten
             self.workers.append(Worker(slot, self.environment(slot)))
 
     def _attend(self, worker: Worker) -> None:
@@ -115,7 +115,7 @@ class Crew(Generic[J]):
         try:
             kind, *rest = ForkingPickler.loads(content)
         except Exception as error:  # noqa: BLE001 - a plugin's class may do anything
-            failed = CellFailed(f"Its result cannot be received: {one_line(error)}")
+            failed = CellFailed(f"The result cannot be received: {one_line(error)}")
             kind, rest = ENDED, [None, failed, time.monotonic() - worker.since]
         if kind == PROGRESS:
             self.news.put((worker.index, *rest))
@@ -126,16 +126,16 @@ class Crew(Generic[J]):
         self._employ(worker)
 
     def _employ(self, worker: Worker) -> None:
-        """Give a worker the next job, or send it home."""
+        """Give a worker the next job, or let it exit."""
         while self.waiting:
             index = self.waiting.popleft()
             try:
                 content = ForkingPickler.dumps((self.function, self.jobs[index]))
             except Exception as error:  # noqa: BLE001 - a plugin's class may do anything
-                self._end(index, None, CellFailed(f"It cannot be sent to a worker: {one_line(error)}"), 0.0)
+                self._end(index, None, CellFailed(f"The job cannot be sent to a worker: {one_line(error)}"), 0.0)
                 continue
             worker.index, worker.since = index, time.monotonic()
-            with contextlib.suppress(OSError):  # it has died: that will be heard
+            with contextlib.suppress(OSError):  # a dead worker is noticed elsewhere
                 worker.connection.send_bytes(content)
             return
         worker.connection.close()
@@ -143,7 +143,7 @@ class Crew(Generic[J]):
         self.retired.append(worker)
 
     def _bury(self, worker: Worker) -> None:
-        """Try a dead worker's job once more, with a new worker."""
+        """Retry the job of a dead worker once, with a new worker."""
         self.workers.remove(worker)
         code = worker.end(FAREWELL)
         if not worker.started:
@@ -155,7 +155,7 @@ class Crew(Generic[J]):
             if self.deaths[worker.index] < ATTEMPTS:
                 self.waiting.appendleft(worker.index)
             else:
-                why = f"Its worker process {cause(code)}, at {ATTEMPTS} attempts{hint(code)}."
+                why = f"The worker process {cause(code)} in {ATTEMPTS} attempts{hint(code)}."
                 self._end(worker.index, None, WorkerDied(why), time.monotonic() - worker.since)
         if self.waiting and not self.closing:
             self._hire(worker.slot)

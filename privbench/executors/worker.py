@@ -1,4 +1,4 @@
-"""What runs inside a worker process: receive a job, report its progress, send back how it ended."""
+"""Main loop of a worker process: receive a job, report its progress, send its outcome."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 READY, PROGRESS, ENDED = "ready", "progress", "ended"
 INTERVAL = 0.2
-"""Seconds between two progress reports of a job that are sent; the others are dropped."""
+"""Minimum interval in seconds between two progress reports of a job; reports in between are dropped."""
 
 
 def serve(connection: Connection[Any, Any]) -> None:
-    """Do jobs until the connection closes.
+    """Run jobs until the connection closes.
 
-    Tells the parent (READY,) once; then for each job (PROGRESS, done, stage) now and then, and at last
+    Messages to the parent: (READY,) once; then for each job some of (PROGRESS, done, stage), and at last
     (ENDED, result, error, seconds).
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
@@ -36,27 +36,27 @@ def serve(connection: Connection[Any, Any]) -> None:
         while True:
             connection.send_bytes(_do(connection.recv_bytes(), connection))
     except (EOFError, OSError):
-        return  # the parent has no more work, or is gone
+        return  # the parent has no more jobs, or has ended
 
 
 def _do(content: bytes, connection: Connection[Any, Any]) -> bytes:
-    """Do one job, whatever happens in it, and return the message that says how it ended."""
+    """Run one job and return the message with its outcome, whatever the job raises."""
     reporter = _Reporter(connection)
     start = time.perf_counter()
     try:
         function, job = ForkingPickler.loads(content)
-        start = time.perf_counter()  # loading imports torch, the first time
+        start = time.perf_counter()  # the first load imports torch
         result = function(job, reporter)
         seconds = time.perf_counter() - start
         message = bytes(ForkingPickler.dumps((ENDED, result, None, seconds)))
-    except BaseException as error:  # noqa: BLE001 - SystemExit too is no reason to lose the worker
+    except BaseException as error:  # noqa: BLE001 - not even SystemExit may end the worker
         message = bytes(ForkingPickler.dumps((ENDED, None, _portable(error), time.perf_counter() - start)))
     reporter.close()
     return message
 
 
 class _Reporter:
-    """Sends progress, though not all of it, from any thread of the job and only while the job runs."""
+    """Sends progress at most every `INTERVAL`, from any thread of the job, and only while the job runs."""
 
     def __init__(self, connection: Connection[Any, Any]) -> None:
         self._connection = connection
@@ -76,7 +76,7 @@ class _Reporter:
 
 
 def _portable(error: BaseException) -> PrivbenchError:
-    """Return an error that survives the way to the parent: itself, where it is one of ours."""
+    """Return an error that can be sent to the parent: itself if it is a picklable PrivbenchError, else a CellFailed."""
     sent: PrivbenchError = CellFailed(one_line(error))
     if isinstance(error, PrivbenchError):
         try:
@@ -85,12 +85,12 @@ def _portable(error: BaseException) -> PrivbenchError:
             copy = None
         sent = error if type(copy) is type(error) else sent
     trace = "".join(traceback.format_exception(type(error), error, error.__traceback__))
-    vars(sent)["__notes__"] = [*getattr(error, "__notes__", ()), trace]  # add_note is of Python 3.11
+    vars(sent)["__notes__"] = [*getattr(error, "__notes__", ()), trace]  # add_note needs Python 3.11
     return sent
 
 
 def _die_with_parent() -> None:
-    """End this process when its parent has ended in whatever way, kill -9 included: no orphans."""
+    """End this process when its parent has ended for any reason, including kill -9: no orphans."""
     parent = parent_process()
     if parent is not None:
         parent.join()

@@ -145,8 +145,8 @@ def test_what_goes_wrong_in_a_job_stays_in_its_outcome(jobs):
     assert len(str(theirs.error)) < 600
     assert (type(leave.error), str(leave.error)) == (CellFailed, "SystemExit: 3")
     assert "lambda" in str(local.error)
-    assert str(unloadable.error).startswith("Its result cannot be received: ValueError: ")
-    assert str(unsendable.error) == "It cannot be sent to a worker: TypeError: stays at home"
+    assert str(unloadable.error).startswith("The result cannot be received: ValueError: ")
+    assert str(unsendable.error) == "The job cannot be sent to a worker: TypeError: stays at home"
     assert (type(unreadable.error), str(unreadable.error)) == (DataError, "the data changed")
     assert (fine.error, fine.result) == (None, "fine")
     for outcome in (ours, wordy, theirs, leave):
@@ -166,11 +166,11 @@ def test_a_killed_worker_costs_only_the_job_it_was_at(jobs, tmp_path):
     killed, again, left, *others = outcomes(LocalProcesses(2), jobs.die, work)
     assert type(killed.error) is WorkerDied
     assert str(killed.error) == (
-        "Its worker process was killed by SIGKILL, at 2 attempts; out of memory? Try fewer --jobs."
+        "The worker process was killed by SIGKILL in 2 attempts; out of memory? Try fewer --jobs."
     )
     assert (again.error, again.result) == (None, once)
     assert type(left.error) is WorkerDied
-    assert str(left.error) == "Its worker process ended with exit code 5, at 2 attempts."
+    assert str(left.error) == "The worker process ended with exit code 5 in 2 attempts."
     assert [(o.error, o.result) for o in others] == [(None, i) for i in range(6)]
 
 
@@ -249,7 +249,7 @@ def test_a_script_without_a_guard_is_told_so(tmp_path):
     )
     assert done.stderr.splitlines()[-1] == (
         "privbench.errors.PrivbenchError: Workers import the script that starts them: "
-        "put what it does under `if __name__ == '__main__':`."
+        "put its code under `if __name__ == '__main__':`."
     )
     assert done.stderr.count("Traceback") == 1
     assert done.stdout == ""
@@ -265,7 +265,7 @@ def test_workers_that_cannot_begin_are_one_line(tmp_path):
         "else:\n"
         "    sys.exit(9)\n",
     )
-    assert "exit code 9 before it could begin; what it printed says why." in done.stderr.splitlines()[-1]
+    assert "exit code 9 before its first job; see its output for the reason." in done.stderr.splitlines()[-1]
     done = run_script(
         tmp_path / "killed.py",
         "import local_jobs, os\n"
@@ -275,7 +275,7 @@ def test_workers_that_cannot_begin_are_one_line(tmp_path):
         "else:\n"
         "    os.kill(os.getpid(), 9)\n",
     )
-    assert "killed by SIGKILL before it could begin; out of memory? Try fewer --jobs." in done.stderr.splitlines()[-1]
+    assert "killed by SIGKILL before its first job; out of memory? Try fewer --jobs." in done.stderr.splitlines()[-1]
 
 
 def test_no_process_to_be_had_is_one_line(jobs, monkeypatch):
