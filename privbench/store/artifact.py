@@ -1,4 +1,4 @@
-"""One artifact of the store: a folder of arrays, tensors and JSON, and the manifest.json that vouches for them."""
+"""Artifact of the store: a folder of arrays, tensors and JSON, with a manifest.json of their checksums."""
 
 from __future__ import annotations
 
@@ -27,33 +27,33 @@ if TYPE_CHECKING:
 FORMAT = 1
 MANIFEST = "manifest.json"
 RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))}
-"""What Windows lets nobody use as the name of a file, whatever its suffix."""
+"""File names that Windows reserves, with any suffix."""
 _FILE = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]*[A-Za-z0-9_-])?")
-_RACY = 100_000_000  # ns; two changes of a file within one tick of its clock look like one
+_RACY = 100_000_000  # ns; two changes of a file within one tick of the clock have the same time
 _ARRAY, _TENSORS, _JSON = ".npy", ".safetensors", ".json"
 _verified: dict[Path, tuple[Any, ...]] = {}
-"""What every file of an artifact looked like when this process last compared it with its SHA-256."""
+"""State of every file of an artifact when this process last compared it with its SHA-256."""
 
 
 @dataclass(frozen=True)
 class Artifact:
-    """Something that was computed, and everything that shaped it.
+    """Computed result, with everything that shaped it.
 
     Its files are read by the names under which `save_array`, `save_tensors` and `save_json` saved them, with or
-    without the suffix. Raises CorruptArtifact for one that is not there or cannot be read.
+    without the suffix. Raises CorruptArtifact for a file that is missing or cannot be read.
     """
 
     kind: str
     key: str
     path: Path
     manifest: Mapping[str, Any] = field(compare=False)
-    """What shaped it, as it was given to `Store.write`; empty where it cannot be read."""
+    """Everything that shaped it, as passed to `Store.write`; empty if it cannot be read."""
     created: datetime = field(compare=False)
-    """When, in UTC."""
+    """Time of creation, UTC."""
     size: int = field(compare=False)
     """Bytes."""
     files: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, compare=False, repr=False)
-    """The SHA-256 and size of each file."""
+    """SHA-256 and size of each file."""
 
     def array(self, name: str) -> Array:
         """Return an array, memory-mapped and read-only."""
@@ -97,18 +97,18 @@ def save_array(path: Path, array: Array) -> None:
 
 
 def save_tensors(path: Path, arrays: Mapping[str, Array]) -> None:
-    """Save arrays, of any layout and byte order, by name as path.safetensors."""
+    """Save arrays of any layout and byte order, by name, as path.safetensors."""
     import numpy as np
     from safetensors.numpy import save_file
 
-    # safetensors writes raw memory: what is strided or big-endian would come back as other numbers
+    # safetensors writes raw memory: strided or big-endian arrays would be read back as other numbers
     plain = {name: np.array(a, dtype=np.asarray(a).dtype.newbyteorder("<"), order="C") for name, a in arrays.items()}
     with _saving(_named(path, _TENSORS)) as file:
         save_file(plain, file)
 
 
 def save_json(path: Path, value: Any) -> None:
-    """Save a JSON document as path.json. Raises ValueError for NaN and infinity, which JSON does not have."""
+    """Save a JSON document as path.json. Raises ValueError for NaN and infinity, which JSON does not support."""
     text = json.dumps(value, allow_nan=False, indent=1) + "\n"
     with _saving(_named(path, _JSON)) as file:
         file.write_text(text, encoding="utf-8")
@@ -116,12 +116,12 @@ def save_json(path: Path, value: Any) -> None:
 
 @contextlib.contextmanager
 def _saving(file: Path) -> Iterator[Path]:
-    """Raise OSError, which names the file, for what the system refuses to write, whatever library writes."""
+    """Turn any error of a library that writes into an OSError with the name of the file."""
     from safetensors import SafetensorError
 
     try:
         yield file
-    except OSError as error:  # NumPy's, of a full disk, has no number
+    except OSError as error:  # the error of NumPy on a full disk has no number
         number = error.errno or errno.ENOSPC
         raise OSError(number, os.strerror(number), str(file)) from error
     except SafetensorError as error:
@@ -130,9 +130,9 @@ def _saving(file: Path) -> Iterator[Path]:
 
 
 def seal(folder: Path, kind: str, key: str, manifest: Mapping[str, Any]) -> None:
-    """List the files of a folder in its manifest.json, and have all of it on the disk.
+    """List the files of a folder in its manifest.json, and flush everything to the disk.
 
-    Raises ValueError for what is no plain file, or has a name that some system does not take.
+    Raises ValueError for anything but plain files, and for file names that are invalid on some system.
     """
     files: dict[str, dict[str, Any]] = {}
     taken = {MANIFEST}
@@ -153,9 +153,9 @@ def seal(folder: Path, kind: str, key: str, manifest: Mapping[str, Any]) -> None
 
 
 def read(folder: Path, kind: str, key: str) -> Artifact:
-    """Return an artifact by its manifest alone; its other files are not looked at.
+    """Return an artifact from its manifest; its other files are not checked.
 
-    Raises FileNotFoundError where there is none, CorruptArtifact where any bit of the manifest is not as written.
+    Raises FileNotFoundError if there is none, CorruptArtifact if any bit of the manifest has changed.
     """
     where = f"Stored {kind} {key[:16]}: {MANIFEST!r}"
     try:
@@ -181,9 +181,9 @@ def read(folder: Path, kind: str, key: str) -> Artifact:
 
 
 def intact(folder: Path, kind: str, key: str) -> Artifact | None:
-    """Return an artifact whose every byte is as written, or None where there is none.
+    """Return a verified artifact, or None if there is none.
 
-    Files are read once per process, and again when they look changed. Raises CorruptArtifact.
+    Files are verified once per process, and again if they seem changed. Raises CorruptArtifact.
     """
     try:
         artifact = read(folder, kind, key)
@@ -196,7 +196,7 @@ def intact(folder: Path, kind: str, key: str) -> Artifact | None:
             fault = _fault(folder / name, size, artifact.files.get(name))
             if fault:
                 raise CorruptArtifact(f"Stored {kind} {key[:16]}: {name!r} {fault}.")
-    except FileNotFoundError:  # never there, or removed meanwhile
+    except FileNotFoundError:  # never existed, or removed in the meantime
         return None
     if max(stat.st_mtime_ns for stat in found.values()) < time.time_ns() - _RACY:
         _verified[folder] = looks
@@ -204,7 +204,7 @@ def intact(folder: Path, kind: str, key: str) -> Artifact | None:
 
 
 def forget(folder: Path) -> None:
-    """Have the files of an artifact read again when it is next asked for."""
+    """Verify the files of an artifact again at its next use."""
     _verified.pop(folder, None)
 
 

@@ -1,9 +1,9 @@
-"""Which code a definition is made of: it and every definition of its package that it leads to, hashed by content.
+"""Dependency hash of a definition: the definition and all definitions of its package that it uses, by content.
 
     builtin.defenses.relaxloss.RelaxLoss -> learn.training.train -> learn.augmentation.augment -> ...
 
-A name is followed through imports and re-exports to what defines it. A module that is used as a value, or in which a
-name cannot be found, counts as a whole. What is left out: docs, annotations, and where things lie (`syntax.py`).
+A name is followed through imports and re-exports to its definition. A module that is used as a value, or in which a
+name cannot be found, counts as a whole. Docstrings, annotations and locations are left out (`syntax.py`).
 """
 
 from __future__ import annotations
@@ -24,39 +24,39 @@ if TYPE_CHECKING:
     from privbench.store.names import Binding
 
 WHOLE, EFFECTS = "*", ""
-"""Names of all that a module holds, and of what it does on import besides defining things."""
+"""Names for a whole module, and for the statements that it runs on import other than definitions."""
 DEFINING = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Assign, ast.AnnAssign)
 NOT_CODE = {"__all__"}
 LOADING, LOOKING_UP = {"importlib.import_module", "import_module", "__import__"}, {"globals", "eval", "exec", "vars()"}
-"""Functions that find modules, and definitions of their own module, by names that only a run knows."""
+"""Functions that find modules, and definitions of their own module, by names known only at run time."""
 
 
 @dataclass
 class Module:
-    """The top-level statements of a module, by the names that they define."""
+    """Top-level statements of a module, by the names that they define."""
 
     name: str
     package: str
     defined: dict[str, list[ast.stmt]] = field(default_factory=dict)
     imported: dict[str, Imported] = field(default_factory=dict)
     starred: list[str] = field(default_factory=list)
-    """Modules from which everything is imported."""
+    """Modules imported with `*`."""
     ran: list[str] = field(default_factory=list)
-    """Modules that it imports by their whole path."""
+    """Modules imported by their full path."""
     body: list[ast.stmt] = field(default_factory=list)
     """All statements, imports included."""
 
 
 @dataclass(frozen=True)
 class Written:
-    """A definition as canonical text, the references cut out."""
+    """Definition as canonical text, without its references."""
 
     text: str
-    """SHA-256 of the rest."""
+    """SHA-256 of the text without references."""
     references: tuple[Reference, ...]
-    """What is cut out, in order."""
+    """The references, in order."""
     others: tuple[Reference, ...]
-    """What it leads to besides: modules that it imports or loads by name."""
+    """Further dependencies: modules that it imports or loads by name."""
 
 
 def parse(source: bytes, name: str, *, is_package: bool) -> Module:
@@ -86,7 +86,7 @@ def parse(source: bytes, name: str, *, is_package: bool) -> Module:
 
 
 class Definitions:
-    """The definitions of one package; `find` returns the file of one of its modules, or None where there is none."""
+    """Definitions of one package. find: returns the file of a module of the package, or None if there is none."""
 
     def __init__(self, package: str, find: Callable[[str], Path | None]) -> None:
         self.package, self._find = package, find
@@ -94,11 +94,11 @@ class Definitions:
         self._written: dict[Reference, Written] = {}
 
     def owns(self, module: str) -> bool:
-        """Return whether a module is one of the package's."""
+        """Return whether a module belongs to the package."""
         return module.partition(".")[0] == self.package
 
     def module(self, name: str) -> Module | None:
-        """Return a module of the package, or None where there is none of that name."""
+        """Return a module of the package, or None if there is none of that name."""
         if name not in self._modules:
             path = self._find(name) if self.owns(name) else None
             is_package = path is not None and path.name == "__init__.py"
@@ -106,10 +106,10 @@ class Definitions:
         return self._modules[name]
 
     def digest(self, roots: Iterable[Reference], outside: Iterable[Module] = ()) -> str:
-        """Return the SHA-256 of all code that some definitions, and whole modules of others, are made of.
+        """Return the SHA-256 of all code that some definitions, and modules outside of the package, depend on.
 
-        A definition refers to others by their content, not by name or place: a reference is the hash of what it leads
-        to, refined until it tells apart all that differs (Weisfeiler and Leman 1968).
+        A definition refers to others by content, not by name or location: a reference is the hash of its target,
+        refined until all differences are distinguished (Weisfeiler and Leman 1968).
         """
         whole = {Reference(module.name, WHOLE): self._write_all(module) for module in outside}
         starts = self._starts(roots)
@@ -125,7 +125,7 @@ class Definitions:
         return _sha256(*sorted(set(colours.values())), "from", *sorted(colours[each] for each in {*starts, *whole}))
 
     def reached(self, roots: Iterable[Reference]) -> set[Reference]:
-        """Return all definitions that some are made of, themselves included."""
+        """Return all definitions that some definitions depend on, including themselves."""
         return set(self._reached(self._starts(roots)))
 
     def _starts(self, roots: Iterable[Reference]) -> list[Reference]:
@@ -151,7 +151,7 @@ class Definitions:
         return [target for use in (*code.references, *code.others) for target in self._targets(use)]
 
     def _targets(self, use: Reference) -> list[Reference]:
-        """Return the definitions that a reference stands for: one, or all of a module's, or none."""
+        """Return the definitions that a reference stands for: one, all of a module, or none."""
         module = self.module(use.module)
         if module is None:
             return []
@@ -160,13 +160,13 @@ class Definitions:
         found = [Reference(module.name, name) for name in module.defined if name not in NOT_CODE]
         for name in module.imported:
             meant = self._follow(Imported(module.name, name), ())[0]
-            # A module that was imported is a place, not a part; but a package's own modules are parts of it.
+            # An imported module is a location, not a dependency; but the modules of a package are parts of it.
             if isinstance(meant, Reference) and meant.name != WHOLE:
                 found += self._targets(meant)
         return found + [each for name in self._parts(use.module) for each in self._targets(Reference(name, WHOLE))]
 
     def _parts(self, package: str) -> list[str]:
-        """Return the modules that lie in a package; of a plain module none."""
+        """Return the modules in a package; none for a plain module."""
         path = self._find(package)
         if path is None or path.name != "__init__.py":
             return []
@@ -199,7 +199,7 @@ class Definitions:
         ran = [each for target in module.imported.values() for each in self._runs(target)] + module.ran
         packages = [module.name.rsplit(".", depth)[0] for depth in range(module.name.count(".") + 1)]
         others = [Reference(each, EFFECTS) for each in dict.fromkeys([*packages, *ran, *writer.imported])]
-        both = module.imported.get(name)  # such as a name that is imported, and then wrapped
+        both = module.imported.get(name)  # such as an imported name that is wrapped afterwards
         others += [each for each in [both and self._follow(both, ())[0]] if isinstance(each, Reference)]
         called = {call for statement in statements for call in _calls(statement)} if self.owns(module.name) else set()
         others += [Reference(module.package, WHOLE)] if called & LOADING else []
@@ -217,7 +217,7 @@ class Definitions:
     def _resolve(
         self, module: Module, name: str, attributes: Sequence[str], binding: Binding
     ) -> tuple[str | Reference, int] | None:
-        """Return what a name of a module stands for, see `privbench.store.syntax.Resolve`."""
+        """Return the target of a name of a module; see `privbench.store.syntax.Resolve`."""
         if binding is not None:
             return self._follow(binding, attributes)
         if name in module.defined and self.owns(module.name):
@@ -232,10 +232,10 @@ class Definitions:
         return ("|".join((*strangers, name)), 0) if strangers and not hasattr(builtins, name) else None
 
     def _follow(self, target: Imported, attributes: Sequence[str]) -> tuple[str | Reference, int]:
-        """Return what an import stands for, and how many of the attributes after it that takes up."""
+        """Return the target of an import, and the number of attributes after it that belong to the target."""
         taken, seen = 0, set()
         while self.owns(target.module):
-            if target in seen:  # modules that import a name from each other: it comes from neither
+            if target in seen:  # modules that import a name from each other: neither defines it
                 return Reference(target.module, WHOLE), taken
             seen.add(target)
             module = self.module(target.module)
@@ -256,7 +256,7 @@ class Definitions:
 
 
 def _calls(statement: ast.stmt) -> set[str]:
-    """Return the names of the functions that a statement calls, as they are written."""
+    """Return the names of the functions that a statement calls, as written."""
     found = set()
     for node in ast.walk(statement):
         if isinstance(node, ast.Call):
@@ -267,7 +267,7 @@ def _calls(statement: ast.stmt) -> set[str]:
 
 
 def _dotted(node: ast.AST) -> str:
-    """Return a name or a chain of attributes as it is written, and something else for what is neither."""
+    """Return a name or a chain of attributes as written, and another text for any other expression."""
     if isinstance(node, ast.Call):
         return f"{_dotted(node.func)}()"
     if isinstance(node, ast.Attribute):

@@ -1,8 +1,8 @@
-"""What shaped a result, for cache keys and records: options, component version, source code, libraries, processor.
+"""Fingerprints for cache keys and records: options, component version, source code, libraries, processor.
 
-The source of one of privbench's own components is what it is made of, by content (definitions.py); that of a
-third party's is its whole package, data files byte by byte, and what that uses of privbench. An edited plugin therefore
-never gets an old model, and an edited docstring trains nothing again (docs/design.md, rule 8).
+The source of a component of privbench consists of the definitions it depends on, by content (definitions.py); that of a
+third-party component is its whole package, data files byte by byte, and the code of privbench that it uses. An edited
+plugin therefore never gets an old model, and an edited docstring causes no new training (docs/design.md, rule 8).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ LIBRARIES = ("torch", "torchvision", "numpy", "scikit-learn", "scipy")
 
 
 def component_key(component: Any) -> dict[str, Any]:
-    """Return what of a component can change a result: name, version, options and the hash of its source."""
+    """Return everything about a component that can change a result: name, version, options and source hash."""
     if isinstance(component, Composite):
         text = spec(component, keyed_only=True)
         return {**component.cache_key(component_key), "spec": text, "source": source_hash(type(component))}
@@ -42,14 +42,14 @@ def component_key(component: Any) -> dict[str, Any]:
 
 @functools.lru_cache(maxsize=1)
 def library_versions() -> dict[str, str]:
-    """Return the versions of the libraries that decide bits."""
+    """Return the versions of the libraries on which the bits of results depend."""
     return {name: importlib.metadata.version(name) for name in LIBRARIES}
 
 
 def source_hash(*things: Any) -> str:
-    """Return the SHA-256 of the source of classes, functions (in whatever wrapped) and `Reference`s to our own.
+    """Return the SHA-256 of the source of classes, functions (also wrapped ones) and `Reference`s to privbench's code.
 
-    Raises PluginError for one that has no source.
+    Raises PluginError for an object without source.
     """
     digest = _source_hash(*(_reference(_unwrapped(thing)) for thing in things))
     values = [made_with(thing) for thing in things if isinstance(thing, type) and not _is_in_its_place(thing)]
@@ -73,12 +73,12 @@ def _own_hash(*things: Reference) -> str:
 
 
 def plugin_libraries(cls: type) -> dict[str, str]:
-    """Return the versions of all distributions that a third party's code imports; of our own code none."""
+    """Return the versions of all distributions that third-party code imports; none for code of privbench."""
     return {} if core().owns(cls.__module__) else libraries(_reference(cls))
 
 
 def forget() -> None:
-    """Have sources read again that were edited while this process ran."""
+    """Forget cached sources, so that those edited since the start of this process are read again."""
     for cached in (_own_hash, core):
         cached.cache_clear()
     outside.forget()
@@ -91,12 +91,12 @@ def core() -> Definitions:
 
 
 def _reference(thing: Any) -> Reference:
-    """Return the top-level definition that a class or function is, or is in."""
+    """Return the top-level definition of a class or function, or the one that contains it."""
     return thing if isinstance(thing, Reference) else Reference(thing.__module__, thing.__qualname__.partition(".")[0])
 
 
 def _is_in_its_place(cls: type) -> bool:
-    """Return whether a class is what its module has under its name, and not one of several that a function made."""
+    """Return whether a class is found in its module under its name, unlike classes made by a function."""
     found: Any = sys.modules.get(cls.__module__)
     for name in cls.__qualname__.split("."):
         found = getattr(found, name, None)
@@ -104,7 +104,7 @@ def _is_in_its_place(cls: type) -> bool:
 
 
 def _unwrapped(function: Any) -> Any:
-    """Return the function inside of partial arguments, an object's method and decorators that say what they wrap."""
+    """Return the function inside a partial, a bound method or decorators that set `__wrapped__`."""
     while isinstance(function, functools.partial | types.MethodType) or hasattr(function, "__wrapped__"):
         function = getattr(function, "func", None) or getattr(function, "__func__", None) or function.__wrapped__
     return function

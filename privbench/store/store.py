@@ -1,8 +1,8 @@
-"""The store: content-addressed artifacts, each published whole or not at all, and verified before it is read.
+"""Content-addressed store: artifacts are published atomically and verified before they are read.
 
     root/<kind>/<key[:2]>/<key>/    manifest.json and the files that it lists with size and SHA-256
-    root/.tmp/                      being written; what dead processes left there is removed by `sweep`
-    root/.quarantine/               found damaged; kept for whoever wants to know why
+    root/.tmp/                      artifacts being written; `sweep` removes leftovers of dead processes
+    root/.quarantine/               damaged artifacts, kept for diagnosis
 
 A key is the SHA-256 of everything that shaped an artifact (docs/design.md, rule 8). Nothing is ever unpickled (rule 9).
 """
@@ -46,7 +46,7 @@ _log = logging.getLogger(__name__)
 
 
 def default_root() -> Path:
-    """Return where the store is when nobody says: $PRIVBENCH_STORE, or a folder in the user's cache."""
+    """Return the default folder of the store: $PRIVBENCH_STORE, or a folder in the user's cache."""
     named = os.environ.get("PRIVBENCH_STORE")
     return Path(named) if named else platformdirs.user_cache_path("privbench") / "store"
 
@@ -54,13 +54,13 @@ def default_root() -> Path:
 def artifact_key(kind: str, manifest: Mapping[str, Any]) -> str:
     """Return the SHA-256, as 64 hex digits, of the canonical JSON of [kind, manifest].
 
-    Raises UsageError for what JSON cannot hold faithfully: NaN, infinity, keys that are no text, other objects.
+    Raises UsageError for values that JSON cannot represent exactly: NaN, infinity, keys other than text, other objects.
     """
     return json_sha256([kind, _plain(manifest, kind)])
 
 
 class Store:
-    """Artifacts under one folder, shared by any number of processes without locks."""
+    """Store in one folder, shared by any number of processes without locks."""
 
     def __init__(self, root: Path | str) -> None:
         self.root = Path(root).expanduser().absolute()
@@ -69,14 +69,14 @@ class Store:
         return f"Store({str(self.root)!r})"
 
     def has(self, kind: str, manifest: Mapping[str, Any]) -> bool:
-        """Return whether an artifact is published; cheap, so it may still turn out damaged."""
+        """Return whether an artifact is published. Cheap: the artifact is not verified and may be damaged."""
         return (self._folder(kind, artifact_key(kind, manifest)) / MANIFEST).is_file()
 
     def get(self, kind: str, manifest: Mapping[str, Any]) -> Artifact | None:
-        """Return an artifact whose every byte is as written, or None where it must be made (again).
+        """Return a verified artifact, or None if it must be computed (again).
 
         Files are compared with their SHA-256 once per process, and again when they change. A damaged artifact is
-        moved to quarantine with a logged warning. Raises UsageError where the store cannot be read.
+        moved to quarantine with a logged warning. Raises UsageError if the store cannot be read.
         """
         key = artifact_key(kind, manifest)
         folder = self._folder(kind, key)
@@ -90,10 +90,10 @@ class Store:
 
     @contextlib.contextmanager
     def write(self, kind: str, manifest: Mapping[str, Any]) -> Iterator[Path]:
-        """Lend a folder for the files of one artifact; publish it at the end of the block, if no exception left it.
+        """Yield a folder for the files of one artifact; publish it at the end of the block, unless an exception occurs.
 
-        Where somebody else published the same artifact meanwhile, theirs stays. The files lie side by side, without
-        folders. Raises CannotWrite where the store cannot be written.
+        If another process has published the same artifact in the meantime, that one stays. The folder must not contain
+        subfolders. Raises CannotWrite if the store is not writable.
         """
         shaped_by = _plain(manifest, kind)
         key = json_sha256([kind, shaped_by])
@@ -104,17 +104,17 @@ class Store:
                 yield folder
             except OSError as error:
                 if error.filename is None or folder not in Path(error.filename).parents:
-                    raise  # not of the files in the folder, but of what was computed for them
+                    raise  # an error of the computation, not of writing the files
                 with self._one_line("write to"):
                     raise
             with self._one_line("write to"):
                 seal(folder, kind, key, shaped_by)
                 self._publish(folder, target, kind, key)
         finally:
-            shutil.rmtree(folder, ignore_errors=True)  # once published it is no longer there
+            shutil.rmtree(folder, ignore_errors=True)  # moved away if published
 
     def ensure_writable(self) -> None:
-        """Raise CannotWrite where the store cannot be written: better before the first training than after it."""
+        """Raise CannotWrite if the store is not writable. To be called before the first training."""
         folder = self._temporary()
         try:
             with self._one_line("write to"):
@@ -123,13 +123,13 @@ class Store:
             shutil.rmtree(folder, ignore_errors=True)
 
     def artifacts(self, kind: str | None = None) -> Iterator[Artifact]:
-        """Yield what is published, by kind and key; not what has no readable manifest, which `verify` finds."""
+        """Yield published artifacts, by kind and key; those without a readable manifest are left to `verify`."""
         for folder, name, key in self._folders(kind):
             with contextlib.suppress(CorruptArtifact, FileNotFoundError):
                 yield read(folder, name, key)
 
     def verify(self) -> Iterator[tuple[Artifact, str]]:
-        """Yield every artifact with what is wrong with it, in one line, or ""; every byte is read again."""
+        """Yield every artifact with its fault in one line, or ""; every byte is read again."""
         for folder, kind, key in self._folders(None):
             forget(folder)
             try:
@@ -138,22 +138,22 @@ class Store:
             except CorruptArtifact as error:
                 yield _damaged(folder, kind, key), str(error)
             else:
-                if artifact is not None:  # else removed since it was listed
+                if artifact is not None:  # otherwise removed since it was listed
                     yield artifact, ""
 
     def remove(self, artifact: Artifact) -> None:
-        """Remove an artifact; readers see all of it or nothing. Raises UsageError where that cannot be done."""
+        """Remove an artifact; readers see all of it or nothing. Raises UsageError if it cannot be removed."""
         with self._one_line("write to"):
             folder = self.root / TEMPORARY / temporary_name()
             folder.parent.mkdir(parents=True, exist_ok=True)
-            with contextlib.suppress(FileNotFoundError):  # somebody else was faster
+            with contextlib.suppress(FileNotFoundError):  # already removed by another process
                 artifact.path.rename(folder)
                 shutil.rmtree(folder)
 
     def sweep(self, *, quarantine: bool = False) -> int:
-        """Remove what dead processes of this host left half-written; return the bytes that this freed.
+        """Remove unfinished artifacts of dead processes of this host; return the number of bytes freed.
 
-        With `quarantine`, also remove the artifacts that were found damaged.
+        quarantine: also remove damaged artifacts.
         """
         waste = [path for path in _entries(self.root / TEMPORARY) if is_abandoned(path.name)]
         if quarantine:
@@ -204,7 +204,7 @@ class Store:
                 self._quarantine(target)
 
     def _quarantine(self, folder: Path) -> None:
-        """Move a damaged artifact aside, unless somebody else just did."""
+        """Move a damaged artifact to quarantine, unless another process just did."""
         aside = self.root / QUARANTINE / f"{folder.parent.parent.name}-{folder.name[:16]}-{temporary_name()}"
         forget(folder)
         with self._one_line("write to"), contextlib.suppress(FileNotFoundError):
@@ -222,7 +222,7 @@ class Store:
 
 
 def _plain(value: Any, where: str) -> Any:
-    """Return the same value as JSON has it, or raise UsageError."""
+    """Return the value in its JSON form, or raise UsageError."""
     if value is None or isinstance(value, (str, bool, int)):
         return value
     if isinstance(value, float) and math.isfinite(value):
@@ -235,7 +235,7 @@ def _plain(value: Any, where: str) -> Any:
 
 
 def _damaged(folder: Path, kind: str, key: str) -> Artifact:
-    """Return what can be said about an artifact that cannot be read."""
+    """Return an artifact without manifest, for one that cannot be read."""
     changed = folder.stat().st_mtime if folder.exists() else 0
     created = datetime.fromtimestamp(changed, tz=timezone.utc)
     return Artifact(kind, key, folder, {}, created, _size_on_disk(folder))
