@@ -1,4 +1,4 @@
-"""Contract checks for any attack, defense, task or audit, for use from a plugin's own tests.
+"""Contract checks for any attack, defense, task or audit, for the tests of plugins.
 
     from privbench.testing import parametrize_with_checks
 
@@ -6,16 +6,16 @@
     def test_contract(check):
         check()
 
-`privbench check NAME` runs the same checks. A check that fails raises AssertionError with one line that names the
-fault. Attacks are tried on planted evidence, a leak of known size among random numbers, and on models of a toy task
-that saw no data; defenses on a toy task. `CountOnly`, `GuessedSeed` and `RememberedShadows` are attacks that cheat.
+`privbench check NAME` runs the same checks. A failing check raises AssertionError with the fault in one line. Attacks
+are run on planted evidence, a leak of known size among random numbers, and on models of a toy task that saw no data;
+defenses on a toy task. `CountOnly`, `GuessedSeed` and `RememberedShadows` are attacks that cheat.
 
-`with taped() as tape:` runs loops on the CPU as on a card, whose graphs a tape of operations stands for: a loss or a
+`with taped() as tape:` runs loops on the CPU as on a GPU, with tapes of operations instead of CUDA graphs: a loss or a
 loop that can be recorded gives the same bits inside as `with one_by_one():`, and `tape.replayed` is not 0. The fixture
-`device` of `privbench.pytest_plugin` brings the same test to a card.
+`device` of `privbench.pytest_plugin` runs the same test on a GPU.
 
-`resolve("attack", "my-attack:alpha=2")` and `build(MyAttack, {"alpha": "2"})` make a component of what is typed, with
-the errors that a person would get; `catalogue()` says what is installed, and what of it could not be loaded.
+`resolve("attack", "my-attack:alpha=2")` and `build(MyAttack, {"alpha": "2"})` make a component from text, with the same
+errors as the command line; `catalogue()` returns all installed components, and the plugins that could not be loaded.
 """
 
 from __future__ import annotations
@@ -80,9 +80,9 @@ METHODS = {
 
 @contextlib.contextmanager
 def taped(device: str = "cpu") -> Iterator[Counted]:
-    """Inside, loops on the CPU record their steps on tapes and replay them, as they do on a card with CUDA graphs.
+    """Make loops on the CPU record their steps on tapes and replay them, as they do on a GPU with CUDA graphs.
 
-    device: "cuda" for CUDA graphs themselves, counted.
+    device: "cuda" for real CUDA graphs, with the same counts.
     """
     from privbench.testing import tape
 
@@ -92,10 +92,10 @@ def taped(device: str = "cpu") -> Iterator[Counted]:
 
 @contextlib.contextmanager
 def one_by_one(*, as_recorded: bool = False) -> Iterator[None]:
-    """Inside, no steps are recorded, on no device: what replays must equal.
+    """Make all devices run steps without recording: the reference that replays must equal.
 
-    as_recorded: `privbench.learn.steps.recorded` says yes of all devices, so that loops which prepare their steps for
-    replays, by samples of one size say, do so here too.
+    as_recorded: make `privbench.learn.steps.recorded` return True for all devices, so that loops that prepare their
+        steps for replays, for example with samples of one size, do so here too.
     """
     from privbench.testing import tape
 
@@ -104,10 +104,13 @@ def one_by_one(*, as_recorded: bool = False) -> Iterator[None]:
 
 
 def checks_for(component: Any, *, salt: str | None = None, device: str = "cpu") -> list[Check]:
-    """Return the contract checks of a component. Raises TypeError for what is neither of the four kinds.
+    """Return the contract checks of a component.
 
-    salt: of the populations that some checks make; a fresh one if left out, which a check that fails names. device:
-    where models are trained and queried, by the names of --device; raises UsageError for one that is not there.
+    component: an attack, defense, task or audit.
+    salt: salt of the populations in the checks; random by default, and reported by failing checks.
+    device: device for training and queries, named as for --device.
+
+    Raises TypeError for anything but a component, UsageError for a device that is not available.
     """
     from privbench.testing.components import component_checks
 
@@ -120,9 +123,11 @@ def parametrize_with_checks(
 ) -> pytest.MarkDecorator:
     """Return a pytest mark that runs a test with `check` once for each contract check of each component.
 
-    components: instances, or names as on the command line, with or without their kind before a colon. salt, device: as
-    in `checks_for`; on a device that is not there the tests are skipped. Raises UnknownName or BadOption as the command
-    line does.
+    components: instances, or names as on the command line, with or without their kind before a colon.
+    salt: as for `checks_for`.
+    device: as for `checks_for`, but on a device that is not available the tests are skipped.
+
+    Raises UnknownName or BadOption as the command line does.
     """
     import pytest
 
@@ -143,20 +148,25 @@ def parametrize_with_checks(
 def synthetic_evidence(
     needs: Needs, *, leak: float, models: int = 16, examples: int = 200, classes: int = 4, seed: int = 0
 ) -> tuple[Evidence, Array]:
-    """Return planted evidence of one target, as far as `needs` go, and the truth: its membership, (examples,) bool.
+    """Return planted evidence of one target, as declared in `needs`, and its membership, (examples,) bool.
 
-    The true class's logit is `leak` standard deviations higher for members, of the target as of the shadows. Models
-    come in complementary pairs, of which the target's is dropped, so there are `models - 2` shadows. Inputs are
-    random 8 x 8 images; white box and free queries reach a network that remembers them.
+    leak: difference of the true class's logit between members and non-members, in standard deviations; the same for
+        the target and the shadows.
+    models: number of models, in complementary pairs. The partner of the target is dropped: there are `models - 2`
+        shadows.
+    examples, classes: numbers of examples and classes. Inputs are random 8 x 8 images.
+    seed: seed of all random numbers.
+
+    White-box access and free queries use a network that remembers the examples.
     """
     planted = Planted(needs, leak, models=models, examples=examples, classes=classes, seed=seed)
     return planted.evidence(), planted.member
 
 
 def toy_task(**options: int) -> ToyTask:
-    """Return a task of 108 random 8 x 8 images and a small MLP, on which defenses train in no time.
+    """Return a task of 108 random 8 x 8 images and a small MLP, on which defenses train almost instantly.
 
-    options: classes, epochs, pool (examples in it) and noise (of the pixels: at 255 there is nothing but noise).
+    options: classes, epochs, pool (number of examples) and noise (of the pixels; 255 is pure noise).
     """
     from privbench.testing.toy import ToyTask
 

@@ -1,4 +1,4 @@
-"""What every membership attack promises, and what every attack does."""
+"""Contract checks of membership attacks, and the base class of the checks of all attacks."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ CLASSES = 4
 
 
 def attack_checks(attack: Any, salt: str, device: str) -> list[Check]:
-    """Return the checks of a membership attack; salt, device: of the population in which it must find nothing."""
+    """Return the checks of a membership attack. salt, device: of the population in which it must find nothing."""
     return [*_Scores(attack, device).checks(), *unseen_checks(attack, salt, device)]
 
 
 class Tried:
-    """An attack, and what it did to planted evidence."""
+    """An attack that is run on planted evidence, with the checks common to all attacks."""
 
     def __init__(self, attack: Any, device: str) -> None:
         self.attack, self.device = attack, device
@@ -58,14 +58,14 @@ class Tried:
         return Planted(self.needs, leak, classes=CLASSES, device=self.device, **options)
 
     def result(self, planted: Planted) -> Array:
-        """Run the attack. Raises AssertionError where it reaches for what it may not have, or may not change."""
+        """Run the attack. Raises AssertionError if it accesses undeclared evidence or writes into the evidence."""
         raise NotImplementedError
 
     def attempt(self, method: Callable[..., Any], *arguments: Any) -> Any:
         try:
             return method(*arguments)
         except UndeclaredEvidence as error:
-            raise AssertionError(f"The attack asks for evidence that its `needs` do not declare: {error}") from error
+            raise AssertionError(f"The attack accesses evidence that its `needs` do not declare: {error}") from error
         except ValueError as error:
             if "read-only" in str(error):
                 raise AssertionError(
@@ -105,29 +105,27 @@ class Tried:
 class _Scores(Tried):
     def checks(self) -> list[Check]:
         checks = [
-            Check(
-                "declared-needs", "It gets by with what its `needs` declare, and reaches around nothing.", self.declared
-            ),
+            Check("declared-needs", "It uses the evidence declared in its `needs`, and nothing else.", self.declared),
             Check("one-score-each", "One finite score per example.", self.one_score_each),
             Check(
                 "deterministic",
                 "The same evidence gives the same result, bit for bit; no global generator is used.",
                 self.deterministic,
             ),
-            Check("evidence-unmutated", "The evidence is left as it was.", self.unmutated),
-            Check("example-order", "Examples in another order get the same scores, in that order.", self.example_order),
-            Check("shadow-order", "Shadows in another order give the same scores.", self.shadow_order),
-            Check("finds-a-leak", "A strong leak is found, and with the right sign.", self.finds_a_leak),
-            Check("finds-no-leak", "Where nothing leaks, nothing is found: AUC 0.5.", self.finds_no_leak),
+            Check("evidence-unmutated", "The evidence is not modified.", self.unmutated),
+            Check("example-order", "Permuting the examples permutes the scores.", self.example_order),
+            Check("shadow-order", "The scores do not depend on the order of the shadows.", self.shadow_order),
+            Check("finds-a-leak", "It detects a strong leak, with the right sign.", self.finds_a_leak),
+            Check("finds-no-leak", "Its AUC is 0.5 without a leak.", self.finds_no_leak),
             Check(
                 "constant-answers",
-                "Of models that answer the same to everything, nothing is found either.",
+                "Its AUC is 0.5 on models that give the same answer to every query.",
                 self.constant_answers,
             ),
         ]
         if threshold_of(self.attack) is not None:
             checks.append(
-                Check("threshold", "Its own threshold separates better than chance on a strong leak.", self.threshold)
+                Check("threshold", "Its threshold separates better than chance on a strong leak.", self.threshold)
             )
         return checks
 
@@ -135,7 +133,7 @@ class _Scores(Tried):
         return np.asarray(self.attempt(self.attack.score, evidence))
 
     def result(self, planted: Planted) -> Array:
-        """Return (n,) scores. Raises AssertionError for a wrong shape first, then for what is no number."""
+        """Return (n,) scores. Raises AssertionError for a wrong shape first, then for NaN and infinity."""
         scores, expected = self.call(planted.evidence()), (planted.examples,)
         try:
             return check_scores(scores, expected)
@@ -148,16 +146,16 @@ class _Scores(Tried):
 
     @cached_property
     def reseeded(self) -> float:
-        """How well the scores of the same evidence agree under other seeds: 1 for an attack that draws nothing."""
+        """Agreement of the scores of the same evidence under different seeds; 1 for a deterministic attack."""
         planted = self.planted(WEAK)
         scores = self.result(planted)
         return _agreement(scores, [self.result(planted.shown(attack_seed=seed)) for seed in (1, 2, 3)])
 
     def require_agreement(self, expected: Array, found: Array, fault: str) -> None:
-        """Require equal scores; of an attack that draws random numbers, scores as like as under another seed."""
+        """Require equal scores; for a randomised attack, scores that agree as well as under another seed."""
         agreement = _agreement(expected, [found])
         least = 1.0 if self.reseeded == 1 else self.reseeded - SLACK
-        require(agreement >= least, f"{fault} (the rank correlation is {agreement:.3f}, not {least:.3f} or more).")
+        require(agreement >= least, f"{fault} (rank correlation {agreement:.3f}; expected at least {least:.3f}).")
 
     def example_order(self) -> None:
         planted = self.planted(WEAK)
@@ -165,7 +163,7 @@ class _Scores(Tried):
         self.require_agreement(
             self.result(planted)[order],
             self.result(planted.shown(order=order)),
-            "The scores depend on the order in which the examples are listed",
+            "The scores depend on the order of the examples",
         )
 
     def shadow_order(self) -> None:
@@ -174,11 +172,11 @@ class _Scores(Tried):
         self.require_agreement(
             self.result(planted),
             self.result(planted.shown(shadow_order=order)),
-            "The scores depend on the order in which the shadows are listed",
+            "The scores depend on the order of the shadows",
         )
 
     def mean_auc(self, leak: float, sets: int, **options: Any) -> tuple[float, float]:
-        """Return the mean AUC over several targets that share nothing, and its standard error without a leak."""
+        """Return the mean AUC over several independent targets, and its standard error without a leak."""
         tried = [self.planted(leak, seed=seed, **options) for seed in range(sets)]
         found = [auc(self.result(planted), planted.member) for planted in tried]
         return float(np.mean(found)), auc_se(tried[0].member) / sets**0.5
@@ -187,7 +185,7 @@ class _Scores(Tried):
         found, _ = self.mean_auc(STRONG, 2)
         require(
             found > 1 - FOUND,
-            f"AUC {found:.3f} on a strong planted leak: the sign is flipped; higher must mean likelier member.",
+            f"AUC {found:.3f} on a strong planted leak: the sign is flipped; higher must mean more likely a member.",
         )
         require(found > FOUND, f"AUC {found:.3f} on a strong planted leak; expected more than {FOUND}.")
 
@@ -195,14 +193,15 @@ class _Scores(Tried):
         found, se = self.mean_auc(0.0, NULL_SETS)
         require(
             abs(found - CHANCE) <= SIGMAS * se,
-            f"AUC {found:.3f} where nothing leaks; expected 0.5 within {SIGMAS * se:.3f}: it cheats.",
+            f"AUC {found:.3f} without a leak; expected 0.5 within {SIGMAS * se:.3f}: the attack cheats.",
         )
 
     def constant_answers(self) -> None:
         found, se = self.mean_auc(0.0, NULL_SETS, constant=True)
         require(
             abs(found - CHANCE) <= SIGMAS * se,
-            f"AUC {found:.3f} on models that answer the same to everything; expected 0.5 within {SIGMAS * se:.3f}.",
+            f"AUC {found:.3f} on models that give the same answer to every query; "
+            f"expected 0.5 within {SIGMAS * se:.3f}.",
         )
 
     def threshold(self) -> None:
@@ -212,13 +211,13 @@ class _Scores(Tried):
         chance = CHANCE + 3 * CHANCE / len(member) ** 0.5
         require(
             accuracy > chance,
-            f"At the attack's own threshold {at:g} the balanced accuracy on a strong planted leak is {accuracy:.3f}; "
+            f"At the attack's threshold {at:g}, the balanced accuracy on a strong planted leak is {accuracy:.3f}; "
             f"expected more than {chance:.3f}.",
         )
 
 
 def _agreement(scores: Array, others: list[Array]) -> float:
-    """Return the lowest rank correlation with the others; 1 exactly where all are equal but for rounding."""
+    """Return the lowest rank correlation with the others; exactly 1 if all are equal up to rounding."""
     near = 1e-6 * float(np.abs(scores).max(initial=0))
     if all(np.allclose(other, scores, rtol=1e-6, atol=near) for other in others):
         return 1.0

@@ -1,4 +1,4 @@
-"""What every audit promises, tried on a population of a toy task whose defense publishes near copies of its members."""
+"""Contract checks of audits, on a population of a toy task whose defense publishes near copies of its members."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 
 MODELS, POOL, EPOCHS = 6, 240, 3
 JITTER = 12
-"""Largest change of a pixel, of 255, from a member to its published copy."""
+"""Maximum change of a pixel, in [0, 255], between a member and its published copy."""
 
 
 def audit_checks(audit: Any, device: str) -> list[Check]:
-    """Return the checks of an audit, of models that are trained on a device."""
+    """Return the checks of an audit. device: device of the models."""
     tried = _Audit(audit, device)
     return [
         Check("measurement", "It returns a Measurement: finite numbers, Estimates, text, or None.", tried.measurement),
@@ -40,19 +40,19 @@ def audit_checks(audit: Any, device: str) -> list[Check]:
             "The same population gives the same record, bit for bit; no global generator is used.",
             tried.reproducible,
         ),
-        Check("population-unmutated", "The examples and the releases are left as they were.", tried.unmutated),
+        Check("population-unmutated", "The examples and the releases are not modified.", tried.unmutated),
     ]
 
 
 @component
 class Leaky:
-    """Publishes near copies of the members, and trains on members and copies."""
+    """Defense that publishes near copies of the members and trains on members and copies."""
 
     name: ClassVar[str] = "leaky"
     paper: ClassVar[str] = "none"
 
     def prepare(self, task: Blueprint, members: Examples, ctx: Context) -> Prepared:  # noqa: ARG002 - the contract
-        """Return the members, and copies of them with a little noise."""
+        """Return the members, and copies of them with small noise."""
         noise = ctx.rng("noise").integers(-JITTER, JITTER + 1, members.x.shape)
         copies = Examples(np.clip(members.x.astype(int) + noise, 0, 255).astype(np.uint8), members.y)
         return Prepared(members, synthetic=copies)
@@ -64,7 +64,7 @@ class _Audit:
 
     @cached_property
     def population(self) -> Population:
-        """The population, and those that it is compared with, made."""
+        """The population, trained, as are the populations that it is compared with."""
         from privbench.population.composition import chain
         from privbench.population.population import Population
         from privbench.population.releases import make
@@ -87,7 +87,7 @@ class _Audit:
         record, _ = measure(self.audit, self.population)
         require(
             record.status == "ok",
-            f"It fails on a population of {MODELS} models of a toy task that publishes copies: {record.reason}",
+            f"It fails on {MODELS} models of a toy task whose defense publishes copies: {record.reason}",
         )
         return record
 
@@ -99,26 +99,26 @@ class _Audit:
         try:
             found = self.audit.measure(population, Context(0, self.device, reference, validation))
         except PrivbenchError as error:
-            raise AssertionError(f"It fails on a toy task that publishes copies: {error}") from error
+            raise AssertionError(f"It fails on a toy task whose defense publishes copies: {error}") from error
         require(
             isinstance(found, Measurement), f"It returns {type(found).__qualname__}, not privbench.api.Measurement."
         )
-        require(found.values, "It found no values.")
+        require(found.values, "It returns no values.")
         for name, value in found.values.items():
             fine = value is None or isinstance(value, Estimate | int | float | str | np.generic)
             require(
                 fine, f"The value {name!r} is {type(value).__qualname__}; give an Estimate, a number, text or None."
             )
             if isinstance(value, float):
-                require(np.isfinite(value), f"The value {name!r} is {value}; give None, and say why in the notes.")
-        require(not isinstance(found.notes, str), "Its notes are one text; give a list of sentences.")
+                require(np.isfinite(value), f"The value {name!r} is {value}; give None, with the reason in the notes.")
+        require(not isinstance(found.notes, str), "Its notes are a single string; give a list of sentences.")
 
     def reproducible(self) -> None:
         digests = []
         for state, watched in ((1, ""), (2, "The audit")):
             with generators(state, watched, self.device):
                 digests.append(self.measure().digest)
-        require(digests[0] == digests[1], "Measured again, the same population gives another record.")
+        require(digests[0] == digests[1], "A second measurement of the same population gives a different record.")
 
     def unmutated(self) -> None:
         examples = self.population.dataset.examples

@@ -1,4 +1,4 @@
-"""What all contract checks share: the check itself, a few statistics, and watching the global generators."""
+"""Common parts of the contract checks: the class `Check`, statistics, and a watch on the global generators."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ Array: TypeAlias = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class Check:
-    """One promise that a component makes, and the test of it."""
+    """One clause of the contract of a component, with its test."""
 
     name: str
     description: str
     function: Callable[[], None] = field(repr=False)
 
     def run(self) -> None:
-        """Raise AssertionError, with one line that names the fault, where the promise is broken."""
+        """Raise AssertionError, with the fault in one line, if the clause is violated."""
         self.function()
 
     def __call__(self) -> None:
@@ -38,7 +38,7 @@ class Check:
 
 
 def require(kept: object, fault: str) -> None:
-    """Raise AssertionError with the fault, in one line, unless the promise is kept; also under `python -O`."""
+    """Raise AssertionError with the fault, in one line, unless `kept`; also under `python -O`."""
     if not kept:
         raise AssertionError(" ".join(fault.split()))
 
@@ -53,13 +53,13 @@ def auc(scores: Array, member: Array) -> float:
 
 
 def auc_se(member: Array) -> float:
-    """Return the standard error of the AUC of scores that have nothing to do with membership (Mann-Whitney)."""
+    """Return the standard error of the AUC of scores that are independent of membership (Mann-Whitney)."""
     n, members = len(member), int(member.sum())
     return math.sqrt((n + 1) / (12 * members * (n - members)))
 
 
 def rank_correlation(a: Array, b: Array) -> float:
-    """Return Spearman's correlation of two vectors; 1 where both are constant, 0 where only one is."""
+    """Return Spearman's correlation of two vectors; 1 if both are constant, 0 if only one is."""
     ranks = [np.unique(each, return_inverse=True, return_counts=True)[1:] for each in (a, b)]
     middle = [(np.cumsum(count) - (count - 1) / 2)[inverse] for inverse, count in ranks]
     constant = [bool(np.ptp(each) == 0) for each in middle]
@@ -73,12 +73,14 @@ def digest(arrays: Sequence[Array]) -> str:
 
 @contextlib.contextmanager
 def generators(seed: int, watched: str = "", device: str = "cpu") -> Iterator[None]:
-    """Set the global generators of Python, NumPy and torch to a state of ours, and restore them afterwards.
+    """Set the global generators of Python, NumPy and torch to a known state, and restore them afterwards.
 
-    device: whose generator is torch's, too.
+    seed: seed of that state.
+    watched: name of the code in the block, to check that it does not use the generators; "" for no check. Watch a
+        second run only: in the first, the import of a library may use them.
+    device: device whose torch generator is included.
 
-    Raises AssertionError where `watched` names who runs inside and they were used: what comes from them is different
-    at every run. Watch a second run only; in the first, importing a library may use them.
+    Raises AssertionError if `watched` code used a global generator, because its results differ in every run.
     """
     legacy: Any = np.random.mtrand  # the module-level functions, which `np.random.Generator` does not touch
     python, numpy = random.getstate(), legacy.get_state()
@@ -99,21 +101,21 @@ def generators(seed: int, watched: str = "", device: str = "cpu") -> Iterator[No
             generator.set_state(states[name])
     require(
         not (watched and used),
-        f"{watched} uses the global random generator of {' and '.join(used)}, so its results change from run to run "
-        "and so do other people's; draw from the generators that it is given.",
+        f"{watched} uses the global random generator of {' and '.join(used)}, so its results, "
+        "and those of other code, change from run to run; use the generators passed to it.",
     )
 
 
 def default_generators(device: str) -> dict[str, torch.Generator]:
-    """Return torch's global generators, of processors and of a card, by the names that messages have for them."""
+    """Return the global generators of torch, of the CPU and of a GPU, by their names in messages."""
     import torch
 
     found = {"torch": torch.default_generator}
     if device.startswith("cuda"):
         from privbench.learn.graphs import default_generator
 
-        torch.cuda.init()  # before it a card has none
-        found["torch on the card"] = default_generator(torch.device(device))
+        torch.cuda.init()  # before it, a GPU has none
+        found["torch on the GPU"] = default_generator(torch.device(device))
     return found
 
 

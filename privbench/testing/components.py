@@ -1,4 +1,4 @@
-"""What every component promises, whatever it does: frozen, named, documented, and built from its options alone."""
+"""Contract checks common to all components: frozen, named, documented, and built from options only."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ WITH_PAPER = ("attack", "defense", "audit")
 
 
 def component_checks(component: Any, kind: str) -> list[Check]:
-    """Return the checks of a component's outside. A chain's parts are checked one by one."""
+    """Return the checks common to all kinds of components. The parts of a chain are checked one by one."""
     parts = parts_of(component)
 
     def each(function: Any) -> Any:
@@ -56,33 +56,33 @@ def _frozen(component: Any) -> None:
     cls = type(component)
     require(
         hasattr(cls, "__pydantic_fields__") and cls.__dataclass_params__.frozen,
-        f"{cls.__qualname__} is no component; decorate it with @privbench.api.component.",
+        f"{cls.__qualname__} is not a component; decorate it with @privbench.api.component.",
     )
     try:
         again = hash(component) == hash(dataclasses.replace(component))
     except TypeError as error:
         raise AssertionError(f"It cannot be hashed ({error}); use tuples for options, not lists.") from error
-    require(again and component == dataclasses.replace(component), "Two of the same options are not equal.")
+    require(again and component == dataclasses.replace(component), "Two instances with the same options are not equal.")
     carried = sorted(vars(component).keys() - {info.name for info in option_infos(cls)})
     carried = [name for name in carried if not name.startswith("__")]
     require(
         not carried,
-        f"It carries {', '.join(carried)} besides its options; what is no option is computed when it is needed.",
+        f"It carries {', '.join(carried)} in addition to its options; compute other values when they are needed.",
     )
 
 
 def _options(component: Any) -> None:
     cls, text = type(component), spec(component)
-    require(_built(cls, read(text)[1]) == component, f"{text!r} does not build the same component again.")
+    require(_built(cls, read(text)[1]) == component, f"{text!r} does not rebuild the same component.")
     values = {info.name: getattr(component, info.name) for info in option_infos(cls)}
-    require(_built(cls, values) == component, f"{values} do not build the same component again.")
+    require(_built(cls, values) == component, f"{values} do not rebuild the same component.")
 
 
 def _built(cls: type, options: Mapping[str, Any]) -> Any:
     try:
         return build(cls, options)
     except BadOption as error:
-        raise AssertionError(f"Its own options do not build it again: {error}") from error
+        raise AssertionError(f"It cannot be rebuilt from its options: {error}") from error
 
 
 def _picklable(component: Any) -> None:
@@ -92,7 +92,7 @@ def _picklable(component: Any) -> None:
         raise AssertionError(
             f"It cannot be sent to a worker process ({error}); define its class at the top level of a module."
         ) from error
-    require(same, "What comes out of pickle is not equal to what went in.")
+    require(same, "The unpickled component is not equal to the original.")
 
 
 def _documented(component: Any, kind: str) -> None:

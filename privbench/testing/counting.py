@@ -1,4 +1,4 @@
-"""The attack that must never work: it counts the shadows that contain an example, and looks at no model."""
+"""Count attack, which must never work: it counts the shadows trained on an example, without using any model."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ SIGMAS = 3.0
 
 @component
 class CountOnly:
-    """Scores minus the number of shadows that an example was used for: it looks at no model at all.
+    """Count attack: the score is minus the number of shadows trained on the example; models are not used.
 
-    It must find nothing. Where it does, the population itself tells who is a member: by keeping the target's
-    partner among the shadows, or by using every example in exactly half of the models (docs/design.md, rule 1).
+    It must find nothing. Otherwise the population itself reveals membership, by keeping the target's partner among the
+    shadows, or by using every example in exactly half of the models (docs/design.md, rule 1).
     """
 
     name: ClassVar[str] = "count-only"
@@ -36,10 +36,10 @@ class CountOnly:
 
 
 def check_population_membership(targets: Sequence[tuple[Array, Array]], salt: str = "") -> None:
-    """Raise AssertionError where the shadows' memberships alone tell the target's.
+    """Raise AssertionError if the membership of the shadows alone reveals that of the target.
 
-    targets: for each target, its shadows' membership (s, n) bool and its own (n,) bool; salt: that they were drawn by,
-    for the message.
+    targets: for each target, the membership of its shadows, (s, n) bool, and its own, (n,) bool.
+    salt: salt of the population, for the message.
     """
     under = f" (salt {salt})" if salt else ""
     scores = [-shadow_member.sum(axis=0, dtype=np.float64) for shadow_member, _ in targets]
@@ -47,6 +47,6 @@ def check_population_membership(targets: Sequence[tuple[Array, Array]], salt: st
     within = SIGMAS * auc_se(targets[0][1])
     require(
         abs(found - 0.5) <= within,
-        f"Counting the shadows that contain an example reaches AUC {found:.3f}, but must not leave 0.5 by more than "
-        f"{within:.3f}: the population tells who is a member (is the target's partner among its shadows?){under}.",
+        f"Counting the shadows that contain an example reaches AUC {found:.3f}; expected 0.5 within "
+        f"{within:.3f}: the population reveals membership (is the target's partner among its shadows?){under}.",
     )

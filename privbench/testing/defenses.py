@@ -1,4 +1,4 @@
-"""What every defense promises, tried on a toy task."""
+"""Contract checks of defenses, on a toy task."""
 
 from __future__ import annotations
 
@@ -28,9 +28,11 @@ MODELS = 8
 
 
 def defense_checks(defense: Any, salt: str, device: str) -> list[Check]:
-    """Return the checks of a defense, whole or of data stages only, tried on a device.
+    """Return the checks of a defense.
 
-    salt: of the population that is counted in.
+    defense: a complete defense, or data stages only.
+    salt: salt of the population for the count attack.
+    device: device of the models.
     """
     tried = _Defense(defense, salt, device)
     checks = [
@@ -40,31 +42,29 @@ def defense_checks(defense: Any, salt: str, device: str) -> list[Check]:
             tried.reproducible,
         ),
         Check("seeded", "Another seed gives other weights.", tried.seeded),
-        Check("inputs-unmutated", "The private examples are left as they were.", tried.unmutated),
-        Check("answers", "The release answers with finite float32 logits, (n, classes), in eval mode.", tried.answers),
+        Check("inputs-unmutated", "The private examples are not modified.", tried.unmutated),
+        Check("answers", "The release returns finite float32 logits, (n, classes), in eval mode.", tried.answers),
         Check("batch-mates", "An answer does not depend on the other queries of its batch.", tried.batch_mates),
         Check(
             "queries-change-nothing", "Weights and buffers are the same after queries.", tried.queries_change_nothing
         ),
-        Check("reloadable", "The weights fill the model of `empty`, which then answers the same.", tried.reloadable),
+        Check("reloadable", "The weights can be loaded into `empty`, with the same answers.", tried.reloadable),
         Check("facts", "All facts are finite numbers.", tried.facts),
         Check(
             "synthetic", "Synthetic examples, if any are published, are valid examples of the task.", tried.synthetic
         ),
-        Check("count-only", "In its population, who merely counts shadows learns nothing.", tried.count_only),
+        Check("count-only", "In its population, counting shadows reveals nothing.", tried.count_only),
     ]
     if any(isinstance(part, Prepares) for part in tried.parts):
         checks.append(
-            Check(
-                "prepare", "The data stage returns valid examples, and leaves alone what it was given.", tried.prepare
-            )
+            Check("prepare", "The data stage returns valid examples, and does not modify its input.", tried.prepare)
         )
     return checks
 
 
 @dataclass(frozen=True, eq=False)
 class _Made:
-    """A release, and a copy of its weights as they were when it was published."""
+    """A release, with a copy of its weights at the time of publication."""
 
     release: Release
     weights: dict[str, Array]
@@ -98,7 +98,7 @@ class _Defense:
         return Context(seed, self.device, self.dataset.role("reference"), self.dataset.role("validation"))
 
     def make(self, seed: int, state: int, watched: str = "") -> _Made:
-        """Run the defense, with the global generators in some state (see `generators`)."""
+        """Run the defense, with the global generators seeded with `state` (see `generators`)."""
         half = self.half
         before = digest([half.x, half.y])
         with generators(state, watched, self.device):
@@ -118,7 +118,7 @@ class _Defense:
         return self.made.release.model
 
     def ask(self, model: nn.Module, examples: Examples) -> Array:
-        """Return the logits of a model as it is: no `eval()`, no cast, as whoever gets it might query it."""
+        """Return the logits of a model as released: without `eval()` or casts, as a recipient may query it."""
         import torch
 
         from privbench.learn.inference import exact
@@ -140,11 +140,11 @@ class _Defense:
         other = self.make(OTHER_SEED, state=1)
         require(
             digest([*self.made.weights.values()]) != digest([*other.weights.values()]),
-            "Another seed gave the same weights: it is ignored, so that all shadows would be alike.",
+            "Another seed gave the same weights: the seed is ignored, so all shadows would be the same.",
         )
 
     def unmutated(self) -> None:
-        require(not self.made.changed_inputs, "`fit` or `prepare` changed the examples it was given; work on a copy.")
+        require(not self.made.changed_inputs, "`fit` or `prepare` modified its input examples; work on a copy.")
 
     def answers(self) -> None:
         require(
@@ -157,7 +157,7 @@ class _Defense:
         bad = int((~np.isfinite(logits)).any(axis=1).sum())
         require(bad == 0, f"{bad} of {len(logits)} answers are NaN or infinite.")
         again = self.ask(self.model, test)
-        require((again == logits).all(), "The same query was answered differently the second time.")
+        require((again == logits).all(), "The same query had a different answer the second time.")
 
     def batch_mates(self) -> None:
         test = self.dataset.role("test")
@@ -166,7 +166,7 @@ class _Defense:
         off = float(np.abs(together - alone).max())
         require(
             off <= BATCH_MATES * max(1.0, float(np.abs(together).max())),
-            f"Answers change by up to {off:.3g} with what else is in the batch; BatchNorm must be in eval mode.",
+            f"Answers change by up to {off:.3g} with the rest of the batch; BatchNorm must be in eval mode.",
         )
 
     def queries_change_nothing(self) -> None:
@@ -186,13 +186,13 @@ class _Defense:
         try:
             empty.load_state_dict(weights)
         except RuntimeError as error:
-            told = " ".join(str(error).split())
+            reason = " ".join(str(error).split())
             raise AssertionError(
-                f"The weights do not fit the model of `empty` (without it: training.classifier): {told}"
+                f"The weights do not fit the model of `empty` (default: training.classifier): {reason}"
             ) from error
         test = self.dataset.role("test")
         same = np.allclose(self.ask(empty.eval(), test), self.ask(self.model, test), rtol=1e-5, atol=1e-5)
-        require(same, "Loaded again, the model answers differently: something of it is not in its state_dict.")
+        require(same, "The reloaded model gives different answers: a part of it is not in its state_dict.")
 
     def facts(self) -> None:
         for name, value in self.made.release.facts.items():
@@ -212,16 +212,16 @@ class _Defense:
                 prepared = prepared.examples if isinstance(prepared, Prepared) else prepared
                 require(
                     digest([examples.x, examples.y]) == before,
-                    "`prepare` changed the examples it was given; copy them.",
+                    "`prepare` modified its input examples; copy them.",
                 )
-                self._valid(prepared, "What `prepare` returns")
+                self._valid(prepared, "The examples returned by `prepare`")
                 examples = prepared
 
     def _valid(self, examples: Any, what: str) -> None:
         require(isinstance(examples, Examples), f"{what}: {type(examples).__name__}; expected privbench.api.Examples.")
         expected, found = self.dataset.examples.x.shape[1:], examples.x.shape[1:]
         require(found == expected, f"{what} have inputs of shape {found}; expected {expected}.")
-        require(len(examples), f"{what}: there are none.")
+        require(len(examples), f"{what} are empty.")
         try:
             check_arrays(examples, self.dataset.classes, what)
         except DataError as error:

@@ -1,4 +1,4 @@
-"""A network that remembers examples: the white box of planted evidence."""
+"""Network that remembers examples: the white-box model of planted evidence."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ if TYPE_CHECKING:
 
 
 class Memory(nn.Module):
-    """Maps inputs to a blend of the logits of the examples that lie nearest; those logits are its parameters.
+    """Network whose output is a weighted mean of the logits of the nearest examples; these logits are its parameters.
 
-    keys: (n, d) flattened inputs; values: (n, classes) logits.
+    keys: flattened inputs, (n, d).
+    values: their logits, (n, classes).
     """
 
     keys: Tensor

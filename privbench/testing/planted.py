@@ -1,4 +1,4 @@
-"""Evidence with a leak of known size, made of nothing but random numbers, on which attacks are tried."""
+"""Planted evidence: random numbers with a leak of known size, for the checks of attacks."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 SIDE = 8
 """Height and width of the images; one channel."""
 SHARPNESS = 2.0
-"""How fast a planted model forgets an example with the squared distance from it; random images lie about 10 apart."""
+"""Decay rate of the memory of an example with the squared distance from it; random images are about 10 apart."""
 
 
 class Guarded(Evidence):
-    """Evidence that does not let an attack reach around it."""
+    """Evidence that refuses access to its private attributes."""
 
     def __getattribute__(self, name: str) -> Any:
         if name.startswith("_") and not name.startswith("__"):
@@ -40,17 +40,17 @@ class Guarded(Evidence):
             caller = frame.f_back.f_globals.get("__name__") if frame and frame.f_back else ""
             require(
                 caller in ("privbench.contracts.evidence", __name__),
-                f"the attack reaches for evidence.{name}, which is none of its business; "
-                "use what `needs` declares, by its public name.",
+                f"the attack accesses evidence.{name}, which is private; use evidence declared in `needs`, by its "
+                "public name.",
             )
         return super().__getattribute__(name)
 
 
 @dataclass(frozen=True, eq=False)
 class Planted:
-    """Models of which the logits of the true class are `leak` standard deviations higher on members.
+    """Models whose logits of the true class are `leak` standard deviations higher on members.
 
-    Pairs of models have complementary members; model 0 is the target, its partner is no shadow.
+    The two models of a pair have complementary members; model 0 is the target, and its partner is not a shadow.
     """
 
     needs: Needs
@@ -60,30 +60,30 @@ class Planted:
     classes: int = 4
     seed: int = 0
     constant: bool = False
-    """Whether all logits are 0: models that learnt nothing."""
+    """Whether all logits are 0, as for models that learnt nothing."""
     order: Array | None = None
-    """Order in which the examples are shown."""
+    """Order of the examples in the evidence."""
     shadow_order: Array | None = None
-    """Order in which the shadows are shown."""
+    """Order of the shadows in the evidence."""
     attack_seed: int = 0
     """Seed of `evidence.rng`."""
     device: str = "cpu"
-    """Where the white box is."""
+    """Device of the white-box model."""
     used: list[Array] = field(default_factory=list)
-    """All arrays that were handed out, for whoever wants to see that they are as before."""
+    """All arrays that were handed out, to check that they are not modified."""
 
     def shown(self, **otherwise: Any) -> Planted:
-        """Return the same models and examples, shown in another order or with another seed for the attack."""
+        """Return the same models and examples in another order, or with another seed for the attack."""
         return replace(self, used=[], **otherwise)
 
     @cached_property
     def member(self) -> Array:
-        """(n,) bool: the truth about the target."""
+        """True membership of the target, (n,) bool."""
         member: Array = self._member[0][self._rows]
         return member
 
     def evidence(self) -> Evidence:
-        """Return the target's evidence, as far as the needs go."""
+        """Return the evidence of the target, as declared in the needs."""
         pool, rows, needs = self._pool, self._rows, self.needs
         shadows = np.arange(2, self.models) if needs.shadows != "none" else np.arange(0)
         if self.shadow_order is not None and len(shadows):
@@ -158,7 +158,7 @@ class Planted:
         return self._plant("reference logits", self._reference.y, nobody)
 
     def _plant(self, what: str, y: Array, member: Array) -> Array:
-        """Return (models, n, q, c) float32: noise, and for the true class what the model remembers of it."""
+        """Return logits (models, n, q, c) float32: noise, plus the leak for the true class."""
         rng = numpy_generator(self.seed, "planted", what)
         queries = 2 if self.needs.queries == "task" else int(self.needs.queries)
         shape = (self.models, len(y), queries, self.classes)
@@ -170,7 +170,7 @@ class Planted:
         logits += own[:, :, None, None] * np.eye(self.classes)[y][None, :, None, :]
         return logits.astype(np.float32)
 
-    # What the models answer to inputs of the attacker's choice: they remember examples, and blend the nearest ones.
+    # Answers to free queries: the models remember examples and average the nearest ones.
 
     @cached_property
     def _keys(self) -> Array:
@@ -192,7 +192,7 @@ class Planted:
         return Memory(self._keys, self._values(0), SHARPNESS).to(self.device).eval()
 
     def _synthetic_of(self, model: int) -> Examples:
-        """Near copies of a model's members, where there is a leak; else images that have nothing to do with them."""
+        """Return near copies of a model's members if there is a leak, else independent images."""
         member = self._member[model]
         fresh = self._draw(f"synthetic {model}", int(member.sum()))
         if self.leak == 0 or self.constant:

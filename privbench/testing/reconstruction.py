@@ -1,4 +1,4 @@
-"""What every reconstruction attack promises."""
+"""Contract checks of reconstruction attacks."""
 
 from __future__ import annotations
 
@@ -16,30 +16,28 @@ if TYPE_CHECKING:
 
 
 def reconstruction_checks(attack: Any, salt: str, device: str) -> list[Check]:
-    """Return the checks of a reconstruction attack; salt, device: of the population in which it must find nothing."""
+    """Return the checks of a reconstruction attack. salt, device: of the population in which it must find nothing."""
     return [*_Reconstructs(attack, device).checks(), *unseen_checks(attack, salt, device)]
 
 
 class _Reconstructs(Tried):
     def checks(self) -> list[Check]:
         return [
-            Check(
-                "declared-needs", "It gets by with what its `needs` declare, and reaches around nothing.", self.declared
-            ),
+            Check("declared-needs", "It uses the evidence declared in its `needs`, and nothing else.", self.declared),
             Check("images", "One image per class: float32, finite, in [0, 1].", self.images),
             Check(
                 "deterministic",
                 "The same evidence gives the same result, bit for bit; no global generator is used.",
                 self.deterministic,
             ),
-            Check("evidence-unmutated", "The evidence is left as it was.", self.unmutated),
+            Check("evidence-unmutated", "The evidence is not modified.", self.unmutated),
         ]
 
     def call(self, evidence: Any) -> Array:
         return np.asarray(self.attempt(self.attack.reconstruct, evidence, np.arange(CLASSES)))
 
     def result(self, planted: Planted) -> Array:
-        """Return the images. Raises AssertionError where they are none."""
+        """Return the images. Raises AssertionError for a wrong shape, type or range."""
         images, expected = self.call(planted.evidence()), (CLASSES, SIDE, SIDE, 1)
         require(
             images.shape == expected,
@@ -49,7 +47,7 @@ class _Reconstructs(Tried):
         bad = int((~np.isfinite(images)).sum())
         require(bad == 0, f"{bad} of {images.size} pixels are NaN or infinite.")
         low, high = images.min(), images.max()
-        require(low >= 0 and high <= 1, f"The pixels run from {low:.3g} to {high:.3g}; expected 0 to 1.")
+        require(low >= 0 and high <= 1, f"The pixels range from {low:.3g} to {high:.3g}; expected 0 to 1.")
         return images
 
     def images(self) -> None:

@@ -1,7 +1,7 @@
-"""A CUDA graph's stand-in where there is no card: a tape of a step's operations, with all that Python decided frozen.
+"""Stand-in for a CUDA graph without a GPU: a tape of the operations of a step, with all decisions of Python frozen.
 
-Replays do the recorded operations again, on the same storages, with the same numbers, and run no Python of the step. So
-a step that equals its replays here keeps what a graph asks of it; that a card can record its kernels is not shown.
+A replay repeats the recorded operations, on the same storages, with the same numbers, and runs no Python of the step. A
+step that equals its replays here meets the requirements of a graph; that a GPU can record its kernels is not shown.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class Tape(TorchDispatchMode):
-    """Records the operations inside it, and undoes what they did. Raises RuntimeError at one that waits for a card."""
+    """Recorder of the operations in a block, which undoes their effects. Raises RuntimeError if one waits for a GPU."""
 
     def __init__(self, generators: Sequence[torch.Generator] = ()) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class Tape(TorchDispatchMode):
         return self
 
     def __exit__(self, *error: object) -> None:
-        """End, and put back what was there."""
+        """End the recording, and restore the previous state."""
         super().__exit__(*error)
         for tensor, value in self._old.values():
             tensor.copy_(value)
@@ -53,7 +53,7 @@ class Tape(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: OpOverload[..., Any], _types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        """Do and record one operation."""
+        """Run and record one operation."""
         kwargs = kwargs or {}
         if str(func) in LOOKS:
             raise RuntimeError(f"a step {LOOKS[str(func)]}")
@@ -61,7 +61,7 @@ class Tape(TorchDispatchMode):
             if address(tensor) not in self._made and address(tensor) not in self._old:
                 self._old[address(tensor)] = whole(tensor), whole(tensor).clone()
         before = {address(leaf) for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)}
-        if torch.Tag.inplace_view in func.tags:  # of the shape alone, which the calls after it are recorded with
+        if torch.Tag.inplace_view in func.tags:  # changes only the shape, which the record of later calls includes
             return func(*args, **kwargs)
         given = _as_they_are((args, kwargs))
         result = func(*args, **kwargs)
@@ -72,7 +72,7 @@ class Tape(TorchDispatchMode):
         return result
 
     def replay(self) -> None:
-        """Do all of it again."""
+        """Repeat all recorded operations."""
         with torch.no_grad():
             for func, args, kwargs, result in self._calls:
                 again = func(*args, **kwargs)
@@ -82,12 +82,12 @@ class Tape(TorchDispatchMode):
 
 
 def _as_they_are(values: Any) -> Any:
-    """Return the tensors among values by themselves, so that nobody changes their shapes later."""
+    """Return values with their tensors detached from later changes of shape."""
     return tree_map_only(Tensor, torch.Tensor.detach, values)
 
 
 def tape(steps: Callable[[], None], generators: Sequence[torch.Generator]) -> Callable[[], None]:
-    """Record steps, without doing them, on a tape, and return what replays it: a `Recorder` (privbench.learn.steps)."""
+    """Record steps on a tape, without effect, and return the replay function: a `Recorder` (privbench.learn.steps)."""
     recording = Tape(generators)
     with recording:
         steps()
@@ -95,22 +95,22 @@ def tape(steps: Callable[[], None], generators: Sequence[torch.Generator]) -> Ca
 
 
 class Counted:
-    """What went on inside `taped`."""
+    """Counts of recordings and replays in a `taped` block."""
 
     def __init__(self) -> None:
         self.recorded = 0
-        """Graphs that would have been recorded."""
+        """Number of recorded graphs."""
         self.replayed = 0
-        """Times that one was replayed."""
+        """Number of replays."""
         self.refused: list[str] = []
-        """Why steps were run one by one, each time that it came up."""
+        """Reasons for running steps one by one, one entry per occurrence."""
 
 
 @contextlib.contextmanager
 def taped(device: str = "cpu") -> Iterator[Counted]:
-    """Inside, loops on the CPU record their steps on tapes and replay them, as they do on a card with CUDA graphs.
+    """Make loops on the CPU record their steps on tapes and replay them, as they do on a GPU with CUDA graphs.
 
-    device: "cuda" for CUDA graphs themselves, counted.
+    device: "cuda" for real CUDA graphs, with the same counts.
     """
     counted, record = Counted(), cuda_graph if device == "cuda" else tape
 
@@ -137,10 +137,10 @@ def taped(device: str = "cpu") -> Iterator[Counted]:
 
 @contextlib.contextmanager
 def one_by_one(*, as_recorded: bool = False) -> Iterator[None]:
-    """Inside, no steps are recorded, on no device: what replays must equal.
+    """Make all devices run steps without recording: the reference that replays must equal.
 
-    as_recorded: `recorded` (privbench.learn.steps) says yes of all devices, so that loops which prepare their steps for
-    replays, by samples of one size say, do so here too.
+    as_recorded: make `recorded` (privbench.learn.steps) return True for all devices, so that loops that prepare their
+        steps for replays, for example with samples of one size, do so here too.
     """
     before = dict(RECORDERS)
     RECORDERS.clear()

@@ -1,4 +1,4 @@
-"""What every task promises."""
+"""Contract checks of tasks."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ BATCH = 4
 
 
 def task_checks(task: Any, device: str) -> list[Check]:
-    """Return the checks of a task; its network is tried on a device."""
+    """Return the checks of a task. device: device of its network."""
     tried = _Task(task, device)
     return [
         Check("data", "Inputs are finite, uint8 or float32; labels are int64 and in range.", tried.data),
-        Check("roles", "Pool, reference, validation and test are there, and share no row.", tried.roles),
-        Check("same-data", "Loaded twice, the data are the same.", tried.same_data),
+        Check("roles", "Pool, reference, validation and test are not empty, and share no row.", tried.roles),
+        Check("same-data", "Loading is deterministic.", tried.same_data),
         Check("every-class", "Every class is in the pool and in the test examples.", tried.every_class),
         Check("recipe", "The recipe is a valid Recipe.", tried.recipe),
-        Check("network", "A fresh network takes inputs of the data's shape to one logit per class.", tried.network),
-        Check("blind-roles", "Inputs alone do not tell pool from reference and test examples.", tried.blind_roles),
+        Check("network", "A new network maps inputs of the data's shape to one logit per class.", tried.network),
         Check(
-            "blind-members", "Inputs alone do not tell a random half of the pool from the other.", tried.blind_members
+            "blind-roles", "Inputs alone do not distinguish pool from reference and test examples.", tried.blind_roles
         ),
+        Check("blind-members", "Inputs alone do not distinguish two random halves of the pool.", tried.blind_members),
     ]
 
 
@@ -42,7 +42,7 @@ class _Task:
 
     @cached_property
     def dataset(self) -> Dataset:
-        """The data. Raises AssertionError where they cannot be had."""
+        """The data. Raises AssertionError if they cannot be loaded."""
         with generators(1):
             try:
                 dataset = self.task.load()
@@ -68,7 +68,7 @@ class _Task:
             low, high = examples.x.min(), examples.x.max()
             require(
                 examples.x.dtype == np.uint8 or (low >= 0 and high <= 1),
-                f"Pixels run from {low:.3g} to {high:.3g}; float32 images lie in [0, 1].",
+                f"Pixels range from {low:.3g} to {high:.3g}; float32 images must be in [0, 1].",
             )
 
     def roles(self) -> None:
@@ -83,7 +83,7 @@ class _Task:
             again = self.task.load()
         require(
             again.fingerprint == self.dataset.fingerprint,
-            "`load` returned other data, or other roles, the second time; draw from a seed of the task's own.",
+            "`load` returned other data or roles the second time; use a fixed seed.",
         )
 
     def every_class(self) -> None:
@@ -116,9 +116,9 @@ class _Task:
             ) from error
         expected = (BATCH, self.dataset.classes)
         require(tuple(logits.shape) == expected, f"{BATCH} inputs give {tuple(logits.shape)}; expected {expected}.")
-        require(logits.dtype == torch.float32, f"The network answers {logits.dtype}; expected float32.")
-        require(bool(logits.isfinite().all()), "A fresh network answers NaN or infinity.")
-        require(any(p.requires_grad for p in net.parameters()), "The network has nothing to train.")
+        require(logits.dtype == torch.float32, f"The network returns {logits.dtype}; expected float32.")
+        require(bool(logits.isfinite().all()), "A new network returns NaN or infinity.")
+        require(any(p.requires_grad for p in net.parameters()), "The network has no trainable parameters.")
 
     def blind_roles(self) -> None:
         pool = self.dataset.role("pool")
@@ -127,8 +127,8 @@ class _Task:
             limit = max(BLIND_LIMIT, 0.5 + SIGMAS * se)
             require(
                 found <= limit,
-                f"A classifier that never saw a model tells {role} from pool examples with AUC {found:.3f} (at most "
-                f"{limit:.3f}): they come from different distributions, so attacks would seem to work.",
+                f"A classifier of inputs alone separates {role} from pool examples with AUC {found:.3f} (at most "
+                f"{limit:.3f}): their distributions differ, so attacks would seem to work.",
             )
 
     def blind_members(self) -> None:
@@ -137,13 +137,13 @@ class _Task:
         found, se = _blind(pool[order[::2]], pool[order[1::2]])
         require(
             abs(found - 0.5) <= max(BLIND_LIMIT - 0.5, SIGMAS * se),
-            f"A classifier that never saw a model tells members from non-members with AUC {found:.3f}: "
-            "the pool holds near copies of some examples.",
+            f"A classifier of inputs alone separates members from non-members with AUC {found:.3f}: "
+            "the pool contains near copies of some examples.",
         )
 
 
 def _blind(one: Examples, other: Examples) -> tuple[float, float]:
-    """Return the cross-validated AUC of telling two sets of inputs apart, and its standard error by chance."""
+    """Return the cross-validated AUC of a classifier of two sets of inputs, and the standard error of chance."""
     from sklearn.decomposition import PCA
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedKFold, cross_val_predict

@@ -1,4 +1,4 @@
-"""A task of a few dozen images, on which a defense is tried in a second."""
+"""Toy task with a few dozen images, on which a defense trains in a second."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SIDE = 8
 
 @component
 class ToyTask:
-    """Random 8 x 8 grey images, each class around an image of its own; an MLP with BatchNorm."""
+    """Random 8 x 8 grey images around one mean image per class; an MLP with BatchNorm."""
 
     name: ClassVar[str] = "toy"
 
@@ -30,11 +30,11 @@ class ToyTask:
 
     @property
     def recipe(self) -> Recipe:
-        """How models of this task are trained."""
+        """Return the training recipe of the models of this task."""
         return Recipe(epochs=self.epochs, batch_size=8)
 
     def load(self) -> Dataset:
-        """Return the data; the same at every call."""
+        """Return the data, the same in every call."""
         sizes = {"pool": self.pool, "reference": self.pool // 2, "validation": 12, "test": 24}
         rng, n = numpy_generator(0, "toy"), sum(sizes.values())
         y = np.concatenate([np.arange(size, dtype=np.int64) % self.classes for size in sizes.values()])
@@ -44,7 +44,7 @@ class ToyTask:
         return Dataset(Examples(x, y), self.classes, *rows, name="toy")
 
     def network(self, shape: tuple[int, ...], classes: int) -> nn.Module:
-        """Return a fresh model: float32 (batch, *shape) -> logits."""
+        """Return a new model: float32 (batch, *shape) -> logits."""
         from torch import nn
 
         features = int(np.prod(shape))
@@ -54,6 +54,6 @@ class ToyTask:
 
 
 def blueprint(task: ToyTask, dataset: Dataset) -> Blueprint:
-    """Return what a defense may know of the task: no data."""
+    """Return the part of a task that a defense may use, without the data."""
     shape, classes = dataset.shape, dataset.classes
     return Blueprint(task.name, task.recipe, shape, classes, build=lambda: task.network(shape, classes))

@@ -1,4 +1,4 @@
-"""Attacks on whole populations of which no model saw any data of the pool: whoever finds a member there cheats."""
+"""Attacks on populations whose models saw no data of the pool: an attack that finds members there cheats."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ if TYPE_CHECKING:
 
 MODELS, POOL, PUBLISHED = 6, 120, 40
 IMAGED, CLASSES = 14, 6
-"""Models and classes where an attack has but one image of each class to show: 84 images, of which half must count."""
+"""Models and classes for attacks that return one image per class: 84 images, of which half must be distinct."""
 CHANCE = 0.5
 SIGMAS = 5.0
-"""The salt is a fresh one at every run of the checks, so that an honest attack must pass every time."""
+"""Wide, because every run of the checks has a new salt, and an honest attack must pass every time."""
 
 
 @component
 class IgnoresItsData:
-    """Trains on the reference examples, and publishes some of them: nothing has to do with the members."""
+    """Defense that trains on the reference examples and publishes some of them: independent of the members."""
 
     name: ClassVar[str] = "ignores-its-data"
     paper: ClassVar[str] = "none"
 
     def fit(self, task: Blueprint, examples: Examples, ctx: Context) -> Release:  # noqa: ARG002 - the contract
-        """Return a model that knows no member."""
+        """Return a model that is independent of the members."""
         from privbench.learn.training import train
 
         assert ctx.reference is not None
@@ -46,23 +46,23 @@ class IgnoresItsData:
 
 
 def unseen_checks(attack: Any, salt: str, device: str) -> list[Check]:
-    """Return the checks of an attack on models that saw no data, trained on a device."""
+    """Return the checks of an attack on models that saw no data. device: device of the models."""
     return [
         Check(
             "nothing-to-find",
-            "Of models that saw no data no member is found: nothing is drawn again from the seed, or remembered.",
+            "It finds no members of models that saw no data: nothing is redrawn from the seed, or remembered.",
             lambda: find_nothing(attack, "", device),
         ),
         Check(
             "nothing-to-find-salted",
-            "The same under a salt that nobody can guess.",
+            "The same under a random salt.",
             lambda: find_nothing(attack, salt, device),
         ),
     ]
 
 
 def find_nothing(attack: Any, salt: str, device: str = "cpu") -> None:
-    """Raise AssertionError where an attack tells members from others by anything but what models learnt of them."""
+    """Raise AssertionError if an attack identifies members of models that did not learn from them."""
     try:
         found = (_images if isinstance(attack, ReconstructionAttack) else _scored)(attack, salt, device)
     except Exception as error:
@@ -70,21 +70,21 @@ def find_nothing(attack: Any, salt: str, device: str = "cpu") -> None:
     if found is None:
         return  # it does not apply to a defense of this kind
     what, value, within = found
-    under = f"salt {salt}; check --salt {salt} tries the same again" if salt else "the public salt"
+    under = f"salt {salt}; check --salt {salt} repeats the check" if salt else "the public salt"
     require(
         abs(value - CHANCE) <= within,
-        f"{what} {value:.3f} on models that saw no data; expected 0.5 within {within:.3f}: it finds members where "
-        f"nothing leaks, by the seed, by what it remembers of other targets, or around the evidence ({under}).",
+        f"{what} {value:.3f} on models that saw no data; expected 0.5 within {within:.3f}: it finds members without "
+        f"a leak, through the seed, its memory of other targets, or a way around the evidence ({under}).",
     )
 
 
 def _furthest(found: list[float]) -> float:
-    """Return what is furthest from chance: who knows a half, and not of which model, is right by chance on average."""
+    """Return the AUC furthest from chance: knowing a split, but not of which model, gives chance on average."""
     return max(found, key=lambda value: abs(value - CHANCE))
 
 
 def _scored(attack: Any, salt: str, device: str) -> tuple[str, float, float] | None:
-    """Return the mean AUC over targets, and how far it may be from 0.5: partners mirror each other, pairs do not."""
+    """Return a name, the mean AUC over targets, and its tolerance: partners mirror each other, pairs do not."""
     with _attacked(attack, MODELS, salt, device) as cell:
         if cell is None:
             return None
@@ -98,7 +98,7 @@ def _scored(attack: Any, salt: str, device: str) -> tuple[str, float, float] | N
 
 
 def _images(attack: Any, salt: str, device: str) -> tuple[str, float, float] | None:
-    """Return the share of members among the examples that images come nearest to, each counted once per target."""
+    """Return a name, the share of members among the examples nearest to images (once per target), and its tolerance."""
     with _attacked(attack, IMAGED, salt, device, classes=CLASSES) as cell:
         if cell is None:
             return None
@@ -109,7 +109,7 @@ def _images(attack: Any, salt: str, device: str) -> tuple[str, float, float] | N
             nearest = np.unique(np.square(each - x).sum(axis=-1).argmin(axis=1))
             hits += cell.population.members(target)[nearest].tolist()
     return (
-        "Share of members among what its images are like",
+        "Share of members among the examples nearest to its images",
         float(np.mean(hits)),
         SIGMAS * 0.5 / (len(hits) / 2) ** 0.5,
     )
@@ -117,7 +117,7 @@ def _images(attack: Any, salt: str, device: str) -> tuple[str, float, float] | N
 
 @contextlib.contextmanager
 def _attacked(attack: Any, models: int, salt: str, device: str, **toy: int) -> Iterator[Cell | None]:
-    """Lend a cell of which every release is made, as in a run; None where the attack does not apply."""
+    """Yield a cell whose releases are trained, as in a run; None if the attack does not apply."""
     from privbench.population.composition import chain
     from privbench.population.releases import make
     from privbench.run import Grid, plan

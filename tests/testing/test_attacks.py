@@ -155,10 +155,10 @@ EVERYTHING = None
 @pytest.mark.parametrize(
     ("function", "caught", "message"),
     [
-        (peeks_at_the_order, {"example-order"}, "depend on the order in which the examples are listed"),
-        (draws_and_peeks_at_the_order, {"example-order"}, "depend on the order in which the examples are listed"),
-        (favours_the_first_shadow, {"shadow-order"}, "depend on the order in which the shadows are listed"),
-        (flips_the_sign, {"finds-a-leak", "threshold"}, "the sign is flipped; higher must mean likelier member"),
+        (peeks_at_the_order, {"example-order"}, "depend on the order of the examples"),
+        (draws_and_peeks_at_the_order, {"example-order"}, "depend on the order of the examples"),
+        (favours_the_first_shadow, {"shadow-order"}, "depend on the order of the shadows"),
+        (flips_the_sign, {"finds-a-leak", "threshold"}, "the sign is flipped; higher must mean more likely a member"),
         (looks_at_nothing, {"finds-a-leak", "threshold"}, "AUC 0.500 on a strong planted leak; expected more than 0.8"),
         (writes_into_the_evidence, EVERYTHING, "writes into the evidence"),
         (
@@ -175,8 +175,8 @@ EVERYTHING = None
         (returns_a_column, EVERYTHING, "scores have shape (200, 1); expected (200,)"),
         (returns_text, EVERYTHING, "expected real numbers"),
         (asks_for_the_model, EVERYTHING, "does not declare Needs(model=True)"),
-        (reaches_for_what_is_private, EVERYTHING, "reaches for evidence._query"),
-        (knows_the_answer, {"finds-no-leak", "constant-answers"}, "where nothing leaks; expected 0.5"),
+        (reaches_for_what_is_private, EVERYTHING, "accesses evidence._query"),
+        (knows_the_answer, {"finds-no-leak", "constant-answers"}, "without a leak; expected 0.5"),
     ],
 )
 @pytest.mark.filterwarnings("ignore:invalid value")

@@ -48,7 +48,7 @@ def test_a_card_has_a_global_generator_too(monkeypatch):
         pass
     first, second = cards.default_generators
     before = first.get_state()
-    with pytest.raises(AssertionError, match="It uses the global random generator of torch on the card,"):  # noqa: SIM117
+    with pytest.raises(AssertionError, match="It uses the global random generator of torch on the GPU,"):  # noqa: SIM117
         with generators(0, "It", "cuda:0"):
             torch.rand(1, generator=first)
     assert torch.equal(first.get_state(), before)

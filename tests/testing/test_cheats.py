@@ -152,7 +152,7 @@ def test_what_is_kept_of_shadows_is_caught_under_the_public_salt():
 def test_showing_members_instead_of_reconstructing_any_is_caught():
     find_nothing(ShowsMembers(), SALT)
     with pytest.raises(
-        AssertionError, match=r"Share of members among what its images are like 1\.000 on models that saw"
+        AssertionError, match=r"Share of members among the examples nearest to its images 1\.000 on models that saw"
     ):
         find_nothing(ShowsMembers(), "")
 
