@@ -200,7 +200,7 @@ def _kind(component: Any) -> str:
     for method, kind in METHODS.items():
         if callable(has.get(method)):
             return kind
-    raise TypeError(f"{type(component).__qualname__} is no component: it has none of the methods {', '.join(METHODS)}.")
+    raise TypeError(f"{type(component).__qualname__} is not a component: it has none of the methods {', '.join(METHODS)}.")
 
 
 def _named(text: str) -> Any:

@@ -40,15 +40,15 @@ def component_checks(component: Any, kind: str) -> list[Check]:
                 raise AssertionError(str(error)) from error
 
     return [
-        Check("frozen", "Its options cannot be changed after it is made, and it can be a key.", each(_frozen)),
-        Check("options", "Its options build it again, from text and from values.", each(_options)),
-        Check("picklable", "It survives the way to a worker process.", each(_picklable)),
+        Check("frozen", "It is immutable and hashable.", each(_frozen)),
+        Check("options", "It can be rebuilt from its options, as text and as values.", each(_options)),
+        Check("picklable", "It can be sent to a worker process.", each(_picklable)),
         Check(
             "declared",
             "It has what its kind must have, and no attribute is misspelt, of a wrong type, or no longer read.",
             declared,
         ),
-        Check("documented", "It has a name, a docstring, help for each option, and says where it is from.", documented),
+        Check("documented", "It has a name, a docstring, a paper, and help for each option.", documented),
     ]
 
 
@@ -99,7 +99,7 @@ def _documented(component: Any, kind: str) -> None:
     cls = type(component)
     name, doc = component.name, cls.__doc__ or ""
     require(NAME.fullmatch(name), f"It is named {name!r}; use lower-case letters, digits and '-'.")
-    require(doc and not doc.startswith(f"{cls.__name__}("), f"{cls.__qualname__} has no docstring: say what it does.")
+    require(doc and not doc.startswith(f"{cls.__name__}("), f"{cls.__qualname__} has no docstring: describe it.")
     if kind in WITH_PAPER:
         require(about(cls).paper, "It has no `paper`: name its source, or 'none'.")
     silent = [info.name for info in option_infos(cls) if not info.help]
