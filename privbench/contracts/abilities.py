@@ -63,13 +63,8 @@ class Filters(Protocol):
         """
         ...
 
-
-@runtime_checkable
-class RestoresFilter(Protocol):
-    """A defense whose output filter can be built again; every output filter must have this."""
-
     def filtered(self, task: Blueprint, model: nn.Module) -> nn.Module:
-        """Return the released model around one whose weights are not loaded yet."""
+        """Return the same around a model whose weights are not loaded yet."""
         ...
 
 

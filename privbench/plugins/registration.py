@@ -28,7 +28,6 @@ from privbench.contracts.abilities import (
     HasThreshold,
     HasTraits,
     Prepares,
-    RestoresFilter,
     Reuses,
     TransformsInputs,
     traits_of,
@@ -56,7 +55,7 @@ REQUIRED: dict[str, tuple[tuple[str, ...], ...]] = {
 """What a component of a kind must have, or one of."""
 CONTRACTS: dict[str, tuple[type, ...]] = {
     "task": (Task, Depicts),
-    "defense": (Prepares, Fits, Filters, RestoresFilter, BuildsEmpty, Reuses, TransformsInputs, HasTraits),
+    "defense": (Prepares, Fits, Filters, BuildsEmpty, Reuses, TransformsInputs, HasTraits),
     "attack": (MembershipAttack, ReconstructionAttack, HasThreshold, HasFindings),
     "audit": (Audit, Compares),
 }

@@ -5,15 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from privbench.contracts.abilities import (
-    BuildsEmpty,
-    Filters,
-    Fits,
-    Prepares,
-    RestoresFilter,
-    TransformsInputs,
-    traits_of,
-)
+from privbench.contracts.abilities import BuildsEmpty, Filters, Fits, Prepares, TransformsInputs, traits_of
 from privbench.contracts.release import Prepared
 from privbench.errors import BadOption, PluginError, blamed
 from privbench.options.fields import Composite
@@ -164,11 +156,8 @@ def chain(parts: Sequence[Any]) -> Any:
     for part in parts:
         if not isinstance(part, Prepares | Fits | Filters):
             raise PluginError(
-                f"Defense {part.name!r} has neither 'prepare' nor 'fit' nor 'filter', so it would defend nothing."
-            )
-        if isinstance(part, Filters) and not isinstance(part, RestoresFilter):
-            raise PluginError(
-                f"Defense {part.name!r} has 'filter' but no 'filtered', without which its model cannot be loaded again."
+                f"Defense {part.name!r} has neither 'prepare' nor 'fit' nor 'filter' with 'filtered': it would defend "
+                "nothing."
             )
     training, filters = _split(parts)
     _check_order("+".join(part.name for part in parts), training)
