@@ -159,7 +159,7 @@ def test_a_random_salt_is_drawn_once_and_the_command_of_every_record_has_it(here
     found = load([here / "privbench-results"])
     (salt,) = {record.salt for record in found}
     assert re.fullmatch("[0-9a-f]{32}", salt)
-    assert f"The salt is {salt}: give it as --salt to go on with this run" in result.stderr
+    assert f"The salt is {salt}: pass it as --salt to continue or extend this run" in result.stderr
     assert f"seed 0, salt {salt[:8]}..., cpu" in result.stdout
     assert all(f" --salt {salt} " in record.command for record in found)
     words = found[0].command.split()
@@ -309,7 +309,7 @@ def test_ctrl_c_says_that_nothing_is_lost(here, tiny, monkeypatch):
     monkeypatch.setattr(module, "executor_of", lambda *_: types.SimpleNamespace(workers=1, run=interrupted))
     result = run("--task", tiny, "--models", 4)
     assert result.exit_code == 130
-    assert "The same command goes on where it stopped." in result.stderr
+    assert "The same command continues where it stopped." in result.stderr
 
 
 # A file of options
