@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from privbench.errors import DataError
+from privbench.external.conversion import EXACT
 from privbench.external.precision import half
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ OFFSET = 128
 """An offset is what is so many times larger than the differences within the row."""
 LOST, DOUBTFUL = 2**-4, 2**-10
 """Spacing of the numbers beside the differences of a typical row: from the first on they say nothing."""
-EXACT = 2**53
 
 
 def as_float32(given: Sequence[tuple[str, Array]]) -> tuple[list[Array], list[str]]:
