@@ -17,14 +17,14 @@ import numpy as np
 
 from privbench import seeds
 from privbench.contracts.context import Context
-from privbench.errors import ENDS_THE_RUN, BadOption, CellFailed, PrivbenchError, UsageError, blamed, note
+from privbench.errors import BadOption, CellFailed, PrivbenchError, UsageError, blamed, note
 from privbench.grid.making import Listener, Making
 from privbench.grid.plan import Plan
 from privbench.options.fields import build, options_of
 from privbench.population.keeper import Keeper
 from privbench.records.audit_record import AuditRecord
 from privbench.records.files import save
-from privbench.records.provenance import component, failure, heading_of
+from privbench.records.provenance import caught, component, failure, heading_of
 from privbench.store.hashing import arrays_sha256
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def measure(
 def fill(base: AuditRecord, audit: Any, population: Population, context: Context) -> tuple[AuditRecord, dict[str, Any]]:
     """Return a record with what an audit measures of a population, and the arrays; or with why it could not."""
     start = time.perf_counter()
-    try:
+    with caught() as failed:
         with blamed(audit):
             found: Measurement = audit.measure(population, context)
         arrays = {name: np.asarray(array) for name, array in found.arrays.items()}
@@ -142,11 +142,8 @@ def fill(base: AuditRecord, audit: Any, population: Population, context: Context
                 "seconds": round(time.perf_counter() - start, 3),
             }
         )
-    except ENDS_THE_RUN:
-        raise
-    except BaseException as error:  # noqa: BLE001 - whatever an audit does wrong, SystemExit too, the others go on
-        return base.sealed(**failure(error)), {}
-    return record.sealed(), arrays
+        return record.sealed(), arrays
+    return base.sealed(**failed), {}
 
 
 def with_student(audit: Any, student: str) -> Any:
