@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, Protocol, TypeAlias
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
-
+    from privbench.aliases import Array
     from privbench.contracts.evidence import Evidence
     from privbench.contracts.needs import Needs
-
-    Array = npt.NDArray[Any]
 
 
 class MembershipAttack(Protocol):

@@ -6,7 +6,7 @@ such offsets. Logits that float32 holds as they are stay as they are, bit for bi
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,9 +17,7 @@ from privbench.external.precision import half
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import numpy.typing as npt
-
-    Array = npt.NDArray[Any]
+    from privbench.aliases import Array
 
 ENOUGH = 1e-4
 """Error of a logit, beside 1 plus its distance from the largest, that no attack sees."""

@@ -25,13 +25,11 @@ from privbench.store.atomic import atomic_write, writing_into
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import numpy.typing as npt
     import pandas as pd
 
+    from privbench.aliases import Array
     from privbench.api import Needs
     from privbench.contracts.evidence import Evidence
-
-    Array = npt.NDArray[Any]
 
 GIVEN = "given"
 """What stands for the defense in records of what was made elsewhere."""

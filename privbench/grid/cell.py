@@ -15,12 +15,9 @@ from privbench.population.released import publishes
 from privbench.stats import metrics
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
-
+    from privbench.aliases import Array
     from privbench.contracts.evidence import Evidence
     from privbench.population.population import Population
-
-    Array = npt.NDArray[Any]
 
 WITH_SHADOWS = 4
 """Models from which a target has shadows: its own pair is none."""

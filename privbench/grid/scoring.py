@@ -23,14 +23,11 @@ from privbench.stats import intervals, metrics, roc
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    import numpy.typing as npt
-
+    from privbench.aliases import Array
     from privbench.contracts.evidence import Evidence
     from privbench.data.dataset import Dataset
     from privbench.population.population import Population
     from privbench.stats.intervals import Estimate
-
-    Array = npt.NDArray[Any]
 
 
 def score(

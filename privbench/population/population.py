@@ -24,13 +24,11 @@ from privbench.store.store import Store, artifact_key
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    import numpy.typing as npt
     from torch import Tensor, nn
 
+    from privbench.aliases import Array
     from privbench.contracts.task import Blueprint
     from privbench.store.artifact import Artifact
-
-    Array = npt.NDArray[Any]
 
 MODEL, ANSWERS = "model", "answers"
 """Kinds of artifacts in the store: releases, and their answers to queries."""

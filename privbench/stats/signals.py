@@ -13,15 +13,15 @@ or `log(1 - p)` would make ties of the very examples that matter. What is summed
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-Array: TypeAlias = npt.NDArray[Any]
+    from privbench.aliases import Array
+
 
 BLOCK = 2**16
 """Logits worked on at a time: half a megabyte in float64 stays in the cache and keeps temporaries small."""

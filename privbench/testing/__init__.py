@@ -36,15 +36,13 @@ from privbench.testing.planted import Planted
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    import numpy.typing as npt
     import pytest
 
+    from privbench.aliases import Array
     from privbench.api import Needs
     from privbench.contracts.evidence import Evidence
     from privbench.testing.tape import Counted
     from privbench.testing.toy import ToyTask
-
-    Array = npt.NDArray[Any]
 
 __all__ = [
     "Check",

@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from privbench.api import Needs
 from privbench.errors import InvalidScores, UndeclaredEvidence
 from privbench.stats.metrics import check_scores
-from privbench.testing.base import (
-    Array,
-    Check,
-    auc,
-    auc_se,
-    digest,
-    generators,
-    rank_correlation,
-    require,
-)
+from privbench.testing.base import Check, auc, auc_se, digest, generators, rank_correlation, require
 from privbench.testing.planted import Planted
 from privbench.testing.unseen import unseen_checks
+
+if TYPE_CHECKING:
+    from privbench.aliases import Array
 
 STRONG, WEAK = 5.0, 1.0
 FOUND = 0.8
