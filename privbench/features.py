@@ -21,7 +21,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass as options
 
@@ -35,9 +34,9 @@ from privbench.stats.neighbours import nearest
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from privbench.aliases import Array
     from privbench.contracts.evidence import Evidence
 
-Array: TypeAlias = npt.NDArray[Any]
 Space: TypeAlias = Literal["pixels", "pca", "encoder"]
 
 DIMENSIONS = 64

@@ -16,16 +16,14 @@ from privbench.errors import CellFailed, blamed
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    import numpy.typing as npt
     from torch import nn
 
+    from privbench.aliases import Array
     from privbench.contracts.context import Context
     from privbench.contracts.evidence import Evidence
     from privbench.contracts.release import Prepared, Release
     from privbench.contracts.task import Blueprint
     from privbench.data.dataset import Examples
-
-    Array = npt.NDArray[Any]
 
 
 @runtime_checkable

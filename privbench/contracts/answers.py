@@ -7,9 +7,9 @@ from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
-Array: TypeAlias = npt.NDArray[Any]
+from privbench.aliases import Array
+
 Signal: TypeAlias = Callable[[Array, Array], Array]
 """A pure function of each example alone: logits (n, q, c) and labels (n,) -> (n, q). See `privbench.stats.signals`."""
 

@@ -5,9 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-import numpy as np
-import numpy.typing as npt
-
 from privbench import seeds
 from privbench.options.fields import plain
 
@@ -15,11 +12,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from contextlib import AbstractContextManager
 
+    import numpy as np
     import torch
 
+    from privbench.aliases import Array
     from privbench.data.dataset import Examples
 
-Array: TypeAlias = npt.NDArray[Any]
 Make: TypeAlias = "Callable[[Context], dict[str, Array]]"
 Keep: TypeAlias = "Callable[[str, Mapping[str, Any], Make, Context], dict[str, Array]]"
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from privbench.contracts.answers import Answers, Array, LogitStack, Signal, read_only
+from privbench.contracts.answers import Answers, LogitStack, Signal, read_only
 from privbench.errors import UndeclaredEvidence
 from privbench.seeds import numpy_generator
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
+    from privbench.aliases import Array
     from privbench.contracts.context import Context
     from privbench.contracts.needs import Needs
     from privbench.contracts.task import Blueprint

@@ -8,11 +8,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    import numpy.typing as npt
-
+    from privbench.aliases import Array
     from privbench.stats.intervals import Estimate
-
-    Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)

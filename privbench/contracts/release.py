@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    import numpy.typing as npt
     from torch import nn
 
+    from privbench.aliases import Array
     from privbench.data.dataset import Examples
-
-    Array = npt.NDArray[Any]
 
 
 GRID = "grid/"

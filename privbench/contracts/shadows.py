@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal
 
-import numpy.typing as npt
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
@@ -13,9 +12,8 @@ from privbench.errors import CellFailed
 from privbench.options.fields import option
 
 if TYPE_CHECKING:
+    from privbench.aliases import Array
     from privbench.contracts.evidence import Evidence, Signal
-
-Array: TypeAlias = npt.NDArray[Any]
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))

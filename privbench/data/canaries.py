@@ -13,7 +13,7 @@ next to that of the other examples; each is a member of half of the models, like
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 
@@ -22,9 +22,7 @@ from privbench.errors import BadOption
 from privbench.seeds import numpy_generator
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
-
-    Array = npt.NDArray[Any]
+    from privbench.aliases import Array
 
 Kind: TypeAlias = Literal["clean", "mislabelled", "ood", "duplicate"]
 SEED = 0

@@ -12,9 +12,7 @@ import numpy as np
 from privbench.errors import DataError
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
-
-    Array = npt.NDArray[Any]
+    from privbench.aliases import Array
 
 ROLES = ("pool", "reference", "validation", "test")
 IMAGE_DIMENSIONS = 4

@@ -6,7 +6,7 @@ in [0, 1] all become black.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -16,11 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    import numpy.typing as npt
     from PIL.Image import Image
     from PIL.ImageFile import ImageFile
 
-    Array = npt.NDArray[Any]
+    from privbench.aliases import Array
 
 GREY = {"1", "L", "LA", "La", "F"}
 SIXTEEN_BIT = {"PNG", "PPM"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -14,9 +14,8 @@ from privbench.errors import DataError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import numpy.typing as npt
+    from privbench.aliases import Array
 
-    Array = npt.NDArray[Any]
     Parts: TypeAlias = dict[str, tuple[Array, Array]]  # "train" and optionally "test" -> inputs, labels of any kind
 
 SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}

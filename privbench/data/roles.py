@@ -5,16 +5,14 @@ A run's seed never moves an example from one role to another; only the halves of
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from privbench import seeds
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
-
-    Array = npt.NDArray[Any]
+    from privbench.aliases import Array
 
 SEED = 0
 TEST = 0.15

@@ -16,9 +16,7 @@ from privbench.store.hashing import arrays_sha256
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    import numpy.typing as npt
-
-    Array = npt.NDArray[Any]
+    from privbench.aliases import Array
 
 SURE = 3.3
 """Standard errors at which a count of shadow memberships is said to predict the target's: one file in a thousand."""

@@ -22,9 +22,7 @@ from privbench.external.files import ALIASES
 from privbench.external.tables import read_table
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
-
-    Array = npt.NDArray[Any]
+    from privbench.aliases import Array
 
 PREFIXES = {
     **ALIASES,

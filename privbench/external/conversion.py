@@ -17,9 +17,7 @@ from privbench.errors import DataError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import numpy.typing as npt
-
-    Array = npt.NDArray[Any]
+    from privbench.aliases import Array
 
 NUMERIC = "biuf"
 EXACT = 2**53

@@ -29,16 +29,14 @@ from privbench.store.atomic import writing_into
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    import numpy.typing as npt
     import pandas as pd
     from PIL.Image import Image
 
+    from privbench.aliases import Array
     from privbench.api import Needs
     from privbench.external.reading import Given
     from privbench.records.audit_record import AuditRecord
     from privbench.records.record import Record
-
-    Array = npt.NDArray[Any]
 
 NO_SHADOWS = "calibrating one takes shadow generators"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -25,12 +25,9 @@ from privbench.store.atomic import atomic_write, writing_into
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import numpy.typing as npt
-
+    from privbench.aliases import Array
     from privbench.data.dataset import Dataset
     from privbench.data.folders import Parts
-
-    Array = npt.NDArray[Any]
 
 __all__ = ["SUFFIXES", "Imported", "import_data"]
 

@@ -6,19 +6,18 @@ such offsets. Logits that float32 holds as they are stay as they are, bit for bi
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from privbench.errors import DataError
+from privbench.external.conversion import EXACT
 from privbench.external.precision import half
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import numpy.typing as npt
-
-    Array = npt.NDArray[Any]
+    from privbench.aliases import Array
 
 ENOUGH = 1e-4
 """Error of a logit, beside 1 plus its distance from the largest, that no attack sees."""
@@ -26,7 +25,6 @@ OFFSET = 128
 """An offset is what is so many times larger than the differences within the row."""
 LOST, DOUBTFUL = 2**-4, 2**-10
 """Spacing of the numbers beside the differences of a typical row: from the first on they say nothing."""
-EXACT = 2**53
 
 
 def as_float32(given: Sequence[tuple[str, Array]]) -> tuple[list[Array], list[str]]:

@@ -17,13 +17,10 @@ from privbench.records.provenance import component, heading
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    import numpy.typing as npt
-
+    from privbench.aliases import Array
     from privbench.data.dataset import Examples
     from privbench.population.population import Population
     from privbench.records.parts import Data
-
-    Array = npt.NDArray[Any]
 
 MEASURES = ("expected-privacy-loss", "generation-quality")
 """Audits that look at nothing but members, others, and what is published."""

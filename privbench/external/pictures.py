@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,10 +11,9 @@ from privbench.errors import DataError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import numpy.typing as npt
     from PIL.Image import Image
 
-    Array = npt.NDArray[Any]
+    from privbench.aliases import Array
 
 PAIRS, ACROSS = 32, 8
 """Pairs on a page, and side by side in a row of it."""

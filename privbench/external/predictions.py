@@ -26,12 +26,10 @@ from privbench.stats import intervals, metrics, signals
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    import numpy.typing as npt
     import pandas as pd
 
+    from privbench.aliases import Array
     from privbench.records.record import Record
-
-    Array = npt.NDArray[Any]
 
 SIGNALS: dict[str, Callable[[Array, Array], Array]] = {
     "confidence": signals.log_confidence,

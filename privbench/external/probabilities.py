@@ -8,7 +8,7 @@ everything else, and a few such examples would own the variance of LiRA's Gaussi
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,9 +18,7 @@ from privbench.external import precision
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import numpy.typing as npt
-
-    Array = npt.NDArray[Any]
+    from privbench.aliases import Array
 
 SUM_TOLERANCE = 1e-3
 """How far a row may be from 1: what rounding to three digits does."""

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
 from privbench.data import arrays
 from privbench.data.dataset import Examples
@@ -22,7 +21,8 @@ from privbench.external.tables import classes, read_table
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-Array: TypeAlias = npt.NDArray[Any]
+    from privbench.aliases import Array
+
 Given: TypeAlias = "str | Path | Mapping[str, Any] | Examples | tuple[Any, Any] | Array | Sequence[Any]"
 """Data frames and tensors too."""
 

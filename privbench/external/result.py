@@ -11,12 +11,12 @@ import numpy as np
 
 from privbench.contracts.attack import MembershipAttack, ReconstructionAttack
 from privbench.contracts.threat import threat_model
-from privbench.errors import ENDS_THE_RUN, CellFailed, UsageError, blamed
+from privbench.errors import CellFailed, UsageError, blamed
 from privbench.grid.cell import needs_of
 from privbench.grid.scoring import findings, measured
 from privbench.records.files import save
 from privbench.records.parts import Component, Data
-from privbench.records.provenance import component, failure, heading
+from privbench.records.provenance import caught, component, heading
 from privbench.records.ranking import RANKINGS
 from privbench.records.record import Record
 from privbench.records.selection import Together
@@ -26,13 +26,11 @@ from privbench.store.atomic import atomic_write, writing_into
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import numpy.typing as npt
     import pandas as pd
 
+    from privbench.aliases import Array
     from privbench.api import Needs
     from privbench.contracts.evidence import Evidence
-
-    Array = npt.NDArray[Any]
 
 GIVEN = "given"
 """What stands for the defense in records of what was made elsewhere."""
@@ -158,7 +156,7 @@ def judge(
     has the examples.
     """
     shown = np.arange(len(member)) if order is None else order
-    try:
+    with caught() as failed:
         with blamed(attack):
             given = attack.score(evidence)
         scores = np.empty(len(member))
@@ -166,11 +164,8 @@ def judge(
         decisions, threshold = decide(scores)
         found, raw = measured(scores[None], member[None], None if decisions is None else decisions[None], base.seed)
         own = findings(attack, [evidence], scores[None, shown], member[None, shown])
-    except ENDS_THE_RUN:
-        raise
-    except BaseException as error:  # noqa: BLE001 - whatever an attack does wrong, SystemExit too, the others go on
-        return base.sealed(**failure(error)), {}
-    return base.sealed(**found, threshold=threshold, findings=own), raw
+        return base.sealed(**found, threshold=threshold, findings=own), raw
+    return base.sealed(**failed), {}
 
 
 def above(natural: float | None, scores: Array, calibrated: Callable[[], float] | str) -> tuple[Array | None, str]:

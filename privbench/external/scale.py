@@ -11,12 +11,9 @@ from privbench.features import FeatureOptions, fit_encoder, pixels
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    import numpy.typing as npt
-
+    from privbench.aliases import Array
     from privbench.external.sets import Sets
     from privbench.features import Encoder
-
-    Array = npt.NDArray[Any]
 
 DOMINATES = 0.9
 """Share of the squared distances from which on a column is said to dominate them."""

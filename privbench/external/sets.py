@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from privbench import seeds
 from privbench.data.dataset import Examples
@@ -17,9 +16,9 @@ from privbench.external.together import copies, together
 from privbench.store.hashing import arrays_sha256
 
 if TYPE_CHECKING:
+    from privbench.aliases import Array
     from privbench.external.reading import Given
 
-Array: TypeAlias = npt.NDArray[Any]
 
 FEWEST = 4
 """Held-out examples: two non-members, and two for the attacker."""

@@ -17,10 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    import numpy.typing as npt
     import pandas as pd
 
-    Array = npt.NDArray[Any]
+    from privbench.aliases import Array
 
 SEPARATORS = {"\t": "tabs", ";": "semicolons", "|": "vertical bars", ",": "commas", " ": "blanks"}
 """Separators in the order in which they are tried: a comma may also be a decimal point, a blank stands in texts."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,11 +20,8 @@ from privbench.external.features import numbers_the_rows
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    import numpy.typing as npt
-
+    from privbench.aliases import Array
     from privbench.external.reading import OneSet
-
-    Array = npt.NDArray[Any]
 
 TABLE = 2
 INDEX = "Unnamed: 0"

@@ -18,14 +18,14 @@ import numpy as np
 from privbench import seeds
 from privbench.contracts.abilities import Compares
 from privbench.contracts.context import Context
-from privbench.errors import ENDS_THE_RUN, BadOption, CellFailed, PrivbenchError, UsageError, blamed, note
+from privbench.errors import BadOption, CellFailed, PrivbenchError, UsageError, blamed, note
 from privbench.grid.making import Listener, Making
 from privbench.grid.plan import Plan
 from privbench.options.fields import build, options_of
 from privbench.population.keeper import Keeper
 from privbench.records.audit_record import AuditRecord
 from privbench.records.files import save
-from privbench.records.provenance import component, failure, heading_of
+from privbench.records.provenance import caught, component, failure, heading_of
 from privbench.store.hashing import arrays_sha256
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def measure(
 def fill(base: AuditRecord, audit: Any, population: Population, context: Context) -> tuple[AuditRecord, dict[str, Any]]:
     """Return a record with an audit's measurements of a population, and the arrays; or with the reason of a failure."""
     start = time.perf_counter()
-    try:
+    with caught() as failed:
         with blamed(audit):
             found: Measurement = audit.measure(population, context)
         arrays = {name: np.asarray(array) for name, array in found.arrays.items()}
@@ -143,11 +143,8 @@ def fill(base: AuditRecord, audit: Any, population: Population, context: Context
                 "seconds": round(time.perf_counter() - start, 3),
             }
         )
-    except ENDS_THE_RUN:
-        raise
-    except BaseException as error:  # noqa: BLE001 - whatever an audit does wrong, SystemExit too, the others go on
-        return base.sealed(**failure(error)), {}
-    return record.sealed(), arrays
+        return record.sealed(), arrays
+    return base.sealed(**failed), {}
 
 
 def with_student(audit: Any, student: str) -> Any:

@@ -17,12 +17,9 @@ from privbench.population.traits import publishes
 from privbench.stats import metrics
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
-
+    from privbench.aliases import Array
     from privbench.contracts.evidence import Evidence
     from privbench.population.population import Population
-
-    Array = npt.NDArray[Any]
 
 WITH_SHADOWS = 4
 """Least number of models with shadows for a target: its own pair is excluded."""

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from privbench.records.parts import Cost
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
-
+    from privbench.aliases import Array
     from privbench.population.population import Population
-
-    Array = npt.NDArray[Any]
 
 SPREAD = 2.0
 """Least factor of uncertainty of a ratio of wall-clock times: in five runs on shared machines `relaxloss`, whose steps

@@ -7,7 +7,7 @@ examples except those of the test role, so that it knows the classes better than
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from torch import Tensor, nn
@@ -22,13 +22,10 @@ from privbench.population.keeper import Keeper
 from privbench.stats import intervals
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
-
+    from privbench.aliases import Array
     from privbench.contracts.task import Blueprint
     from privbench.population.population import Population
     from privbench.stats.intervals import Estimate
-
-    Array = npt.NDArray[Any]
 
 HIDDEN = (256, 128)
 """Hidden layer sizes of an evaluation classifier that is an MLP."""

@@ -22,8 +22,7 @@ from privbench.stats.likeness import Reconstruction
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
-    import numpy.typing as npt
-
+    from privbench.aliases import Array
     from privbench.contracts.context import Context
     from privbench.contracts.task import Blueprint
     from privbench.data.dataset import Examples
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
     from privbench.grid.evaluator import Evaluator
     from privbench.population.population import Population
 
-    Array = npt.NDArray[Any]
     Detect = Callable[[Array, Array], Array]
 
 UNTRAINED = 2

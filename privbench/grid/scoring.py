@@ -10,28 +10,25 @@ import numpy as np
 from privbench.contracts.abilities import HasFindings
 from privbench.contracts.needs import Needs
 from privbench.contracts.threat import threat_model
-from privbench.errors import ENDS_THE_RUN, CellFailed, blamed
+from privbench.errors import CellFailed, blamed
 from privbench.grid.cell import Cell, inapplicable
 from privbench.grid.costs import cost
 from privbench.grid.reconstruction import evaluate
 from privbench.records.claims import of_record as claims_of_record
 from privbench.records.files import images_sha256, scores_sha256
 from privbench.records.parts import Canaries, PerExample, Utility
-from privbench.records.provenance import component, failure, heading_of
+from privbench.records.provenance import caught, component, failure, heading_of
 from privbench.records.record import PER_EXAMPLE_LIMIT, Record
 from privbench.stats import intervals, metrics, roc
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    import numpy.typing as npt
-
+    from privbench.aliases import Array
     from privbench.contracts.evidence import Evidence
     from privbench.data.dataset import Dataset
     from privbench.population.population import Population
     from privbench.stats.intervals import Estimate
-
-    Array = npt.NDArray[Any]
 
 
 def score(
@@ -50,18 +47,15 @@ def score(
         reason = CellFailed(cell.impossible)
     if reason is not None:
         return base.sealed(**failure(reason)), {}
-    try:
+    with caught() as failed:
         if without := inapplicable(cell):
             return base.sealed(status="n/a", reason=without), {}
         utility, spent = _utility(population, cell.queries), cost(population)
         facts, claims = claims_of_record(population.facts())
         base = base.model_copy(update={"utility": utility, "cost": spent, "facts": facts, "claims": claims})
         found, raw = _reconstructed(cell) if cell.reconstructs else _membership(cell, report)
-    except ENDS_THE_RUN:
-        raise
-    except BaseException as error:  # noqa: BLE001 - whatever goes wrong here, SystemExit too, the other cells go on
-        return base.sealed(**failure(error)), {}
-    return base.sealed(**found), raw
+        return base.sealed(**found), raw
+    return base.sealed(**failed), {}
 
 
 def _membership(cell: Cell, report: Callable[[float], None] | None) -> tuple[dict[str, Any], dict[str, Array]]:

@@ -18,12 +18,9 @@ from privbench.learn.kernels import exact
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    import numpy.typing as npt
-
+    from privbench.aliases import Array
     from privbench.contracts.task import Blueprint
     from privbench.data.dataset import Examples
-
-    Array = npt.NDArray[Any]
 
 __all__ = [
     "BATCH",

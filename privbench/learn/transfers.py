@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    import numpy.typing as npt
     from torch import Tensor, nn
 
+    from privbench.aliases import Array
     from privbench.data.dataset import Dataset
-
-    Array = npt.NDArray[Any]
 
 AT_HAND = 6
 """Number of inputs that a process keeps on a card: three roles of two data sets."""

@@ -15,15 +15,13 @@ from privbench.population.keeper import Keeper
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    import numpy.typing as npt
     from torch import nn
 
+    from privbench.aliases import Array
     from privbench.contracts.answers import Answers
     from privbench.contracts.context import Make
     from privbench.contracts.needs import Needs
     from privbench.population.population import Population
-
-    Array = npt.NDArray[Any]
 
 ASKED_AT_ONCE = 4
 """Number of models kept in memory for an attack with its own queries."""

@@ -18,12 +18,9 @@ from privbench.store.syntax import Reference
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import numpy.typing as npt
-
+    from privbench.aliases import Array
     from privbench.contracts.task import Task
     from privbench.data.dataset import Dataset
-
-    Array = npt.NDArray[Any]
 
 LENT = (
     Reference("privbench.contracts.context", "Context"),

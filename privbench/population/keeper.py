@@ -13,13 +13,10 @@ from privbench.store.fingerprint import library_versions, source_hash
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    import numpy.typing as npt
-
+    from privbench.aliases import Array
     from privbench.contracts.context import Context, Make
     from privbench.population.population import Population
     from privbench.store.store import Store
-
-    Array = npt.NDArray[Any]
 
 KEPT = "kept"
 """Kind of artifacts in the store: intermediate results."""

@@ -6,16 +6,14 @@ halves are present, and so which is missing. A random salt cannot be guessed (`p
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from privbench import seeds
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
-
-    Array = npt.NDArray[Any]
+    from privbench.aliases import Array
 
 
 def members(seed: int, index: int, n: int, salt: str = "") -> Array:

@@ -25,12 +25,10 @@ from privbench.store.store import Store, artifact_key
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    import numpy.typing as npt
     from torch import Tensor, nn
 
+    from privbench.aliases import Array
     from privbench.store.artifact import Artifact
-
-    Array = npt.NDArray[Any]
 
 MODEL, ANSWERS = "model", "answers"
 """Kinds of artifacts in the store: releases, and their answers to queries."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,13 +12,11 @@ from privbench.errors import BadOption
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    import numpy.typing as npt
     import torch
     from torch import Tensor, nn
 
+    from privbench.aliases import Array
     from privbench.contracts.recipe import Recipe
-
-    Array = npt.NDArray[Any]
 
 REACH = {1: 0, 2: 0, 18: 1, 162: 4}
 """Number of queries -> largest shift in pixels."""

@@ -23,13 +23,12 @@ from privbench.store.store import artifact_key
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    import numpy.typing as npt
     from torch import Tensor, nn
 
+    from privbench.aliases import Array
     from privbench.contracts.context import Keep
     from privbench.store.store import Store
 
-    Array = npt.NDArray[Any]
     Report = Callable[[float, str], None]
 
 ANSWERED_ROLES = ("pool", "reference", "test")

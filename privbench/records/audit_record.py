@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
 from privbench.errors import UsageError
-from privbench.records.files import AUDIT_PREFIX, SCHEMA_VERSION, Filed, check_version, files_at, json_of
+from privbench.records.files import AUDIT_PREFIX, SCHEMA_VERSION, Filed, check_version, contents
 from privbench.records.parts import Component, Data
 from privbench.seeds import salted
 from privbench.stats.intervals import Estimate
@@ -61,18 +61,12 @@ class AuditRecord(Filed):
 def load(paths: Sequence[Path]) -> list[AuditRecord]:
     """Return the records of audits in files and folders, sorted by path. Raises UsageError for what is none."""
     found = []
-    for path in paths:
-        for file in files_at(path, f"{AUDIT_PREFIX}*.json", "`privbench audit NAME --out` writes them."):
-            content = json_of(file)
-            of_attack = isinstance(content, dict) and "attack" in content  # which may be called `audit-...` as well
-            if not (path.is_dir() and of_attack):
-                found.append(_record(file, content))
+    for file, content, mixed in contents(paths, f"{AUDIT_PREFIX}*.json", "`privbench audit NAME --out` writes them."):
+        if mixed and isinstance(content, dict) and "attack" in content:
+            continue  # the record of an attack, which may be called `audit-...` as well
+        check_version(file, content)
+        try:
+            found.append(AuditRecord.model_validate(content))
+        except ValueError as error:
+            raise UsageError(f"{file} is no record of an audit: {' '.join(str(error).split())[:200]}.") from None
     return found
-
-
-def _record(file: Path, content: Any) -> AuditRecord:
-    check_version(file, content)
-    try:
-        return AuditRecord.model_validate(content)
-    except ValueError as error:
-        raise UsageError(f"{file} is no record of an audit: {' '.join(str(error).split())[:200]}.") from None

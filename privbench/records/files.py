@@ -17,7 +17,7 @@ from privbench.store.atomic import atomic_write, writing_into
 from privbench.store.hashing import json_sha256, sha256
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     from typing_extensions import Self
@@ -82,18 +82,19 @@ def images_sha256(images: npt.NDArray[np.float32]) -> str:
     return sha256(images.astype("<f4"))
 
 
-def files_at(path: Path, pattern: str, source: str) -> list[Path]:
-    """Return the files of a folder that match a pattern, sorted, or the one file.
+def contents(paths: Iterable[Path], pattern: str, source: str) -> Iterator[tuple[Path, Any, bool]]:
+    """Yield files, and those of folders that match a pattern, sorted: file, JSON in it, whether it is of a folder.
 
-    Raises UsageError where there is nothing; `source` says where records come from.
+    Raises UsageError where there is nothing, or no JSON; `source` says where records come from.
     """
-    if not path.exists():
-        raise UsageError(f"No records at {path}: no such file or folder. {source}")
-    return sorted(path.rglob(pattern)) if path.is_dir() else [path]
+    for path in paths:
+        if not path.exists():
+            raise UsageError(f"No records at {path}: no such file or folder. {source}")
+        for file in sorted(path.rglob(pattern)) if path.is_dir() else [path]:
+            yield file, _json(file), path.is_dir()
 
 
-def json_of(file: Path) -> Any:
-    """Return what a file of JSON holds. Raises UsageError where it is none."""
+def _json(file: Path) -> Any:
     try:
         return json.loads(file.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:

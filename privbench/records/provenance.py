@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import functools
 import platform
@@ -11,13 +12,15 @@ from privbench import __version__
 from privbench.data.dataset import ROLES
 from privbench.data.duplicates import duplicates
 from privbench.devices import card, processor
-from privbench.errors import note, one_line, printable
+from privbench.errors import ENDS_THE_RUN, note, one_line, printable
 from privbench.options.fields import parts_of, spec
 from privbench.records.parts import Component, Data
 from privbench.store.fingerprint import component_key, library_versions, source_hash
 from privbench.store.syntax import Reference
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from privbench.data.dataset import Dataset
     from privbench.population.population import Population
 
@@ -113,3 +116,18 @@ def failure(error: BaseException) -> dict[str, str]:
     """Return a record's status and reason, in one line, for what failed; its traceback goes to the debug log."""
     note(error)
     return {"status": "failed", "reason": one_line(error)}
+
+
+@contextlib.contextmanager
+def caught() -> Iterator[dict[str, str]]:
+    """Lend what a record says of whatever fails in the block, SystemExit too, for others go on; nothing if none does.
+
+    What ends the run is raised.
+    """
+    failed: dict[str, str] = {}
+    try:
+        yield failed
+    except ENDS_THE_RUN:
+        raise
+    except BaseException as error:  # noqa: BLE001 - whatever a component does wrong spoils its own record only
+        failed.update(failure(error))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field, ValidationError
 
 from privbench.errors import UsageError
-from privbench.records.files import SCHEMA_VERSION, Filed, check_version, files_at, is_audit, json_of
+from privbench.records.files import SCHEMA_VERSION, Filed, check_version, contents, is_audit
 from privbench.records.parts import Canaries, Claims, Component, Cost, Data, PerExample, Selection, Utility
 from privbench.seeds import salted
 from privbench.stats.intervals import Estimate
@@ -100,12 +100,8 @@ def load(paths: Iterable[Path]) -> list[Record]:
 
 def located(paths: Iterable[Path]) -> list[tuple[Path, Record]]:
     """Return the same records, each with the file that holds it."""
-    found: list[tuple[Path, Record]] = []
-    for path in paths:
-        files = [(file, json_of(file)) for file in files_at(path, "*.json", "`privbench run --out` writes them.")]
-        mixed = path.is_dir()
-        found += [(file, _record(file, content)) for file, content in files if not (mixed and is_audit(content))]
-    return found
+    found = contents(paths, "*.json", "`privbench run --out` writes them.")
+    return [(file, _record(file, content)) for file, content, mixed in found if not (mixed and is_audit(content))]
 
 
 def _record(file: Path, content: Any) -> Record:

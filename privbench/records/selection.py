@@ -14,10 +14,9 @@ import zipfile
 import zlib
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from privbench.records.comparable import circumstances, setting
 from privbench.records.files import scores_sha256
@@ -30,9 +29,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping, Sequence
     from pathlib import Path
 
+    from privbench.aliases import Array
     from privbench.records.record import Record
 
-    Array = npt.NDArray[Any]
     Raw = Mapping[str, Array]
 
 DIGITS = 9

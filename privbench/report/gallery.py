@@ -5,7 +5,7 @@ Reconstructed images need no more than records and the raw arrays beside them.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,13 +17,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-    import numpy.typing as npt
     from PIL.Image import Image
 
+    from privbench.aliases import Array
     from privbench.records.record import Record
     from privbench.stats.likeness import Likeness
-
-    Array = npt.NDArray[Any]
 
 SIDE, LARGE = 40, 64
 """Pixels that an image takes at least, enlarged by a whole factor: of many, and of few."""

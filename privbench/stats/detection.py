@@ -11,9 +11,7 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import numpy.typing as npt
-
-    Array = npt.NDArray[Any]
+    from privbench.aliases import Array
 
 SIDE = 128
 """Shorter side in pixels of the searched images: the cascade was trained on windows of 24."""

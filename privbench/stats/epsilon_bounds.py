@@ -10,7 +10,7 @@ which those of one model are not: its result is called attack-implied.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -19,9 +19,7 @@ from privbench.stats.intervals import clopper_pearson
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import numpy.typing as npt
-
-    Array = npt.NDArray[Any]
+    from privbench.aliases import Array
 
 ALPHA = 0.05
 LARGEST = 50.0

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import math
 from statistics import NormalDist
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
 if TYPE_CHECKING:
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    Array = npt.NDArray[Any]
+    from privbench.aliases import Array
 
 LEVEL = 0.95
 """Coverage of every interval in a record."""

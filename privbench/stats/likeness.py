@@ -9,7 +9,7 @@ because the images of a class, one from each target, are dependent. Means are of
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -20,11 +20,8 @@ from privbench.stats.intervals import Estimate
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    import numpy.typing as npt
-
+    from privbench.aliases import Array
     from privbench.data.dataset import Examples
-
-    Array = npt.NDArray[Any]
 
 QUANTISATION = 1 / (12 * 255**2)
 """Mean squared error of rounding to 256 levels: images closer than that count as copies."""

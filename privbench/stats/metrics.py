@@ -22,7 +22,7 @@ from privbench.stats.intervals import Estimate
 from privbench.stats.roc import OperatingPoint
 
 if TYPE_CHECKING:
-    Array = npt.NDArray[Any]
+    from privbench.aliases import Array
 
 FPRS = (0.01, 0.001)
 RESAMPLES = 1000

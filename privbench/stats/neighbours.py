@@ -8,15 +8,12 @@ nothing of ties. Estimators that divide by a distance, or ask who is nearer, nee
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 if TYPE_CHECKING:
-    from typing import TypeAlias
-
-    Array: TypeAlias = npt.NDArray[Any]
+    from privbench.aliases import Array
 
 SPARE = 4
 """Candidates beyond those asked for, as rounding may have mixed up their order; more are fetched where needed."""

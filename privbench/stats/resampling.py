@@ -7,17 +7,16 @@ alone, so that all attacks on one population use the same ones and their results
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from privbench.seeds import numpy_generator
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    Array = npt.NDArray[Any]
+    from privbench.aliases import Array
 
 CHUNK = 64
 """Samples per chunk; more would only take memory."""

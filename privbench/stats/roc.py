@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
 from privbench.seeds import numpy_generator
@@ -21,7 +20,7 @@ from privbench.stats.resampling import multiplicities
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    Array = npt.NDArray[Any]
+    from privbench.aliases import Array
 
 POINTS = 60
 """Maximum number of points of a ROC in a record."""

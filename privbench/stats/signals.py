@@ -13,15 +13,15 @@ All of them use logits and never probabilities: a member often has 1 - p_y < 1e-
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-Array: TypeAlias = npt.NDArray[Any]
+    from privbench.aliases import Array
+
 
 BLOCK = 2**16
 """Logits per block: half a megabyte in float64 stays in the cache and keeps temporaries small."""

@@ -38,15 +38,13 @@ from privbench.testing.planted import Planted
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    import numpy.typing as npt
     import pytest
 
+    from privbench.aliases import Array
     from privbench.api import Needs
     from privbench.contracts.evidence import Evidence
     from privbench.testing.tape import Counted
     from privbench.testing.toy import ToyTask
-
-    Array = npt.NDArray[Any]
 
 __all__ = [
     "Check",
@@ -200,7 +198,9 @@ def _kind(component: Any) -> str:
     for method, kind in METHODS.items():
         if callable(has.get(method)):
             return kind
-    raise TypeError(f"{type(component).__qualname__} is not a component: it has none of the methods {', '.join(METHODS)}.")
+    raise TypeError(
+        f"{type(component).__qualname__} is not a component: it has none of the methods {', '.join(METHODS)}."
+    )
 
 
 def _named(text: str) -> Any:

@@ -11,21 +11,14 @@ from privbench.api import Needs
 from privbench.errors import InvalidScores, UndeclaredEvidence
 from privbench.grid.cell import threshold_of
 from privbench.stats.metrics import check_scores
-from privbench.testing.base import (
-    Array,
-    Check,
-    auc,
-    auc_se,
-    digest,
-    generators,
-    rank_correlation,
-    require,
-)
+from privbench.testing.base import Check, auc, auc_se, digest, generators, rank_correlation, require
 from privbench.testing.planted import Planted
 from privbench.testing.unseen import unseen_checks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from privbench.aliases import Array
 
 STRONG, WEAK = 5.0, 1.0
 FOUND = 0.8

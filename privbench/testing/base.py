@@ -6,10 +6,9 @@ import contextlib
 import math
 import random
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from privbench.store.hashing import arrays_sha256
 
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 
     import torch
 
-Array: TypeAlias = npt.NDArray[Any]
+    from privbench.aliases import Array
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from privbench.seeds import derive, numpy_generator
 from privbench.stats import signals
 
 if TYPE_CHECKING:
+    from privbench.aliases import Array
     from privbench.contracts.evidence import Evidence
-    from privbench.testing.base import Array
 
 SEEDS = 10
 _remembered: dict[bytes, Array] = {}

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from privbench.api import Needs, component
-from privbench.testing.base import Array, auc, auc_se, require
+from privbench.testing.base import auc, auc_se, require
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from privbench.aliases import Array
     from privbench.contracts.evidence import Evidence
 
 SIGMAS = 3.0

@@ -15,12 +15,14 @@ from privbench.contracts.abilities import BuildsEmpty, Prepares
 from privbench.data.dataset import check_arrays
 from privbench.errors import DataError
 from privbench.options.fields import build, parts_of
-from privbench.testing.base import Array, Check, digest, generators, require
+from privbench.testing.base import Check, digest, generators, require
 from privbench.testing.counting import CountOnly, check_population_membership
 from privbench.testing.toy import ToyTask, blueprint
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from privbench.aliases import Array
 
 SEED, OTHER_SEED = 1, 2
 BATCH_MATES = 1e-4

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from privbench.testing.base import Array
+    from privbench.aliases import Array
 
 
 class Memory(nn.Module):

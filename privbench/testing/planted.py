@@ -17,12 +17,13 @@ from privbench.contracts.evidence import Answered, Evidence
 from privbench.data.dataset import Examples
 from privbench.options.fields import build
 from privbench.seeds import numpy_generator
-from privbench.testing.base import Array, require
+from privbench.testing.base import require
 from privbench.testing.toy import ToyTask
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from privbench.aliases import Array
     from privbench.api import Needs
 
 SIDE = 8

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from privbench.testing.attacks import CLASSES, STRONG, Tried
-from privbench.testing.base import Array, Check, require
+from privbench.testing.base import Check, require
 from privbench.testing.planted import SIDE
 from privbench.testing.unseen import unseen_checks
 
 if TYPE_CHECKING:
+    from privbench.aliases import Array
     from privbench.testing.planted import Planted
 
 

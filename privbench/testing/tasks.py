@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from functools import cached_property
 from itertools import combinations
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from privbench.contracts.recipe import Recipe
 from privbench.data.dataset import ROLES, Dataset, Examples, check_arrays
 from privbench.errors import DataError
-from privbench.testing.base import Array, Check, auc, auc_se, generators, require
+from privbench.testing.base import Check, auc, auc_se, generators, require
+
+if TYPE_CHECKING:
+    from privbench.aliases import Array
 
 BLIND_LIMIT = 0.6
 SIGMAS = 4.0

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from privbench.stats import signals
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-Array: TypeAlias = npt.NDArray[Any]
+    from privbench.aliases import Array
 
 
 @functools.cache

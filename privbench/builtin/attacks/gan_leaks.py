@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 
 from privbench.api import Needs, component, option
 from privbench.errors import CellFailed
 from privbench.features import FeatureOptions, distance_to, published
 
 if TYPE_CHECKING:
+    from privbench.aliases import Array
     from privbench.api import Evidence, Examples
     from privbench.features import Encoder
-
-Array: TypeAlias = npt.NDArray[Any]
 
 
 @component

@@ -6,12 +6,13 @@ import itertools
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
-Array: TypeAlias = npt.NDArray[Any]
+if TYPE_CHECKING:
+    from privbench.aliases import Array
+
 Variance: TypeAlias = Literal["example", "global", "pooled"]
 Center: TypeAlias = Literal["mean", "median"]
 

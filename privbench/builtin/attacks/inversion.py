@@ -12,13 +12,11 @@ from privbench.api import Needs, component, option
 from privbench.errors import CellFailed
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
     from torch import Tensor
 
+    from privbench.aliases import Array
     from privbench.api import Evidence
     from privbench.builtin.attacks.mi_face import BlackBox
-
-    Array = npt.NDArray[Any]
 
 IMAGE_DIMENSIONS = 3
 SHADES = (0.0, 0.5)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from privbench.api import Needs, ShadowOptions, component, option, shadow_signals
 from privbench.builtin.attacks import lira_official
@@ -15,10 +14,10 @@ from privbench.errors import CellFailed
 from privbench.stats import signals
 
 if TYPE_CHECKING:
+    from privbench.aliases import Array
     from privbench.api import Evidence
     from privbench.builtin.attacks.gaussians import Variance
 
-Array: TypeAlias = npt.NDArray[Any]
 
 ENOUGH_FOR_EXAMPLE = 60
 """Number of shadows from which `auto` uses a variance per example: 64 models, minus the target's pair and the pair on

@@ -9,15 +9,14 @@ two-sided: a score far above those of OUT shadows is as suspicious as one far be
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 if TYPE_CHECKING:
+    from privbench.aliases import Array
     from privbench.builtin.attacks.gaussians import Center
 
-Array: TypeAlias = npt.NDArray[Any]
 
 TINY = 1e-30
 LOG_NORM = math.log(math.sqrt(2 * math.pi))

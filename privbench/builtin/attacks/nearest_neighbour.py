@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 
 from privbench.api import component
 from privbench.features import FeatureOptions, distance_to, published
@@ -16,9 +15,9 @@ from privbench.stats.neighbours import nearest
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from privbench.aliases import Array
     from privbench.api import Evidence
 
-Array: TypeAlias = npt.NDArray[Any]
 
 LOW, HIGH = 5, 95
 

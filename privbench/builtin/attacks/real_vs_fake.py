@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from privbench.api import component, option
 from privbench.features import FeatureOptions, distance_to, published
@@ -17,9 +16,9 @@ from privbench.stats.intervals import Bounded
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from privbench.aliases import Array
     from privbench.api import Evidence, Needs
 
-Array: TypeAlias = npt.NDArray[Any]
 
 SURE = 1e-9
 """Probabilities are kept this far from 0 and 1, so that their log-odds are finite."""

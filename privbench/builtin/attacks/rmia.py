@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import Field
 
 from privbench.api import Needs, ShadowOptions, component, option, shadow_signals
@@ -16,9 +15,9 @@ from privbench.errors import CellFailed
 from privbench.stats import intervals
 
 if TYPE_CHECKING:
+    from privbench.aliases import Array
     from privbench.api import Evidence
 
-Array: TypeAlias = npt.NDArray[Any]
 
 A = 0.3
 """The paper's a for CIFAR-10, and the fallback of `tune`."""

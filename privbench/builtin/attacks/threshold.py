@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
@@ -19,9 +18,9 @@ from privbench.errors import CellFailed
 from privbench.stats import metrics, signals
 
 if TYPE_CHECKING:
+    from privbench.aliases import Array
     from privbench.api import Evidence, Signal
 
-Array: TypeAlias = npt.NDArray[Any]
 
 THRESHOLDS_HELP = "one threshold per class, or one for all, fitted on the shadow models"
 

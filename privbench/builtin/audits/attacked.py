@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from privbench.api import MembershipAttack
 from privbench.errors import CellFailed
@@ -16,9 +15,8 @@ from privbench.plugins import resolve
 from privbench.population import publishes, queries_for, variants
 
 if TYPE_CHECKING:
+    from privbench.aliases import Array
     from privbench.population import Population
-
-Array: TypeAlias = npt.NDArray[Any]
 
 
 class Attacked(NamedTuple):

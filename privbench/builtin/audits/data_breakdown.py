@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from privbench import seeds
 from privbench.api import Measurement, component, option
@@ -20,11 +19,11 @@ from privbench.store import component_key
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from privbench.aliases import Array
     from privbench.api import Blueprint, Context, Examples
     from privbench.population import Population
     from privbench.stats.intervals import Estimate
 
-Array: TypeAlias = npt.NDArray[Any]
 
 FITTED = 0.95
 """Least accuracy on the subset of a model that fits it."""

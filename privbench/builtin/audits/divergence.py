@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -24,9 +24,8 @@ from privbench.stats.neighbours import ranked
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    import numpy.typing as npt
+    from privbench.aliases import Array
 
-    Array = npt.NDArray[Any]
     Choice = Literal["kappa", "closed-form"]
 
 SWEEP = (1, 5, 20, 100)

@@ -20,12 +20,9 @@ from privbench.stats.intervals import rounded
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import numpy.typing as npt
-
+    from privbench.aliases import Array
     from privbench.api import Context
     from privbench.population import Population
-
-    Array = npt.NDArray[Any]
 
 DIGITS = 6
 LOWER = (

@@ -18,12 +18,9 @@ from privbench.stats.intervals import Estimate, rounded, unavailable
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import numpy.typing as npt
-
+    from privbench.aliases import Array
     from privbench.api import Context
     from privbench.population import Population
-
-    Array = npt.NDArray[Any]
 
 GAMMAS = (0.05, 0.01)
 """Further probabilities in the table of bounds; samples of hundreds support them."""

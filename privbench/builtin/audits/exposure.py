@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
 from privbench.builtin.audits import resampling, success_rates
 from privbench.builtin.defenses.valuation import LEVELS
@@ -15,10 +14,10 @@ from privbench.grid import threshold_of
 from privbench.stats import intervals, metrics
 
 if TYPE_CHECKING:
+    from privbench.aliases import Array
     from privbench.builtin.audits.attacked import Attacked
     from privbench.stats.intervals import Estimate
 
-Array: TypeAlias = npt.NDArray[Any]
 Values: TypeAlias = "dict[str, Estimate | float | int | str | None]"
 Rows: TypeAlias = "list[dict[str, Any]]"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
@@ -20,12 +20,9 @@ from privbench.stats.intervals import Bounded, rounded
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    import numpy.typing as npt
-
+    from privbench.aliases import Array
     from privbench.api import Context
     from privbench.population import Population
-
-    Array = npt.NDArray[Any]
 
 DIGITS = 6
 FACTS = ("diversity", "collapsed_classes", "nearest_member", "copies")

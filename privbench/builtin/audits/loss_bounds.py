@@ -6,14 +6,12 @@ Triastcyn & Faltings, Generating Artificial Data for Private Deep Learning, 2018
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
-
-    Array = npt.NDArray[Any]
+    from privbench.aliases import Array
 
 
 def upper_semideviation(losses: Array) -> float:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from privbench.stats import intervals, signals
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from privbench.aliases import Array
     from privbench.population import Population
     from privbench.stats.intervals import Estimate
 
-Array: TypeAlias = npt.NDArray[Any]
 
 FLOOR = 1e-8
 """Losses below it share the first bin of histograms."""

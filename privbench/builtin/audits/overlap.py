@@ -7,7 +7,6 @@ from itertools import combinations
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
 from privbench.api import Measurement, component, option
 from privbench.builtin.audits import exposure, resampling
@@ -22,11 +21,11 @@ from privbench.stats.intervals import clopper_pearson, estimate, rounded, unavai
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from privbench.aliases import Array
     from privbench.api import Context
     from privbench.population import Population
     from privbench.stats.intervals import Estimate
 
-Array: TypeAlias = npt.NDArray[Any]
 Rows: TypeAlias = "list[dict[str, Any]]"
 
 LOSSES = ("ce", "relaxloss")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
-
-import numpy.typing as npt
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from privbench.api import Measurement, component, option
 from privbench.builtin.audits import exposure, losses, resampling, success_rates
@@ -18,11 +16,11 @@ from privbench.stats import intervals
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from privbench.aliases import Array
     from privbench.api import Context
     from privbench.builtin.audits.attacked import Attacked
     from privbench.population import Population
 
-Array: TypeAlias = npt.NDArray[Any]
 
 ATTACK = "m-entropy:thresholds=global"
 """The paper's attack, with one threshold for all: with one per class, distances would rank classes, not examples."""

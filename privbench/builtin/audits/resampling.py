@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from privbench.stats.intervals import LEVEL, Estimate, estimate, unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-Array: TypeAlias = npt.NDArray[Any]
+    from privbench.aliases import Array
+
 
 RESAMPLES = 300
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import warnings
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -26,11 +26,8 @@ from privbench.learn import Normalised, as_float, batch_sizes, to_inputs, train
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import numpy.typing as npt
-
+    from privbench.aliases import Array
     from privbench.api import Blueprint, Context, Examples, Recipe
-
-    Array = npt.NDArray[Any]
 
 Kind: TypeAlias = Literal["task", "logistic", "cnn", "mlp"]
 HELD_OUT = 0.2

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from privbench.stats.intervals import LEVEL, rounded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-Array: TypeAlias = npt.NDArray[Any]
+    from privbench.aliases import Array
+
 
 SHUFFLES = 499
 

@@ -18,12 +18,9 @@ from privbench.stats.intervals import Estimate, clopper_pearson, estimate
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    import numpy.typing as npt
-
+    from privbench.aliases import Array
     from privbench.api import Blueprint, Context, Examples
     from privbench.population import Population
-
-    Array = npt.NDArray[Any]
 
 PRIVATE, GENERATED = "private", "generated"
 SOURCES = (PRIVATE, GENERATED)

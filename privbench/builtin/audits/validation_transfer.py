@@ -22,13 +22,11 @@ from privbench.stats.intervals import Estimate, unavailable
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    import numpy.typing as npt
     from torch import nn
 
+    from privbench.aliases import Array
     from privbench.api import Blueprint, Context, Examples
     from privbench.population import Population
-
-    Array = npt.NDArray[Any]
 
 GENERATED, VALIDATION, TEST = range(3)
 """Columns of the losses: held-out generated examples, the real validation role, the real test role."""

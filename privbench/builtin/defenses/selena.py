@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -10,11 +10,8 @@ from privbench.api import Release, Traits, component, option
 from privbench.errors import CellFailed, DataError
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
-
+    from privbench.aliases import Array
     from privbench.api import Blueprint, Context, Examples
-
-    Array = npt.NDArray[Any]
 
 
 @component

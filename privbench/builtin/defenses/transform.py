@@ -6,10 +6,9 @@ After "Fake data training and transform by CycleGAN", sections 3.2 and 4.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from privbench.api import Examples, Prepared, Traits, component, option
 from privbench.builtin.defenses import valuation
@@ -20,9 +19,9 @@ from privbench.builtin.generative.tac_gan import TacGanOptions
 from privbench.data import concatenate
 
 if TYPE_CHECKING:
+    from privbench.aliases import Array
     from privbench.api import Blueprint, Context
 
-Array: TypeAlias = npt.NDArray[Any]
 
 GENERATED, VALUED = 0.35, 0.8
 """Progress after each part, as measured on `digits`."""

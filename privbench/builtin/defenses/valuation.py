@@ -12,7 +12,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
@@ -24,9 +23,9 @@ from privbench.errors import BadOption, DataError
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from privbench.aliases import Array
     from privbench.api import Blueprint, Context, Examples, Recipe
 
-Array: TypeAlias = npt.NDArray[Any]
 Distance: TypeAlias = Literal["signed", "abs"]
 Threshold: TypeAlias = Literal["global", "class"]
 

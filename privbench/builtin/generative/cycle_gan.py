@@ -10,10 +10,9 @@ moved = apply(net, x, task, ctx.device, "transform")
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -29,10 +28,10 @@ from privbench.seeds import seeded
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from privbench.aliases import Array
     from privbench.api import Blueprint, Context, Examples
     from privbench.builtin.generative.cycle_gan_options import CycleGanOptions
 
-Array: TypeAlias = npt.NDArray[Any]
 
 BETAS = (0.5, 0.999)
 DRAWN_AT_ONCE = 50  # steps whose random numbers are drawn, and whose losses are checked, together

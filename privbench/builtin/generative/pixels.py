@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -16,9 +16,8 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from privbench.aliases import Array
     from privbench.api import Blueprint, Examples
-
-    Array = npt.NDArray[Any]
 
 CANVASES = (8, 32, 64)
 """Sides in pixels of the available canvases; smaller images are centred on the next larger one."""

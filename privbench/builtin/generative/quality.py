@@ -8,11 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
-
+    from privbench.aliases import Array
     from privbench.api import Examples
-
-    Array = npt.NDArray[Any]
 
 COLLAPSED = 0.5
 """A class whose diversity is below this has collapsed."""

@@ -21,14 +21,12 @@ from privbench.api import option
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    import numpy.typing as npt
     import torch
     from torch import Tensor, nn
 
+    from privbench.aliases import Array
     from privbench.api import Blueprint, Context, Examples
     from privbench.builtin.generative.tac_gan_step import Gan
-
-    Array = npt.NDArray[Any]
 
 
 Variant: TypeAlias = Literal["tac-gan", "ac-gan"]

@@ -28,12 +28,9 @@ from privbench.learn import REPORT_SECONDS, Steps, adam, arrays_of, descend, exa
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    import numpy.typing as npt
-
+    from privbench.aliases import Array
     from privbench.api import Context, Examples
     from privbench.learn import Optimiser
-
-    Array = npt.NDArray[Any]
 
 BETAS = (0.0, 0.9)
 CHUNK = 16  # generator steps whose random numbers are drawn together

@@ -7,7 +7,7 @@ as buffers, so that they are released with the model and pass gradients to the i
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -21,11 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import TypeAlias
 
-    import numpy.typing as npt
-
+    from privbench.aliases import Array
     from privbench.learn import Optimiser
 
-    Array = npt.NDArray[Any]
     Layer: TypeAlias = tuple[Tensor, Tensor]  # weight (narrow, wide), bias (narrow,)
 
 CODES = (256, 64)

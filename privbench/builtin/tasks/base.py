@@ -18,12 +18,10 @@ from privbench.data import ROLES, canaries, check, roles
 from privbench.errors import BadOption, DataError
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
     from torch import nn
 
+    from privbench.aliases import Array
     from privbench.data import Source
-
-    Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
