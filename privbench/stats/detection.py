@@ -27,7 +27,7 @@ COLOURS = 3
 
 
 def face_detector() -> Callable[[Array], Array] | None:
-    """Return a function from images (n, height, width, channels) float32 in [0, 1] to whether there are faces, (n,) bool.
+    """Return a function that detects faces in images (n, height, width, channels) float32 in [0, 1], (n,) bool.
 
     It is the Haar cascade of Viola & Jones, frontal faces, as bundled with OpenCV up to version 4. None without OpenCV,
     or with a version without it.
