@@ -1,11 +1,11 @@
 """The grid, from components to records. Read this first.
 
-    tasks x defenses   -> populations: M releases each, trained once, kept in the store      (population.py)
-    x targets          -> evidence: what the attack's threat model declares, membership withheld  (evidence.py)
-    x attacks          -> scores: (targets, examples)
-                       -> record: metrics with intervals, provenance; JSON beside raw scores      (record.py)
+    tasks x defenses   -> populations: M releases each, trained once, kept in the store            (population/)
+    x targets          -> evidence: as declared by the attack's threat model, membership withheld  (contracts/)
+    x attacks          -> scores: (targets, examples)                                              (grid/cell.py)
+                       -> record: metrics with intervals, provenance; JSON next to raw scores      (records/)
 
-One component that fails spoils only its own cells: they become records with status "failed" and a reason.
+A component that fails spoils only its own cells: they become records with status "failed" and a reason.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ def run(
     listener: Listener | None = None,
     command: str = "",
 ) -> Iterator[Record]:
-    """Make the releases that are missing, attack them, and yield one record per cell, written to `out` as well.
+    """Make missing releases, attack them, and yield one record per cell, also written to `out`.
 
-    A cell is scored when what it rests on is made, while the rest is. The records of one population come together: only
-    then is known how sure the strongest attack's number is.
+    A cell is scored as soon as its releases are made, while others are trained. The records of one population are
+    yielded together, because the interval of the strongest attack depends on all of them.
     """
     planned = plan(grid, store)
     if listener:

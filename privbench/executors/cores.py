@@ -1,4 +1,4 @@
-"""How many workers this machine can keep busy."""
+"""Number of workers for this machine."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _OWN_GROUPS = Path("/proc/self/cgroup")
 
 
 def default_workers(device: str) -> int:
-    """Return the number of cores this process may use, for "cpu"; of alike GPUs for "cuda"; else 1. At least 1."""
+    """Return the number of usable cores for "cpu"; of GPUs of the same kind for "cuda"; else 1. At least 1."""
     if device == "cpu":
         return cores()
     if device == "cuda":
@@ -26,7 +26,7 @@ def default_workers(device: str) -> int:
 
 
 def cores() -> int:
-    """Return the number of cores that this process may use, by affinity and by the quota of its container."""
+    """Return the number of cores available to this process, by affinity and by the quota of its container."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(usable, *(int(quota) for quota in quotas(_CONTROL_GROUPS, _OWN_GROUPS)), usable))
 

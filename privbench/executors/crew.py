@@ -1,7 +1,7 @@
-"""The workers of one run, and the jobs that are left to do: served by a thread, so that no worker waits for the caller.
+"""Crew: the workers of one run and the remaining jobs, served by a thread, so that no worker waits for the caller.
 
-A busy caller, who scores what is done, hears of the rest later. All that is the caller's, `on_progress` and what is
-raised, happens in the thread that asks for outcomes.
+A busy caller, which scores finished work, gets the messages later. Everything that concerns the caller, `on_progress`
+and exceptions, happens in the thread that requests outcomes.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping, Sequence
 
 ATTEMPTS = 2
-"""How many workers may die of one job."""
+"""Maximum number of workers that die of one job."""
 STARTS = 3
-"""How many workers in a row may be killed while they start."""
+"""Maximum number of consecutive workers killed during start."""
 WAKE = 0.5
 """Seconds after which a wait is interrupted, for Windows to notice Ctrl-C."""
 FAREWELL = 5.0
-"""Seconds that a worker without work has to end by itself."""
+"""Seconds for a worker without work to end by itself."""
 
 News: TypeAlias = "Outcome[Any] | tuple[int, float, str] | BaseException | None"
-"""What the caller hears: an outcome, progress, what ends the run, or that nothing is left."""
+"""Message to the caller: an outcome, progress, an error that ends the run, or that nothing is left."""
 
 
 class Crew(Generic[J]):
-    """Workers and their jobs. A worker that finds none left is sent home."""
+    """Workers and their jobs. A worker without a job is dismissed."""
 
     def __init__(
         self, function: Callable[[J, Report], Any], jobs: Sequence[J], environment: Callable[[int], Mapping[str, str]]
@@ -53,7 +53,7 @@ class Crew(Generic[J]):
         self.thread = threading.Thread(target=self._serve, name="privbench-crew", daemon=True)
 
     def outcomes(self, count: int, on_progress: Progress | None) -> Generator[Outcome[J] | None, None, None]:
-        """Hire workers, yield None, then outcomes as they come; leave no process behind."""
+        """Start workers, yield None, then outcomes as they arrive; leave no process behind."""
         try:
             for slot in range(count):
                 self._hire(slot)
@@ -75,19 +75,19 @@ class Crew(Generic[J]):
                 return self.news.get(timeout=WAKE)
 
     def _dismiss(self) -> None:
-        """End all processes; at once where there is work in progress, which is lost."""
+        """End all processes; immediately if there is unfinished work, which is lost."""
         patience = 0.0 if self.workers else FAREWELL
         self.closing = True
         for worker in list(self.workers):
-            with contextlib.suppress(ValueError):  # the thread has just buried it
-                worker.process.kill()  # all of them, before the first is waited for; this wakes the thread
+            with contextlib.suppress(ValueError):  # the thread has just removed it
+                worker.process.kill()  # all of them, before waiting for the first; this wakes the thread
         if self.thread.ident is not None:
             self.thread.join()
         while self.workers or self.retired:
             (self.workers or self.retired).pop().end(patience)
 
     def _serve(self) -> None:
-        """Wait for news of the workers, and act on it, until none is left or the caller has left."""
+        """Wait for messages of the workers, and process them, until none is left or the caller has left."""
         try:
             while self.workers and not self.closing:
                 wait([source for worker in self.workers for source in (worker.connection, worker.process.sentinel)])
@@ -99,7 +99,7 @@ class Crew(Generic[J]):
             self.news.put(None)
 
     def _hire(self, slot: int) -> None:
-        with ctrl_c_later():  # or a process could be started and forgotten
+        with ctrl_c_later():  # otherwise a process could be started and forgotten
             self.workers.append(Worker(slot, self.environment(slot)))
 
     def _attend(self, worker: Worker) -> None:
@@ -126,7 +126,7 @@ class Crew(Generic[J]):
         self._employ(worker)
 
     def _employ(self, worker: Worker) -> None:
-        """Give a worker the next job, or send it home."""
+        """Give a worker the next job, or dismiss it."""
         while self.waiting:
             index = self.waiting.popleft()
             try:
@@ -135,7 +135,7 @@ class Crew(Generic[J]):
                 self._end(index, None, CellFailed(f"It cannot be sent to a worker: {one_line(error)}"), 0.0)
                 continue
             worker.index, worker.since = index, time.monotonic()
-            with contextlib.suppress(OSError):  # it has died: that will be heard
+            with contextlib.suppress(OSError):  # it has died, which is detected elsewhere
                 worker.connection.send_bytes(content)
             return
         worker.connection.close()
@@ -143,7 +143,7 @@ class Crew(Generic[J]):
         self.retired.append(worker)
 
     def _bury(self, worker: Worker) -> None:
-        """Try a dead worker's job once more, with a new worker."""
+        """Retry a dead worker's job once, with a new worker."""
         self.workers.remove(worker)
         code = worker.end(FAREWELL)
         if not worker.started:

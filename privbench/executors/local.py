@@ -1,10 +1,10 @@
-"""Worker processes of this machine: spawned, single-threaded, replaceable.
+"""Local worker processes: spawned, single-threaded, replaceable.
 
-Each worker has a pipe of its own rather than a share of a queue. So it is known which job a killed worker was at:
-only that one is tried again, the others go on undisturbed, and no lock of a common queue dies with the worker.
+Each worker has its own pipe instead of a common queue. The job of a killed worker is therefore known: only that job is
+retried, the others continue undisturbed, and no lock of a common queue is lost with the worker.
 
-The number of threads of OpenMP and of the BLAS libraries is set in the environment that a worker is born with, which
-NumPy and torch read when they are loaded. Nothing needs to import torch for that, and nothing can be too early.
+The number of threads of OpenMP and of the BLAS libraries is set in the initial environment of a worker, which NumPy and
+torch read when they are loaded. This works without importing torch, and cannot be too late.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ THREADS = (
 
 
 class LocalProcesses:
-    """Runs jobs in worker processes of this machine; even a single worker is a process, so that results are the same.
+    """Runs jobs in worker processes of this machine; even a single worker is a process, for the same results.
 
     With `gpus`, worker i sees only GPU i modulo `gpus`, as its "cuda". Jobs cannot start `multiprocessing` children.
     A script that uses this needs `if __name__ == "__main__":`, since each worker imports the script.
@@ -54,19 +54,19 @@ class LocalProcesses:
     def run(
         self, function: Callable[[J, Report], R], jobs: Sequence[J], on_progress: Progress | None = None
     ) -> Generator[Outcome[J], None, None]:
-        """Yield outcomes as jobs complete; see `Executor.run`. The workers are at work when this returns.
+        """Yield outcomes as jobs complete; see `Executor.run`. The workers have started when this returns.
 
-        A job whose worker is killed is tried once more, then it has failed with WorkerDied.
+        A job whose worker is killed is retried once, then it fails with WorkerDied.
         """
         if jobs:
             _check(function)
         crew = Crew(function, jobs, self._environment)
         outcomes = crew.outcomes(min(self.workers, len(jobs)), on_progress)
-        next(outcomes)  # it begins, and from now on ends its workers however it ends
+        next(outcomes)  # it starts, and from now on always ends its workers
         return cast("Generator[Outcome[J], None, None]", outcomes)
 
     def _environment(self, slot: int) -> dict[str, str]:
-        """Return what a worker's environment has in place of its parent's."""
+        """Return the changes of a worker's environment relative to its parent's."""
         changes = dict.fromkeys(THREADS, str(self.threads))
         if self.gpus:
             visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(self.gpus)))
@@ -76,9 +76,9 @@ class LocalProcesses:
 
 
 def _check(function: Callable[..., object]) -> None:
-    """Raise PrivbenchError for a function that no worker can be sent. Ends a process that is a worker itself."""
+    """Raise PrivbenchError for a function that cannot be sent to a worker. Ends a process that is a worker itself."""
     if getattr(multiprocessing.current_process(), "_inheriting", False):
-        sys.exit(NO_GUARD)  # it imports its parent's script; the parent tells the user
+        sys.exit(NO_GUARD)  # it imports its parent's script; the parent reports this
     try:
         ForkingPickler.dumps(function)
     except Exception as error:

@@ -1,4 +1,4 @@
-"""One worker process, seen from its parent: born with its own environment, deaf to Ctrl-C, and its cause of death."""
+"""Worker process as seen from its parent: its environment, protection from Ctrl-C, and the cause of its end."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 KILLED = 9
-"""SIGKILL, which Windows has no name for."""
+"""SIGKILL, which Windows does not define."""
 NO_GUARD = 78
-"""Exit code of a worker in which the script that started it starts workers again."""
+"""Exit code of a worker in which the parent's script starts workers again."""
 
 
 class Worker:
-    """A process, the pipe to it, and the job it is at."""
+    """A process, its pipe, and its current job."""
 
     def __init__(self, slot: int, environment: Mapping[str, str]) -> None:
         context = multiprocessing.get_context("spawn")
@@ -36,11 +36,11 @@ class Worker:
             self.connection.close()
             raise PrivbenchError(f"Cannot start a worker process: {error.strerror}; try fewer --jobs.") from error
         finally:
-            theirs.close()  # or its end would never be noticed
+            theirs.close()  # otherwise its end would never be noticed
 
     def receive(self) -> bytes | None:
-        """Return its next message, or None. Raises EOFError or OSError when it is dead and has no more."""
-        alive = self.process.is_alive()  # asked first: what a dead one has sent is all in the pipe
+        """Return its next message, or None. Raises EOFError or OSError if it is dead and has no more messages."""
+        alive = self.process.is_alive()  # checked first: all messages of a dead process are in the pipe
         if self.connection.poll():
             return self.connection.recv_bytes()
         if alive:
@@ -48,7 +48,7 @@ class Worker:
         raise EOFError
 
     def end(self, patience: float = 0.0) -> int:
-        """End it, if need be by force, free what it held, and return its exit code."""
+        """End it, by force if necessary, free its resources, and return its exit code."""
         self.connection.close()
         self.process.join(patience)
         self.process.kill()
@@ -60,11 +60,11 @@ class Worker:
 
 @contextlib.contextmanager
 def ctrl_c_later() -> Iterator[None]:
-    """Hold Ctrl-C back until the end of the block. A process started in it begins with Ctrl-C held back, too."""
+    """Defer Ctrl-C to the end of the block. A process started in it begins with Ctrl-C deferred, too."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    resource_tracker.ensure_running()  # its first start would let Ctrl-C through again
+    resource_tracker.ensure_running()  # its first start would re-enable Ctrl-C
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -73,7 +73,7 @@ def ctrl_c_later() -> Iterator[None]:
 
 
 def cause(code: int) -> str:
-    """Return how a process ended, by its exit code."""
+    """Return the cause of a process's end, from its exit code."""
     if code >= 0:
         return f"ended with exit code {code}"
     name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
@@ -81,12 +81,12 @@ def cause(code: int) -> str:
 
 
 def hint(code: int) -> str:
-    """Return what to try, where the exit code tells."""
+    """Return a suggestion based on the exit code, if any."""
     return "; out of memory? Try fewer --jobs" if code == -KILLED else ""
 
 
 def why_not_started(code: int) -> str:
-    """Return what to tell the user when a worker ends before it is ready for work."""
+    """Return the message about a worker that ends before it is ready."""
     if code == NO_GUARD:
         return "Workers import the script that starts them: put what it does under `if __name__ == '__main__':`."
     said = "; what it printed says why" if code > 0 else hint(code)
@@ -95,7 +95,7 @@ def why_not_started(code: int) -> str:
 
 @contextlib.contextmanager
 def _environment(changes: Mapping[str, str]) -> Iterator[None]:
-    """Change the environment that a process started in the block is born with."""
+    """Set the environment of processes started in the block."""
     before = {name: os.environ.get(name) for name in changes}
     os.environ.update(changes)
     try:

@@ -1,4 +1,4 @@
-"""What runs inside a worker process: receive a job, report its progress, send back how it ended."""
+"""Main loop of a worker process: receive jobs, report progress, and return results."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 
 READY, PROGRESS, ENDED = "ready", "progress", "ended"
 INTERVAL = 0.2
-"""Seconds between two progress reports of a job that are sent; the others are dropped."""
+"""Least seconds between two progress reports of a job; others are dropped."""
 
 
 def serve(connection: Connection[Any, Any]) -> None:
     """Do jobs until the connection closes.
 
-    Tells the parent (READY,) once; then for each job (PROGRESS, done, stage) now and then, and at last
+    Sends the parent (READY,) once; then for each job (PROGRESS, done, stage) occasionally, and finally
     (ENDED, result, error, seconds).
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; the parent decides
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     threading.Thread(target=_die_with_parent, daemon=True).start()
@@ -36,11 +36,11 @@ def serve(connection: Connection[Any, Any]) -> None:
         while True:
             connection.send_bytes(_do(connection.recv_bytes(), connection))
     except (EOFError, OSError):
-        return  # the parent has no more work, or is gone
+        return  # the parent has no more work, or has ended
 
 
 def _do(content: bytes, connection: Connection[Any, Any]) -> bytes:
-    """Do one job, whatever happens in it, and return the message that says how it ended."""
+    """Do one job, contain its failures, and return the message about its end."""
     reporter = _Reporter(connection)
     start = time.perf_counter()
     try:
@@ -56,7 +56,7 @@ def _do(content: bytes, connection: Connection[Any, Any]) -> bytes:
 
 
 class _Reporter:
-    """Sends progress, though not all of it, from any thread of the job and only while the job runs."""
+    """Sends progress at a limited rate, from any thread of the job and only while the job runs."""
 
     def __init__(self, connection: Connection[Any, Any]) -> None:
         self._connection = connection
@@ -76,7 +76,7 @@ class _Reporter:
 
 
 def _portable(error: BaseException) -> PrivbenchError:
-    """Return an error that survives the way to the parent: itself, where it is one of ours."""
+    """Return an error that can be sent to the parent: unchanged, if it is privbench's own."""
     sent: PrivbenchError = CellFailed(one_line(error))
     if isinstance(error, PrivbenchError):
         try:
@@ -85,12 +85,12 @@ def _portable(error: BaseException) -> PrivbenchError:
             copy = None
         sent = error if type(copy) is type(error) else sent
     trace = "".join(traceback.format_exception(type(error), error, error.__traceback__))
-    vars(sent)["__notes__"] = [*getattr(error, "__notes__", ()), trace]  # add_note is of Python 3.11
+    vars(sent)["__notes__"] = [*getattr(error, "__notes__", ()), trace]  # add_note exists since Python 3.11
     return sent
 
 
 def _die_with_parent() -> None:
-    """End this process when its parent has ended in whatever way, kill -9 included: no orphans."""
+    """End this process when its parent ends in any way, including kill -9: no orphans."""
     parent = parent_process()
     if parent is not None:
         parent.join()

@@ -1,4 +1,4 @@
-"""The record of an audit: what it found of one (task, defense), as versioned JSON beside its raw arrays."""
+"""Record of an audit: its results on one (task, defense), as versioned JSON next to its raw arrays."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ if TYPE_CHECKING:
 
 NOT_REPRODUCED = {"seconds", "environment", "created", "digest", "command"}
 LATER = {"salt"}
-"""Fields that came after the first records; see `privbench.records.record.LATER`."""
+"""Fields added after the first records; see `privbench.records.record.LATER`."""
 Plain = str | int | float | bool | None
 
 
 class AuditRecord(Part):
-    """What one audit found of one (task, defense)."""
+    """The results of one audit on one (task, defense)."""
 
     schema_version: Literal[1, 2] = SCHEMA_VERSION
     kind: Literal["audit"] = "audit"
@@ -63,11 +63,11 @@ class AuditRecord(Part):
     digest: str = Field("", description="SHA-256 of what the command reproduces on the same machine")
 
     def compute_digest(self) -> str:
-        """Return the SHA-256 of what the record's command reproduces on the same machine."""
+        """Return the SHA-256 of the part that the record's command reproduces on the same machine."""
         return digest_of(self, NOT_REPRODUCED, LATER)
 
     def path(self, out: Path) -> Path:
-        """Return where the record lies in a folder of records: <task>/<defense>/audit-<name>-<hash>.json."""
+        """Return the location in a folder of records: <task>/<defense>/audit-<name>-<hash>.json."""
         parts = [self.task.spec, self.data.fingerprint, self.defense.spec, self.audit.spec]
         parts += [str(part) for part in (self.models, self.seed, self.device, *salted(self.salt))]
         short = hashlib.sha256(canonical(parts)).hexdigest()[:8]
@@ -84,7 +84,7 @@ def arrays_sha256(arrays: Mapping[str, Any]) -> str:
 
 
 def save(record: AuditRecord, out: Path, arrays: Mapping[str, Any]) -> Path:
-    """Write a record, and beside it `<record>.arrays.npz`; return the record's path."""
+    """Write a record, and `<record>.arrays.npz` next to it; return the record's path."""
     path = record.path(out)
     with writing_into(out, "records"):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -95,12 +95,12 @@ def save(record: AuditRecord, out: Path, arrays: Mapping[str, Any]) -> Path:
 
 
 def load(paths: Sequence[Path]) -> list[AuditRecord]:
-    """Return the records of audits in files and folders, sorted by path. Raises UsageError for what is none."""
+    """Return the records of audits in files and folders, sorted by path. Raises UsageError for invalid files."""
     found = []
     for path in paths:
         for file in files_at(path, f"{AUDIT_PREFIX}*.json", "`privbench audit NAME --out` writes them."):
             content = json_of(file)
-            of_attack = isinstance(content, dict) and "attack" in content  # which may be called `audit-...` as well
+            of_attack = isinstance(content, dict) and "attack" in content  # whose name may begin with `audit-` as well
             if not (path.is_dir() and of_attack):
                 found.append(_record(file, content))
     return found

@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 SCHEMA_VERSION: Final = 2
 """The version that is written."""
 READABLE = (1, 2)
-"""The versions that are read: a record of version 1 stays one, and keeps its digest."""
+"""Readable versions: a record of version 1 remains one, and keeps its digest."""
 AUDIT = "audit"
 """The `kind` of a record of an audit (privbench.records.audit_record); the other records have none."""
 AUDIT_PREFIX = f"{AUDIT}-"
-"""How the names of the records of audits begin; an attack may be called so too, so that `kind` decides."""
+"""Prefix of the file names of audit records; attacks may have it too, so `kind` decides."""
 
 
 def digest_of(record: BaseModel, not_reproduced: set[str], later: set[str]) -> str:
@@ -40,7 +40,7 @@ def digest_of(record: BaseModel, not_reproduced: set[str], later: set[str]) -> s
 
 
 class Digested(Protocol):
-    """A record of either kind: it knows the digest of what its command reproduces."""
+    """Protocol of both kinds of records: with the digest of the part that its command reproduces."""
 
     def compute_digest(self) -> str:
         """Return the SHA-256 of what the record's command reproduces on the same machine."""
@@ -72,7 +72,7 @@ def images_sha256(images: npt.NDArray[np.float32]) -> str:
 
 
 def save_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
-    """Write arrays as a compressed .npz, at once or not at all."""
+    """Write arrays as a compressed .npz, completely or not at all."""
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
     atomic_write(path, buffer.getvalue())
@@ -81,7 +81,9 @@ def save_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
 def files_at(path: Path, pattern: str, source: str) -> list[Path]:
     """Return the files of a folder that match a pattern, sorted, or the one file.
 
-    Raises UsageError where there is nothing; `source` says where records come from.
+    source: how records are made, for the message
+
+    Raises UsageError if there is nothing.
     """
     if not path.exists():
         raise UsageError(f"No records at {path}: no such file or folder. {source}")
@@ -89,7 +91,7 @@ def files_at(path: Path, pattern: str, source: str) -> list[Path]:
 
 
 def json_of(file: Path) -> Any:
-    """Return what a file of JSON holds. Raises UsageError where it is none."""
+    """Return the content of a JSON file. Raises UsageError if it is invalid."""
     try:
         return json.loads(file.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
@@ -102,7 +104,7 @@ def is_audit(content: Any) -> bool:
 
 
 def check_version(file: Path, content: Any) -> None:
-    """Raise UsageError for a record of a version that this privbench does not read."""
+    """Raise UsageError for a record of an unsupported version."""
     version = content.get("schema_version") if isinstance(content, dict) else None
     if version not in READABLE:
         readable_versions = " and ".join(map(str, READABLE))

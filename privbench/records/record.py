@@ -1,9 +1,9 @@
-"""A record: one (task, defense, attack) result as versioned JSON, beside its raw per-example scores.
+"""Record: one (task, defense, attack) result as versioned JSON, next to its raw per-example scores.
 
 The JSON schema of a record is `docs/record.schema.json`. On the same processor or card model with the same versions
 the record's command reproduces everything but `cost`, `environment` and `created` bit for bit, and `digest` is the
-SHA-256 of that, without what hangs on other attacks. Another machine gives other last bits; metrics agree within their
-intervals.
+SHA-256 of that, without the parts that depend on other attacks. Another machine gives other last bits; metrics agree
+within their intervals.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 PER_EXAMPLE_LIMIT = 5000
-"""Largest pool whose per-example results go into the record; of larger ones they are in the raw scores only."""
+"""Largest pool with per-example results in the record; for larger ones they are in the raw scores only."""
 
 NOT_REPRODUCED = {"cost", "environment", "created", "digest", "command", "selection"}
-"""What a digest leaves out. `selection` tells of the other attacks of the run as well, and a cell is one attack's."""
+"""Fields excluded from a digest. `selection` depends on other attacks of the run."""
 LATER = {"findings", "family", "reconstruction", "canaries", "claims", "salt"}
-"""Fields that came after the first records: they count in a digest only where they differ from their default."""
+"""Fields added after the first records: part of a digest only if they differ from their default."""
 
 
 class Record(Part):
@@ -92,18 +92,18 @@ class Record(Part):
     digest: str = ""
 
     def compute_digest(self) -> str:
-        """Return the SHA-256 of what the record's command reproduces on the same machine."""
+        """Return the SHA-256 of the part that the record's command reproduces on the same machine."""
         return digest_of(self, NOT_REPRODUCED, LATER)
 
     @property
     def identity(self) -> tuple[str, ...]:
-        """What makes two records results of the same cell: components with options, data, and the run's settings."""
+        """The key of results for the same cell: components with options, data, and the run's settings."""
         parts = (self.task.spec, self.data.fingerprint, self.defense.spec, self.attack.spec)
         settings = (self.models, self.targets, self.seed, self.device, *salted(self.salt))
         return (*parts, *(str(part) for part in settings))
 
     def path(self, out: Path) -> Path:
-        """Return where the record lies in a folder of records: <task>/<defense>/<attack>-<hash of identity>.json."""
+        """Return the location in a folder of records: <task>/<defense>/<attack>-<hash of identity>.json."""
         short = hashlib.sha256(canonical(list(self.identity))).hexdigest()[:8]
         return out / self.task.name / self.defense.name / f"{self.attack.name}-{short}.json"
 
@@ -122,13 +122,13 @@ def save(record: Record, out: Path, raw: Mapping[str, npt.NDArray[Any]] | None =
 def load(paths: Iterable[Path]) -> list[Record]:
     """Return the records in files and folders, sorted by path, without those of audits.
 
-    Raises UsageError for a file that is no record.
+    Raises UsageError for a file that is not a record.
     """
     return [record for _, record in located(paths)]
 
 
 def located(paths: Iterable[Path]) -> list[tuple[Path, Record]]:
-    """Return the same records, each with the file that holds it."""
+    """Return the same records, each with its file."""
     found: list[tuple[Path, Record]] = []
     for path in paths:
         files = [(file, json_of(file)) for file in files_at(path, "*.json", "`privbench run --out` writes them.")]

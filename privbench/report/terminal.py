@@ -1,7 +1,7 @@
-"""A leaderboard in a terminal: the richest layout that fits its width, decided, not squashed.
+"""Leaderboard in a terminal: the most detailed layout that fits the width.
 
-First every number stands on one line with its interval. Where that is too wide the interval goes below the number,
-and what attackers see below the table; then columns are left out, the least telling first, and named.
+First every number is on one line with its interval. If that is too wide, the interval moves below the number, and the
+threat models below the table; then columns are omitted, the least important first, and named.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What every membership attack promises, and what every attack does."""
+"""Contract checks of membership attacks, and of all attacks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every audit promises, tried on a population of a toy task whose defense publishes near copies of its members."""
+"""Contract checks of audits, on a toy task whose defense publishes near copies of its members."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What all contract checks share: the check itself, a few statistics, and watching the global generators."""
+"""Common parts of contract checks: the check itself, statistics, and the use of global random generators."""
 
 from __future__ import annotations
 

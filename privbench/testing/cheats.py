@@ -1,4 +1,4 @@
-"""Attacks that cheat by the public API alone, and are honest wherever that is of no use: what checks must catch."""
+"""Cheating attacks that use only the public API, to test the checks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every component promises, whatever it does: frozen, named, documented, and built from its options alone."""
+"""Contract checks of all components: frozen, named, documented, and built from their options alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The attack that must never work: it counts the shadows that contain an example, and looks at no model."""
+"""Count-only attack, which must never work: it counts the shadows that contain an example, and ignores all models."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ SIGMAS = 3.0
 
 @component
 class CountOnly:
-    """Scores minus the number of shadows that an example was used for: it looks at no model at all.
+    """Scores minus the number of shadows trained on an example, without any model.
 
-    It must find nothing. Where it does, the population itself tells who is a member: by keeping the target's
-    partner among the shadows, or by using every example in exactly half of the models (docs/design.md, rule 1).
+    It must find nothing. If it does, the population itself reveals memberships: by including the target's partner in
+    the shadows, or by using every example in exactly half of the models (docs/design.md, rule 1).
     """
 
     name: ClassVar[str] = "count-only"

@@ -1,4 +1,4 @@
-"""What every defense promises, tried on a toy task."""
+"""Contract checks of defenses, on a toy task."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A network that remembers examples: the white box of planted evidence."""
+"""A network that memorises examples: the white box of planted evidence."""
 
 from __future__ import annotations
 

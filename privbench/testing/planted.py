@@ -1,4 +1,4 @@
-"""Evidence with a leak of known size, made of nothing but random numbers, on which attacks are tried."""
+"""Planted evidence: random numbers with a leak of known size, to test attacks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every reconstruction attack promises."""
+"""Contract checks of reconstruction attacks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every task promises."""
+"""Contract checks of tasks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A task of a few dozen images, on which a defense is tried in a second."""
+"""Toy task of a few dozen images, on which a defense is tested in a second."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Attacks on whole populations of which no model saw any data of the pool: whoever finds a member there cheats."""
+"""Attacks on populations whose models saw no pool data: an attack that finds members there cheats."""
 
 from __future__ import annotations
 
