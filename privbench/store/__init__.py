@@ -1,4 +1,4 @@
-"""The store: content-addressed artifacts whose keys cover all that shaped them, written at once or not at all."""
+"""Store of content-addressed artifacts: keys cover everything that determines them; writes are atomic."""
 
 from privbench.store.artifact import Artifact
 from privbench.store.fingerprint import component_key, source_hash

@@ -1,4 +1,4 @@
-"""One artifact of the store: a folder of arrays, tensors and JSON, and the manifest.json that vouches for them."""
+"""Artifact of the store: a folder of arrays, tensors and JSON, and a manifest.json with their checksums."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Files and folders that appear whole or not at all (docs/design.md, rule 8).
+"""Atomic files and folders: they appear completely or not at all (docs/design.md, rule 8).
 
-What is being written has a temporary name that says which process writes it, so that what a killed process left
-behind can be told from what a living one is busy with.
+Unfinished files have a temporary name with their process, so that leftovers of a killed process can be distinguished
+from the work of a running one.
 """
 
 from __future__ import annotations

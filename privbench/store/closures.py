@@ -1,4 +1,4 @@
-"""Code that lies in no file: what is typed into a notebook, and the values that classes are made with."""
+"""Code outside of files: cells of a notebook, and the values with which classes are created."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""What shaped a result, for cache keys and records: options, component version, source code, libraries, processor.
+"""Fingerprints for cache keys and records: options, component version, source code, libraries, processor.
 
-The source of one of privbench's own components is what it is made of, by content (definitions.py); that of a
-third party's is its whole package, data files byte by byte, and what that uses of privbench. An edited plugin therefore
-never gets an old model, and an edited docstring trains nothing again (docs/design.md, rule 8).
+The source of a built-in component is the content of all definitions that it uses (definitions.py); that of a third
+party's is its whole package, data files byte by byte, and the code that it uses from privbench. An edited plugin
+therefore never gets an old model, and an edited docstring retrains nothing (docs/design.md, rule 8).
 """
 
 from __future__ import annotations

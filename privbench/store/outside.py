@@ -1,7 +1,7 @@
-"""Third parties' code, as keys see it: packages, lone files, scripts, cells of a notebook, and what these import.
+"""Third-party code in keys: packages, single files, scripts, cells of a notebook, and their imports.
 
-A package counts whole, its data files byte by byte. What it imports counts too where no version would tell of an edit:
-modules that lie beside it, of its own distribution, or of one that is installed to be edited.
+A package counts as a whole, its data files byte by byte. Its imports count too if no version would reveal an edit:
+modules next to it, of its own distribution, or of one in editable mode.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""The store: content-addressed artifacts, each published whole or not at all, and verified before it is read.
+"""Store of content-addressed artifacts, each written completely or not at all, and verified before it is read.
 
     root/<kind>/<key[:2]>/<key>/    manifest.json and the files that it lists with size and SHA-256
     root/.tmp/                      being written; what dead processes left there is removed by `sweep`
-    root/.quarantine/               found damaged; kept for whoever wants to know why
+    root/.quarantine/               damaged artifacts, kept for diagnosis
 
 A key is the SHA-256 of everything that shaped an artifact (docs/design.md, rule 8). Nothing is ever unpickled (rule 9).
 """

@@ -117,7 +117,7 @@ class _Defense:
         return self.made.release.model
 
     def ask(self, model: nn.Module, examples: Examples) -> Array:
-        """Return the logits of a model as it is: no `eval()`, no cast, as whoever gets it might query it."""
+        """Return the logits of a model as it is: no `eval()`, no cast, as a recipient might query it."""
         import torch
 
         from privbench.learn.inference import exact

@@ -70,7 +70,7 @@ class Planted:
     device: str = "cpu"
     """Where the white box is."""
     used: list[Array] = field(default_factory=list)
-    """All arrays that were handed out, for whoever wants to see that they are as before."""
+    """All arrays that were given to the attack, to check that they are unchanged."""
 
     def shown(self, **otherwise: Any) -> Planted:
         """Return the same models and examples, shown in another order or with another seed for the attack."""
