@@ -1,4 +1,4 @@
-"""The public API for plugins: the contracts of tasks, defenses, attacks and audits. Names only; nothing here does work.
+"""Public API for plugins: the contracts of tasks, defenses, attacks and audits. Names only, no behaviour.
 
 Arrays are NumPy's; images are (n, height, width, channels) with channels 1 or 3, tables are (n, features).
 """

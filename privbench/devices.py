@@ -1,4 +1,4 @@
-"""Which device to use, and what it is: `auto` is a GPU where there is one."""
+"""Devices: selection and identification; `auto` is a GPU if there is one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _log = logging.getLogger(__name__)
 
 
 def choose(name: str) -> str:
-    """Return "cpu", "cuda" or "mps" for a name on the command line. Raises UsageError for one that is not there."""
+    """Return "cpu", "cuda" or "mps" for a name on the command line. Raises UsageError for an unavailable device."""
     if name.startswith("cuda:"):
         raise UsageError(card_hint(name))
     if name not in NAMES:
@@ -37,19 +37,19 @@ def choose(name: str) -> str:
 
 
 def card_hint(name: str) -> str:
-    """Return what to type in place of cuda:1."""
+    """Return the replacement for cuda:1 on the command line."""
     return f"No device {name!r}; use cuda, and CUDA_VISIBLE_DEVICES={name[5:]} to choose among cards."
 
 
 DISPATCH = ("ATEN_CPU_CAPABILITY", "OPENBLAS_CORETYPE", "MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS", "ONEDNN_MAX_CPU_ISA")
-"""Variables by which libraries are told to compute as on another processor."""
+"""Environment variables that make libraries compute as on another processor."""
 CARD_DISPATCH = (
     "NVIDIA_TF32_OVERRIDE",
     "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE",
     "TORCH_BLAS_PREFER_CUBLASLT",
     "CUBLAS_WORKSPACE_CONFIG",
 )
-"""Variables by which libraries are told to compute otherwise on a card."""
+"""Environment variables that change how libraries compute on a card."""
 
 
 @functools.lru_cache(maxsize=64)
@@ -64,9 +64,10 @@ def processor(device: str) -> str:
 
 
 def card(device: str) -> dict[str, str]:
-    """Return a card's model with its compute capability, and the versions of what computes on it; of no card nothing.
+    """Return a card's model with its compute capability, and the versions of its libraries; empty without a card.
 
-    A part of a card (MIG) is named as such, and has fewer multiprocessors, by whose number libraries choose kernels.
+    A part of a card (MIG) is identified as such; it has fewer multiprocessors, on whose number the choice of kernels
+    depends.
     """
     if not device.startswith("cuda"):
         return {}
@@ -83,7 +84,7 @@ def card(device: str) -> dict[str, str]:
 
 @functools.lru_cache(maxsize=1)
 def alike() -> int:
-    """Return how many cards, from the first on, are of its kind: on others the same program gives other bits."""
+    """Return the number of cards, from the first on, of the same kind: on others the same program gives other bits."""
     import torch
 
     kinds = [processor(f"cuda:{index}") for index in range(torch.cuda.device_count())]
@@ -97,12 +98,12 @@ def alike() -> int:
 
 
 def _told(names: tuple[str, ...]) -> list[str]:
-    """Return which of the variables are set, and to what."""
+    """Return the variables that are set, with their values."""
     return [f"{name}={os.environ[name]}" for name in names if os.environ.get(name)]
 
 
 def may_have_gpu() -> bool:
-    """Return whether it is worth the seconds that importing torch takes to ask it."""
+    """Return whether a GPU is likely enough to spend the seconds of importing torch."""
     if sys.platform != "linux":
         return True
     return any(Path("/dev").glob("nvidia[0-9]*")) or Path("/dev/dxg").exists() or Path("/dev/kfd").exists()
@@ -112,17 +113,17 @@ _CPUINFO = Path("/proc/cpuinfo")
 
 
 def processor_name() -> str:
-    """Return the name of the processor, such as "AMD EPYC 9354"; of its architecture, where the system has none."""
+    """Return the name of the processor, such as "AMD EPYC 9354"; its architecture if the system has no name."""
     return _told_of_cpu("model name") or platform.processor() or platform.machine()
 
 
 def vendor() -> str:
-    """Return who made the processor: libraries choose their code by that too."""
+    """Return the vendor of the processor, on which libraries base their choice of code."""
     return _told_of_cpu("vendor_id", "CPU implementer") or platform.processor() or "unknown"
 
 
 def _told_of_cpu(*names: str) -> str:
-    """Return what the system says under one of the names, of the first core; or nothing."""
+    """Return the system's value for one of the names, for the first core; or an empty text."""
     try:
         text = _CPUINFO.read_text(encoding="utf-8", errors="replace")
     except OSError:

@@ -1,23 +1,23 @@
-"""Every error that privbench raises on purpose, and how failures of components are told and contained.
+"""Exceptions of privbench, and containment of failures in components.
 
     PrivbenchError                 exit code 1
-    ├── UsageError                 2: what was typed is wrong
+    ├── UsageError                 2: wrong usage
     │   ├── UnknownName            2: no such task, defense, attack, audit, file
     │   ├── BadOption              2: an option that is unknown, of a wrong type or out of range
-    │   ├── DataError              2: a dataset that is missing or unfit
+    │   ├── DataError              2: a data set that is missing or unsuitable
     │   └── CannotWrite            2: a file or folder that cannot be written, for a full disk or lack of permission
     ├── PluginError                   a plugin clashes, or breaks the rules of registration
     ├── CorruptArtifact               bytes in the store are not those that were written
-    ├── UndeclaredEvidence            an attack asked for what its threat model does not declare
-    └── CellFailed                    one cell of the grid has no result; the others go on
-        ├── Diverged                  training left the finite numbers
-        ├── InvalidScores             an attack returned something that is no score
+    ├── UndeclaredEvidence            an attack accessed evidence outside its threat model
+    └── CellFailed                    one cell of the grid has no result; the others continue
+        ├── Diverged                  training gave non-finite numbers
+        ├── InvalidScores             an attack returned invalid scores
         └── WorkerDied                the process that computed it was killed
 
-Each message is one line for the person at the keyboard: what is wrong, where, and what would be right.
+Each message is one line for the user: what is wrong, where, and what would be right.
 
 A plugin may raise anything, SystemExit included: `blamed` turns it into CellFailed, with the file and line that failed.
-Only two things end a run: Ctrl-C, and a place that cannot be written.
+Only two things end a run: Ctrl-C, and a location that cannot be written.
 """
 
 from __future__ import annotations
@@ -35,27 +35,27 @@ if TYPE_CHECKING:
 
 
 class PrivbenchError(Exception):
-    """Base of all errors that are meant to be read by a person; the CLI prints them without a traceback."""
+    """Base of all errors for users; the CLI prints them without a traceback."""
 
     exit_code = 1
 
 
 class UsageError(PrivbenchError):
-    """What was asked for makes no sense; nothing was computed."""
+    """An invalid request; nothing was computed."""
 
     exit_code = 2
 
 
 class UnknownName(UsageError):  # noqa: N818
-    """A name that nothing is registered under."""
+    """An unregistered name."""
 
 
 class BadOption(UsageError):  # noqa: N818
-    """An option that a component does not have, or a value that it does not take."""
+    """An option that a component does not have, or an invalid value."""
 
 
 class DataError(UsageError):
-    """A dataset that is missing, damaged or unfit for a task."""
+    """A data set that is missing, damaged or unsuitable for a task."""
 
 
 class CannotWrite(UsageError):  # noqa: N818
@@ -63,15 +63,15 @@ class CannotWrite(UsageError):  # noqa: N818
 
 
 class PluginError(PrivbenchError):
-    """A plugin that registers the impossible, or a name that is already taken."""
+    """An invalid registration of a plugin, or a name that is already taken."""
 
 
 class CorruptArtifact(PrivbenchError):  # noqa: N818
-    """A stored artifact whose bytes are not those that were written."""
+    """A stored artifact whose bytes have changed since it was written."""
 
 
 class UndeclaredEvidence(PrivbenchError):  # noqa: N818
-    """An attack asked for evidence outside its declared threat model."""
+    """Access of an attack to evidence outside its declared threat model."""
 
 
 class CellFailed(PrivbenchError):  # noqa: N818
@@ -79,11 +79,11 @@ class CellFailed(PrivbenchError):  # noqa: N818
 
 
 class Diverged(CellFailed):
-    """Training produced a loss or a weight that is not finite."""
+    """Training with a non-finite loss or weight."""
 
 
 class InvalidScores(CellFailed):
-    """An attack returned scores of a wrong shape, or not finite."""
+    """Scores of a wrong shape, or non-finite ones."""
 
 
 class WorkerDied(CellFailed):
@@ -96,7 +96,7 @@ def printable(text: str) -> str:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return " Did you mean 'x'?" for the closest of the known names, whatever its case, or nothing."""
+    """Return " Did you mean 'x'?" for the closest known name, ignoring case, or an empty text."""
     by_folded = {_folded(each): each for each in known}
     begun = [each for each in by_folded if len(name) > 1 and each.startswith(_folded(name))]
     if len(begun) == 1:
@@ -110,7 +110,7 @@ def _folded(name: str) -> str:
 
 
 LONGEST = 500
-"""Characters of an error's message: some libraries print whole tensors."""
+"""Maximum length of an error's message: some libraries print whole tensors."""
 ENDS_THE_RUN = (KeyboardInterrupt, CannotWrite)
 """Exceptions that are not contained."""
 
@@ -118,7 +118,7 @@ _log = logging.getLogger(__name__)
 
 
 def one_line(error: BaseException) -> str:
-    """Return "Type: message" on one line; of our own errors, which are written for people, the message alone."""
+    """Return "Type: message" on one line; for privbench's own errors the message alone."""
     try:
         text = printable(" ".join(str(error).split()))
     except Exception:  # noqa: BLE001 - an exception class of a plugin may do anything
@@ -131,9 +131,9 @@ def one_line(error: BaseException) -> str:
 
 @contextlib.contextmanager
 def blamed(component: Any) -> Iterator[None]:
-    """Run a component's code: whatever it raises becomes CellFailed, in one line that names its file and line.
+    """Run a component's code: any exception becomes CellFailed, in one line with the component's file and line.
 
-    Errors of our own pass as they are, and so does Ctrl-C.
+    privbench's own errors and Ctrl-C pass unchanged.
     """
     try:
         yield
@@ -159,7 +159,7 @@ def location(error: BaseException, module: str) -> str:
 def note(error: BaseException) -> None:
     """Log the traceback of a contained failure, for PRIVBENCH_DEBUG=1."""
     if _log.isEnabledFor(logging.DEBUG):
-        sent = getattr(error, "__notes__", ())  # from a worker process, whose traceback does not travel
+        sent = getattr(error, "__notes__", ())  # from a worker process, whose traceback is not transferred
         lines = sent or traceback.format_exception(type(error), error, error.__traceback__)
         _log.debug("%s", "".join(lines).rstrip())
 

@@ -1,16 +1,15 @@
-"""Fixed maps from examples to feature vectors, in which distances between examples are measured; nothing is downloaded.
+"""Feature spaces for distances between examples: fixed maps to vectors, without downloads.
 
 pixels   an image's pixels in [-1, 1], flattened (the space of GAN-Leaks); a table's row, its columns standardised
 pca      the first principal components of those
-encoder  the first principal components of an untrained convolutional net's activations; of tables the same as pca
+encoder  the first principal components of an untrained convolutional network's activations; for tables the same as pca
 
-The principal components, and the scale of a table's columns, are those of examples that the caller may look at: never
-of members. Unscaled, distances between rows are those of the column with the largest numbers.
+The principal components, and the scale of a table's columns, are computed from public examples, never from members.
+Without scaling, the column with the largest numbers dominates distances between rows.
 
 Triastcyn & Faltings (2018) and papers on GANs use Inception-v3, whose weights are a download of 100 MB and were fitted
-to photographs. An untrained net knows no dataset, so that nobody's data is closer to it than another's; but it sees
-texture rather than meaning. A number that comes from `encoder` is therefore never called by the paper's name alone: a
-Frechet distance is `FID-enc`.
+to photographs. An untrained network does not favour any data set, but it represents texture rather than meaning. A
+number from `encoder` is therefore never given a paper's name alone: a Frechet distance is `FID-enc`.
 """
 
 from __future__ import annotations
@@ -41,11 +40,11 @@ Space: TypeAlias = Literal["pixels", "pca", "encoder"]
 
 DIMENSIONS = 64
 FITTED_ON = 4096
-"""Most examples that principal components are fitted on, evenly spaced; more only take longer."""
+"""Maximum number of examples for principal components, evenly spaced; more only take longer."""
 BATCH = 256
 WIDTHS = (32, 64, 128)
 POOLED = (4, 2, 1)
-"""Side of the grid that each level's activations are averaged over: 4 x 4 x 32 + 2 x 2 x 64 + 128 = 896 features."""
+"""Side of the grid over which each level's activations are averaged: 4 x 4 x 32 + 2 x 2 x 64 + 128 = 896 features."""
 SLOPE = 0.2
 
 
@@ -57,7 +56,7 @@ class Encoder:
     raw: Callable[[Array], Array]
     mean: Array | None = None
     axes: Array | None = None
-    """(d, raw features): what the centred raw features are projected on; without them the raw features it is."""
+    """(d, raw features): projection of the centred raw features; None for the raw features themselves."""
 
     def __call__(self, x: Array) -> Array:
         """Return the features of inputs, a batch at a time."""
@@ -78,12 +77,14 @@ def fit_encoder(
     *,
     published: Array | None = None,
 ) -> Encoder:
-    """Return a space's map.
+    """Return the map of a space.
 
-    reference: examples that principal components and scales may be fitted on, which must not be private; of images
-    `pixels` looks at none of them. dimensions: at most so many components; fewer where the examples cannot tell so
-    many. The same examples give the same map. device: where the net of `encoder` runs. published: synthetic inputs,
-    which scale the columns of a table that are constant in the reference.
+    reference: public examples for principal components and scales; not used for `pixels` of images
+    dimensions: maximum number of components; fewer if there are too few examples
+    device: of the network of `encoder`
+    published: synthetic inputs, which scale the columns of a table that are constant in the reference
+
+    The same examples give the same map.
     """
     raw: Callable[[Array], Array] = pixels
     if not reference.is_image:
@@ -101,8 +102,8 @@ def fit_encoder(
 def standardised(reference: Array, published: Array | None = None) -> Callable[[Array], Array]:
     """Return a map from rows of a table to float32 rows whose columns have mean 0 and deviation 1 in the reference.
 
-    A column that is constant there has its scale from the published rows as well; one that is constant in both stays
-    as wide as it is. Means and deviations are computed in float64.
+    A column that is constant there is scaled by the published rows as well; one that is constant in both is not scaled.
+    Means and deviations are computed in float64.
     """
     rows = reference.astype(np.float64)
     mean, scale = rows.mean(axis=0), rows.std(axis=0)
@@ -120,17 +121,17 @@ def standardised(reference: Array, published: Array | None = None) -> Callable[[
 
 
 def _negligible(scale: Array, mean: Array) -> Array:
-    """Return which deviations are nothing but the rounding of the mean."""
+    """Return which deviations are only rounding errors of the mean."""
     flat: Array = scale <= 1e-12 * np.abs(mean)
     return flat
 
 
 def pixels(x: Array) -> Array:
-    """Return inputs as float32 rows: images, uint8 or in [0, 1], in [-1, 1]; tables as they are."""
+    """Return inputs as float32 rows: images, uint8 or in [0, 1], in [-1, 1]; tables unchanged."""
     rows = x.reshape(len(x), math.prod(x.shape[1:]))
     if x.ndim != IMAGE_DIMENSIONS:
         return rows.astype(np.float32)
-    # uint8 takes the way over [0, 1] as in `generative.pixels.as_dtype`, so that the same image gives the same bits.
+    # uint8 is converted via [0, 1] as in `generative.pixels.as_dtype`, so that the same image gives the same bits.
     unit = rows.astype(np.float32)
     if x.dtype == np.uint8:
         unit /= np.float32(255)
@@ -140,7 +141,7 @@ def pixels(x: Array) -> Array:
 
 
 class RandomNet:
-    """An untrained net of three convolutions, the same for everybody: its weights follow from its shape.
+    """An untrained network of three convolutions with fixed weights, which depend on its shape alone.
 
     Each level is a 3 x 3 convolution with normal weights (He et al.), a leaky ReLU, and a halving by averages. The
     features are each level's activations, averaged over a grid.
@@ -179,7 +180,7 @@ def _levels(images: Any, weights: list[Any]) -> Any:
 
     found = []
     for weight, side in zip(weights, POOLED, strict=True):
-        padded = functional.pad(images, (1, 1, 1, 1), mode="replicate")  # a border of zeros would be an edge
+        padded = functional.pad(images, (1, 1, 1, 1), mode="replicate")  # zero padding would create an edge
         images = functional.leaky_relu(functional.conv2d(padded, weight), SLOPE)
         found.append(functional.adaptive_avg_pool2d(images, side).flatten(1))
         halved = [-(-size // 2) for size in images.shape[2:]]
@@ -188,13 +189,13 @@ def _levels(images: Any, weights: list[Any]) -> Any:
 
 
 def _axes(centred: Array, dimensions: int) -> Array:
-    """Return (d, columns) principal axes of centred rows, the widest first; each has its largest entry positive."""
+    """Return (d, columns) principal axes of centred rows, by decreasing variance; each has a positive largest entry."""
     from scipy.linalg import eigh
 
     n, columns = centred.shape
     wanted = max(1, min(dimensions, n - 1, columns))
     side = min(n, columns)
-    # scikit-learn's exact solvers find all components; of the few that are wanted this takes a third of the time.
+    # scikit-learn's exact solvers compute all components; for a few of them this takes a third of the time.
     products = centred.T @ centred if columns <= n else centred @ centred.T
     widths, vectors = eigh(products, subset_by_index=[side - wanted, side - 1])
     told = widths > max(n, columns) * np.finfo(np.float64).eps * widths[-1]
@@ -209,7 +210,7 @@ def _axes(centred: Array, dimensions: int) -> Array:
 
 @options(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class FeatureOptions:
-    """In which space examples are compared."""
+    """The space in which examples are compared."""
 
     features: Literal["pixels", "pca", "encoder"] = option(
         "pixels",
@@ -224,12 +225,12 @@ class FeatureOptions:
 
     @property
     def needs(self) -> Needs:
-        """The candidates, the synthetic examples and, for components and scales, reference examples; no answers."""
+        """Candidates and synthetic examples; reference examples for components and scales; no predictions."""
         return Needs(answers="none", examples=True, synthetic=True, reference=not self.encodes_raw)
 
     @property
     def encodes_raw(self) -> bool:
-        """Whether rows of tables are compared as they are."""
+        """Whether rows of tables are compared without scaling."""
         return self.features == "pixels" and self.scale == "none"
 
     def encoder(self, evidence: Evidence) -> Encoder:
@@ -241,12 +242,12 @@ class FeatureOptions:
 
 
 def published(examples: Examples | None) -> Examples:
-    """Return synthetic examples that are there. Raises CellFailed where a release has none."""
+    """Return the published synthetic examples. Raises CellFailed if a release has none."""
     if examples is None or not len(examples):
         raise CellFailed("This attack needs synthetic examples, but the release publishes none.")
     return examples
 
 
 def distance_to(queries: Array, points: Array) -> Array:
-    """Return (m,) float64: how far each query is from the nearest point."""
+    """Return (m,) float64: the distance of each query to the nearest point."""
     return np.asarray(nearest(queries, points)[0][:, 0])

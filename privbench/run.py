@@ -43,10 +43,10 @@ def run(
     listener: Listener | None = None,
     command: str = "",
 ) -> Iterator[Record]:
-    """Make the releases that are missing, attack them, and yield one record per cell, written to `out` as well.
+    """Make missing releases, attack them, and yield one record per cell, also written to `out`.
 
-    A cell is scored when what it rests on is made, while the rest is. The records of one population come together: only
-    then is known how sure the strongest attack's number is.
+    A cell is scored as soon as its releases are made, while others are trained. The records of one population are
+    yielded together, because the interval of the strongest attack depends on all of them.
     """
     planned = plan(grid, store)
     if listener:

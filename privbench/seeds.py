@@ -1,8 +1,8 @@
-"""Seeds: every random number follows from the run's seed and the name of what it is for.
+"""Seeds: every random number follows from the run's seed and the name of its purpose.
 
-What an attack must not be able to draw again, such as who is a member, follows from the run's salt as well: a text
-that is empty, and so public, unless a run asks for a random one.
-No global generator is read or left changed (docs/design.md, rule 7).
+Randomness that an attack must not be able to recompute, such as memberships, also follows from the run's salt: a text
+that is empty, and thus public, unless a run requests a random one. Global generators are neither read nor changed
+(docs/design.md, rule 7).
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ if TYPE_CHECKING:
 
 
 PUBLIC, RANDOM = "public", "random"
-"""What is typed for the salt that everybody has, "", and for a fresh one."""
+"""Names on the command line of the public salt, "", and of a fresh one."""
 SALT_BYTES = 16
 
 
 def fresh_salt() -> str:
-    """Return a salt that nobody can guess, from the system's own source of randomness: 32 hexadecimal digits."""
+    """Return an unpredictable salt from the system's source of randomness: 32 hexadecimal digits."""
     return secrets.token_hex(SALT_BYTES)
 
 
 def salt_of(text: str) -> str:
-    """Return the salt that is meant by "public", "random" or 32 hexadecimal digits. Raises UsageError for others."""
+    """Return the salt for "public", "random" or 32 hexadecimal digits. Raises UsageError for anything else."""
     if text in ("", PUBLIC):
         return ""
     if text == RANDOM:
@@ -48,7 +48,7 @@ def salt_of(text: str) -> str:
 
 
 def salted(salt: str) -> tuple[str, ...]:
-    """Return what a salt adds to a purpose: nothing where it is public, so that everybody gets the same numbers."""
+    """Return a salt's part of a purpose: empty for the public salt, so that everybody gets the same numbers."""
     return (salt,) if salt else ()
 
 
@@ -66,7 +66,7 @@ def numpy_generator(seed: int, *purpose: object) -> np.random.Generator:
 
 
 def torch_generator(seed: int, *purpose: object) -> torch.Generator:
-    """Return torch's CPU generator for one purpose: draws are the same whatever device uses them."""
+    """Return torch's CPU generator for one purpose: its draws do not depend on the device."""
     import torch
 
     return torch.Generator().manual_seed(derive(seed, *purpose))
@@ -80,11 +80,11 @@ def seeded(seed: int, *purpose: object, device: str = "cpu") -> Iterator[None]:
     kind = torch.device(device).type
     devices = {"cuda": range(torch.cuda.device_count()), "mps": range(1)}.get(kind, ())
     with torch.random.fork_rng(devices=devices, device_type=kind if devices else "cuda"):
-        # torch.manual_seed would seed every GPU too, which a run on the CPU has not saved.
+        # torch.manual_seed would also seed every GPU, whose state a run on the CPU has not saved.
         (torch.manual_seed if devices else torch.default_generator.manual_seed)(derive(seed, *purpose))
         yield
 
 
 def _plain(value: object) -> object:
-    """Read NumPy's integers as Python's, so that `np.int64(3)` and `3` give one seed."""
+    """Convert NumPy's integers to Python's, so that `np.int64(3)` and `3` give the same seed."""
     return int(value) if isinstance(value, numbers.Integral) else str(value)

@@ -27,7 +27,7 @@ def serve(connection: Connection[Any, Any]) -> None:
     Messages to the parent: (READY,) once; then for each job some of (PROGRESS, done, stage), and at last
     (ENDED, result, error, seconds).
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; the parent decides
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     threading.Thread(target=_die_with_parent, daemon=True).start()

@@ -1,4 +1,4 @@
-"""Audit what was made elsewhere: a model by its answers, a synthetic set by its examples. Nothing is trained."""
+"""Audits of existing models by their predictions, and of synthetic data sets by their examples, without training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a user's models answered: checked, and as the logits that attacks take."""
+"""User predictions: checks, and conversion to logits for attacks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Audit a synthetic set that was made elsewhere: whether it tells who its generator was trained on."""
+"""Audit of a synthetic data set made elsewhere: what it reveals about its generator's training data."""
 
 from __future__ import annotations
 

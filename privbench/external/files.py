@@ -1,4 +1,4 @@
-"""Arrays that a user saved: which are what, under the names that people give them."""
+"""Arrays in user files: detection by their usual names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turn a .npz file, a table or a folder of images into a checked data set that `npz:path=NAME` finds."""
+"""Import of a .npz file, a table or a folder of images as a checked data set for `npz:path=NAME`."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Logits as float32: what all classes of an example share is taken away first where it would cost precision.
+"""Logits as float32: an offset common to all classes of an example is subtracted first if it would cost precision.
 
-Softmax does not see an offset, but float32 does: beside 1e8 it holds steps of 8. Unnormalised log-likelihoods have
-such offsets. Logits that float32 holds as they are stay as they are, bit for bit.
+Softmax is invariant to an offset, but float32 is not: around 1e8 its steps are 8. Unnormalised log-likelihoods have
+such offsets. Logits that float32 represents exactly are unchanged, bit for bit.
 """
 
 from __future__ import annotations

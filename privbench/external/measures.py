@@ -1,4 +1,4 @@
-"""Audits of a published set that was made elsewhere: those of privbench, shown one release that nobody trained here."""
+"""Audits of a published data set made elsewhere: privbench's own, applied to a release without training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures of a user's: folders of them, and a page of the closest pairs."""
+"""User images: folders of them, and a page of the closest pairs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The precision of numbers, as they show it: decimal digits, and the floating-point type that they had once."""
+"""Numerical precision as visible in the numbers: decimal digits, and an earlier floating-point type."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Audit a model by its answers alone: what each attack would have found, and whom it finds first."""
+"""Audit of a model by its predictions alone: the results of each attack, and the most exposed examples."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Probabilities as logits: checked, and with zeros taken for what the resolution of the answers cannot tell from 0.
+"""Conversion of probabilities to logits: checks, and zeros as values below the resolution of the predictions.
 
-A forest of 30 trees answers in multiples of 1/30, k neighbours in multiples of 1/k, a service in steps of its last
-digit. A zero there means "less than half a step". Taken for the least number of its type it would be 700 nats from
-everything else, and a few such examples would own the variance of LiRA's Gaussians.
+A forest of 30 trees predicts in multiples of 1/30, k neighbours in multiples of 1/k, a service in steps of its last
+digit. A zero there means "less than half a step". Replaced by the smallest number of its type it would be 700 nats from
+everything else, and a few such examples would dominate the variance of LiRA's Gaussians.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One set of examples as a user has it: a file, a folder, an array, a data frame, a tensor, a list or a pair (x, y)."""
+"""Reader of one user data set: a file, a folder, an array, a data frame, a tensor, a list or a pair (x, y)."""
 
 from __future__ import annotations
 

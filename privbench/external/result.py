@@ -1,4 +1,4 @@
-"""What an audit of given arrays found: a record per attack, raw scores, and who is exposed most."""
+"""Result of an audit of existing data: a record per attack, raw scores, and the most exposed examples."""
 
 from __future__ import annotations
 

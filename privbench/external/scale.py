@@ -1,4 +1,4 @@
-"""Scale of a table's columns: the space in which distances are shown, and columns that make nearly all of them."""
+"""Scale of a table's columns: the space of displayed distances, and columns that dominate them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sets of an audit: real, synthetic and held-out examples, and which of them play which part."""
+"""Data sets of an audit: real, synthetic and held-out examples, and their roles."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Several sets made comparable: columns matched by name, one shape and type, and what two sets have in common.
+"""Conversion of several data sets to a common form: columns matched by name, one shape and type; common rows.
 
-Rows are compared in the types that they were given in; only then they become the float32 that attacks take, tables
-shifted first where that would make different numbers alike.
+Rows are compared in their original types; only then they become the float32 of attacks, after subtracting an offset
+from tables if float32 would otherwise make different numbers equal.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a user says of the examples: their classes, and which of them a model was trained on."""
+"""User labels: classes of examples, and their membership."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Components: frozen dataclasses whose fields are their options.
 
-A component's options feed the command line, the cache key, the record and `privbench list NAME`; there is no
-second place in which they are written down. pydantic checks types and ranges.
+The options of a component define its command-line syntax, cache key, record and entry in `privbench list NAME`; they
+are not declared anywhere else. pydantic checks types and ranges.
 """
 
 from __future__ import annotations
@@ -31,8 +31,9 @@ C = TypeVar("C")
 def option(default: Any, help: str, *, keyed: bool = True, **constraints: Any) -> Any:  # noqa: A002
     """Declare one option of a component.
 
-    `help` is shown by `privbench list`; `constraints` are pydantic's (`ge`, `gt`, `le`, `lt`, `pattern`, ...).
-    `keyed=False` is for what cannot change a result, such as where a file lies: it stays out of cache keys.
+    help: shown by `privbench list`
+    constraints: pydantic's (`ge`, `gt`, `le`, `lt`, `pattern`, ...)
+    keyed: False for options that cannot change a result, such as the location of a file: excluded from cache keys
     """
     return Field(default, description=help, kw_only=True, json_schema_extra={"keyed": keyed}, **constraints)
 
@@ -49,7 +50,7 @@ def component(cls: type[C]) -> type[C]:
 
 @dataclasses.dataclass(frozen=True)
 class OptionInfo:
-    """One option as `privbench list NAME` shows it."""
+    """One option, as shown by `privbench list NAME`."""
 
     name: str
     type: str
@@ -89,7 +90,7 @@ def required_options(cls: type) -> list[str]:
 
 
 def options_of(component: object, *, keyed_only: bool = False) -> dict[str, Any]:
-    """Return a component's options and their values, JSON-able, in the order of their declaration."""
+    """Return a component's options and their values, JSON-compatible, in the order of their declaration."""
     return {
         info.name: plain(getattr(component, info.name))
         for info in option_infos(type(component))
@@ -100,7 +101,7 @@ def options_of(component: object, *, keyed_only: bool = False) -> dict[str, Any]
 def build(cls: type[C], options: Mapping[str, Any]) -> C:
     """Build a component from options given as text (from the command line) or as values (from TOML).
 
-    The option `preset` names an entry of the class attribute `presets`; other options are laid over it.
+    The option `preset` names an entry of the class attribute `presets`; other options override it.
     Raises BadOption, in one line, for an unknown option, a wrong type, or a value out of range.
     """
     name, known = cls.name, _fields(cls)  # type: ignore[attr-defined]
@@ -117,17 +118,18 @@ def build(cls: type[C], options: Mapping[str, Any]) -> C:
         return cls(**values)
     except ValidationError as error:
         raise BadOption(_first_problem(name, error)) from None
-    except TypeError as error:  # pydantic's, of a constraint on a union that not all of its types can be held to
+    except TypeError as error:  # pydantic's, for a constraint on a union that does not apply to all of its types
         raise PluginError(
             f"{name!r}: {error}; of an option of several types, constrain the one meant: Annotated[float, Field(ge=0)]."
         ) from None
 
 
 def read(text: str, hint: Callable[[str, str, str], str] = lambda *_: "") -> tuple[str, dict[str, str]]:
-    """Return the name and the options of a component that a text such as "lira:queries=2" names, as `spec` writes them.
+    """Return the name and the options of a component from a text such as "lira:queries=2", as written by `spec`.
 
-    hint: (name, the part that cannot be read, all options) -> a sentence after a space, or nothing.
-    Raises BadOption for a text that is not written so.
+    hint: (name, the unreadable part, all options) -> a sentence after a space, or an empty text
+
+    Raises BadOption for an invalid text.
     """
     name, _, rest = text.strip().partition(":")
     found = {}
@@ -143,28 +145,28 @@ def read(text: str, hint: Callable[[str, str, str], str] = lambda *_: "") -> tup
 
 
 class Composite(abc.ABC):
-    """What is made of components, and is no component itself, such as a chain of defenses."""
+    """A composition of components, such as a chain of defenses."""
 
     parts: tuple[Any, ...]
-    """The components that it is made of."""
+    """The components in it."""
 
     @abc.abstractmethod
     def cache_key(self, key_of: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
-        """Return what of it can change a result, given the key of a component (`privbench.store.fingerprint`)."""
+        """Return its cache key, given the key of a component (`privbench.store.fingerprint`)."""
 
     @property
     @abc.abstractmethod
     def named(self) -> tuple[Any, ...]:
-        """The components that its text names, joined by `+`."""
+        """The components named in its text, joined by `+`."""
 
 
 def parts_of(component: object) -> tuple[Any, ...]:
-    """Return the components that something is made of: a component of itself alone."""
+    """Return the components in a composition; for a component, itself."""
     return component.parts if isinstance(component, Composite) else (component,)
 
 
 def spec(component: object, *, keyed_only: bool = False) -> str:
-    """Return the shortest text that builds the component again: 'relaxloss:alpha=1.5'."""
+    """Return the shortest text from which the component can be rebuilt: 'relaxloss:alpha=1.5'."""
     if isinstance(component, Composite):
         return "+".join(spec(part, keyed_only=keyed_only) for part in component.named)
     parts = [
@@ -191,7 +193,7 @@ def _preset(cls: type, preset: str) -> Mapping[str, Any]:
 
 
 def _coerce(cls: type, key: str, value: Any) -> Any:
-    """Return the first reading of a text that the option's type takes, or the text, for the error to show."""
+    """Return the first reading of a text that the option's type accepts, or the text, for the error message."""
     if not isinstance(value, str):
         return tuple(value) if isinstance(value, list) else value
     adapter = _adapter(cls, key)
@@ -210,7 +212,7 @@ def _adapter(cls: type, key: str) -> TypeAdapter[Any]:
 
 
 def _readings(text: str) -> Iterator[Any]:
-    """Yield what a text may stand for, the likeliest first: 'none', '2', '60/120/160'; what is quoted is a text."""
+    """Yield the possible values of a text, the likeliest first: 'none', '2', '60/120/160'; quoted ones are texts."""
     plain, text = not quoting.is_quoted(text), quoting.unquoted(text)
     if plain and text.lower() == "none":
         yield None
@@ -232,13 +234,13 @@ def _number(text: str) -> Any:
 
 
 def _text(cls: type, key: str, value: Any) -> str:
-    """Return the text that is read as a value: quoted where it would be read as another."""
+    """Return the text of a value: quoted if it would otherwise be read as another one."""
     text = _written(value)
     if not quoting.is_plain(text):
         return quoting.quoted(text)
     try:
         read = _adapter(cls, key).validate_python(_coerce(cls, key, text))
-    except ValidationError:  # a value that its type does not take, which only code can have given
+    except ValidationError:  # an invalid value, which only code can set
         return text
     return text if read == value and type(read) is type(value) else quoting.quoted(text)
 
@@ -253,7 +255,7 @@ def _written(value: Any) -> str:
 
 
 def plain(value: Any) -> Any:
-    """Return an option's value as JSON has it: tuples as lists, what is infinite as text."""
+    """Return an option's value for JSON: tuples as lists, infinity as text."""
     if isinstance(value, float) and math.isinf(value):
         return str(value)
     return [plain(v) for v in value] if isinstance(value, (tuple, list)) else value

@@ -1,6 +1,6 @@
 """Quotes in component texts: a value with commas, quotes or spaces at its ends is written 'like, this'.
 
-A quote within is doubled, as in CSV and SQL. Backslashes mean nothing: they part the folders of Windows' paths.
+A quote inside is doubled, as in CSV and SQL. Backslashes have no meaning, because they are part of Windows' paths.
 """
 
 from __future__ import annotations
@@ -11,15 +11,14 @@ from privbench.errors import BadOption
 
 QUOTES = "'\""
 SEPARATORS = r",|\+(?=[a-z])"
-"""What ends a value: the next option, or the next part of a chain."""
+"""The end of a value: the next option, or the next part of a chain."""
 _PIECE = re.compile(r"(?P<quote>['\"])(?:(?!(?P=quote)).|(?P=quote){2})*(?P=quote)", re.DOTALL)
 
 
 def split(text: str, separator: str) -> list[str]:
-    """Split a text at a separator, a regular expression, wherever it does not stand in quotes.
+    """Split a text at a separator, a regular expression, outside of quotes.
 
-    Quotes begin at the start of a value: of the text, or after `=` or a separator. Raises BadOption for one that does
-    not end.
+    Quotes begin at the start of a value: of the text, or after `=` or a separator. Raises BadOption for unclosed ones.
     """
     parts, start, at, opens = [], 0, 0, True
     divider = re.compile(separator)
@@ -53,16 +52,16 @@ def is_plain(text: str) -> bool:
         return False
     try:
         return len(split(text, SEPARATORS)) == 1
-    except BadOption:  # a quote at its start that does not end
+    except BadOption:  # an unclosed quote at its start
         return False
 
 
 def unquoted(text: str) -> str:
-    """Return a value without its quotes, where it has some."""
+    """Return a value without its quotes, if any."""
     return text[1:-1].replace(text[0] * 2, text[0]) if is_quoted(text) else text
 
 
 def quoted(text: str) -> str:
-    """Return a value in quotes, of the kind that it holds fewer of."""
+    """Return a value in quotes, of the kind that occurs less often in it."""
     quote = min(QUOTES, key=text.count)
     return quote + text.replace(quote, quote * 2) + quote

@@ -1,4 +1,4 @@
-"""Plugins: what is installed, and components from what was typed."""
+"""Plugins: installed components, and components from command-line texts."""
 
 from privbench.plugins.loading import KINDS, catalogue, resolve
 

@@ -1,4 +1,4 @@
-"""The built-in components, registered as any plugin registers its own."""
+"""Registration of the built-in components, like that of any plugin."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def register_defenses() -> Sequence[type[Defense]]:
 
 @hookimpl
 def register_attacks() -> Sequence[type[Attack]]:
-    """Return the attacks on a model's answers, then those on published synthetic examples."""
+    """Return the attacks on a model's predictions, then those on published synthetic examples."""
     from privbench.builtin.attacks.gan_leaks import GanLeaks
     from privbench.builtin.attacks.inversion import Inversion
     from privbench.builtin.attacks.lira import LiRA
@@ -53,7 +53,7 @@ def register_attacks() -> Sequence[type[Attack]]:
 
 @hookimpl
 def register_audits() -> Sequence[type[Audit]]:
-    """Return the measurements that are no attack."""
+    """Return the audits."""
     from privbench.builtin.audits.data_breakdown import DataBreakdown
     from privbench.builtin.audits.epsilon import Epsilon
     from privbench.builtin.audits.expected_privacy_loss import ExpectedPrivacyLoss

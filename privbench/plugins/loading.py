@@ -1,7 +1,8 @@
-"""Find plugins, and turn words such as "relaxloss:alpha=1" into components.
+"""Loading of plugins, and construction of components from texts such as "relaxloss:alpha=1".
 
-Built-ins and third parties come in by the same door: a module named by an entry point in the group `privbench`.
-A plugin that cannot be loaded is kept as a `Problem` and reported; it never stops the others (docs/design.md, rule 10).
+Built-in and third-party components are loaded in the same way: by a module named in an entry point of the group
+`privbench`. A plugin that cannot be loaded is kept as a `Problem` and reported; it never stops the others
+(docs/design.md, rule 10).
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Registered:
-    """A component class and the plugin that brought it."""
+    """A component class and its plugin."""
 
     kind: str
     name: str
@@ -50,7 +51,7 @@ class Registered:
 
 @dataclass(frozen=True)
 class Problem:
-    """A plugin, or a part of one, that is left out, and why."""
+    """A skipped plugin, or part of one, and the reason."""
 
     plugin: str
     reason: str
@@ -58,7 +59,7 @@ class Problem:
 
 @dataclass
 class Catalogue:
-    """Everything that is installed."""
+    """All installed components."""
 
     plugins: dict[str, str] = field(default_factory=dict)
     components: dict[tuple[str, str], Registered] = field(default_factory=dict)
@@ -71,7 +72,7 @@ class Catalogue:
         return {name: entry for (k, name), entry in entries if k == kind and (k, name) not in self.clashes}
 
     def get(self, kind: str, name: str) -> Registered:
-        """Return one component. Raises UnknownName with a suggestion, PluginError where two plugins clash."""
+        """Return one component. Raises UnknownName with a suggestion, PluginError if two plugins clash."""
         if (kind, name) in self.clashes:
             raise PluginError(self.clashes[kind, name])
         known = self.of(kind)
@@ -83,7 +84,7 @@ class Catalogue:
         return known[name]
 
     def add(self, entry: Registered) -> None:
-        """Add a component; where the name is taken, note the clash of the two plugins."""
+        """Add a component; if the name is taken, record the clash of the two plugins."""
         key = (entry.kind, entry.name)
         other = self.components.get(key)
         if other is None:
@@ -102,7 +103,7 @@ class Catalogue:
 
 @functools.lru_cache(maxsize=1)
 def catalogue() -> Catalogue:
-    """Return what is installed, loaded once per process; PRIVBENCH_PLUGINS=a,b narrows it to these plugins."""
+    """Return the installed components, loaded once per process; PRIVBENCH_PLUGINS=a,b limits them to these plugins."""
     return load(importlib.metadata.entry_points(group=GROUP))
 
 
@@ -125,9 +126,9 @@ def load(entry_points: Iterable[importlib.metadata.EntryPoint]) -> Catalogue:
 
 
 def resolve(kind: str, text: str, options: Mapping[str, Any] | None = None) -> Any:
-    """Build the component that a text such as "lira:queries=2" names.
+    """Build the component of a text such as "lira:queries=2".
 
-    A defense may chain parts with `+`. Raises UnknownName or BadOption, each with the nearest right name.
+    A defense may be a chain with `+`. Raises UnknownName or BadOption, each with the closest correct name.
     """
     if kind == "defense":
         from privbench.population.composition import chain
@@ -140,7 +141,7 @@ def resolve(kind: str, text: str, options: Mapping[str, Any] | None = None) -> A
 
 
 def resolve_all(kind: str, texts: Iterable[str]) -> list[Any]:
-    """Build several components, each once; "all" stands for every installed one that needs no options."""
+    """Build several components, each once; "all" means every installed one without required options."""
     components: dict[Any, None] = {}
     for text in texts:
         names: Iterable[str] = _complete(kind) if text == "all" else [text]
@@ -149,14 +150,14 @@ def resolve_all(kind: str, texts: Iterable[str]) -> list[Any]:
 
 
 def _or_of_data(name: str, hint: str) -> str:
-    """Return what the name of no task may mean as data of the user's, where that is likelier than the hint."""
+    """Return the meaning of an unknown task name as user data, if that is likelier than the hint."""
     from privbench.data.imported import of_data, of_imported
 
     return of_imported(name) or hint or of_data(name)
 
 
 def _complete(kind: str) -> list[str]:
-    """Return the names of the components that can be built without options: of the tasks, `npz` needs a path."""
+    """Return the names of the components without required options: among the tasks, `npz` needs a path."""
     return [name for name, entry in catalogue().of(kind).items() if not required_options(entry.cls)]
 
 
@@ -177,7 +178,7 @@ def _misread(kind: str, name: str, part: str, rest: str) -> str:
 
 
 def _register(manager: pluggy.PluginManager, entry_point: importlib.metadata.EntryPoint) -> str:
-    """Load one plugin; return what is wrong with it, or nothing. One that is refused leaves no trace."""
+    """Load one plugin; return its problems, if any. A refused plugin leaves no trace."""
     if manager.has_plugin(entry_point.name):
         return f"another plugin is named {entry_point.name!r} too; {entry_point.value!r} is left out."
     try:
@@ -206,7 +207,7 @@ def _told(error: BaseException, module: str) -> str:
 
 
 def _wanted(entry_points: Iterable[importlib.metadata.EntryPoint]) -> Iterator[importlib.metadata.EntryPoint]:
-    """Leave out what PRIVBENCH_PLUGINS leaves out, and an entry point that the metadata lists twice."""
+    """Omit plugins excluded by PRIVBENCH_PLUGINS, and duplicate entry points in the metadata."""
     narrowed = os.environ.get("PRIVBENCH_PLUGINS")
     wanted = None if narrowed is None else {BUILTIN, *(name.strip() for name in narrowed.split(","))}
     seen = set()

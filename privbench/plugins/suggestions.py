@@ -1,4 +1,4 @@
-"""Suggestions for names and options that are typed wrong, beyond the nearest spelling."""
+"""Suggestions for wrong names and options, beyond the closest spelling."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
 UNDEFENDED = {"none", "no", "no-defense", "undefended", "baseline", "plain", "erm", "vanilla"}
-"""What people call training without a defense, which is `ce`."""
+"""Common names of training without a defense, which is `ce`."""
 _LIST = re.compile(r"(\w+)=[\[(]?([^,=\[(/]+(?:,[^,=/\])]+)+)[\])]?(?=,\w+=|$)")
 
 
 def for_name(kind: str, name: str, known: Mapping[str, Collection[str]]) -> str:
-    """Return a hint for a name that no component of a kind has, as a sentence after a space, or nothing.
+    """Return a hint for an unknown name of a kind, as a sentence after a space, or an empty text.
 
-    known: names of components by kind.
+    known: names of components by kind
     """
     words = [word for word in re.split(r"[,\s]+", name) if word]
     if len(words) > 1 and all(word.partition(":")[0] in known[kind] for word in words):
@@ -34,9 +34,10 @@ def for_name(kind: str, name: str, known: Mapping[str, Collection[str]]) -> str:
 
 
 def for_options(name: str, part: str, options: str, required: Collection[str]) -> str:
-    """Return a hint for a part of a component's options that is no option=value, or nothing.
+    """Return a hint for a part of a component's options that is not option=value, or an empty text.
 
-    options: all of them, as typed; required: the names of the component's options without a default.
+    options: all options as typed
+    required: the names of the component's options without a default
     """
     for key, text in _LIST.findall(options):
         values = [value.strip() for value in text.split(",")]

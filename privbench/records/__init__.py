@@ -1,4 +1,4 @@
-"""Records of results as versioned JSON, and leaderboards made of them."""
+"""Records of results as versioned JSON, and leaderboards of records."""
 
 from privbench.records.audit_record import AuditRecord
 from privbench.records.files import save, scores_sha256

@@ -1,4 +1,4 @@
-"""The record of an audit: what it found of one (task, defense), as versioned JSON beside its raw arrays."""
+"""Record of an audit: its results on one (task, defense), as versioned JSON next to its raw arrays."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Plain = str | int | float | bool | None
 
 
 class AuditRecord(Filed):
-    """What one audit found of one (task, defense)."""
+    """The results of one audit on one (task, defense)."""
 
     ARRAYS: ClassVar = "arrays"
     NOT_REPRODUCED: ClassVar = frozenset({"seconds", "environment", "created", "digest", "command"})
@@ -51,7 +51,7 @@ class AuditRecord(Filed):
     digest: str = Field("", description="SHA-256 of what the command reproduces on the same machine")
 
     def path(self, out: Path) -> Path:
-        """Return where the record lies in a folder of records: <task>/<defense>/audit-<name>-<hash>.json."""
+        """Return the location in a folder of records: <task>/<defense>/audit-<name>-<hash>.json."""
         parts = [self.task.spec, self.data.fingerprint, self.defense.spec, self.audit.spec]
         parts += [str(part) for part in (self.models, self.seed, self.device, *salted(self.salt))]
         file = f"{AUDIT_PREFIX}{self.audit.name}-{json_sha256(parts)[:8]}.json"
@@ -59,7 +59,7 @@ class AuditRecord(Filed):
 
 
 def load(paths: Sequence[Path]) -> list[AuditRecord]:
-    """Return the records of audits in files and folders, sorted by path. Raises UsageError for what is none."""
+    """Return the records of audits in files and folders, sorted by path. Raises UsageError for invalid files."""
     found = []
     for file, content, mixed in contents(paths, f"{AUDIT_PREFIX}*.json", "`privbench audit NAME --out` writes them."):
         if mixed and isinstance(content, dict) and "attack" in content:

@@ -1,4 +1,4 @@
-"""Privacy claims in a record: the facts of the release that promises least."""
+"""Privacy claims in a record: the facts of the release with the weakest guarantee."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ if TYPE_CHECKING:
 
 
 def of_record(releases: Sequence[Mapping[str, float] | None]) -> tuple[dict[str, float], Claims | None]:
-    """Return the facts of releases as a record has them, and what they claim; None where none states an epsilon.
+    """Return the facts of releases for a record, and their claims; None if none states an epsilon.
 
-    With claims all facts are those of the one release that promises least: numbers of different releases say nothing
-    together. Without any they are means over the releases that give them. releases: as `Population.facts` returns them.
+    releases: as returned by `Population.facts`
+
+    With claims, all facts are those of the one release with the weakest guarantee, because numbers of different
+    releases do not belong together. Without claims they are means over the releases that state them.
     """
     made = [(index, facts) for index, facts in enumerate(releases) if facts is not None]
     place = weakest([facts for _, facts in made])

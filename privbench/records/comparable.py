@@ -1,6 +1,6 @@
-"""Which records may stand in one ranking: the same cells' settings, made by the same code on the same kind of machine.
+"""Comparability of records: the same settings, with the same code on the same kind of machine, for one ranking.
 
-Numbers that differ because the code, a library or the processor differ would pass for a difference between defenses.
+Differences due to code, a library or the processor would otherwise look like differences between defenses.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from privbench.records.record import Record
 
 INDIFFERENT = {"python", "platform", "threads"}
-"""What a record's environment holds that changes no number."""
+"""Entries of a record's environment that do not affect results."""
 INTERVALS = "95 % intervals"
 SHOWN = 8
-"""How much of a SHA-256 is shown."""
+"""Number of displayed digits of a SHA-256."""
 
 
 def latest(records: Iterable[Record]) -> list[Record]:
-    """Return one record per cell and way of making it, the newest, in the order in which they first come."""
+    """Return the newest record per cell and circumstances, in the order of their first occurrence."""
     found: dict[tuple[Any, ...], Record] = {}
     for record in records:
         key = made_as(record)
@@ -33,33 +33,33 @@ def latest(records: Iterable[Record]) -> list[Record]:
 
 
 def made_as(record: Record) -> tuple[Any, ...]:
-    """Return what two records share of which only one can stand in a table: cell, models and circumstances."""
+    """Return the key of records of which only one can be in a table: cell, models and circumstances."""
     return (record.family, record.identity, record.defense.source, tuple(circumstances(record).items()))
 
 
 def age(record: Record) -> tuple[bool, dt.datetime | None]:
-    """Return what sorts records from the oldest to the newest; one without a date is older than any."""
+    """Return a sort key from the oldest to the newest record; one without a date is the oldest."""
     return (record.created is not None, record.created)
 
 
 def setting(record: Record) -> tuple[Any, ...]:
-    """Return what the cells of one table share: task, data, numbers of models and targets, halves, and the device."""
+    """Return the common properties of a table's cells: task, data, numbers of models and targets, halves, device."""
     numbers = (record.models, record.targets, record.seed, record.salt, record.device)
     return (title(record), record.task.spec, record.data.fingerprint, *numbers)
 
 
 def circumstances(record: Record) -> dict[str, str]:
-    """Return what else the records of one ranking share: versions of code and libraries, and the machine."""
+    """Return the other common properties of a ranking's records: versions of code and libraries, and the machine."""
     found = {name: value for name, value in sorted(record.environment.items()) if name not in INDIFFERENT}
     if "processor" not in found and "platform" in record.environment:
-        found["platform"] = record.environment["platform"]  # all that an older record knows of its machine
+        found["platform"] = record.environment["platform"]  # the only information on the machine in an older record
     return {"schema": str(record.schema_version), "code of the task": record.task.source[:SHOWN], **found}
 
 
 def generations(records: Sequence[Record]) -> list[tuple[str, list[Record]]]:
-    """Return the records of a setting in groups that may be ranked, each with how it differs from the others.
+    """Return the records of a setting in groups that may be ranked, each with its differences from the others.
 
-    In words: "torch 2.14.1, schema 2"; of a single group there is nothing to say.
+    As text: "torch 2.14.1, schema 2"; empty for a single group.
     """
     groups: dict[tuple[tuple[str, str], ...], list[Record]] = {}
     for record in records:
@@ -77,13 +77,13 @@ def differences(records: Sequence[Record]) -> list[str]:
 
 
 def title(record: Record) -> str:
-    """Return a task's name as a person would say it: its data set, and the options that differ from default."""
+    """Return a readable name of a task: its data set, and the options that differ from the defaults."""
     name, colon, options = record.task.spec.partition(":")
     return (name if record.data.name == name else f"{name}({record.data.name})") + colon + options
 
 
 def setting_text(records: Sequence[Record]) -> str:
-    """Return the setting of records in words."""
+    """Return a description of the setting of records."""
     record = records[0]
     copies = f", {record.data.duplicates} duplicated examples" if record.data.duplicates else ""
     salt = f", salt {record.salt[:SHOWN]}..." if record.salt else ""
@@ -95,13 +95,13 @@ def setting_text(records: Sequence[Record]) -> str:
 
 
 def device_text(records: Sequence[Record | AuditRecord]) -> str:
-    """Return the device of records, with the card where it is one."""
+    """Return the device of records, with the model of a card."""
     cards = {record.environment.get("card") for record in records}
     return f"{records[0].device} ({cards.pop()})" if len(cards) == 1 and None not in cards else records[0].device
 
 
 def _members(records: Sequence[Record]) -> str:
-    """Return how many of the pool are members of one target; a record that failed may not know."""
+    """Return the number of pool examples that are members of one target; unknown for some failed records."""
     inside, outside = next((found for record in records if sum(found := _counted(record))), (1, 1))
     pool = records[0].data.pool
     members = pool * inside / (inside + outside)
@@ -111,7 +111,7 @@ def _members(records: Sequence[Record]) -> str:
 
 
 def _counted(record: Record) -> tuple[int, int]:
-    """Return members and non-members, of all targets together; zeros of a record that has no numbers.
+    """Return the numbers of members and non-members, over all targets; zeros for a record without results.
 
     A published set has no accuracies, only scores.
     """

@@ -25,22 +25,22 @@ if TYPE_CHECKING:
 SCHEMA_VERSION: Final = 2
 """The version that is written."""
 READABLE = (1, 2)
-"""The versions that are read: a record of version 1 stays one, and keeps its digest."""
+"""Readable versions: a record of version 1 remains one, and keeps its digest."""
 AUDIT = "audit"
 """The `kind` of a record of an audit (privbench.records.audit_record); the other records have none."""
 AUDIT_PREFIX = f"{AUDIT}-"
-"""How the names of the records of audits begin; an attack may be called so too, so that `kind` decides."""
+"""Prefix of the file names of audit records; attacks may have it too, so `kind` decides."""
 
 
 class Filed(Part):
     """A record of either kind: versioned JSON in a file, beside raw arrays."""
 
     ARRAYS: ClassVar[str]
-    """What the arrays are called: they lie in `<record>.<ARRAYS>.npz`."""
+    """Name of the arrays, which are in `<record>.<ARRAYS>.npz`."""
     NOT_REPRODUCED: ClassVar[frozenset[str]]
-    """What a digest leaves out, as the record's command does not reproduce it."""
+    """Fields excluded from a digest, because the record's command does not reproduce them."""
     LATER: ClassVar[frozenset[str]]
-    """Fields that came after the first records: they count in a digest only where they differ from their default."""
+    """Fields added after the first records: part of a digest only if they differ from their default."""
 
     def compute_digest(self) -> str:
         """Return the SHA-256 of what the record's command reproduces on the same machine."""
@@ -120,7 +120,7 @@ def is_audit(content: Any) -> bool:
 
 
 def check_version(file: Path, content: Any) -> None:
-    """Raise UsageError for a record of a version that this privbench does not read."""
+    """Raise UsageError for a record of an unsupported version."""
     version = content.get("schema_version") if isinstance(content, dict) else None
     if version not in READABLE:
         readable_versions = " and ".join(map(str, READABLE))

@@ -1,8 +1,8 @@
-"""Leaderboards: records as tables, each defense ranked by its strongest attack, with its utility beside it.
+"""Leaderboards: records as tables, each defense ranked by its strongest attack, with its utility.
 
-What reconstruction attacks found stands in a table of its own, unranked: no one number says how alike images are.
-`comparable.py` decides which records may be compared, `ranking.py` how they are ranked; `privbench.report.tables` draws
-and exports what this module computes.
+Results of reconstruction attacks are in a separate table without ranks, because no single number measures similarity.
+`comparable.py` decides which records may be compared, `ranking.py` how they are ranked; `privbench.report.tables`
+formats and exports the tables.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ NUMBERS: Mapping[str, Callable[[Record], Estimate | None]] = {
     "test-accuracy": lambda record: record.utility.test_accuracy if record.utility else None,
     "train-accuracy": lambda record: record.utility.train_accuracy if record.utility else None,
 }
-"""The columns that come with an interval, as NAME, NAME_low and NAME_high."""
+"""Columns with an interval, as NAME, NAME_low and NAME_high."""
 
 COSTS = {
     "relative-to-ce": "relative_to_ce",
     "relative-to-ce_low": "relative_low",
     "relative-to-ce_high": "relative_high",
 }
-"""Columns of the cost beside undefended training, and the fields of a record's cost."""
+"""Columns of the cost relative to undefended training, and the fields of a record's cost."""
 
 OF_CANARIES = (CANARY, "canary-auc")
 
 LIKENESS: Mapping[str, str] = {**{name.replace("_", "-"): name for name in Likeness.model_fields}, "test-accuracy": ""}
-"""Likewise in the table of reconstructions: the columns, and the numbers' names in a record."""
+"""The same for the table of reconstructions: columns, and names in a record."""
 
 
 def frame(
@@ -58,12 +58,14 @@ def frame(
     """Return one row per (setting, defense): its strongest attack by `rank_by`, every number with its interval.
 
     A setting is a task with its data, the numbers of models and targets, the seed and the device; records of other
-    code, libraries or machines have a table of their own. Ranks count within one, the safest defense first, over the
-    attacks that are declared by their full texts or, where none are, that were run against all. What is said of
-    canaries is what the attack that bites them most finds, `canary-attack`. A defense that lacks one of these attacks,
-    whose attacks all failed, or whose n supports no number, has no rank and stands last.
+    code, libraries or machines have a separate table. Ranks count within one setting, the safest defense first, over
+    the attacks that are declared by their full texts or, without a declaration, that were run against all. Results on
+    canaries are those of the strongest attack on canaries, `canary-attack`. A defense that lacks one of these attacks,
+    whose attacks all failed, or whose n supports no number, has no rank and is last.
 
-    heading: of the board, before each setting. Raises UsageError for an unknown ranking.
+    heading: of the board, before each setting
+
+    Raises UsageError for an unknown ranking.
     """
     import pandas as pd
 
@@ -80,7 +82,7 @@ def frame(
 
 
 def cells(records: Iterable[Record], *, heading: str = "") -> pd.DataFrame:
-    """Return one unranked row per record: every membership attack on every defense, with the attack's own findings."""
+    """Return one unranked row per record: every membership attack on every defense, with the attack's findings."""
     import pandas as pd
 
     rows = [
@@ -93,10 +95,10 @@ def cells(records: Iterable[Record], *, heading: str = "") -> pd.DataFrame:
 
 
 def reconstructions(records: Iterable[Record], *, heading: str = "") -> pd.DataFrame:
-    """Return one row per reconstruction attack on a defense, undefended first, and below them their controls.
+    """Return one row per reconstruction attack on a defense, undefended first, followed by their controls.
 
-    `kind` is "attack" or "control". Controls stand once in a setting, as beside its first attack; the one on untrained
-    nets once for each attack.
+    `kind` is "attack" or "control". Controls occur once per setting, from its first attack; the control with untrained
+    networks once for each attack.
     """
     import pandas as pd
 
@@ -109,7 +111,7 @@ def reconstructions(records: Iterable[Record], *, heading: str = "") -> pd.DataF
 
 
 def apart(records: Iterable[Record]) -> list[tuple[str, str]]:
-    """Return the tasks of which records of one setting may not be ranked together, and in what they differ."""
+    """Return the tasks with records of one setting that may not be ranked together, and their differences."""
     settings: dict[tuple[Any, ...], list[Record]] = {}
     for record in records:
         settings.setdefault((record.family, *setting(record)), []).append(record)
@@ -118,7 +120,7 @@ def apart(records: Iterable[Record]) -> list[tuple[str, str]]:
 
 
 def _settings(family: str, records: Iterable[Record], heading: str) -> Iterator[tuple[str, list[Record]]]:
-    """Yield the records that may stand in one table, with what they have in common in words."""
+    """Yield the records that may be in one table, with a description of their common properties."""
     settings: dict[tuple[Any, ...], list[Record]] = {}
     for record in latest(records):
         if record.family == family:
@@ -167,7 +169,7 @@ def _ranked(records: Sequence[Record], text: str, rank_by: str, declared: Sequen
 
 
 def _choose(shown: dict[str, Any], row: ranking.Row, record: Record, canaries: Record) -> list[str]:
-    """Give a row's numbers the intervals that account for the choice of the attack; return those that have none."""
+    """Set intervals that account for the choice of the attack in a row; return the numbers without such intervals."""
     alone = []
     for name in (*RANKINGS, "canary-auc"):
         chosen, by = (canaries, CANARY) if name in OF_CANARIES else (record, row.rank_by)
@@ -183,7 +185,7 @@ def _choose(shown: dict[str, Any], row: ranking.Row, record: Record, canaries: R
 
 
 def _row(record: Record, text: str, note: str, canaries: Record | None = None) -> dict[str, Any]:
-    """Return the columns of one record in a setting; what is said of canaries may be another's."""
+    """Return the columns of one record in a setting; results on canaries may be from another one."""
     canaries = canaries or record
     return {
         "task": title(record),
@@ -232,7 +234,7 @@ def _reconstructed(records: Sequence[Record], text: str) -> list[dict[str, Any]]
 
 
 def _judged(record: Record) -> str:
-    """Return who judged the images, in words."""
+    """Return the description of the detector and the evaluation classifier."""
     found = record.reconstruction
     if found is None:
         return ""
@@ -241,7 +243,7 @@ def _judged(record: Record) -> str:
 
 
 def _spread(numbers: Mapping[str, Estimate | None]) -> dict[str, Any]:
-    """Return numbers with the ends of their intervals, as the columns of a row."""
+    """Return numbers with the limits of their intervals, as the columns of a row."""
     row: dict[str, Any] = {}
     for name, estimate in numbers.items():
         ends = (None, None, None) if estimate is None else (estimate.value, estimate.low, estimate.high)
@@ -250,6 +252,6 @@ def _spread(numbers: Mapping[str, Estimate | None]) -> dict[str, Any]:
 
 
 def _barely(found: Metrics | Canaries | None, prefix: str = "") -> list[str]:
-    """Return the rates that stand on fewer than ten false positives."""
+    """Return the rates with fewer than ten allowed false positives."""
     points = found.tpr_at_fpr if found else []
     return [f"{prefix}{tpr_name(point.fpr)}" for point in points if point.supported == "barely"]

@@ -1,4 +1,4 @@
-"""The parts of a record: its components, data, and what was found."""
+"""Parts of a record: components, data, and results."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from privbench.stats.roc import OperatingPoint
 
 
 class Part(BaseModel):
-    """What all parts of records have in common: frozen, no unknown fields."""
+    """Base of all parts of records: frozen, no unknown fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
 
 
 class Component(Part):
-    """A task, defense or attack: enough to build it again, and to tell one version from another."""
+    """A task, defense or attack: enough to rebuild it, and to distinguish its versions."""
 
     spec: str = Field(description="text that builds it again, name:option=value, but for where files lie")
     name: str
@@ -39,7 +39,7 @@ class Data(Part):
 
 
 class Utility(Part):
-    """How good the released models are at their task; canaries and their twins do not count."""
+    """The accuracy of the released models; without canaries and their twins."""
 
     train_accuracy: Estimate = Field(description="on members")
     nonmember_accuracy: Estimate = Field(description="on non-members of the pool")
@@ -57,7 +57,7 @@ class PerExample(Part):
 
 
 class Canaries(Part):
-    """What an attack finds among the canaries of the pool, their own non-members being the false positives."""
+    """The results of an attack on the canaries of the pool, with non-member canaries as false positives."""
 
     kind: str = Field(description="clean, mislabelled, ood or duplicate, or what a task calls its own")
     count: int = Field(description="canaries in the pool")
@@ -66,7 +66,7 @@ class Canaries(Part):
 
 
 class Claims(Part):
-    """The epsilons that the releases claim. One that depends on the data, as a searched noise does, is no promise."""
+    """The epsilons that the releases claim. One that depends on the data, as after a noise search, is no guarantee."""
 
     release: int = Field(description="the one with the weakest claim, whose facts the record has")
     releases: int = Field(description="that state an epsilon")
@@ -76,7 +76,7 @@ class Claims(Part):
 
 
 class Cost(Part):
-    """What the defense cost, measured while each release was made; not reproducible."""
+    """The cost of the defense, measured while each release was made; not reproducible."""
 
     seconds_per_model: float = Field(description="median")
     relative_to_ce: float | None = Field(
@@ -87,15 +87,15 @@ class Cost(Part):
 
 
 class Selection(BaseModel):
-    """Bands that hold for all of several attacks on one population together."""
+    """Simultaneous confidence bands for several attacks on one population."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     attacks: list[str]
-    """The attacks among which the strongest was to be chosen, this one included."""
+    """The attacks among which the strongest is selected, including this one."""
     resamples: int
     """Bootstrap samples of examples, common to all these attacks."""
     bands: dict[str, tuple[float, float]]
-    """Ends of this attack's 95 % simultaneous band, by the names of what ranks."""
+    """Limits of this attack's 95 % simultaneous band, by the names of ranking columns."""
     critical: dict[str, float]
-    """How many standard errors wide a band is on either side; 1.96 would be that of one attack alone."""
+    """Half-width of a band in standard errors; 1.96 for a single attack."""

@@ -1,4 +1,4 @@
-"""What a record says of where it comes from: components with their sources, data, and the machine."""
+"""Provenance in a record: components with their sources, data, and the machine."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 
 
 MEASURING = (Reference("privbench.stats.metrics", "evaluate"), Reference("privbench.grid.cell", "Cell"))
-"""The code that turns scores into numbers and decisions: of other code, numbers mean something else."""
+"""Code that computes numbers and decisions from scores: with other code, numbers have another meaning."""
 
 
 def component(kind: str, component: Any) -> Component:
-    """Return a task, defense, attack or audit as a record names it."""
+    """Return the entry of a task, defense, attack or audit in a record."""
     from privbench.plugins.loading import catalogue
 
     parts = parts_of(component)
@@ -48,7 +48,7 @@ def component(kind: str, component: Any) -> Component:
 
 @functools.lru_cache(maxsize=2)
 def data_of(dataset: Dataset) -> Data:
-    """Return a data set as a record names it."""
+    """Return the entry of a data set in a record."""
     return Data(
         name=printable(dataset.name),
         fingerprint=dataset.fingerprint,
@@ -59,7 +59,7 @@ def data_of(dataset: Dataset) -> Data:
 
 
 def environment(device: str = "cpu") -> dict[str, str]:
-    """Return the versions of libraries and of the metrics that a run had, and the processor and card that it ran on."""
+    """Return the versions of libraries and metrics of a run, and its processor and card."""
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
@@ -113,7 +113,7 @@ def heading_of(population: Population, command: str) -> dict[str, Any]:
 
 
 def failure(error: BaseException) -> dict[str, str]:
-    """Return a record's status and reason, in one line, for what failed; its traceback goes to the debug log."""
+    """Return a record's status and reason, in one line, for a failure; its traceback goes to the debug log."""
     note(error)
     return {"status": "failed", "reason": one_line(error)}
 

@@ -1,7 +1,8 @@
-"""Ranks of defenses: each by its strongest attack, among attacks that all of them met.
+"""Ranking of defenses: each by its strongest attack, over attacks that were run against all of them.
 
-A defense is only as safe as the attacks that it met. So every row is ranked over the same attacks: those that a board
-declares or, where none does, those that were run against all rows. A row that lacks one of them has no rank.
+A defense is only as safe as the attacks that were run against it. All rows are therefore ranked over the same attacks:
+those that a board declares or, without a declaration, those that were run against all rows. A row that lacks one of
+them has no rank.
 """
 
 from __future__ import annotations
@@ -41,11 +42,11 @@ RANKINGS: dict[str, Callable[[Record], Estimate | None]] = {
     "balanced-accuracy": lambda record: record.metrics.balanced_accuracy if record.metrics else None,
     CANARY: _tpr_at(0.01, canaries=True),
 }
-"""What can rank. Oracle thresholds never do (docs/design.md, rule 5)."""
+"""Ranking columns. Oracle thresholds never rank (docs/design.md, rule 5)."""
 
 
 def check(rank_by: str) -> None:
-    """Raise UsageError for what cannot rank."""
+    """Raise UsageError for an invalid ranking column."""
     if rank_by not in RANKINGS:
         hint = did_you_mean(rank_by, RANKINGS)
         raise UsageError(f"Cannot rank by {rank_by!r}.{hint} Use one of {', '.join(RANKINGS)}.")
@@ -55,29 +56,29 @@ CHOOSING: dict[str, Callable[[Record], Estimate | None]] = {
     **RANKINGS,
     "canary-auc": lambda record: record.canaries.auc if record.canaries else None,
 }
-"""What can choose the attack that stands in a row: what ranks or, where no attack has that number, an AUC."""
+"""Numbers that can select the attack of a row: the ranking column or, if no attack has that number, an AUC."""
 
 
 @dataclass(frozen=True, eq=False)
 class Row:
-    """A defense, and what the attacks on it found."""
+    """A defense, and the results of the attacks on it."""
 
     records: Sequence[Record]
-    """One per attack, all on the same models."""
+    """One record per attack, all on the same models."""
     compared: Sequence[str]
     """The attacks over which rows are ranked."""
     sources: dict[str, str]
-    """The code that each attack has where it was run last; other code is another attack."""
+    """The newest code of each attack; other code counts as another attack."""
     rank_by: str
 
     @cached_property
     def met(self) -> dict[str, Record]:
-        """The records of attacks whose code is that of the other rows, by attack."""
+        """The records of attacks with the same code as in the other rows, by attack."""
         return {each.attack.spec: each for each in self.records if each.attack.source == self.sources[each.attack.spec]}
 
     @cached_property
     def lacking(self) -> dict[str, str]:
-        """The compared attacks that say nothing of this row, and why; one that does not apply says that."""
+        """The compared attacks without a result in this row, and why; one that does not apply is not lacking."""
         return {spec: reason for spec in self.compared if (reason := self._lack(spec))}
 
     def _lack(self, spec: str) -> str:
@@ -87,18 +88,18 @@ class Row:
 
     @cached_property
     def candidates(self) -> list[Record]:
-        """The records that rank; where no attack was run against all rows, all of them."""
+        """The records that rank; if no attack was run against all rows, all records."""
         chosen = [self.met[spec] for spec in self.compared if spec in self.met] if self.compared else self.records
         return [record for record in chosen if record.status == "ok"]
 
     @cached_property
     def shown(self) -> list[Record]:
-        """The records among which the strongest is chosen: where none of those that rank worked, all that did."""
+        """The records among which the strongest is selected: if none of those that rank worked, all that did."""
         return self.candidates or [record for record in self.records if record.status == "ok"]
 
     @cached_property
     def value(self) -> float | None:
-        """What the strongest attack finds of those that rank; None is no number, and never means safe."""
+        """The result of the strongest of the attacks that rank; None means no number, never safe."""
         return max((value for _, value in _numbered(self.candidates, self.rank_by)), default=None)
 
     @property
@@ -107,22 +108,22 @@ class Row:
         return self.value is not None and bool(self.compared) and not self.lacking
 
     def chosen_by(self, by: str) -> str:
-        """Return what chooses the attack that is shown: an AUC where few examples support no other number."""
+        """Return the number that selects the displayed attack: an AUC if the examples support no other one."""
         other = ("canary-auc", "auc") if by == CANARY else ("auc",)
         return next((name for name in (by, *other) if self._numbered(name)), by)
 
     def strongest(self, by: str = "") -> Record:
-        """Return the record of the attack that finds most."""
+        """Return the record of the strongest attack."""
         numbered = self._numbered(self.chosen_by(by or self.rank_by))
         if not numbered:
             return next(iter(self.shown), self.records[0])
         return max(numbered, key=lambda pair: pair[1])[0]
 
     def band(self, record: Record, name: str, by: str) -> Band | None:
-        """Return the interval of a number of the attack that was chosen by another; None where none is known.
+        """Return the interval of a number of the attack selected by another; None if unknown.
 
-        Between the lower end of the chosen attack and, of the number that chose, the highest upper end of all: the
-        strongest in truth may be another.
+        Between the lower limit of the selected attack and the highest upper limit of all for the selecting number,
+        because another attack may in truth be the strongest.
         """
         numbered = [each for each, _ in self._numbered(by)]
         family = {each.attack.spec for each in numbered}
@@ -133,11 +134,11 @@ class Row:
         return low, max(each.bands[name][1] for each in found) if name == by else high
 
     def among(self, by: str) -> int:
-        """Return the number of attacks among which the strongest was chosen."""
+        """Return the number of attacks among which the strongest was selected."""
         return len(self._numbered(by))
 
     def notes(self, *, declared: bool) -> list[str]:
-        """Return what must be said beside the row."""
+        """Return the notes on the row."""
         failed = [record for record in self.records if record.status == "failed"]
         notes = remarks.faults(failed)
         if self.lacking:
@@ -154,7 +155,7 @@ class Row:
         return notes + remarks.faults([record for record in self.records if record.status == "n/a"])
 
     def _unsupported(self) -> str:
-        """Return why no attack has the number that ranks."""
+        """Return why no attack has the ranking number."""
         if self.rank_by == CANARY and not any(record.canaries for record in self.candidates):
             return "the pool has no canaries"
         if self.rank_by == "balanced-accuracy":
@@ -162,7 +163,7 @@ class Row:
         return f"the examples are too few to support {self.rank_by}"
 
     def _found_by_others(self) -> str:
-        """Return what an attack finds that is not compared, where that is more than those that are."""
+        """Return the result of an attack outside the comparison, if it is stronger than those inside."""
         compared = {id(record) for record in self.candidates}
         others = [record for record in self.records if record.status == "ok" and id(record) not in compared]
         numbered = [(record, estimate.value) for record in others if (estimate := RANKINGS[self.rank_by](record))]
@@ -185,10 +186,10 @@ def _numbered(records: Sequence[Record], by: str) -> list[tuple[Record, float]]:
 
 
 def rows(records: Sequence[Record], rank_by: str, declared: Sequence[str] | None = None) -> list[Row]:
-    """Return the rows of records that may be ranked, in the order in which their defenses first come.
+    """Return the rows of records that may be ranked, in the order of their defenses' first occurrence.
 
-    declared: the attacks that a board declares. Without them those count that were run against all rows, did not fail
-    everywhere, and are of one code.
+    declared: the attacks that a board declares; without them, those that were run against all rows, did not fail
+        everywhere, and have the same code
     """
     defenses: dict[tuple[str, str], dict[str, Record]] = {}
     newest: dict[str, Record] = {}
@@ -216,7 +217,7 @@ def ranks(found: Sequence[Row]) -> list[int | None]:
 
 
 def of_other_code(found: Sequence[Row]) -> list[str]:
-    """Return a note for each row whose defense stands in several, because its code was changed; else ""."""
+    """Return a note for each row of a defense with several rows, because its code was changed; else ""."""
     specs = [row.records[0].defense.spec for row in found]
     note = "its models are of code {}, those of another row of this name are not"
     sources = [row.records[0].defense.source[:SHOWN] for row in found]

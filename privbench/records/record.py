@@ -1,9 +1,9 @@
-"""A record: one (task, defense, attack) result as versioned JSON, beside its raw per-example scores.
+"""Record: one (task, defense, attack) result as versioned JSON, next to its raw per-example scores.
 
 The JSON schema of a record is `docs/record.schema.json`. On the same processor or card model with the same versions
 the record's command reproduces everything but `cost`, `environment` and `created` bit for bit, and `digest` is the
-SHA-256 of that, without what hangs on other attacks. Another machine gives other last bits; metrics agree within their
-intervals.
+SHA-256 of that, without the parts that depend on other attacks. Another machine gives other last bits; metrics agree
+within their intervals.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PER_EXAMPLE_LIMIT = 5000
-"""Largest pool whose per-example results go into the record; of larger ones they are in the raw scores only."""
+"""Largest pool with per-example results in the record; for larger ones they are in the raw scores only."""
 
 
 class Record(Filed):
@@ -79,13 +79,13 @@ class Record(Filed):
 
     @property
     def identity(self) -> tuple[str, ...]:
-        """What makes two records results of the same cell: components with options, data, and the run's settings."""
+        """The key of results for the same cell: components with options, data, and the run's settings."""
         parts = (self.task.spec, self.data.fingerprint, self.defense.spec, self.attack.spec)
         settings = (self.models, self.targets, self.seed, self.device, *salted(self.salt))
         return (*parts, *(str(part) for part in settings))
 
     def path(self, out: Path) -> Path:
-        """Return where the record lies in a folder of records: <task>/<defense>/<attack>-<hash of identity>.json."""
+        """Return the location in a folder of records: <task>/<defense>/<attack>-<hash of identity>.json."""
         file = f"{self.attack.name}-{json_sha256(self.identity)[:8]}.json"
         return out / self.task.name / self.defense.name / file
 
@@ -93,13 +93,13 @@ class Record(Filed):
 def load(paths: Iterable[Path]) -> list[Record]:
     """Return the records in files and folders, sorted by path, without those of audits.
 
-    Raises UsageError for a file that is no record.
+    Raises UsageError for a file that is not a record.
     """
     return [record for _, record in located(paths)]
 
 
 def located(paths: Iterable[Path]) -> list[tuple[Path, Record]]:
-    """Return the same records, each with the file that holds it."""
+    """Return the same records, each with its file."""
     found = contents(paths, "*.json", "`privbench run --out` writes them.")
     return [(file, _record(file, content)) for file, content, mixed in found if not (mixed and is_audit(content))]
 

@@ -1,4 +1,4 @@
-"""What is said of records in words, beside their numbers in a leaderboard."""
+"""Notes on records: warnings and remarks as sentences."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def collapse(record: Record) -> str:
-    """Return a warning where the generators of a defense lost the diversity of some classes; else ""."""
+    """Return a warning if the generators of a defense lost the diversity of some classes; else ""."""
     collapsed = record.facts.get("collapsed_classes", 0.0)
     averaged = " on average" if record.claims is None else ""
     return (
@@ -22,7 +22,7 @@ def collapse(record: Record) -> str:
 
 
 def claims(record: Record) -> str:
-    """Return a warning where the releases of a defense claim different epsilons; else ""."""
+    """Return a warning if the releases of a defense claim different epsilons; else ""."""
     found = record.claims
     if found is None or (found.epsilon_smallest == found.epsilon_largest and EPSILON in record.facts):
         return ""
@@ -34,7 +34,7 @@ def claims(record: Record) -> str:
 
 
 def findings(record: Record) -> str:
-    """Return "memorisation_rate 0.521 [0.501, 0.541], ..."; what has no interval stands alone."""
+    """Return "memorisation_rate 0.521 [0.501, 0.541], ..."; without brackets if there is no interval."""
     texts = []
     for name, found in record.findings.items():
         spread = "" if found.low is None else f" [{found.low:.3f}, {found.high:.3f}]"
@@ -43,12 +43,12 @@ def findings(record: Record) -> str:
 
 
 def fault(record: Record) -> str:
-    """Return why one attack has no numbers; "" where it has."""
+    """Return why one attack has no results; "" if it has."""
     return "".join(faults([record]))
 
 
 def faults(records: Sequence[Record]) -> list[str]:
-    """Return why attacks have no numbers, those with the same reason together."""
+    """Return why attacks have no results, grouped by reason."""
     reasons: dict[tuple[str, str], list[str]] = {}
     for record in records:
         if record.status != "ok":

@@ -1,10 +1,10 @@
-"""The strongest of several attacks, with an interval that accounts for the choice.
+"""Selection of the strongest of several attacks, with an interval that accounts for the selection.
 
-The largest of k noisy numbers looks larger than it is, and the interval of that attack alone does not know that it was
-chosen. Bands that hold for all k attacks at once do, whatever chooses among them: t_j +- c s_j, where s_j is the
-standard error of attack j and c the 95 % quantile of max_j |t*_j - t_j| / s_j over bootstrap samples of examples that
-are common to all attacks (sup-t bands: Montiel Olea & Plagborg-Moller 2019, "Simultaneous confidence bands"; the max-t
-of Westfall & Young 1993, "Resampling-Based Multiple Testing"). Attacks that find the same widen nothing.
+The largest of k noisy numbers is biased upwards, and the interval of that attack alone ignores the selection. Bands
+that hold for all k attacks simultaneously do not, for any selection: t_j +- c s_j, where s_j is the standard error of
+attack j and c the 95 % quantile of max_j |t*_j - t_j| / s_j over bootstrap samples of examples that are common to all
+attacks (sup-t bands: Montiel Olea & Plagborg-Moller 2019, "Simultaneous confidence bands"; the max-t of Westfall &
+Young 1993, "Resampling-Based Multiple Testing"). Attacks with the same results do not widen the bands.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ NEGLIGIBLE = 1e-12
 
 @dataclass(frozen=True)
 class Number:
-    """A number of one attack, as the bootstrap samples have it."""
+    """A number of one attack, with its bootstrap samples."""
 
     deviations: Array
-    """(resamples,) |t* - t| / s; empty where no sample changes the number."""
+    """(resamples,) |t* - t| / s; empty if no sample changes the number."""
     bounds: Callable[[float], tuple[float, float]]
     """The interval that is so many standard errors wide on either side."""
 
@@ -61,7 +61,7 @@ class Together:
         """Of a single attack nothing is chosen, so that it is resampled only when another comes."""
 
     def add(self, record: Record, raw: Raw) -> None:
-        """Take in a record, and what `numbers` reads of its attack; without scores the attack counts for nothing."""
+        """Add a record, and the `numbers` of its attack; without scores the attack does not count."""
         self.records.append(record)
         if "scores" not in raw:
             return
@@ -75,7 +75,7 @@ class Together:
         self._numbers[record.attack.spec] = numbers(raw, self.seed)
 
     def selected(self) -> list[Record]:
-        """Return all records in the order in which they came, with their bands where there was a choice."""
+        """Return all records in their original order, with bands if there was a selection."""
         if len(self._numbers) < 2:  # noqa: PLR2004 - a choice takes two
             return self.records
         bands = select(self._numbers)
@@ -83,10 +83,10 @@ class Together:
 
 
 def completed(records: Sequence[tuple[Path, Record]]) -> list[tuple[Path, Record]]:
-    """Return records, with the file that holds each, with bands for all attacks on their population.
+    """Return records, each with its file, with bands for all attacks on their population.
 
-    Where those in the records are of fewer attacks, as of several runs, they are made anew of the raw scores beside the
-    records; where these are missing or others, the records stay as they are.
+    If the bands in the records are for fewer attacks, as from several runs, they are recomputed from the raw scores
+    next to the records; if these are missing or differ, the records are unchanged.
     """
     populations: dict[Hashable, list[int]] = {}
     for index, (_, record) in enumerate(records):
@@ -117,7 +117,7 @@ def _from_raw(records: Sequence[tuple[Path, Record]]) -> list[Record]:
 
 
 def _raw(file: Path, record: Record) -> Raw | None:
-    """Return the raw arrays beside a record; None where there are none, or not those that the record was made of."""
+    """Return the raw arrays next to a record; None if they are missing, or do not belong to the record."""
     try:
         with file.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
             raw = dict(arrays)
@@ -128,7 +128,7 @@ def _raw(file: Path, record: Record) -> Raw | None:
 
 
 def select(attacks: Mapping[str, Mapping[str, Number]], resamples: int = metrics.RESAMPLES) -> dict[str, Selection]:
-    """Return the simultaneous bands of attacks on one population, each with the numbers that `numbers` returns."""
+    """Return the simultaneous bands of attacks on one population, each with the result of `numbers`."""
     bands: dict[str, dict[str, tuple[float, float]]] = {attack: {} for attack in attacks}
     critical: dict[str, float] = {}
     for name in dict.fromkeys(name for measured in attacks.values() for name in measured):
@@ -152,7 +152,7 @@ def select(attacks: Mapping[str, Mapping[str, Number]], resamples: int = metrics
 def critical_value(deviations: Sequence[Array]) -> float:
     """Return the 95 % quantile of the largest of the deviations, at least that of one attack alone.
 
-    Where no attack's number ever changes, there is nothing to resample: then as if the attacks were independent.
+    If no attack's number ever changes, resampling is useless: then as if the attacks were independent.
     """
     spread = [each for each in deviations if len(each)]
     if not spread:
@@ -162,10 +162,10 @@ def critical_value(deviations: Sequence[Array]) -> float:
 
 
 def numbers(raw: Raw, seed: int, resamples: int = metrics.RESAMPLES) -> dict[str, Number]:
-    """Return what can rank an attack, by name.
+    """Return the ranking numbers of an attack, by name.
 
-    raw: `scores` and `member`, (targets, examples); where there are any, `decisions` likewise, and (examples,) bool
-    `ordinary` and `canary` of a pool with canaries.
+    raw: `scores` and `member`, (targets, examples); optionally `decisions` of the same shape, and (examples,) bool
+        `ordinary` and `canary` for a pool with canaries
     """
     scores, member = raw["scores"], raw["member"]
     ordinary = raw.get("ordinary", np.ones(scores.shape[1], dtype=bool))
@@ -205,7 +205,7 @@ def _measured(
 
 
 def _tpr(ranking: roc.Ranking, fpr: float, draws: Array) -> Number:
-    """Return a TPR on the scale of the arcsine of its root, on which its spread hardly depends on its size."""
+    """Return a TPR on the scale of the arcsine of its square root, where its variance hardly depends on its size."""
     at = roc.cut(ranking, roc.allowed(fpr, len(ranking.outside)))
     value = float(np.arcsin(np.sqrt(at.hits / len(ranking.inside))))
     moved = np.arcsin(np.sqrt(draws))
@@ -213,13 +213,13 @@ def _tpr(ranking: roc.Ranking, fpr: float, draws: Array) -> Number:
     hits = np.bincount(ranking.inside_example[: at.hits], minlength=ranking.examples)
 
     def bounds(critical: float) -> tuple[float, float]:
-        # Never narrower than the interval of this attack alone (roc.py), and the exact one at the threshold found.
+        # Never narrower than the interval of this attack alone (roc.py), and the exact one at the selected threshold.
         fixed = intervals.rate(hits, ranking.trials[0], _level(critical))
         ends = np.clip([value - critical * error, value + critical * error], 0.0, np.pi / 2)
         (low, high), tails = np.square(np.sin(ends)), np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
         return float(min(low, tails[0], fixed.low or 0.0)), float(max(high, tails[1], fixed.high or 0.0))
 
-    # Centred where the samples are: repeated examples are tied, and ties at the threshold pull a TPR down a little.
+    # Centred at the samples: repeated examples are tied, and ties at the threshold lower a TPR slightly.
     return Number(_standardised(moved - moved.mean()), bounds)
 
 
@@ -235,5 +235,5 @@ def _standardised(moves: Array) -> Array:
 
 
 def _level(critical: float) -> float:
-    """Return the coverage, of one attack alone, of an interval so many standard errors wide on either side."""
+    """Return the coverage, for one attack alone, of an interval with this half-width in standard errors."""
     return 2 * NormalDist().cdf(critical) - 1

@@ -1,6 +1,6 @@
-"""Boards: folders of records, and which attacks a row must have met to be ranked there.
+"""Boards: folders of records, with the attacks over which their rows are ranked.
 
-A file `board.toml` in a folder declares that, by hand, for all records below it:
+A file `board.toml` in a folder, written by hand, declares them for all records below it:
 
     title = "The default grid on digits"
     attacks = ["lira", "rmia", "lira:mode=offline"]
@@ -32,23 +32,24 @@ KEYS = ("title", "attacks", "rank-by")
 
 @dataclass(frozen=True)
 class Board:
-    """Records that are ranked together, and how."""
+    """Records that are ranked together, with the declaration of the ranking."""
 
     title: str = ""
     attacks: tuple[str, ...] | None = None
-    """What every row must have met to be ranked; None: nothing is declared."""
+    """Attacks over which rows are ranked; None: not declared."""
     rank_by: str = ""
-    """What ranks; empty: nothing is declared."""
+    """Ranking column; empty: not declared."""
     records: Sequence[Record] = ()
     replaced: Sequence[tuple[Path, Path]] = field(default=())
-    """Files of one cell in several places, of which the first is newer and counts."""
+    """Pairs of files of one cell, of which the first is newer and counts."""
 
 
 def boards(paths: Iterable[Path], attacks: Sequence[str] | None = None) -> list[Board]:
-    """Return the boards that the files and folders hold: one of each folder with a declaration, one of the rest.
+    """Return the boards in files and folders: one for each folder with a declaration, one for the rest.
 
-    attacks: declared by the caller, of all records together; then declarations in folders count for nothing. Raises
-    UsageError for what is no record or no declaration, UnknownName for an attack that is declared but unknown.
+    attacks: declared by the caller, for all records together; declarations in folders are then ignored
+
+    Raises UsageError for an invalid record or declaration, UnknownName for an unknown declared attack.
     """
     found: dict[Path | None, list[tuple[Path, Record]]] = {}
     for path in paths:
@@ -86,9 +87,9 @@ def read(file: Path) -> Board:
 
 
 def named(texts: Sequence[str]) -> list[str]:
-    """Return the attacks that texts list, separated by commas: lira,rmia or lira:mode=offline,variance=global,rmia.
+    """Return the attacks in texts, separated by commas: lira,rmia or lira:mode=offline,variance=global,rmia.
 
-    What has an equals sign but no colon before it is one more option of the attack before it.
+    A part with an equals sign but no colon before it is another option of the attack before it.
     """
     found: list[str] = []
     for text in texts:
@@ -103,7 +104,7 @@ def named(texts: Sequence[str]) -> list[str]:
 
 
 def _declared(path: Path, file: Path) -> Path | None:
-    """Return the nearest folder above a file, up to the path that was given, that declares a board."""
+    """Return the closest folder above a file, up to the given path, that declares a board."""
     for folder in file.parents if path.is_dir() else ():
         if (folder / DECLARATION).is_file():
             return folder
@@ -113,7 +114,7 @@ def _declared(path: Path, file: Path) -> Path | None:
 
 
 def _newest(records: Sequence[tuple[Path, Record]]) -> tuple[list[tuple[Path, Record]], list[tuple[Path, Path]]]:
-    """Return one record of each cell, the newest, and the files of which one replaces the other."""
+    """Return the newest record of each cell, and the pairs of files in which one replaces the other."""
     found: dict[tuple[Any, ...], tuple[Path, Record]] = {}
     replaced = []
     for file, record in records:
@@ -127,7 +128,7 @@ def _newest(records: Sequence[tuple[Path, Record]]) -> tuple[list[tuple[Path, Re
 
 
 def _full(attacks: Sequence[str], records: Sequence[Record], where: str) -> tuple[str, ...]:
-    """Return attacks as records have them, with their options in full and in order."""
+    """Return attacks as in records, with all options in order."""
     from privbench.options.fields import spec
     from privbench.plugins.loading import catalogue, resolve
 

@@ -1,1 +1,1 @@
-"""Reports: what the numbers look like on a terminal, in a paper, on a page."""
+"""Reports: results on a terminal, in a paper, on a page."""

@@ -1,4 +1,4 @@
-"""What an audit found, for people: values with intervals, small tables, and what must be said beside them."""
+"""Results of audits as text: values with intervals, small tables, and notes."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def markdown(record: AuditRecord) -> str:
 
 
 def text(value: Any) -> str:
-    """Return a value as a person reads it: "0.31 [0.25, 0.38]", "n/a (why)"."""
+    """Return a value as text: "0.31 [0.25, 0.38]", "n/a (why)"."""
     if isinstance(value, Estimate):
         if value.value is None:
             return f"{NA} ({value.note})" if value.note else NA

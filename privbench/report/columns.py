@@ -1,4 +1,4 @@
-"""Columns of leaderboards: what people read above them, their units, and which are shown."""
+"""Columns of leaderboards: headings, units, and the selection of columns."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Leaderboards for people: in a terminal, as Markdown and LaTeX; and for programs: CSV and JSON."""
+"""Leaderboards as text (terminal, Markdown, LaTeX) and as data (CSV, JSON)."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Leaderboards in a terminal, as rich as its width allows.
+"""Leaderboard in a terminal: the most detailed layout that fits the width.
 
-Where there is room a row is a line, and each number has its interval beside it. Where there is not, intervals go below
-their numbers and what attackers see below the table; columns are left out, the least telling first, until the others
-fit with narrow names; and the names then get what room is left.
+If there is room, a row is a line and each number has its interval next to it. If not, intervals move below their
+numbers and threat models below the table; columns are omitted, the least important first, until the others fit with
+narrow names; and the names then get the remaining room.
 """
 
 from __future__ import annotations

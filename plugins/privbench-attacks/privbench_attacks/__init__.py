@@ -1,4 +1,4 @@
-"""The membership attacks that reviewers ask for, as a plugin of privbench; one module per method."""
+"""Membership attacks that reviewers ask for, as a plugin of privbench; one module per method."""
 
 from __future__ import annotations
 

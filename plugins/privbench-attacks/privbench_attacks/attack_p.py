@@ -1,4 +1,4 @@
-"""Attack-P ranks an example's loss among the losses of a population that the model was not trained on."""
+"""Attack-P: the rank of an example's loss among the losses of examples on which the model was not trained."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ Array: TypeAlias = npt.NDArray[Any]
 
 @component
 class AttackP:
-    """The share of the attacker's own examples z that the target likes no better: mean over z of 1[loss(x) <= loss(z)].
+    """The share of the attacker's reference examples z with no lower loss: mean over z of 1[loss(x) <= loss(z)].
 
-    It takes no shadow models. The score is a step function of the loss, one minus an empirical p-value: of m reference
-    examples it takes at most m + 1 values, and examples that beat all of them cannot be told apart, so that it may
-    have no threshold at all with a false-positive rate below about 1 / (m + 1) (digits: m = 153). Losses are compared
-    as logits of the confidence, which have the same order and do not saturate.
+    It needs no shadow models. The score is a step function of the loss, one minus an empirical p-value: with m
+    reference examples it has at most m + 1 values, and examples that beat all of them are tied, so that it may have no
+    threshold with a false-positive rate below about 1 / (m + 1) (digits: m = 153). Losses are compared as logits of the
+    confidence, which have the same order and do not saturate.
 
-    The paper smooths the population's loss distribution to reach smaller rates; that is left out here.
+    Ye et al. smooth the population's loss distribution to reach smaller rates; this is omitted here.
     """
 
     name: ClassVar[str] = "attack-p"

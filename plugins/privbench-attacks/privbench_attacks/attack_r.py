@@ -1,4 +1,4 @@
-"""Attack-R ranks the target's loss on an example among those of models that were not trained on it."""
+"""Attack-R: the rank of the target's loss on an example among those of models trained without it."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ UNKNOWN = 0.5
 
 @component
 class AttackR(ShadowOptions):
-    """The share of reference models that like an example no better: mean over OUT shadows j of 1[loss <= loss_j].
+    """The share of OUT shadows j with at least the same loss on the example: mean over j of 1[loss <= loss_j].
 
-    Of J OUT shadows it takes at most J + 1 values: a non-member beats them all with probability 1 / (J + 1) by chance
+    With J OUT shadows it has at most J + 1 values: a non-member beats them all with probability 1 / (J + 1) by chance
     alone, so that no threshold has a smaller false-positive rate, and TPR at 1 % FPR is 0 with fewer than about a
     hundred (16 models have J = 7). Losses are compared as logits of the confidence, which have the same order and do
-    not saturate. An example that every shadow was trained on scores 0.5.
+    not saturate. An example in every shadow scores 0.5.
 
-    The paper smooths the losses' distribution to reach smaller rates; that is left out here: `calibrated-loss` and
-    LiRA offline are what it becomes.
+    Ye et al. smooth the distribution of losses to reach smaller rates; this is omitted here, because it leads to
+    `calibrated-loss` and LiRA offline.
     """
 
     name: ClassVar[str] = "attack-r"

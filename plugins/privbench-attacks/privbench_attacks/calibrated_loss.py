@@ -1,4 +1,4 @@
-"""The loss, less what it should be for an example of this difficulty: the least that an attack on shadows can do."""
+"""Calibrated loss: the loss minus its expectation for an example of the same difficulty."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ Array: TypeAlias = npt.NDArray[Any]
 
 @component
 class CalibratedLoss(ShadowOptions):
-    """How much better the target likes an example than it should: LiRA without variances.
+    """The target's confidence minus its expectation from shadow models: LiRA without variances.
 
         online    phi - (mu_in + mu_out) / 2        Sablayrolles et al.: the threshold of equal variances
         offline   phi - mu_out                      Watson et al.
 
-    phi is the logit of the confidence, mu its mean over IN and OUT shadows, of which one each suffices. The papers take
-    the loss itself, which saturates near 0 (`scale=loss`). An example that lacks IN or OUT shadows (offline: OUT)
-    scores 0: nothing is known.
+    phi is the logit of the confidence, mu its mean over IN and OUT shadows, of which one each suffices. Both papers use
+    the loss itself, which saturates near 0 (`scale=loss`). An example without IN or OUT shadows (offline: OUT) scores
+    0.
     """
 
     name: ClassVar[str] = "calibrated-loss"

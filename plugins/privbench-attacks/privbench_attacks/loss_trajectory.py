@@ -1,4 +1,4 @@
-"""Loss trajectories: what a model lost on an example while it was learnt, replayed by distilling the model."""
+"""Loss trajectories: the losses on an example during the distillation of a model."""
 
 from __future__ import annotations
 
@@ -23,20 +23,21 @@ Array: TypeAlias = npt.NDArray[Any]
 
 @component
 class LossTrajectory:
-    """The log-odds of "member" by a net that sees an example's loss on the target, and on a copy as it is distilled.
+    """The log-odds of "member", from an example's losses on the target and on checkpoints of its distillation.
 
-    The attacker distils the target into a model of his own: he trains the task's architecture, by its recipe, on his
-    reference examples with the target's probabilities as soft labels, and notes every candidate's loss at checkpoints.
-    The same of shadows, whose membership he knows, teaches a net (512-128-32 in the paper) to tell members'
+    The attacker distils the target: it trains the task's architecture, with its recipe, on the reference examples with
+    the target's probabilities as soft labels, and records every candidate's loss at checkpoints. The same for shadows,
+    whose members it knows, provides the training data of a network (512-128-32 in Liu et al.) that classifies
     trajectories.
 
-    Differences: checkpoints are 10 over the recipe's epochs, not each of 100; the trajectory-net is smaller, and keeps
-    the weights of its best epoch on held-out shadow rows (the authors' code keeps the best on the target itself, puts a
-    softmax before a loss that has one, and takes trajectories on randomly augmented inputs: none of it here). Losses
-    enter as log(p / (1 - p)), which has the same order, since losses near 0 all look alike to a net; `scale=loss` is
-    the paper's. Shadows are a complementary pair of the population, so that each example is once in and once out, and
-    the attacker's auxiliary data are the reference examples, on `digits` 153 in place of the paper's 20,000: the less
-    there are, the less of the target's memory comes through a distillation, and the own loss decides.
+    Differences: 10 checkpoints over the recipe's epochs instead of each of 100; the trajectory network is smaller, and
+    keeps the weights of its best epoch on held-out shadow rows (the authors' code keeps the best on the target itself,
+    puts a softmax before a loss that has one, and uses randomly augmented inputs for trajectories: none of it here).
+    Losses enter as log(p / (1 - p)), which has the same order, since losses near 0 are indistinguishable for a network;
+    `scale=loss` is the setting of Liu et al. Shadows are a complementary pair of the population, so that each example
+    is once in and once out, and the attacker's auxiliary data are the reference examples, on `digits` 153 instead of
+    20,000: the fewer there are, the less information about members a distillation transfers, and the target's own loss
+    dominates.
     """
 
     name: ClassVar[str] = "loss-trajectory"

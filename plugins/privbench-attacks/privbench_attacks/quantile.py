@@ -1,4 +1,4 @@
-"""Quantile regression asks whether the target likes an example better than it should like a stranger of this kind."""
+"""Quantile regression: the target's margin on an example, relative to that expected of a non-member."""
 
 from __future__ import annotations
 

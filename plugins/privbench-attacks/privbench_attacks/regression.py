@@ -1,4 +1,4 @@
-"""Linear regressions of quantiles: a Gaussian's mean and deviation, or each quantile by itself, set right on folds."""
+"""Linear quantile regression: a Gaussian's mean and deviation, or separate quantiles, recalibrated on folds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The privacy risk score: how likely an example is a member, given what shadow models say of others like it."""
+"""Privacy risk score: the posterior probability of membership, estimated on shadow models."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ UNKNOWN = 0.5
 
 @component
 class RiskScore(ShadowOptions):
-    """P(bin | in) / (P(bin | in) + P(bin | out)): the posterior of membership at even odds, by histograms.
+    """P(bin | in) / (P(bin | in) + P(bin | out)): the posterior of membership with equal priors, from histograms.
 
     The histograms are of the modified entropy (or the loss), one of members and one of non-members for each class, over
-    bins of equal width in its logarithm, between the least and the greatest of all the shadows' values. A value beyond
-    them falls into the outermost bin; of an empty bin the nearest one that is not speaks, the lower one first: all as
-    in the authors' code. Where members or non-members of a class are unknown, its examples score 0.5.
+    bins of equal width in its logarithm, between the minimum and maximum of all the shadows' values. A value beyond
+    them counts in the outermost bin; for an empty bin the nearest non-empty one is used, the lower one first: all as in
+    the authors' code. Without members or non-members of a class, its examples score 0.5.
 
-    It is made to be read example by example, not to rank: of c classes and b bins it takes at most c b values.
+    It is meant for individual examples, not for ranking: with c classes and b bins it has at most c b values.
     """
 
     name: ClassVar[str] = "risk-score"

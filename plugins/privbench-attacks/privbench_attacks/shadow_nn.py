@@ -1,4 +1,4 @@
-"""Shadow-model nets: classifiers that learn from shadows how a model answers what it was trained on."""
+"""Shadow-model networks: classifiers of members, trained on the predictions of shadows."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ Array: TypeAlias = npt.NDArray[Any]
 
 @component
 class ShadowNN(ShadowOptions):
-    """The log-odds of "member" by small nets that are trained on the shadows' answers, whose membership is known.
+    """The log-odds of "member" from small networks trained on the shadows' predictions, whose members are known.
 
-    As in the paper there is a net for each class, with one hidden layer of 64 units, which sees all probabilities of
-    one answer; `nets=joint` is one net for all, which is told the label. Differences: a net sees the logits of the
-    probabilities, the label's first and then all of them in descending order, since log p itself loses what tells the
-    surest answers apart; `order=classes` keeps the classes' order. Weights are those of the epoch with the lowest loss
-    on a fifth of the shadows' answers. Shadows are the population's: trained on halves of the very pool that is
-    attacked, not on data of the attacker's own, and each example is as often in as out.
-    Scores are log-odds rather than probabilities, which would tie at 1; a probability of 1/2 is a score of 0.
+    As in Shokri et al. there is a network for each class, with one hidden layer of 64 units, on all probabilities of
+    one prediction; `nets=joint` is one network for all, with the label as an input. Differences: the inputs are the
+    logits of the probabilities, the label's first and then all of them in descending order, since log p itself loses
+    the differences between the most certain predictions; `order=classes` keeps the order of the classes. Weights are
+    those of the epoch with the lowest loss on a fifth of the shadows' predictions. Shadows are the population's:
+    trained on halves of the attacked pool, not on data of the attacker, and each example is as often in as out. Scores
+    are log-odds rather than probabilities, which would tie at 1; a probability of 1/2 is a score of 0.
     """
 
     name: ClassVar[str] = "shadow-nn"

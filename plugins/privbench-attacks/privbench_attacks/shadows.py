@@ -1,4 +1,4 @@
-"""What the attacks that study shadow models have in common beside `privbench.contracts.shadows`."""
+"""Common parts of the attacks with shadow models, in addition to `privbench.api`."""
 
 from __future__ import annotations
 

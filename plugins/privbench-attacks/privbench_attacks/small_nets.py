@@ -1,4 +1,4 @@
-"""Small nets that tell members from non-members: one for each group of rows, all trained at once and none with another.
+"""Small networks that classify members: one for each group of rows, trained simultaneously and independently.
 
 This module imports torch, so attacks import it where they score.
 """

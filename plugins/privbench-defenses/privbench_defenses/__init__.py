@@ -1,4 +1,4 @@
-"""The defenses that reviewers ask for, as a plugin of privbench."""
+"""Baseline defenses that reviewers ask for, as a plugin of privbench."""
 
 from __future__ import annotations
 

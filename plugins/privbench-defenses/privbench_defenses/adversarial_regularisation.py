@@ -1,4 +1,4 @@
-"""Adversarial regularisation: train against an attack that trains at the same time (Nasr et al. 2018)."""
+"""Adversarial regularisation: alternating training against an inference attack (Nasr et al. 2018)."""
 
 from __future__ import annotations
 
@@ -20,17 +20,19 @@ Gain: TypeAlias = Literal["mean", "log"]
 
 @component
 class AdversarialRegularisation:
-    """Adversarial regularisation: cross-entropy plus what an attack, trained in turn with the model, gains on members.
+    """Adversarial regularisation: cross-entropy plus the gain on members of an alternately trained attack.
 
-    Before each of the model's steps the attack learns to tell members from the defender's validation examples by their
-    confidences and labels; the model then pays `weight` times its gain on the batch. The gain is that of the public
-    codes of SELENA and RelaxLoss, the mean of the attack's h less 1/2 (their attack learns by squared error), or the
-    paper's, the mean of log h (an attack that learns by cross-entropy); the latter has no lower bound.
+    Before each of the model's steps the attack is trained to distinguish members from the defender's validation
+    examples by confidences and labels; the model's loss then includes `weight` times its gain on the batch. The gain is
+    that of the public codes of SELENA and RelaxLoss, the mean of the attack's h minus 1/2 (with squared error for the
+    attack), or that of Nasr et al., the mean of log h (with cross-entropy for the attack); the latter has no lower
+    bound.
 
-    Differs from these codes: the attack's layers are a `width` of theirs, 1024/512/64 on confidences among them
-    (`preset=relaxloss`), with inputs' usual initialisation in place of N(0, 0.01), which narrow layers do not get away
-    from; it sees members as they are, not augmented, in batches drawn for it, as many as others; and the few
-    validation examples come again and again, so that it may know them by heart: more of them make it stronger.
+    Differences from these codes: the widths of the attack's layers are a share `width` of theirs, 1024/512/64 on
+    confidences among them (`preset=relaxloss`), with the usual initialisation by the number of inputs instead of N(0,
+    0.01), which does not work for narrow layers; it gets members unaugmented, in separate batches, as many as
+    non-members; and the few validation examples are used again and again, so that it may memorise them: more of them
+    make it stronger.
     """
 
     name: ClassVar[str] = "adversarial-regularisation"

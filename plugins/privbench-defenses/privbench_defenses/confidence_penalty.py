@@ -1,4 +1,4 @@
-"""Confidence penalty: cross-entropy less a share of the prediction's entropy (Pereyra et al. 2017)."""
+"""Confidence penalty: cross-entropy minus weighted entropy of the prediction (Pereyra et al. 2017)."""
 
 from __future__ import annotations
 

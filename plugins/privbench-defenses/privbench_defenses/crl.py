@@ -1,4 +1,4 @@
-"""Center-based Relaxed Learning: RelaxLoss on shrunken logits, and features held near their class's centre (D7)."""
+"""Center-based Relaxed Learning: RelaxLoss on scaled-down logits, and features near their class's centre."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What CRL minimises, with the centres that it learns beside the model."""
+"""Objective of CRL, with trainable class centres."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Knowledge distillation: a student of a teacher that saw the same members (Hinton et al. 2015)."""
+"""Knowledge distillation: a student of a teacher trained on the same members (Hinton et al. 2015)."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ COST = 2.3
 
 @component
 class Distillation:
-    """Distillation: labels, and the tempered answers of a teacher of the same architecture, fitted to the same members.
+    """Distillation: labels, and tempered predictions of a teacher with the same architecture and members.
 
-    As in the paper, with the temperature and weight of the RelaxLoss authors' baseline; preset=relaxloss is that
+    As in Hinton et al., with the temperature and weight of the RelaxLoss authors' baseline; preset=relaxloss is that
     baseline, whose mean runs over the elements of the divergence and so divides it by the number of classes too. The
-    teacher answers for each batch as it is, augmentation included. Only the student is released; but its teacher was
-    fitted to them too, and tells it what it remembers: unlike SELENA and DMP, this has no argument for privacy.
+    teacher predicts on each batch as given, including augmentation. Only the student is released; but its teacher was
+    trained on the members too, and passes memorised information on: unlike for SELENA and DMP, there is no argument for
+    privacy.
     """
 
     name: ClassVar[str] = "distillation"

@@ -1,4 +1,4 @@
-"""Early stopping: plain training that ends before it has learnt its examples by heart (Song & Mittal 2021)."""
+"""Early stopping: plain training, ended before the model memorises its examples (Song & Mittal 2021)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The penultimate features of any model that ends in a linear layer."""
+"""Penultimate features of any model that ends in a linear layer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""MemGuard's output filter, and the attack of the defender's own that it is to fool."""
+"""MemGuard's output filter, and the defender's own attack that it evades."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""HAMP: train for little confidence, then answer with another input's confidences (Chen & Pattabiraman 2024)."""
+"""HAMP: training for low confidence, then predictions with another input's confidences (Chen & Pattabiraman 2024)."""
 
 from __future__ import annotations
 

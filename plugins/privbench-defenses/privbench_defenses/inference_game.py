@@ -1,4 +1,4 @@
-"""The attack that adversarial regularisation trains against, and the game that the two play."""
+"""Inference attack of adversarial regularisation, and the alternating training of both sides."""
 
 from __future__ import annotations
 

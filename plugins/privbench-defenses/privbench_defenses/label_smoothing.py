@@ -1,4 +1,4 @@
-"""Label smoothing: a share of every label goes to all classes alike (Szegedy et al. 2016)."""
+"""Label smoothing: a share of every label is spread over all classes (Szegedy et al. 2016)."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ if TYPE_CHECKING:
 class LabelSmoothing:
     """Label smoothing: cross-entropy with (1 - amount) of a label on its class and the rest spread over all classes.
 
-    As in the paper, whose amount is 0.1; its prior over classes is uniform, and so is ours. It was made for accuracy,
-    not for privacy: it pulls members to one narrow level of confidence, which non-members miss on both sides. One
-    threshold for all cannot use that, and shows less leakage at low false-positive rates; LiRA, with a distribution per
-    example, can, and may find far more than without it. Never judge it by a threshold attack, nor by the AUC alone.
+    As in Szegedy et al., with amount 0.1 and a uniform prior over classes. It was designed for accuracy, not for
+    privacy: it pulls members to a narrow level of confidence, which non-members miss on both sides. One threshold for
+    all examples cannot use that, and shows less leakage at low false-positive rates; LiRA, with a distribution per
+    example, can, and may be far stronger than without label smoothing. Never judge it by a threshold attack, nor by the
+    AUC alone.
     """
 
     name: ClassVar[str] = "label-smoothing"

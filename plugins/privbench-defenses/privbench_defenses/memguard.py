@@ -1,4 +1,4 @@
-"""MemGuard: noise on what a model answers, made to fool an attacker's classifier (Jia et al. 2019)."""
+"""MemGuard: noise on predictions that evades an attacker's classifier (Jia et al. 2019)."""
 
 from __future__ import annotations
 
@@ -16,19 +16,20 @@ if TYPE_CHECKING:
 
 @component
 class MemGuard:
-    """MemGuard: an output filter that moves each answer to where the defender's own attack cannot tell members.
+    """MemGuard: an output filter that perturbs each prediction until the defender's own attack cannot detect members.
 
-    The defender trains an attack on sorted confidences of the members and of his validation examples. Each query's
-    logits then walk towards the point where it says 1/2, with the label held; of the walks with growing weights of the
-    distortion, the one that moved the confidences least is taken. The filter follows any training
-    (`relaxloss+memguard`); alone it follows plain training. No label ever changes, so it does nothing against attacks
-    on labels, and nothing for or against accuracy.
+    The defender trains an attack on sorted confidences of the members and of its validation examples. The logits of
+    each query then move towards the point where the attack's output is 1/2, with the label fixed; of the searches with
+    increasing weights of the distortion, the one with the smallest change of the confidences is used. The filter
+    follows any training (`relaxloss+memguard`); alone it follows plain training. No label ever changes, so it has no
+    effect on label-only attacks and on accuracy.
 
-    The paper's randomised second phase is one draw per input that follows from the input's bits and a secret of the
-    release: asking again teaches nothing, though asking about another input nearby does. Differs from the authors'
-    code: their attack's hidden layers are 256/128/64, and walks are given up after 300 steps only (`preset=paper`);
-    batches of the attack's training are half members, for the validation examples are few. A walk that never arrives
-    leaves the answer as it was, as theirs does, which shows in the most confident answers if `max_steps` is small.
+    The randomised second phase of Jia et al. is one draw per input that is a function of the input's bits and a secret
+    of the release: repeated queries reveal nothing, although a query with a slightly different input does. Differences
+    from the authors' code: their attack's hidden layers are 256/128/64, and searches only end after 300 steps
+    (`preset=paper`); batches of the attack's training are half members, because there are few validation examples. A
+    search without success leaves the prediction unchanged, as theirs does, which is visible in the most confident
+    predictions if `max_steps` is small.
     """
 
     name: ClassVar[str] = "memguard"

@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 @component
 class Mixup:
-    """Mixup: each batch is mixed with a shuffled copy of itself, inputs and labels alike, by one Beta weight.
+    """Mixup: each batch is mixed with a shuffled copy of itself, both inputs and labels, with one Beta weight.
 
-    As in the authors' code: one weight a batch, a batch's partners from the same batch, after augmentation. alpha = 1
-    (uniform weights) is their CIFAR setting. Made for accuracy: it hardly ever shows the model a member as it is, but
-    members are the corners of all that it sees, and are held, as by label smoothing, at a level of confidence that
-    LiRA may tell better than that of plain training.
+    As in the authors' code: one weight per batch, partners from the same batch, after augmentation. alpha = 1 (uniform
+    weights) is their CIFAR setting. It was designed for accuracy: the model rarely sees an unmixed member, but members
+    are the extreme points of its inputs, and are kept, as by label smoothing, at a level of confidence that LiRA may
+    detect better than that of plain training.
     """
 
     name: ClassVar[str] = "mixup"

@@ -1,4 +1,4 @@
-"""The search for MemGuard's noise, of all queries of a batch at once (Jia et al. 2019, algorithm 1)."""
+"""Search for MemGuard's noise, for all queries of a batch simultaneously (Jia et al. 2019, algorithm 1)."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""What output filters share: random numbers that follow from the input alone, the label, and gradients past the filter.
+"""Common parts of output filters: random numbers from the input alone, the label, and gradients past the filter.
 
-A filter that drew afresh for every query could be averaged away, and one that drew from a generator would answer
-differently in another batch. So each input's own bits, with a secret key of the release, are hashed on its device, and
-all its random numbers follow from that: the same for every repetition, in every batch, on every device.
+Noise that is redrawn for every query could be averaged out, and noise from a generator would differ between batches.
+Therefore each input's bits, with a secret key of the release, are hashed on its device, and all its random numbers are
+functions of the hash: the same for every repetition, in every batch, on every device.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ UNIFORM_BITS = 24
 
 
 def secret(ctx: Context) -> Tensor:
-    """Return the key of one release, () int64: noise that an attacker could compute himself would hide little."""
+    """Return the key of one release, () int64: noise that an attacker can compute would hide little."""
     return torch.randint(2**62, (), generator=ctx.generator("key"))
 
 
@@ -57,7 +57,7 @@ def relabelled(answers: Tensor, labels: Tensor) -> Tensor:
 
 
 class PastFilter(torch.autograd.Function):
-    """The filter's answers, with the gradient of the logits behind it: who holds the model sees through a filter."""
+    """The filter's predictions, with the gradient of the logits behind it: white-box access sees through a filter."""
 
     @staticmethod
     def forward(_ctx: Any, _logits: Tensor, answers: Tensor) -> Tensor:

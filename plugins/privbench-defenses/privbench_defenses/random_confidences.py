@@ -1,4 +1,4 @@
-"""HAMP's output filter: the order of the classes is the query's, the confidences those of random pixels."""
+"""HAMP's output filter: the order of the query's classes with the confidences of a random input."""
 
 from __future__ import annotations
 

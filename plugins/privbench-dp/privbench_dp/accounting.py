@@ -1,6 +1,6 @@
 """Epsilon for noise, and noise for epsilon, of the Poisson-sampled Gaussian mechanism, by Opacus's accountants.
 
-Neighbouring data sets differ by one example that is there or is not. Both accountants give upper bounds: `prv` (Gopi et
+Neighbouring data sets differ by adding or removing one example. Both accountants give upper bounds: `prv` (Gopi et
 al., NeurIPS 2021) one that is tight to 0.01 and looks no further than epsilon 100, `rdp` (Mironov et al. 2019) a looser
 one. No search over options is accounted for.
 """

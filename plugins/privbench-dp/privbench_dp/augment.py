@@ -1,4 +1,4 @@
-"""The recipe's random crop, flip and cutout, with draws of its own for every copy of an image."""
+"""Random crop, flip and cutout of the recipe, with separate draws for every copy of an image."""
 
 from __future__ import annotations
 

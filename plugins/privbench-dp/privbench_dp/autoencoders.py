@@ -1,4 +1,4 @@
-"""The nets of `dp-augm` and `dp-vaegm`: of layers with per-example gradients, and no statistics of batches."""
+"""Networks of `dp-augm` and `dp-vaegm`: layers with per-example gradients, without batch statistics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""DP-AuGM: publish an encoder that was trained privately; classify codes of public examples (Chen et al. 2018)."""
+"""DP-AuGM: a privately trained encoder, and a classifier of the codes of public examples (Chen et al. 2018)."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 
 @component
 class DPAuGM:
-    """DP-AuGM: an autoencoder learns the private inputs by DP-SGD, and a classifier the public labelled ones' codes.
+    """DP-AuGM: an autoencoder trained on private inputs with DP-SGD, and a classifier of the codes of public examples.
 
-    Released are the encoder and the classifier behind it, which sees its own inputs encoded too; the decoder is thrown
-    away. The public labelled examples are the validation examples, of which there are few: on `digits`, 76. No private
-    label is ever used. All that depends on the members is the encoder, so epsilon (one example more or less; the number
-    of members is public) covers the whole release, by post-processing: the paper's theorem 1.
+    Released are the encoder and the classifier, whose inputs are encoded too; the decoder is discarded. The public
+    labelled examples are the validation examples, of which there are few: on `digits`, 76. Private labels are never
+    used. Only the encoder depends on the members, so epsilon (adding or removing one example; the number of members is
+    public) covers the whole release, by post-processing (theorem 1 of Chen et al.).
 
-    The paper's nets and settings were not available to us: two layers each way, convolutions from 16 pixels, a code of
-    64 numbers, clip 1. The classifier is trained by the task's recipe, on encoded augmented inputs where it augments.
-    Inputs are standardised by the public examples' statistics, which is no private figure.
+    The networks and settings of Chen et al. were not available to us: two layers each way, convolutions from 16 pixels,
+    a code of 64 dimensions, clip 1. The classifier is trained with the task's recipe, on encoded augmented inputs if
+    the recipe augments. Inputs are standardised by the statistics of the public examples, which are not private.
     """
 
     name: ClassVar[str] = "dp-augm"

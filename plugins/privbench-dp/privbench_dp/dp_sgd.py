@@ -1,4 +1,4 @@
-"""DP-SGD: clipped gradients, Gaussian noise, and an epsilon that is a theorem (Abadi et al. 2016)."""
+"""DP-SGD: clipped gradients, Gaussian noise, and a proven epsilon (Abadi et al. 2016)."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ KEPT = ("clip", "rate", "epochs", "lr", "momentum", "optimizer", "schedule", "em
 class DPSGD:
     """DP-SGD: each example's gradient clipped, Gaussian noise on their sum, Poisson sampling, and a proven epsilon.
 
-    Say how private with one of: `epsilon`, for which the accountant finds the noise; `noise` itself, which may be 0; or
+    Set the noise with one of: `epsilon`, for which the accountant finds the noise; `noise` itself, which may be 0; or
     `accuracy`, for the baseline that a defense must beat: the largest noise that still reaches this accuracy on the
     validation examples, found by bisection.
 
-    Facts: epsilon and delta (one example more or less), noise, clip, sampling_rate and steps, from which anybody can
-    compute epsilon again. What epsilon does not cover: any choice that was made by looking at results on the private
-    examples. So the search of `accuracy` is not accounted for (the fact `searched` is 1), nor is an option that you
-    tuned; and the size of the training set counts as public. The noise comes from a seeded generator, so that a run can
-    be repeated: whoever has the seed can take it off.
+    Facts: epsilon and delta (adding or removing one example), noise, clip, sampling_rate and steps, from which epsilon
+    can be recomputed. epsilon does not cover choices based on results on the private examples. Thus the search of
+    `accuracy` is not accounted for (the fact `searched` is 1), nor is an option that you tuned; and the size of the
+    training set is considered public. The noise comes from a seeded generator, so that a run can be repeated: with the
+    seed it can be removed.
 
-    Differs from the paper: the sum is divided by the expected size of a sample, not the size that a step happened to
-    have; BatchNorm, which mixes examples, becomes GroupNorm; inputs are standardised by the validation examples, which
-    are not private, where other defenses take the members; the weights may be averaged over steps (`ema`). With an
-    augmenting recipe a step sees `copies` altered copies of an example and averages their gradients before it clips
+    Differences from Abadi et al.: the sum is divided by the expected size of a sample, not the actual size in a step;
+    BatchNorm, which mixes examples, becomes GroupNorm; inputs are standardised by the validation examples, which are
+    not private, where other defenses use the members; the weights may be averaged over steps (`ema`). With an
+    augmenting recipe a step uses `copies` augmented copies of an example and averages their gradients before clipping
     (De et al. 2022); the recipe's own `copies`, optimiser, learning rate, epochs and batch size are not used.
     """
 

@@ -1,4 +1,4 @@
-"""Gradients per example by Opacus, also for nets that change what a layer returned in place."""
+"""Per-example gradients by Opacus, also for networks that modify the output of a layer in place."""
 
 from __future__ import annotations
 

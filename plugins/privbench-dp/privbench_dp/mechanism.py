@@ -1,4 +1,4 @@
-"""The Poisson-sampled Gaussian mechanism in its three parts: a sample, a sum of bounded terms, and noise."""
+"""Poisson-sampled Gaussian mechanism in its three parts: a sample, a sum of bounded terms, and noise."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""PATE: a student learns from the noisy votes of teachers that share no example (Papernot et al. 2017, 2018)."""
+"""PATE: a student trained on the noisy votes of teachers with disjoint examples (Papernot et al. 2017, 2018)."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ NO_ANSWER = -1
 
 @component
 class Pate:
-    """PATE: teachers learn from disjoint parts of the members, and a student from their noisy votes on public inputs.
+    """PATE: teachers trained on disjoint parts of the members, and a student on their noisy votes on public inputs.
 
-    The public inputs are the validation examples; their labels are never learnt. mechanism=gnmax is Confident-GNMax:
-    a query is answered where the largest count of votes, with noise, reaches a threshold, and with the noisy winner;
-    mechanism=lnmax answers every query with Laplace noise. preset=paper and preset=svhn have the numbers of the 2018
+    The public inputs are the validation examples; their labels are never used. mechanism=gnmax is Confident-GNMax: a
+    query is answered if the largest count of votes, with noise, reaches a threshold, with the noisy winner;
+    mechanism=lnmax answers every query with Laplace noise. preset=paper and preset=svhn have the values of the 2018
     paper for MNIST and SVHN, preset=lnmax those of the 2017 paper, all for 250 teachers; the defaults are for the 50
-    weak teachers of `digits`. Given none, the threshold and the noise follow the number of teachers.
+    weak teachers of `digits`. Unless given, the threshold and the noise depend on the number of teachers.
 
-    epsilon is for data sets that differ in one example, and does not depend on the votes: it counts every query and as
-    many answers as there could be (`answers`), where the papers' own data-dependent epsilon is smaller, but a secret
-    itself. Which queries were answered, and how, is what it covers: so are the facts `answered` and `answers_right`.
-    Differs from the papers: the student learns from answered inputs alone, by the task's recipe, where theirs are
-    semi-supervised and learn from the unanswered too; parts are drawn at random, whatever their labels.
+    epsilon is for data sets that differ by replacing one example, and does not depend on the votes: it counts every
+    query and the maximum number of answers (`answers`), where the data-dependent epsilon of the papers is smaller, but
+    a secret itself. It covers which queries were answered, and how, and thus the facts `answered` and `answers_right`.
+    Differences from the papers: the student is trained on answered inputs alone, with the task's recipe, where theirs
+    are semi-supervised and also use the unanswered ones; parts are drawn at random, regardless of labels.
     """
 
     name: ClassVar[str] = "pate"

@@ -1,4 +1,4 @@
-"""What noisy votes of teachers cost: Renyi differential privacy that depends on no vote.
+"""Privacy cost of noisy votes of teachers: data-independent Renyi differential privacy.
 
 Two data sets are neighbours where one holds another example in one example's place. Teachers learn from disjoint
 parts, so that one teacher at most changes its mind, at each query: one class loses a vote and one gains it, and the

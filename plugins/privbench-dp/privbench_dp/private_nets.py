@@ -1,4 +1,4 @@
-"""Nets that differentially private training can take: no layer mixes the examples of a batch."""
+"""Networks for differentially private training, whose layers do not mix the examples of a batch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The samples of private training: drawn ahead of the steps that take them, and taken in parts that fit in memory."""
+"""Samples of private training: drawn in advance of the steps, and processed in parts that fit in memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One differentially private training loop, for classifiers, autoencoders and whatever else has a loss per example.
+"""Differentially private training loop, for classifiers, autoencoders and all models with a loss per example.
 
     net = fit_privately(net, inputs, targets, loss, ctx, noise=1.5, clip=1.0, rate=0.25, steps=200)
 
@@ -7,8 +7,8 @@ Gaussian noise of standard deviation `noise * clip` to their sum, and divides by
 et al., CCS 2016). Opacus gives the gradients per example. Clipping is done here: Opacus's DPOptimizer draws its noise
 on the device, cannot average the copies of one example before it clips, and makes NaN of clip=inf.
 
-The noise comes from a generator that is seeded by the context, so that a run can be repeated. Whoever knows the seed
-can take the noise off again: the guarantee is against those who do not.
+The noise comes from a generator that is seeded by the context, so that a run can be repeated. With the seed the noise
+can be removed: the guarantee only holds against attackers without it.
 
 On a card steps are replayed (privbench.learn.steps), which takes samples of one size: see `privbench_dp.samples`.
 """
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from privbench_dp.samples import Alter
 
 Loss: TypeAlias = Callable[[Any, Tensor], Tensor]
-"""(what the net returns for b inputs, their targets) -> (b,) losses, each of its own example alone."""
+"""(outputs of the network for b inputs, their targets) -> (b,) losses, each of its own example alone."""
 
 REPORT_SECONDS = 0.2
 LARGE = "its samples are worked on in many parts, each of which takes a card longer than to launch it"

@@ -1,4 +1,4 @@
-"""Label-only attacks: how far an example must be disturbed until the target labels it otherwise."""
+"""Label-only attacks: the disturbance of an example until the target predicts another label."""
 
 from __future__ import annotations
 

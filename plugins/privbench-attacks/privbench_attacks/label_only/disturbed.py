@@ -1,4 +1,4 @@
-"""Shares of disturbed copies of examples that the target still labels rightly."""
+"""Shares of disturbed copies of examples that the target classifies correctly."""
 
 from __future__ import annotations
 
