@@ -67,7 +67,7 @@ def desk(tmp_path, monkeypatch, inline, trained):
 
         return small
 
-    def small_population(options, make=samples._population):
+    def small_population(options, make=samples.population_of):
         population = make(options)
         task = _smaller(population.task)
         return dataclasses.replace(population, task=task, dataset=task.load(), defense=_smaller(population.defense))
@@ -75,7 +75,7 @@ def desk(tmp_path, monkeypatch, inline, trained):
     inline.workers = 1
     monkeypatch.setattr(run, "grid_of", smaller(run.grid_of))
     monkeypatch.setattr(run, "executor_of", lambda *_: inline)
-    monkeypatch.setattr(samples, "_population", small_population)
+    monkeypatch.setattr(samples, "population_of", small_population)
     monkeypatch.setenv("PRIVBENCH_STORE", str(trained))
     monkeypatch.setenv("PRIVBENCH_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))

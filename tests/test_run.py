@@ -6,7 +6,6 @@ import sys
 import numpy as np
 import pytest
 
-from privbench import run as running
 from privbench.api import Needs, Release
 from privbench.errors import BadOption, CannotWrite, CellFailed, Diverged, UsageError
 from privbench.learn.training import classifier
@@ -332,15 +331,13 @@ def test_the_listener_hears_everything(task, store, inline):
     assert any(event[0] == "progress" for event in heard)
 
 
-def test_task_queries_are_two_where_the_recipe_flips(table_file, tmp_path):
+def test_task_queries_are_two_where_the_recipe_flips(table_file, tmp_path, store):
     path = tmp_path / "images.npz"
     np.savez(path, x=np.zeros((60, 8, 8), np.uint8) + np.arange(60, dtype=np.uint8)[:, None, None], y=np.arange(60) % 2)
-    attack = resolve("attack", "lira")
-    for flip, queries in ((0.5, 2), (0.0, 1)):
-        images = resolve("task", "npz", {"path": str(path), "model": "mlp", "flip": flip})
-        assert running._queries(attack, images, images.load()) == queries
-    table = resolve("task", "npz", {"path": str(table_file), "model": "mlp", "flip": 0.0})
-    assert running._queries(attack, table, table.load()) == 1
+    for data, flip, queries in ((path, 0.5, 2), (path, 0.0, 1), (table_file, 0.0, 1)):
+        task = resolve("task", "npz", {"path": str(data), "model": "mlp", "flip": flip})
+        (cell,) = plan(_grid(task, ["ce"], ["lira"]), store).cells
+        assert cell.queries == queries
     assert Needs(queries="task").queries == "task"
 
 

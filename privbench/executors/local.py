@@ -60,12 +60,12 @@ class LocalProcesses:
         """
         if jobs:
             _check(function)
-        crew = Crew(function, jobs, self._environment)
+        crew = Crew(function, jobs, self.environment)
         outcomes = crew.outcomes(min(self.workers, len(jobs)), on_progress)
         next(outcomes)  # it begins, and from now on ends its workers however it ends
         return cast("Generator[Outcome[J], None, None]", outcomes)
 
-    def _environment(self, slot: int) -> dict[str, str]:
+    def environment(self, slot: int) -> dict[str, str]:
         """Return what a worker's environment has in place of its parent's."""
         changes = dict.fromkeys(THREADS, str(self.threads))
         if self.gpus:
