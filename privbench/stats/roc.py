@@ -212,7 +212,7 @@ class ClusteredRates:
 
     def __init__(self, ranking: Ranking, fprs: tuple[float, ...]) -> None:
         self.trials = ranking.trials
-        self.readers = [_Weighted(ranking, fpr) for fpr in fprs]
+        self.readers = [Weighted(ranking, fpr) for fpr in fprs]
 
     def tpr(self, weights: Array) -> Array:
         """Return (fprs, resamples) TPR; weights: (resamples, examples)."""
@@ -221,7 +221,7 @@ class ClusteredRates:
         return np.array(rates).reshape(len(rates), len(weights))
 
 
-class _Weighted:
+class Weighted:
     """Counts hits at one FPR when examples have multiplicities, looking only where the threshold can lie."""
 
     def __init__(self, ranking: Ranking, fpr: float) -> None:
