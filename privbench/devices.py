@@ -109,7 +109,7 @@ def may_have_gpu() -> bool:
     return any(Path("/dev").glob("nvidia[0-9]*")) or Path("/dev/dxg").exists() or Path("/dev/kfd").exists()
 
 
-_CPUINFO = Path("/proc/cpuinfo")
+CPUINFO = Path("/proc/cpuinfo")
 
 
 def processor_name() -> str:
@@ -125,7 +125,7 @@ def vendor() -> str:
 def _told_of_cpu(*names: str) -> str:
     """Return the system's value for one of the names, for the first core; or an empty text."""
     try:
-        text = _CPUINFO.read_text(encoding="utf-8", errors="replace")
+        text = CPUINFO.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
     found = re.search(rf"^(?:{'|'.join(names)})[ \t]*:[ \t]*(\S.*)", text, re.MULTILINE)

@@ -56,12 +56,15 @@ def store(tmp_path):
 
 @pytest.fixture(scope="session")
 def table_file(tmp_path_factory):
-    """An .npz of a small table: three overlapping blobs, of which an overfit model remembers its members."""
+    """An .npz of a small table: three overlapping blobs, of which an overfit model remembers its members.
+
+    Classes have unequal sizes, and the pool an odd number of examples, which are no whole number of batches.
+    """
     rng = np.random.default_rng(0)
-    y = np.arange(240) % 3
-    x = rng.normal(size=(240, 8)).astype(np.float32) + 0.6 * np.eye(3, 8, dtype=np.float32)[y]
+    y = np.array([0, 1, 2, 0, 1, 0, 2])[np.arange(244) % 7]
+    x = rng.normal(size=(244, 8)).astype(np.float32) + 0.6 * np.eye(3, 8, dtype=np.float32)[y]
     path = tmp_path_factory.mktemp("data") / "blobs.npz"
-    np.savez(path, x_train=x[:180], y_train=y[:180], x_test=x[180:], y_test=y[180:])
+    np.savez(path, x_train=x[:182], y_train=y[:182], x_test=x[182:], y_test=y[182:])
     return path
 
 

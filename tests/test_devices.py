@@ -162,7 +162,7 @@ def test_cards_of_one_kind_work_together_and_another_one_idles_with_a_word(cards
     ],
 )
 def test_the_processor_has_a_name(tmp_path, monkeypatch, cpuinfo, name):
-    monkeypatch.setattr(devices, "_CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(devices, "CPUINFO", tmp_path / "cpuinfo")
     monkeypatch.setattr(platform, "processor", str)
     monkeypatch.setattr(platform, "machine", lambda: "aarch64")
     if cpuinfo is not None:
@@ -180,7 +180,7 @@ def test_the_processor_has_a_name(tmp_path, monkeypatch, cpuinfo, name):
     ],
 )
 def test_the_processor_has_a_maker(tmp_path, monkeypatch, cpuinfo, maker):
-    monkeypatch.setattr(devices, "_CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(devices, "CPUINFO", tmp_path / "cpuinfo")
     monkeypatch.setattr(platform, "processor", str)
     if cpuinfo is not None:
         (tmp_path / "cpuinfo").write_text(cpuinfo)

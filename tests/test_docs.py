@@ -58,24 +58,27 @@ def trained(tmp_path_factory):
 def desk(tmp_path, monkeypatch, inline, trained):
     """A folder to work in, on sys.path, where small runs are done without processes."""
     from privbench.cli import run, samples
+    from privbench.grid import estimate
 
     def smaller(make):
         def small(options):
             grid = make(options)
-            tasks, defenses = list(map(_smaller, grid.tasks)), list(map(_smaller, grid.defenses))
-            return dataclasses.replace(grid, tasks=tasks, defenses=defenses, models=min(grid.models, 6))
+            parts = {kind: [_smaller(each) for each in getattr(grid, kind)] for kind in ("tasks", "defenses")}
+            attacks = [_smaller(each, alpha=20, restarts=2) for each in grid.attacks]
+            return dataclasses.replace(grid, **parts, attacks=attacks, models=min(grid.models, 6))
 
         return small
 
-    def small_population(options, make=samples._population):
+    def small_population(options, make=samples.population_of):
         population = make(options)
         task = _smaller(population.task)
         return dataclasses.replace(population, task=task, dataset=task.load(), defense=_smaller(population.defense))
 
     inline.workers = 1
+    monkeypatch.setattr(estimate, "PROBE_STEPS", 1)
     monkeypatch.setattr(run, "grid_of", smaller(run.grid_of))
     monkeypatch.setattr(run, "executor_of", lambda *_: inline)
-    monkeypatch.setattr(samples, "_population", small_population)
+    monkeypatch.setattr(samples, "population_of", small_population)
     monkeypatch.setenv("PRIVBENCH_STORE", str(trained))
     monkeypatch.setenv("PRIVBENCH_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
@@ -87,11 +90,11 @@ def desk(tmp_path, monkeypatch, inline, trained):
     catalogue.cache_clear()
 
 
-def _smaller(component):
-    """The same task or defense, with as little to do as it allows."""
+def _smaller(component, **least):
+    """The same task, defense or attack, with as little to do as it allows."""
     if isinstance(component, Chain):
         return dataclasses.replace(component, parts=tuple(map(_smaller, component.parts)))
-    least = {"epochs": 1, "limit": 200 if component.name == "digits" else None}
+    least |= {"epochs": 1, "batch_size": 32, "limit": 200 if component.name == "digits" else None}
     least |= {"gan_steps": 3, "cycle_steps": 3, "valuation_models": 2, "models": 3, "held_out": 1}
     options = {field.name for field in dataclasses.fields(component)}
     return dataclasses.replace(component, **{name: value for name, value in least.items() if name in options})

@@ -1,6 +1,6 @@
 """Every link of every page leads somewhere: to a file that is there, and to a heading in it.
 
-Needs nothing but pytest: `tox -e docs` runs it in seconds. Pages are read as a forge shows them, so an anchor is a
+Needs nothing but pytest: `tox -e light` runs it too. Pages are read as a forge shows them, so an anchor is a
 heading's words, in lower case, without punctuation and with dashes for spaces. What lies on the web is left alone.
 """
 

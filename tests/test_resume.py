@@ -15,7 +15,7 @@ VOLATILE = {"timing.json", "manifest.json"}  # wall times, and the hashes and da
 
 
 def _command(table_file, folder, jobs):
-    task = f"npz:path={table_file},model=mlp,hidden=64,epochs=1000"
+    task = f"npz:path={table_file},model=mlp,hidden=64,epochs=400"
     words = ["run", "--task", task, "--defense", "ce", "--attack", "lira", "--models", "6", "--jobs", str(jobs)]
     return [sys.executable, "-m", "privbench", *words, "--store", str(folder / "store"), "--out", str(folder / "out")]
 

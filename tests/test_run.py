@@ -57,8 +57,11 @@ class Choosy:
 
 
 def _grid(task, defenses, attacks, **options):
+    """A grid of fewer targets than models, and of no seed that anything takes by default."""
     made = [resolve("defense", d) if isinstance(d, str) else d for d in defenses]
-    return Grid([task], made, [resolve("attack", a) for a in attacks], models=4, **options)
+    return Grid(
+        [task], made, [resolve("attack", a) for a in attacks], **{"models": 4, "targets": 3, "seed": 5, **options}
+    )
 
 
 def test_every_defense_meets_every_attack_on_the_same_models(task, store, inline, tmp_path):
@@ -182,7 +185,7 @@ def test_an_attack_without_a_threat_model_fails_alone_and_before_training(task, 
 
 
 def test_what_must_fail_or_does_not_apply_is_planned_and_trains_nothing(task, store, inline):
-    grid = dataclasses.replace(_grid(task, ["ce", "relaxloss"], ["lira", "gan-leaks", "inversion"]), models=2)
+    grid = _grid(task, ["ce", "relaxloss"], ["lira", "gan-leaks", "inversion"], models=2, targets=1)
     planned = plan(grid, store)
     assert planned.jobs() == []
     few = "it needs shadow models, and 2 models leave none: use 4 or more (--models)."
@@ -202,11 +205,11 @@ def test_what_must_fail_or_does_not_apply_is_planned_and_trains_nothing(task, st
 
 def test_where_no_cell_can_be_run_it_is_an_error(task, store):
     with pytest.raises(UsageError, match="lira: it needs shadow models, and 2 models leave none"):
-        plan(dataclasses.replace(_grid(task, ["ce"], ["lira", "confidence"]), models=2), store)
+        plan(_grid(task, ["ce"], ["lira", "confidence"], models=2, targets=None), store)
 
 
 def test_a_population_that_one_attack_can_use_is_trained(task, store):
-    grid = dataclasses.replace(_grid(task, ["ce"], ["lira", "correctness"]), models=2)
+    grid = _grid(task, ["ce"], ["lira", "correctness"], models=2, targets=1)
     assert len(plan(grid, store).jobs()) == 2
 
 
@@ -327,18 +330,17 @@ def test_the_listener_hears_everything(task, store, inline):
     list(run(_grid(task, ["ce"], ["confidence"]), store, inline, listener=Listener()))
     assert heard[0] == ("planned", 4)
     assert [event for event in heard if event[0] == "made"] == [("made", i) for i in range(4)]
-    assert heard[-6:] == [*(("scoring", "confidence", i / 4) for i in range(5)), ("scored", "confidence")]
+    assert heard[-5:] == [*(("scoring", "confidence", i / 3) for i in range(4)), ("scored", "confidence")]
     assert any(event[0] == "progress" for event in heard)
 
 
 def test_task_queries_are_two_where_the_recipe_flips(table_file, tmp_path, store):
     path = tmp_path / "images.npz"
     np.savez(path, x=np.zeros((60, 8, 8), np.uint8) + np.arange(60, dtype=np.uint8)[:, None, None], y=np.arange(60) % 2)
-    for flip, queries in ((0.5, 2), (0.0, 1)):
-        images = resolve("task", "npz", {"path": str(path), "model": "mlp", "flip": flip})
-        assert plan(_grid(images, ["ce"], ["lira"]), store).cells[0].queries == queries
-    table = resolve("task", "npz", {"path": str(table_file), "model": "mlp", "flip": 0.0})
-    assert plan(_grid(table, ["ce"], ["lira"]), store).cells[0].queries == 1
+    for data, flip, queries in ((path, 0.5, 2), (path, 0.0, 1), (table_file, 0.0, 1)):
+        task = resolve("task", "npz", {"path": str(data), "model": "mlp", "flip": flip})
+        (cell,) = plan(_grid(task, ["ce"], ["lira"]), store).cells
+        assert cell.queries == queries
     assert Needs(queries="task").queries == "task"
 
 
@@ -362,7 +364,7 @@ def test_the_same_salt_gives_the_same_and_more_models_train_the_rest(task, store
     inline.ran.clear()
     assert [record.digest for record in run(_grid(task, ["ce"], ["lira"], salt=SALT), store, inline)] == first
     assert inline.ran == []
-    larger = Grid([task], [resolve("defense", "ce")], [resolve("attack", "lira")], models=6, salt=SALT)
+    larger = _grid(task, ["ce"], ["lira"], models=6, targets=None, salt=SALT)
     assert [job.index for job in plan(larger, store).jobs()] == [4, 5]
 
 

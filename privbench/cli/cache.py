@@ -188,7 +188,7 @@ def _bare(spec: str) -> str:
 def _filter(
     older_than: dt.timedelta | None, tasks: Iterable[str], defenses: Iterable[str], kinds: Iterable[str]
 ) -> Callable[[Artifact], bool]:
-    limit = None if older_than is None else _now() - older_than
+    limit = None if older_than is None else now() - older_than
 
     def chosen(artifact: Artifact) -> bool:
         task, defense, _ = _row(artifact)
@@ -248,12 +248,13 @@ def _total(artifacts: Iterable[Artifact]) -> str:
     return f"{out.count_text(len(sizes), 'artifact')} ({out.size_text(sum(sizes))})"
 
 
-def _now() -> dt.datetime:
+def now() -> dt.datetime:
+    """Return the time."""
     return dt.datetime.now(dt.timezone.utc)
 
 
 def _ago(moment: dt.datetime) -> str:
-    seconds = max(0.0, (_now() - moment).total_seconds())
+    seconds = max(0.0, (now() - moment).total_seconds())
     for span, unit in ((86400, "day"), (3600, "hour"), (60, "minute")):
         if seconds >= span:
             return f"{out.count_text(int(seconds // span), unit)} ago"

@@ -123,7 +123,7 @@ class Progress:
         self._draw("")
         if time.monotonic() - self._logged > LOG_EVERY:
             self._logged = time.monotonic()
-            self._log(f"{self._done} of {self._total} models, {self._eta()}")
+            self._log(f"{self._done} of {self._total} models, {self.eta()}")
         if self._done == self._total:
             took = duration_text(time.monotonic() - self._started)
             made = f"Made {self._total - self._failed} of {self._total} models in {took}; {self._failed} failed."
@@ -138,7 +138,7 @@ class Progress:
         self._scoring.progress(self._scored, done)
         self._place = describe(cell.population)
         stage = f"{spec(cell.population.defense)} / {spec(cell.attack)}"
-        self._bars.update(self._scores, visible=True, eta=self._scoring_eta(), stage=stage)
+        self._bars.update(self._scores, visible=True, eta=self.scoring_eta(), stage=stage)
 
     def scored(self, record: Record) -> None:
         """Count a cell, or report at once why it failed."""
@@ -148,10 +148,10 @@ class Progress:
         self._scored, self._spent, self._in_cell, self._cell_started = self._scored + 1, self._spent + took, 0.0, now
         if record.status == "failed":
             self._tell(self._place, f" / {record.attack.spec}", record.reason)
-        self._bars.update(self._scores, advance=1, eta=self._scoring_eta())
+        self._bars.update(self._scores, advance=1, eta=self.scoring_eta())
         if now - self._logged > LOG_EVERY:
             self._logged = now
-            self._log(f"{self._scored} of {self._cells} cells, {self._scoring_eta()}")
+            self._log(f"{self._scored} of {self._cells} cells, {self.scoring_eta()}")
 
     def measuring(self, done: float, stage: str) -> None:
         """Show the progress of an audit, which measures after the models are made."""
@@ -161,12 +161,18 @@ class Progress:
 
     def _draw(self, stage: str) -> None:
         self._stage = stage or self._stage
-        self._bars.update(self._models, completed=self._done, eta=self._eta(), stage=self._stage)
+        self._bars.update(self._models, completed=self._done, eta=self.eta(), stage=self._stage)
 
-    def _eta(self) -> str:
+    def refresh(self) -> None:
+        """Draw the bars now; they are drawn ten times a second anyway."""
+        self._bars.refresh()
+
+    def eta(self) -> str:
+        """Return the time left until all models are made; nothing while it is too early to tell."""
         return _left(self._work, time.monotonic() - self._started)
 
-    def _scoring_eta(self) -> str:
+    def scoring_eta(self) -> str:
+        """Return the time left until all cells are scored; nothing while it is too early to tell."""
         return _left(self._scoring, self._spent + self._in_cell)
 
     def _tell(self, where: str, what: str, reason: str) -> None:

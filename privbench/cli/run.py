@@ -98,7 +98,7 @@ def run(ctx: click.Context, /, **options: Any) -> None:
         return
     ensure_writable(options["out"], "records")
     records = _run(grid, store, executor, options)
-    _show(records, options)
+    show(records, options)
     if any(record.status == "failed" for record in records):
         ctx.exit(1)
 
@@ -194,7 +194,8 @@ def _dry_run(grid: Grid, store: Store, executor: LocalProcesses) -> None:
     )
 
 
-def _show(records: list[Record], options: Mapping[str, Any]) -> None:
+def show(records: list[Record], options: Mapping[str, Any]) -> None:
+    """Print the tables of a run: cells, the ranking, and reconstructions, each where there is one."""
     from privbench.records import leaderboard
     from privbench.report.tables import render
 

@@ -35,7 +35,7 @@ def samples(**options: Any) -> None:
     from privbench.options.fields import spec
     from privbench.report import gallery
 
-    population = _population(options)
+    population = population_of(options)
     index, name = options["model"], spec(population.defense)
     artifact = population.artifact(index)
     if artifact is None:
@@ -58,7 +58,8 @@ def samples(**options: Any) -> None:
     click.echo(f"{options['out']} shows model {index} of {name}.", err=True)
 
 
-def _population(options: dict[str, Any]) -> Any:
+def population_of(options: dict[str, Any]) -> Any:
+    """Return the population that the options name, at least as large as the model's number asks for."""
     from privbench.devices import choose
     from privbench.plugins.loading import resolve
     from privbench.population.population import Population

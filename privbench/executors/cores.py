@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_CONTROL_GROUPS = Path("/sys/fs/cgroup")
-_OWN_GROUPS = Path("/proc/self/cgroup")
+CONTROL_GROUPS = Path("/sys/fs/cgroup")
+OWN_GROUPS = Path("/proc/self/cgroup")
 
 
 def default_workers(device: str) -> int:
@@ -28,7 +28,7 @@ def default_workers(device: str) -> int:
 def cores() -> int:
     """Return the number of cores that this process may use, from its affinity and the quota of its container."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(usable, *(int(quota) for quota in quotas(_CONTROL_GROUPS, _OWN_GROUPS)), usable))
+    return max(1, min(usable, *(int(quota) for quota in quotas(CONTROL_GROUPS, OWN_GROUPS)), usable))
 
 
 def quotas(root: Path, own: Path) -> Iterator[float]:

@@ -64,12 +64,12 @@ class LocalProcesses:
         """
         if jobs:
             _check(function)
-        crew = Crew(function, jobs, self._environment)
+        crew = Crew(function, jobs, self.environment)
         outcomes = crew.outcomes(min(self.workers, len(jobs)), on_progress)
         next(outcomes)  # start; from now on the generator ends its workers, however it ends itself
         return cast("Generator[Outcome[J], None, None]", outcomes)
 
-    def _environment(self, slot: int) -> dict[str, str]:
+    def environment(self, slot: int) -> dict[str, str]:
         """Return the environment variables that differ from those of the parent."""
         changes = dict.fromkeys(THREADS, str(self.threads))
         if self.gpus:

@@ -25,7 +25,7 @@ def cards() -> list[dict[str, Any]]:
     if not torch.cuda.is_available():
         return []
     count, drives = int(torch.cuda.device_count()), driver()
-    probes = [_probe(index) for index in range(count)]
+    probes = [start_probe(index) for index in range(count)]
     found = []
     for index, probe in enumerate(probes):
         properties = torch.cuda.get_device_properties(index)
@@ -71,7 +71,8 @@ def why_none() -> str:
     return ""
 
 
-def _probe(index: int) -> subprocess.Popen[str]:
+def start_probe(index: int) -> subprocess.Popen[str]:
+    """Start a process that tries to capture a graph on a card, and prints why it cannot."""
     words = [sys.executable, "-m", "privbench.learn.graph_probe", str(index)]
     return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)  # noqa: S603
 

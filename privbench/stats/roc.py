@@ -211,7 +211,7 @@ class ClusteredRates:
 
     def __init__(self, ranking: Ranking, fprs: tuple[float, ...]) -> None:
         self.trials = ranking.trials
-        self.readers = [_Weighted(ranking, fpr) for fpr in fprs]
+        self.readers = [Weighted(ranking, fpr) for fpr in fprs]
 
     def tpr(self, weights: Array) -> Array:
         """Return (fprs, resamples) TPR; weights: (resamples, examples)."""
@@ -220,7 +220,7 @@ class ClusteredRates:
         return np.array(rates).reshape(len(rates), len(weights))
 
 
-class _Weighted:
+class Weighted:
     """Counts true positives at one FPR for weighted examples, only near the possible thresholds."""
 
     def __init__(self, ranking: Ranking, fpr: float) -> None:

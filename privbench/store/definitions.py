@@ -143,7 +143,7 @@ class Definitions:
         while waiting:
             each = waiting.pop()
             if each not in found:
-                found[each] = self._write(each)
+                found[each] = self.written(each)
                 waiting += self._leads_to(found[each])
         return found
 
@@ -174,7 +174,8 @@ class Definitions:
         inside += [each.parent.name for each in path.parent.glob("*/__init__.py")]
         return [f"{package}.{name}" for name in sorted(inside)]
 
-    def _write(self, each: Reference) -> Written:
+    def written(self, each: Reference) -> Written:
+        """Return a definition as canonical text; of a name that is not defined, fail."""
         if each not in self._written:
             module = self.module(each.module)
             assert module is not None, "only what is defined is reached"

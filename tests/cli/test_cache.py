@@ -127,7 +127,7 @@ def test_prune_removes_what_matches_every_filter(store, filters, remaining):
 def test_prune_by_age(store, monkeypatch):
     assert run("prune", "--older-than", "1h", "--yes").stdout.startswith("Nothing to remove")
     later = dt.datetime.now(dt.timezone.utc) + dt.timedelta(hours=2)
-    monkeypatch.setattr(cache, "_now", lambda: later)
+    monkeypatch.setattr(cache, "now", lambda: later)
     assert "2 hours ago" in run("list").stdout
     assert run("prune", "--older-than", "3h", "--yes").stdout.startswith("Nothing to remove")
     assert run("prune", "--older-than", "1h", "--yes").stdout.startswith("Removed 5 artifacts; freed ")

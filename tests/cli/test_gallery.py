@@ -95,15 +95,15 @@ def test_both_tables_are_shown(results):
 
 
 def test_a_run_shows_both_families_each_in_its_own_table(results, capsys):
-    from privbench.cli.run import _show
+    from privbench.cli.run import show
     from privbench.records.record import load
 
     records = load([results])
-    _show(records, {"rank_by": "auc", "out": results})
+    show(records, {"rank_by": "auc", "out": results})
     both = capsys.readouterr().out
     assert both.count("2 models") == 2
     assert both.index("confidence") < both.index("mirror")
-    _show([each for each in records if each.family == "reconstruction"], {"rank_by": "auc", "out": results})
+    show([each for each in records if each.family == "reconstruction"], {"rank_by": "auc", "out": results})
     alone = capsys.readouterr().out
     assert alone.count("2 models") == 1
     assert "mirror" in alone

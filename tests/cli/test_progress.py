@@ -160,10 +160,10 @@ def test_scoring_has_an_eta_from_cells_and_parts_of_them(task, clock, capfd):
         clock.value = 100.0
         progress.planned(plan)
         progress.scoring(plan.cells[0], 0.0)
-        assert progress._scoring_eta() == ""
+        assert progress.scoring_eta() == ""
         clock.value += 20.0
         progress.scoring(plan.cells[0], 0.5)
-        assert progress._scoring_eta() == "60 s left"  # a quarter of two cells in 20 s; the third takes no time
+        assert progress.scoring_eta() == "60 s left"  # a quarter of two cells in 20 s; the third takes no time
         clock.value += 20.0
         progress.scored(scored())
     assert "1 of 3 cells, 40 s left" in capfd.readouterr().err
@@ -174,7 +174,7 @@ def test_scoring_between_models_counts_its_own_time_alone(task, clock, terminal)
     plan.cells += plan.cells
     with Progress() as progress:
         progress.planned(plan)
-        progress._bars.refresh()
+        progress.refresh()
         assert "Scoring" not in terminal.getvalue()
         for outcome, each in zip(outcomes(plan, None, None), plan.cells[:2], strict=True):
             clock.value += 100.0
@@ -182,8 +182,8 @@ def test_scoring_between_models_counts_its_own_time_alone(task, clock, terminal)
             progress.scoring(each, 0.0)
             clock.value += 10.0
             progress.scored(scored())
-        assert progress._scoring_eta() == "20 s left"
-        progress._bars.refresh()
+        assert progress.scoring_eta() == "20 s left"
+        progress.refresh()
     assert "2/4" in terminal.getvalue().rpartition("Scoring")[2]
 
 
@@ -211,9 +211,9 @@ def test_the_eta_counts_parts_of_models_and_waits_until_it_knows_something(task,
         progress.planned(Planned(task, left=4))
         clock.value = 10.0
         progress.progress(0, 0.4, "")
-        assert progress._eta() == ""
+        assert progress.eta() == ""
         progress.progress(1, 0.6, "")
-        assert progress._eta() == "30 s left"  # 1 of 4 models in 10 s
+        assert progress.eta() == "30 s left"  # 1 of 4 models in 10 s
 
 
 def test_a_terminal_has_a_bar_and_no_log(task, clock, terminal, capfd):
@@ -223,13 +223,13 @@ def test_a_terminal_has_a_bar_and_no_log(task, clock, terminal, capfd):
         clock.value = 6.0
         progress.progress(0, 1.0, "epochs")
         progress.made(outcomes(plan, None, None)[0])
-        progress._bars.refresh()
+        progress.refresh()
         half = terminal.getvalue()
         progress.made(outcomes(plan, None, Diverged("loss is nan"))[1])
         progress.scoring(plan.cells[0], 0.0)
         progress.scored(scored())
         progress.scoring(plan.cells[1], 0.0)
-        progress._bars.refresh()
+        progress.refresh()
     assert "Models" in half
     assert "1/2" in half
     assert "6.0 s left" in half
@@ -247,6 +247,6 @@ def test_a_terminal_with_all_cached_shows_scoring_only(task, terminal):
     with Progress() as progress:
         progress.planned(Planned(task, left=0))
         progress.scored(scored())
-        progress._bars.refresh()
+        progress.refresh()
     assert "Scoring" in terminal.getvalue()
     assert "Models" not in terminal.getvalue().rpartition("Scoring")[2]

@@ -31,8 +31,8 @@ def test_quotas_of_both_versions_and_of_parents(tmp_path):
 def test_cores_are_those_of_the_affinity_and_the_quota(tmp_path, monkeypatch, quota, expected):
     put(tmp_path / "own", "0::/\n")
     put(tmp_path / "cgroup/cpu.max", f"{quota} 100000\n")
-    monkeypatch.setattr(cores, "_CONTROL_GROUPS", tmp_path / "cgroup")
-    monkeypatch.setattr(cores, "_OWN_GROUPS", tmp_path / "own")
+    monkeypatch.setattr(cores, "CONTROL_GROUPS", tmp_path / "cgroup")
+    monkeypatch.setattr(cores, "OWN_GROUPS", tmp_path / "own")
     monkeypatch.setattr("os.sched_getaffinity", lambda pid: {1, 2, 3, 4}, raising=False)
     assert default_workers("cpu") == expected
 

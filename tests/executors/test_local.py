@@ -112,9 +112,9 @@ def test_workers_have_their_own_threads_and_gpus_and_the_parent_its_own(jobs, mo
     [one] = outcomes(LocalProcesses(1), jobs.environment, [0])
     assert one.result[0] == {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "4,GPU-x,6"}
     executor = LocalProcesses(3, gpus=2)
-    assert [executor._environment(slot)["CUDA_VISIBLE_DEVICES"] for slot in range(3)] == ["4", "GPU-x", "4"]
+    assert [executor.environment(slot)["CUDA_VISIBLE_DEVICES"] for slot in range(3)] == ["4", "GPU-x", "4"]
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
-    assert [executor._environment(slot)["CUDA_VISIBLE_DEVICES"] for slot in range(3)] == [
+    assert [executor.environment(slot)["CUDA_VISIBLE_DEVICES"] for slot in range(3)] == [
         "0",
         "1",
         "0",

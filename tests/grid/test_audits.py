@@ -72,7 +72,7 @@ class Refusing:
 
 @pytest.fixture
 def grid(task):
-    return Grid([task], [resolve("defense", "ce")], [], models=4)
+    return Grid([task], [resolve("defense", "ce")], [], models=4, targets=3, seed=7)
 
 
 def test_an_audit_is_measured_on_what_it_needs_and_written_down(grid, store, inline, tmp_path):
@@ -228,6 +228,6 @@ def test_what_rests_on_a_population_that_failed_is_not_made(grid, store, inline,
 )
 def test_an_audit_that_cannot_apply_says_so_before_training(grid, store, command, models, reason):
     name, _, defense = command.split()
-    grid = dataclasses.replace(grid, models=models, defenses=[resolve("defense", defense)])
+    grid = dataclasses.replace(grid, models=models, targets=None, defenses=[resolve("defense", defense)])
     with pytest.raises(UsageError, match=reason):
         audit.plan(grid, [resolve("audit", name)], store)

@@ -24,7 +24,7 @@ def population(table_file, tmp_path_factory):
 
     task = resolve("task", "npz", {"path": str(table_file), "epochs": 30, "hidden": (64,), "model": "mlp"})
     store = Store(tmp_path_factory.mktemp("store"))
-    each = Population(task, task.load(), resolve("defense", "ce"), 6, 0, "cpu", store)
+    each = Population(task, task.load(), resolve("defense", "ce"), 6, 3, "cpu", store)
     for job in each.missing([1]):
         make(job, lambda done, stage="": None)
     return each

@@ -47,7 +47,7 @@ def told(code, monkeypatch):
         words = [sys.executable, "-c", code]
         return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
-    monkeypatch.setattr(cards, "_probe", probe)
+    monkeypatch.setattr(cards, "start_probe", probe)
 
 
 @pytest.mark.usefixtures("two")

@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -5,7 +7,12 @@ from privbench.learn import kernels
 from privbench.learn.kernels import exact
 
 CARD = torch.device("cuda")  # its settings can be made anywhere
-NEWER = kernels._newer()
+BACKENDS = torch.backends
+NEWER = (
+    [BACKENDS, BACKENDS.cudnn, BACKENDS.cudnn.conv, BACKENDS.cudnn.rnn, BACKENDS.cuda.matmul, BACKENDS.mkldnn.matmul]
+    if hasattr(BACKENDS, "fp32_precision")
+    else []
+)
 
 
 def newer(name, word):
@@ -107,7 +114,10 @@ def test_float32_and_the_same_bits_whatever_a_caller_has_set_which_is_put_back(c
 
 
 def test_without_the_newer_settings_the_older_ones_suffice(monkeypatch):
-    monkeypatch.setattr(kernels, "_newer", list)
+    backends = SimpleNamespace(cudnn=torch.backends.cudnn)
+    older = {name: getattr(torch, f"{name}_float32_matmul_precision") for name in ("get", "set")}
+    older = {f"{name}_float32_matmul_precision": function for name, function in older.items()}
+    monkeypatch.setattr(kernels, "torch", SimpleNamespace(backends=backends, **older))
     torch.set_float32_matmul_precision("medium")
     before = settings()
     with exact(CARD):

@@ -12,9 +12,10 @@ from privbench.learn.steps import Steps, rates, set_rate
 from privbench.testing.tape import one_by_one, taped
 
 
-@pytest.fixture(autouse=True)
-def _nothing_said(monkeypatch):
-    monkeypatch.setattr(module, "_said", set())
+@pytest.fixture
+def name(request):
+    """A name for a loop that no other test uses: what is said of a loop is said once in a process."""
+    return request.node.name
 
 
 class Walk:
@@ -138,20 +139,20 @@ def searches(total, row):
         (searches, "it selects by booleans"),
     ],
 )
-def test_steps_that_look_are_run_one_by_one_and_that_is_said_once(step, why, caplog, device):
+def test_steps_that_look_are_run_one_by_one_and_that_is_said_once(step, why, caplog, device, name):
     total = torch.zeros((), device=device)
     caplog.set_level(logging.WARNING)
     with taped(device) as tape:
         for _ in range(2):
-            Steps(device, "walk").run(lambda row: step(total, row), torch.ones(8, 3, device=device))
+            Steps(device, name).run(lambda row: step(total, row), torch.ones(8, 3, device=device))
     assert total.item() == 48
     assert tape.recorded == 0
     assert len(caplog.messages) == 1
-    assert caplog.messages[0].startswith("walk: each step is launched by itself")
+    assert caplog.messages[0].startswith(f"{name}: each step is launched by itself")
     assert why in caplog.messages[0]
 
 
-def test_a_tensor_that_is_kept_in_python_is_noticed(caplog, device):
+def test_a_tensor_that_is_kept_in_python_is_noticed(caplog, device, name):
     class Average:
         value = torch.zeros(3, device=device)
 
@@ -160,7 +161,7 @@ def test_a_tensor_that_is_kept_in_python_is_noticed(caplog, device):
 
     average, rows = Average(), torch.ones(8, 3, device=device)
     with taped(device) as tape:
-        Steps(device, "average").run(average, rows)
+        Steps(device, name).run(average, rows)
     assert tape.recorded == 0
     assert average.value.tolist() == pytest.approx([sum(0.9**k for k in range(8))] * 3)
     assert "keeps a tensor for the next step" in caplog.text
@@ -178,7 +179,7 @@ def test_tensors_without_elements_are_not_taken_for_one_that_is_kept():
     assert tape.replayed > 1
 
 
-def test_a_number_of_python_s_that_changes_is_noticed(caplog, device):
+def test_a_number_of_python_s_that_changes_is_noticed(caplog, device, name):
     total, counted = torch.zeros((), device=device), []
 
     def step(row):
@@ -186,12 +187,12 @@ def test_a_number_of_python_s_that_changes_is_noticed(caplog, device):
         total.add_(row.sum() * len(counted))
 
     with taped(device) as tape:
-        Steps(device, "counter").run(step, torch.ones(8, 1, device=device))
+        Steps(device, name).run(step, torch.ones(8, 1, device=device))
     assert tape.replayed == 1  # only to be compared
     assert "a replay of it differs" in caplog.text
 
 
-def test_what_changes_from_step_to_step_is_noticed(caplog):
+def test_what_changes_from_step_to_step_is_noticed(caplog, name):
     totals, turn = [torch.zeros(()), torch.zeros(()), torch.zeros(())], []
 
     def step(row):
@@ -199,32 +200,32 @@ def test_what_changes_from_step_to_step_is_noticed(caplog):
         totals[len(turn) % 3].add_(row.sum())
 
     with taped():
-        Steps("cpu", "turns").run(step, torch.ones(9, 1))
+        Steps("cpu", name).run(step, torch.ones(9, 1))
     assert [each.item() for each in totals] == [3, 3, 3]
     assert "it changes other tensors than the step before" in caplog.text
 
 
-def test_a_recorder_that_fails_leaves_the_steps_as_they_are(monkeypatch, caplog):
+def test_a_recorder_that_fails_leaves_the_steps_as_they_are(monkeypatch, caplog, name):
     def failing(_steps, _generators):
         raise RuntimeError("operation not permitted when stream is capturing")
 
     monkeypatch.setitem(module.RECORDERS, "cpu", failing)
     walk = Walk()
-    Steps("cpu", "walk").run(walk, NUMBERS, ROWS)
+    Steps("cpu", name).run(walk, NUMBERS, ROWS)
     assert walk.total.tolist() == (NUMBERS[:, None] * ROWS).sum(0).tolist()
     assert "it cannot be recorded: operation not permitted" in caplog.text
 
 
-def test_a_loop_that_says_why_is_run_one_by_one(caplog):
+def test_a_loop_that_says_why_is_run_one_by_one(caplog, name):
     walk = Walk()
     with taped() as tape:
-        Steps("cpu", "walk", eager="its batches have another size each").run(walk, NUMBERS, ROWS)
+        Steps("cpu", name, eager="its batches have another size each").run(walk, NUMBERS, ROWS)
     assert tape.recorded == 0
     assert "its batches have another size each" in caplog.text
 
 
-def test_without_a_recorder_nothing_is_said(caplog):
-    Steps("cpu", "walk", eager="its batches have another size each").run(Walk(), NUMBERS, ROWS)
+def test_without_a_recorder_nothing_is_said(caplog, name):
+    Steps("cpu", name, eager="its batches have another size each").run(Walk(), NUMBERS, ROWS)
     assert not caplog.messages
 
 

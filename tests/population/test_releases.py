@@ -18,7 +18,7 @@ from privbench.store.store import Store
 
 @pytest.fixture
 def ce(task, store):
-    return Population(task, task.load(), resolve("defense", "ce"), 6, 0, "cpu", store)
+    return Population(task, task.load(), resolve("defense", "ce"), 6, 4, "cpu", store)
 
 
 def _make_all(each, queries=(1,)):

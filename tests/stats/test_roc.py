@@ -80,7 +80,7 @@ def test_weighted_hits_are_those_of_repeated_examples(pool, fpr, seed):
     repeated, truth = np.repeat(scores, weights, axis=1), np.repeat(member, weights, axis=1)
     if truth.all() or not truth.any():
         return
-    reader = roc._Weighted(roc.Ranking.of(scores, member), fpr)
+    reader = roc.Weighted(roc.Ranking.of(scores, member), fpr)
     reader.head = 1  # so that it must grow
     hits, _, _ = slow_cut(repeated[truth], repeated[~truth], roc.allowed(fpr, (~truth).sum()))
     assert reader.hits(weights[None], np.array([(~truth).sum()])) == [hits]

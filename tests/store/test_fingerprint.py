@@ -1,4 +1,3 @@
-import dataclasses
 import functools
 import importlib
 import importlib.metadata
@@ -119,11 +118,12 @@ def test_docs_of_a_plugin_do_not_count(package):
     assert component_key(made(package)) == before
 
 
-def test_what_a_plugin_uses_of_privbench_counts(package, monkeypatch):
+def test_what_a_plugin_uses_of_privbench_counts(package, monkeypatch, edited):
     before = component_key(made(package))
-    phi = Reference("privbench.stats.signals", "phi")
-    monkeypatch.setitem(core()._written, phi, dataclasses.replace(core()._write(phi), text="edited"))
-    assert component_key(sys.modules["outsider.attack"].Out()) != before
+    changed = edited(Reference("privbench.stats.signals", "phi"))
+    with monkeypatch.context() as patch:
+        patch.setattr(fingerprint, "core", lambda: changed)
+        assert component_key(sys.modules["outsider.attack"].Out()) != before
 
 
 def test_the_key_of_a_plugin_holds_the_versions_of_the_libraries_it_imports(package, monkeypatch):

@@ -55,10 +55,13 @@ def test_it_is_what_art_says_of_the_same_arrays(model, answers):
     assert ours.std() > 0
 
 
-def test_it_is_fitted_on_shadows_members_and_others_as_many_of_each():
+def test_it_is_fitted_on_shadows_members_and_others_as_many_of_each(monkeypatch):
     attack = ArtBlackBox(rows=300)
     evidence, _ = synthetic_evidence(attack.needs, leak=2.0)
-    (inside, inside_y), (outside, outside_y) = attack._fitted_on(evidence)
+    seen = []
+    monkeypatch.setattr(ArtBlackBox, "infer", lambda _self, *fitted_on_and_asked: seen.extend(fitted_on_and_asked))
+    attack.score(evidence)
+    (inside, inside_y), (outside, outside_y) = seen[:2]
     assert (len(inside), len(outside)) == (150, 150)
     logits = np.stack([np.asarray(each[:, 0]) for each in evidence.shadow_logits])
     for found, labels, side in [

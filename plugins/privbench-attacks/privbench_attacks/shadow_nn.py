@@ -56,17 +56,17 @@ class ShadowNN(ShadowOptions):
         known, of, member = [], [], []
         for logits, inside in zip(evidence.shadow_logits, evidence.shadow_member, strict=True):
             chosen = np.arange(len(labels)) if each == len(labels) else rng.permutation(len(labels))[:each]
-            known.append(self._features(logits[chosen, 0], labels[chosen], evidence.classes))
+            known.append(self.features(logits[chosen, 0], labels[chosen], evidence.classes))
             of.append(labels[chosen])
             member.append(inside[chosen])
         group, asked_group = np.concatenate(of), labels
         if self.nets == "joint":
             group, asked_group = np.zeros_like(group), np.zeros_like(labels)
-        asked = self._features(evidence.logits[:, 0], labels, evidence.classes)
+        asked = self.features(evidence.logits[:, 0], labels, evidence.classes)
         rows = Known(np.concatenate(known), group, np.concatenate(member))
         return log_odds(rows, asked, asked_group, rng=rng, hidden=(self.hidden,), epochs=self.epochs)
 
-    def _features(self, logits: Array, labels: Array, classes: int) -> Array:
+    def features(self, logits: Array, labels: Array, classes: int) -> Array:
         """Return what a net sees of answers (m, c): (m, d) float64."""
         own, each = logit_scale(logits, labels)
         if self.order == "sorted":

@@ -3,6 +3,7 @@ import hashlib
 
 import numpy as np
 import pytest
+from privbench_attacks import small_nets
 from privbench_attacks.loss_trajectory import LossTrajectory, chosen_shadows, distilled, plain_recipe
 from privbench_attacks.small_nets import Known, log_odds
 
@@ -123,10 +124,13 @@ def test_what_was_distilled_is_kept_by_what_was_answered(monkeypatch):
 
 
 @pytest.mark.parametrize("scale", ["logit", "loss"])
-def test_own_loss_is_the_last_column(scale):
+def test_own_loss_is_the_last_column(scale, monkeypatch):
     attack = LossTrajectory(scale=scale, checkpoints=2)
     evidence, _ = synthetic_evidence(attack.needs, leak=1.0, models=6, examples=60)
-    rows = attack._rows(evidence, np.asarray(evidence.reference.logits[:, 0]), evidence.logits[:, :1])
+    seen = []
+    monkeypatch.setattr(small_nets, "log_odds", lambda _known, target, *_, **__: seen.append(target))
+    attack.score(evidence)
+    (rows,) = seen
     assert rows.shape == (60, 3)
     p = np.exp(evidence.logits[:, 0].astype(float))
     p = p[np.arange(60), evidence.labels] / p.sum(axis=1)

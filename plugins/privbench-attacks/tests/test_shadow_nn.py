@@ -31,10 +31,10 @@ def test_the_surest_answers_stay_apart():
 def test_only_the_largest_are_shown():
     logits = np.random.default_rng(0).normal(size=(6, 5)).astype(np.float32)
     labels = np.arange(6) % 5
-    assert ShadowNN(top=2)._features(logits, labels, 5).shape == (6, 3)
-    assert ShadowNN()._features(logits, labels, 5).shape == (6, 6)
-    assert ShadowNN(nets="joint", top=2)._features(logits, labels, 5).shape == (6, 8)
-    rows, swapped = (ShadowNN()._features(each, labels, 5)[:, 1:] for each in (logits, logits[:, ::-1]))
+    assert ShadowNN(top=2).features(logits, labels, 5).shape == (6, 3)
+    assert ShadowNN().features(logits, labels, 5).shape == (6, 6)
+    assert ShadowNN(nets="joint", top=2).features(logits, labels, 5).shape == (6, 8)
+    rows, swapped = (ShadowNN().features(each, labels, 5)[:, 1:] for each in (logits, logits[:, ::-1]))
     assert np.allclose(rows, swapped, rtol=1e-12)
     assert (np.diff(rows, axis=1) <= 0).all()
 

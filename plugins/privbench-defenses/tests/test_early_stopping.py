@@ -1,6 +1,9 @@
+import dataclasses
+
 import pytest
 from privbench_defenses.early_stopping import EarlyStopping
 
+from privbench import learn
 from privbench.api import Blueprint, Context, Examples
 from privbench.errors import BadOption
 from privbench.learn import mean_loss, train
@@ -56,8 +59,19 @@ def test_all_of_it_is_plain_training(toy):
 
 
 @pytest.mark.parametrize(("share", "total", "epochs"), [(0.07, 100, 7), (0.25, 30, 8), (0.29, 100, 29), (0.1, 1, 1)])
-def test_shares_are_rounded_up_but_not_by_rounding_errors(share, total, epochs):
-    assert EarlyStopping(share=share)._last(total) == epochs
+def test_shares_are_rounded_up_but_not_by_rounding_errors(share, total, epochs, toy, monkeypatch):
+    task, examples, ctx = toy
+    task = dataclasses.replace(task, recipe=dataclasses.replace(task.recipe, epochs=total))
+    model, ended = task.build(), []
+
+    def until_stopped(*_, stop):
+        ended.append(next(epoch + 1 for epoch in range(total) if stop(model, epoch)))
+        return model
+
+    monkeypatch.setattr(learn, "train", until_stopped)
+    monkeypatch.setattr(learn, "mean_loss", lambda *_, **__: 0.0)
+    assert EarlyStopping(share=share).fit(task, examples, ctx).facts["epochs"] == epochs
+    assert ended == [epochs]
 
 
 def test_more_epochs_than_there_are_stop_nothing(toy):

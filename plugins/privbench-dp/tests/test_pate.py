@@ -139,12 +139,31 @@ def test_facts_say_what_was_promised_and_what_was_spent(toy):
     assert facts["epsilon_answered"] <= facts["epsilon"]
 
 
-def test_noise_follows_the_number_of_teachers():
-    small, large = Pate(teachers=10), Pate(teachers=100)
-    assert large._sigmas(100) == tuple(10 * each for each in small._sigmas(10))
-    assert Pate()._teachers(649) == 50
-    assert Pate()._teachers(25_000) == 250
-    assert Pate()._teachers(5) == 1
+def test_noise_and_the_number_of_teachers_follow_the_number_of_members(toy, monkeypatch):
+    task, _, public = toy
+
+    def asked(defense, members):
+        """How many teachers vote on behalf of so many members, and the noise on what they say."""
+        seen = {}
+
+        def votes(*_, teachers, share):
+            seen["teachers"] = teachers
+            return np.zeros((teachers, len(public)), np.int64)
+
+        def no_answer(counts, _rng, **noise):
+            seen.update(noise)
+            return np.full(len(counts), NO_ANSWER)
+
+        monkeypatch.setattr(module, "vote", votes)
+        monkeypatch.setattr(module, "confident_gnmax", no_answer)
+        with pytest.raises(Diverged, match="answered none"):
+            defense.fit(task, Examples(np.zeros((members, 1)), np.zeros(members, np.int64)), Context(validation=public))
+        return seen
+
+    small, large = asked(Pate(teachers=10), 200), asked(Pate(teachers=100), 200)
+    for noise in ("threshold", "sigma1", "sigma2"):
+        assert large[noise] == 10 * small[noise]
+    assert [asked(Pate(), members)["teachers"] for members in (649, 25_000, 5)] == [50, 250, 1]
 
 
 def test_interrupted_work_is_kept_in_groups_that_one_example_does_not_spoil(toy):

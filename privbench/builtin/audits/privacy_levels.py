@@ -70,7 +70,7 @@ class PrivacyLevels:
         found = attacked(population, attack)
         above = exposure.above_threshold(found.scores, attack)
         u = exposure.above_threshold(found.scores, attack, self.distance)
-        level = self._levels(u, found, ctx)
+        level = self.levels(u, found, ctx)
         ctx.progress(0.4, "resampling")
         each = exposure.Exposure.of(found, above)
         trials = success_rates.trials_of(found.member)
@@ -96,7 +96,7 @@ class PrivacyLevels:
         arrays = {**each.arrays(found), "level": level, **losses.histograms(by_role)}
         return Measurement({**values, **losses.distances(by_role)}, tables, arrays, self._notes(trials))
 
-    def _levels(self, u: Array, found: Attacked, ctx: Context) -> Array:
+    def levels(self, u: Array, found: Attacked, ctx: Context) -> Array:
         """Return (n,) int8 levels: each pair of models is one voter, as it ranks every example once."""
         self._check_votes(len(u) // 2)
         places = resampling.whole_places(resampling.by_pair(u, found.member), ctx.rng("ties"))

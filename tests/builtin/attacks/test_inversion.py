@@ -246,16 +246,22 @@ def test_the_best_of_more_starts_costs_no_more():
 
 
 def test_a_class_has_starts_of_its_own_whatever_else_is_asked():
-    attack = Inversion(restarts=5, alpha=1, lr=1e-9)
-    found, _ = evidence(linear()[0], attack.needs)
-    starts = attack._starts(found, 2)
+    def starts_of(*classes):
+        """What the model is asked first: (classes * restarts, channels, height, width)."""
+        asked, (model, _) = [], linear()
+        model.register_forward_pre_hook(lambda _model, inputs: asked.append(inputs[0].detach().numpy().copy()))
+        invert(Inversion(restarts=5, alpha=1), model, classes)
+        return asked[0]
+
+    starts = starts_of(2)
     assert starts.shape == (5, 3, 5, 6)
     assert starts.dtype == np.float32
     assert not starts[0].any()
     assert (starts[1] == 0.5).all()
     assert len(np.unique(starts[2:])) > 100
-    np.testing.assert_array_equal(starts, attack._starts(found, 2))
-    assert (starts[2:] != attack._starts(found, 3)[2:]).any()
+    both = starts_of(3, 2)
+    np.testing.assert_array_equal(starts, both[5:])
+    assert (starts[2:] != both[2:5]).any()
 
 
 def test_overconfidence_stops_the_papers_loss_and_not_the_other():

@@ -31,7 +31,7 @@ def population(table_file, tmp_path_factory):
 
 def _levels(u, member, audit):
     found = Attacked(u, u >= 0, member)
-    return audit._levels(u, found, Context())
+    return audit.levels(u, found, Context())
 
 
 def _member(models, n):

@@ -3,7 +3,6 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from privbench.api import Context
 from privbench.builtin.generative.wgan_gp import (
@@ -215,7 +214,7 @@ def test_the_generator_learns_what_a_label_means(clip, steps):
 
 
 def test_no_batch_norm_in_the_critic():
-    assert not [each for each in nets()[1].modules() if isinstance(each, nn.modules.batchnorm._BatchNorm)]
+    assert not [each for each in nets()[1].modules() if "BatchNorm" in type(each).__name__]
 
 
 @pytest.mark.parametrize(

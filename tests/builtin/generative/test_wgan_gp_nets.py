@@ -9,8 +9,6 @@ from privbench.builtin.generative.wgan_gp_nets import (
     Critic,
     Generator,
     NoisyClip,
-    _Convolution,
-    _Deconvolution,
     selu,
 )
 
@@ -84,19 +82,20 @@ def test_what_the_label_changes_depends_on_the_image():
     assert same_change.std() > 1e-3
 
 
-@pytest.mark.parametrize(("side", "kernel", "stride"), [(8, 4, 2), (4, 4, 2), (2, 3, 1)])
-def test_a_convolution_as_a_matrix_is_the_convolution(side, kernel, stride):
-    layer = _Convolution(3, 5, side, kernel=kernel, stride=stride, dense=True)
+@pytest.mark.parametrize(("position", "side", "kernel", "stride"), [(0, 8, 4, 2), (1, 4, 4, 2), (2, 2, 3, 1)])
+def test_a_convolution_as_a_matrix_is_the_convolution(position, side, kernel, stride):
+    layer = critic(channels=3, width=5).convolutions[position]
+    assert (layer.kernel_size, layer.stride) == ((kernel,) * 2, (stride,) * 2)
     nn.init.normal_(layer.bias)
-    x = torch.randn(2, 3, side, side)
+    x = torch.randn(2, layer.in_channels, side, side)
     torch.testing.assert_close(layer.map()(x), layer(x).flatten(1), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("side", [2, 4, 8])
-def test_a_deconvolution_as_a_matrix_is_the_deconvolution(side):
-    layer = _Deconvolution(3, 5, side, dense=True)
+@pytest.mark.parametrize(("position", "side"), [(0, 2), (1, 4), (2, 8)])
+def test_a_deconvolution_as_a_matrix_is_the_deconvolution(position, side):
+    layer = Generator(8, channels=3, classes=3, width=5, latent=4).deconvolutions[position]
     nn.init.normal_(layer.bias)
-    x = torch.randn(2, 3, side, side)
+    x = torch.randn(2, layer.in_channels, side, side)
     torch.testing.assert_close(layer.map()(x), layer(x).flatten(1), rtol=1e-4, atol=1e-5)
 
 

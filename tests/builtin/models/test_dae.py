@@ -7,7 +7,6 @@ import torch
 from privbench.api import Blueprint, Context
 from privbench.builtin.models import build as build_by_name
 from privbench.builtin.models import dae
-from privbench.builtin.tasks import base
 from privbench.builtin.tasks.digits import Digits
 from privbench.errors import BadOption
 from privbench.learn.optimisers import adam, sgd
@@ -19,10 +18,8 @@ from privbench.testing.tape import one_by_one, taped
 
 @pytest.fixture(autouse=True)
 def _brief(monkeypatch):
+    """Few steps; encoders are kept for the life of a process, so each test has a task of its own."""
     monkeypatch.setattr(dae, "STEPS", 60)
-    base._encoder.cache_clear()
-    yield
-    base._encoder.cache_clear()
 
 
 def images(n=90, seed=0):
@@ -71,16 +68,15 @@ def test_a_step_runs_where_its_tensors_are():
 
 
 def test_training_leaves_the_encoder_and_the_release_has_it():
-    task = build(Digits, {"preset": "dae", "epochs": "2", "weight_decay": "0.1"})
+    task = build(Digits, {"preset": "dae", "epochs": "2", "weight_decay": "0.1", "limit": "500"})
     dataset = task.load()
     shape, classes = dataset.shape, dataset.classes
     blueprint = Blueprint(task.name, task.recipe, shape, classes, build=lambda: task.network(shape, classes))
     model = train(blueprint, dataset.role("pool")[np.arange(100)], Context())
-    layers = base._encoder(task)
-    state = model.state_dict()
-    for i, (weight, bias) in enumerate(layers):
-        torch.testing.assert_close(state[f"net.0.weight{i}"], weight, rtol=0, atol=0)
-        torch.testing.assert_close(state[f"net.0.bias{i}"], bias, rtol=0, atol=0)
+    state, encoder = model.state_dict(), task.network(shape, classes)[0].state_dict()
+    assert len(encoder) == 4
+    for name, tensor in encoder.items():
+        torch.testing.assert_close(state[f"net.0.{name}"], tensor, rtol=0, atol=0)
     assert [tuple(p.shape) for p in model.parameters() if p.ndim == 2] == [(64, 64), (32, 64), (10, 32)]
     x = torch.rand(2, *shape, requires_grad=True)
     (slope,) = torch.autograd.grad(model(x).sum(), x)
@@ -90,7 +86,7 @@ def test_training_leaves_the_encoder_and_the_release_has_it():
 def test_the_encoder_sees_the_reference_examples_alone(monkeypatch):
     seen = []
     monkeypatch.setattr(dae, "pretrained", lambda x, _seed: seen.append(x) or [(torch.zeros(4, 64), torch.zeros(4))])
-    task = build(Digits, {"preset": "dae"})
+    task = build(Digits, {"preset": "dae", "limit": "400"})
     dataset = task.load()
     task.network(dataset.shape, dataset.classes)
     task.network(dataset.shape, dataset.classes)
@@ -109,17 +105,39 @@ def test_it_is_not_built_without_data():
         build_by_name("dae_mlp", (1, 8, 8), 10)
 
 
-def test_a_layer_is_trained_where_its_inputs_are():
-    """On a device without memory: a CPU tensor that strays into it raises."""
-    assert all(tensor.is_meta for tensor in dae._layer(torch.empty(90, 36, device="meta"), 8, torch.Generator()))
+def standardised_on(device, monkeypatch):
+    """Have an encoder's inputs lie on a device, which moves its training there."""
+
+    class There:
+        def __init__(self, *_):
+            pass
+
+        def fit(self, x):
+            pass
+
+        def standardise(self, values):
+            return values.to(device) - 0.5
+
+    monkeypatch.setattr(dae, "Normalised", There)
 
 
-def test_replayed_steps_equal_steps(device):
+def test_layers_are_trained_where_their_inputs_are(monkeypatch):
+    """On a device without memory: a CPU tensor that strays into it raises. So does the look at the end."""
+    seen, step = [], dae.step
+    monkeypatch.setattr(dae, "step", lambda layer, *rest: seen.extend(layer) or step(layer, *rest))
+    standardised_on("meta", monkeypatch)
+    with pytest.raises((NotImplementedError, RuntimeError), match="meta tensor"):
+        dae.pretrained(images(), seed=1)
+    assert len(seen) == 2 * 60 * 3
+    assert all(tensor.is_meta for tensor in seen)
+
+
+def test_replayed_steps_equal_steps(device, monkeypatch):
     """`pretrained` trains on the CPU; its layers can be trained anywhere."""
+    standardised_on(device, monkeypatch)
 
     def trained():
-        x = torch.rand(90, 36, generator=torch.Generator().manual_seed(0)).to(device)
-        return [tensor.tolist() for tensor in dae._layer(x, 8, torch.Generator().manual_seed(1))]
+        return [tensor.tolist() for layer in dae.pretrained(images(), seed=1) for tensor in layer]
 
     with one_by_one():
         plain = trained()
