@@ -190,15 +190,15 @@ def test_the_next_commands(tmp_path, monkeypatch):
         ("attack", "2fast", "Try 'fast'."),
         ("attack", "ü", "'ü' is not a valid name: use lower-case letters, digits, single dashes, a letter first."),
         ("attack", "../x", "Try 'x'."),
-        ("attack", "", "'' is no name"),
+        ("attack", "", "'' is not a valid name"),
         ("attack", "privbench-x", "leave it out: 'x'."),
         ("defense", "lira", "There is an attack named 'lira' already, from plugin 'privbench'"),
         ("attack", "ce", "There is a defense named 'ce' already, from plugin 'privbench'"),
         ("attack", "class", "'class' is a keyword of Python; choose another name, such as 'my-class'."),
         ("attack", "none", "keyword of Python"),
-        ("attack", "json", "'json' is a module of Python's own library"),
-        ("attack", "all", "means something else on the command line"),
-        ("audit", "tasks", "means something else on the command line"),
+        ("attack", "json", "'json' is a module of Python's standard library"),
+        ("attack", "all", "has another meaning on the command line"),
+        ("audit", "tasks", "has another meaning on the command line"),
     ],
 )
 def test_bad_names_are_one_line_and_write_nothing(tmp_path, kind, name, words):
@@ -239,7 +239,7 @@ def test_what_is_there_is_left_alone(tmp_path):
     mine.write_text("mine")
     result = new("defense", "x", "--into", tmp_path)
     assert result.exit_code == 2
-    assert "is there already and not empty" in result.stderr
+    assert "exists and is not empty" in result.stderr
     assert mine.read_text() == "mine"
     (tmp_path / "privbench-y").write_text("a file")
     assert new("attack", "y", "--into", tmp_path).exit_code == 2

@@ -159,7 +159,7 @@ def test_a_random_salt_is_drawn_once_and_the_command_of_every_record_has_it(here
     found = load([here / "privbench-results"])
     (salt,) = {record.salt for record in found}
     assert re.fullmatch("[0-9a-f]{32}", salt)
-    assert f"The salt is {salt}: give it as --salt to go on with this run" in result.stderr
+    assert f"The salt is {salt}: pass it as --salt to continue or extend this run" in result.stderr
     assert f"seed 0, salt {salt[:8]}..., cpu" in result.stdout
     assert all(f" --salt {salt} " in record.command for record in found)
     words = found[0].command.split()
@@ -309,7 +309,7 @@ def test_ctrl_c_says_that_nothing_is_lost(here, tiny, monkeypatch):
     monkeypatch.setattr(module, "executor_of", lambda *_: types.SimpleNamespace(workers=1, run=interrupted))
     result = run("--task", tiny, "--models", 4)
     assert result.exit_code == 130
-    assert "The same command goes on where it stopped." in result.stderr
+    assert "The same command continues where it stopped." in result.stderr
 
 
 # A file of options
@@ -350,7 +350,7 @@ def test_a_default_that_is_typed_wins_too(here, tiny):
         ("rank-bye = 'auc'", "study.toml: no option 'rank-bye'. Did you mean 'rank-by'? Options: attack, defense,"),
         ("config = 'other.toml'", "study.toml: no option 'config'."),
         ("dry_run = true", "study.toml: no option 'dry_run'."),
-        ("models = ", "study.toml is no TOML: "),
+        ("models = ", "study.toml is not valid TOML: "),
         ("models = 'many'", "study.toml: models: 'many' is not a valid integer."),
         ("models = 4.5", "study.toml: models: '4.5' is not a valid integer."),
         ("models = true", "study.toml: models: 'True' is not a valid integer."),
@@ -370,7 +370,7 @@ def test_a_mistake_in_a_file_is_named_with_the_file(here, text, message):
 
 def test_a_file_that_is_no_text(here):
     (here / "study.toml").write_bytes(b"\xff\xfe")
-    assert "study.toml is no TOML" in fails("--config", "study.toml")
+    assert "study.toml is not valid TOML" in fails("--config", "study.toml")
 
 
 def test_a_file_that_is_not_there(here):
