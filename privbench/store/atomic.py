@@ -23,21 +23,21 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 NO_FOLDER = (FileExistsError, NotADirectoryError)
-"""What the system raises where a file stands in the place of a folder."""
+"""Errors of the system for a file in the place of a folder."""
 PROBE = 4096
-"""Bytes that are written to see whether a disk is full."""
+"""Bytes written to test whether a disk is full."""
 _OWNED = re.compile(r"(?P<pid>[0-9]{1,10})-[0-9a-f]{8}-(?P<host>[0-9a-f]{8})")
 
 
 def temporary_name() -> str:
-    """Return a new name that says which process, on which host, owns what bears it."""
+    """Return a new name that identifies the process and host that own it."""
     return f"{os.getpid()}-{secrets.token_hex(4)}-{_host()}"
 
 
 def is_abandoned(name: str) -> bool:
     """Return whether a temporary name is that of a process of this host that has ended.
 
-    Nobody can tell whether processes of other hosts, which may share the folder, are alive: theirs count as living.
+    The state of processes on other hosts, which may share the folder, is unknown: they count as running.
     """
     owner = _OWNED.fullmatch(name)
     return owner is not None and owner["host"] == _host() and not _is_alive(int(owner["pid"]))
@@ -46,7 +46,7 @@ def is_abandoned(name: str) -> bool:
 def atomic_write(path: Path | str, data: bytes) -> None:
     """Write a file so that its readers, and a crash at any instant, find the old content or the new, never a part.
 
-    Also removes what earlier writers of the same file left behind when they were killed. Raises OSError.
+    Also removes leftovers of earlier, killed writers of the same file. Raises OSError.
     """
     path = Path(path)
     for left in path.parent.glob(f".{_escaped(path.name)}.*.tmp"):
@@ -67,7 +67,7 @@ def atomic_write(path: Path | str, data: bytes) -> None:
 
 @contextlib.contextmanager
 def writing_into(folder: Path, what: str) -> Iterator[None]:
-    """Raise CannotWrite, which names the folder, for what the system refuses to write in the block."""
+    """Raise CannotWrite, naming the folder, for write errors of the system in the block."""
     try:
         yield
     except OSError as error:
@@ -76,9 +76,9 @@ def writing_into(folder: Path, what: str) -> Iterator[None]:
 
 
 def ensure_writable(folder: Path, what: str) -> None:
-    """Raise CannotWrite where files could not be written into a folder, which may not exist yet; leave no trace.
+    """Raise CannotWrite if files cannot be written into a folder, which may not exist yet; leave no trace.
 
-    Better before the first training than after it. Some bytes are written, for a disk may be full.
+    Better before the first training than after it. Some bytes are written, because a disk may be full.
     """
     absent = list(itertools.takewhile(lambda each: not os.path.lexists(each), (folder, *folder.absolute().parents)))
     try:
@@ -92,7 +92,7 @@ def ensure_writable(folder: Path, what: str) -> None:
 
 
 def try_writing(folder: Path) -> None:
-    """Write some bytes into a folder and remove them. Raises OSError where that fails."""
+    """Write some bytes into a folder and remove them. Raises OSError on failure."""
     probe = folder / f".{temporary_name()}.tmp"
     try:
         probe.write_bytes(bytes(PROBE))
@@ -102,13 +102,13 @@ def try_writing(folder: Path) -> None:
 
 
 def sync_file(path: Path) -> None:
-    """Have the content of a file on the disk before going on."""
+    """Flush the content of a file to the disk."""
     with path.open("r+b") as file:
         os.fsync(file.fileno())
 
 
 def sync_folder(path: Path) -> None:
-    """Have the names in a folder on the disk before going on, where the system can do that."""
+    """Flush the names in a folder to the disk, if the system can do that."""
     if os.name == "nt":
         return
     descriptor = os.open(path, os.O_RDONLY)
@@ -128,7 +128,7 @@ def _escaped(name: str) -> str:
 
 
 def _is_alive(pid: int) -> bool:
-    if sys.platform == "win32":  # where os.kill(pid, 0) would send Ctrl-C
+    if sys.platform == "win32":  # os.kill(pid, 0) would send Ctrl-C there
         import ctypes
 
         query, still_active = 0x1000, 259
@@ -142,6 +142,6 @@ def _is_alive(pid: int) -> bool:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):
         return False
-    except PermissionError:  # of another user
+    except PermissionError:  # owned by another user
         return True
     return True

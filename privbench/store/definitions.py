@@ -1,9 +1,9 @@
-"""Which code a definition is made of: it and every definition of its package that it leads to, hashed by content.
+"""Definitions of code: each with all definitions of its package that it uses, hashed by content.
 
     builtin.defenses.relaxloss.RelaxLoss -> learn.training.train -> learn.augmentation.augment -> ...
 
-A name is followed through imports and re-exports to what defines it. A module that is used as a value, or in which a
-name cannot be found, counts as a whole. What is left out: docs, annotations, and where things lie (`syntax.py`).
+A name is followed through imports and re-exports to its definition. A module that is used as a value, or in which a
+name cannot be found, counts as a whole. Docstrings, annotations and locations are excluded (`syntax.py`).
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ LIBRARIES = ("torch", "torchvision", "numpy", "scikit-learn", "scipy")
 
 
 def component_key(component: Any) -> dict[str, Any]:
-    """Return what of a component can change a result: name, version, options and the hash of its source."""
+    """Return all of a component that can change a result: name, version, options and the hash of its source."""
     if isinstance(component, Composite):
         text = spec(component, keyed_only=True)
         return {**component.cache_key(component_key), "spec": text, "source": source_hash(type(component))}
@@ -41,14 +41,14 @@ def component_key(component: Any) -> dict[str, Any]:
 
 @functools.lru_cache(maxsize=1)
 def library_versions() -> dict[str, str]:
-    """Return the versions of the libraries that decide bits."""
+    """Return the versions of the libraries that affect bits."""
     return {name: importlib.metadata.version(name) for name in LIBRARIES}
 
 
 def source_hash(*things: Any) -> str:
-    """Return the SHA-256 of the source of classes, functions (in whatever wrapped) and `Reference`s to our own.
+    """Return the SHA-256 of the source of classes, functions (also wrapped) and `Reference`s to privbench's own.
 
-    Raises PluginError for one that has no source.
+    Raises PluginError without a source.
     """
     digest = _source_hash(*(_reference(_unwrapped(thing)) for thing in things))
     values = [made_with(thing) for thing in things if isinstance(thing, type) and not _is_in_its_place(thing)]
@@ -72,12 +72,12 @@ def _own_hash(*things: Reference) -> str:
 
 
 def plugin_libraries(cls: type) -> dict[str, str]:
-    """Return the versions of all distributions that a third party's code imports; of our own code none."""
+    """Return the versions of all distributions that third-party code imports; none for privbench's own code."""
     return {} if core().owns(cls.__module__) else libraries(_reference(cls))
 
 
 def forget() -> None:
-    """Have sources read again that were edited while this process ran."""
+    """Reread sources that were edited while this process ran."""
     for cached in (_own_hash, core):
         cached.cache_clear()
     outside.forget()
@@ -90,12 +90,12 @@ def core() -> Definitions:
 
 
 def _reference(thing: Any) -> Reference:
-    """Return the top-level definition that a class or function is, or is in."""
+    """Return the top-level definition of a class or function, or the one around it."""
     return thing if isinstance(thing, Reference) else Reference(thing.__module__, thing.__qualname__.partition(".")[0])
 
 
 def _is_in_its_place(cls: type) -> bool:
-    """Return whether a class is what its module has under its name, and not one of several that a function made."""
+    """Return whether a class is the one under its name in its module, not one of several created by a function."""
     found: Any = sys.modules.get(cls.__module__)
     for name in cls.__qualname__.split("."):
         found = getattr(found, name, None)
@@ -103,7 +103,7 @@ def _is_in_its_place(cls: type) -> bool:
 
 
 def _unwrapped(function: Any) -> Any:
-    """Return the function inside of partial arguments, an object's method and decorators that say what they wrap."""
+    """Return the function inside of partial arguments, bound methods and decorators that declare what they wrap."""
     while isinstance(function, functools.partial | types.MethodType) or hasattr(function, "__wrapped__"):
         function = getattr(function, "func", None) or getattr(function, "__func__", None) or function.__wrapped__
     return function

@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 
 CORE = "privbench"
 SCRIPT, WORKERS_SCRIPT = "__main__", "__mp_main__"
-"""The names of the module that a person runs, and of the same in a worker process."""
+"""Names of the main module, and of the same module in a worker process."""
 
 
 @dataclass(frozen=True)
 class Package:
-    """A package's folder, a lone file, or text that lies in no file."""
+    """A package's folder, a single file, or source text without a file."""
 
     name: str
     root: Path | None
@@ -49,7 +49,7 @@ class Package:
         return _modules(self, tuple((file, file.stat().st_mtime_ns, file.stat().st_size) for file in files))
 
     def data_files(self) -> Iterator[str]:
-        """Yield the names and hashes of all files in it that are no Python source."""
+        """Yield the names and hashes of all files in it other than Python source."""
         for file in self._files() if self.root is not None and self.root.is_dir() else ():
             if file.suffix not in (".py", ".pyc"):
                 yield f"{file.relative_to(self.root).as_posix()} {_sha256(file)}"  # type: ignore[arg-type]
@@ -63,7 +63,7 @@ class Package:
 
 @functools.lru_cache(maxsize=64)
 def _modules(package: Package, files: tuple[tuple[Path, int, int], ...]) -> tuple[Module, ...]:
-    """Parse files, again only where one was written since."""
+    """Parse files, again only if one has changed."""
     assert package.root is not None
     found = []
     for file, _, _ in files:
@@ -73,15 +73,15 @@ def _modules(package: Package, files: tuple[tuple[Path, int, int], ...]) -> tupl
         is_package = file.stem == "__init__"
         try:
             found.append(parse(file.read_bytes(), name, is_package=is_package))
-        except (SyntaxError, ValueError):  # a template, or of another Python: it counts by its bytes
+        except (SyntaxError, ValueError):  # a template, or for another Python: its bytes count
             found.append(parse(f"unreadable({_sha256(file)!r})".encode(), name, is_package=is_package))
     return tuple(found)
 
 
 def packages(thing: Reference) -> list[Package]:
-    """Return a third party's package, and those that it imports and no version tells of.
+    """Return a third party's package, and those of its imports that no version covers.
 
-    Raises PluginError where there is no source.
+    Raises PluginError without a source.
     """
     name, root = _located(thing.module)
     own = set(distributions().get(name.partition(".")[0], ()))
@@ -99,7 +99,7 @@ def packages(thing: Reference) -> list[Package]:
 
 
 def libraries(thing: Reference) -> dict[str, str]:
-    """Return the versions of all distributions that a third party's code imports, and that are not hashed with it."""
+    """Return the versions of all distributions that third-party code imports, and that are not hashed with it."""
     hashed = packages(thing)
     names = {package.name for package in hashed}
     imported = {each for package in hashed for module in package.modules() for each in imported_by(module)}
@@ -109,7 +109,7 @@ def libraries(thing: Reference) -> dict[str, str]:
 
 
 def imported_by(module: Module) -> set[str]:
-    """Return the dotted names of all that a module imports, at any depth but for type checkers."""
+    """Return the dotted names of all imports of a module, at any depth except those for type checkers."""
     found: set[str] = set()
     waiting: list[ast.AST] = [*module.body]
     while waiting:
@@ -124,13 +124,13 @@ def imported_by(module: Module) -> set[str]:
 
 @functools.lru_cache(maxsize=1)
 def distributions() -> Mapping[str, list[str]]:
-    """Return the distributions of each importable package: all metadata are read for it, which takes a while."""
+    """Return the distributions of each importable package; reading all metadata takes a while."""
     return importlib.metadata.packages_distributions()
 
 
 @functools.lru_cache(maxsize=4096)
 def file_of(name: str) -> Path | None:
-    """Return the source file of a module, found without importing anything, or None for what is no Python source."""
+    """Return the source file of a module, found without importing, or None if it is not Python source."""
     loaded = sys.modules.get(name)
     if loaded is not None:
         return _python(getattr(loaded, "__file__", None))
@@ -145,15 +145,15 @@ def file_of(name: str) -> Path | None:
 
 
 def forget() -> None:
-    """Look for files and distributions again."""
+    """Search for files and distributions again."""
     for cached in (distributions, file_of, _is_edited, _modules):
         cached.cache_clear()
 
 
 def _located(name: str) -> tuple[str, Path | None]:
-    """Return the outermost regular package that a module lies in, by dotted name, and its folder or lone file.
+    """Return the outermost regular package of a module, by dotted name, and its folder or single file.
 
-    A folder without `__init__.py` may be shared by strangers: what lies in it counts for itself.
+    A folder without `__init__.py` may be shared by unrelated modules: each of them counts separately.
     """
     if name in (SCRIPT, WORKERS_SCRIPT) and (inside := getattr(sys.modules.get(name), "__package__", None)):
         file = file_of(name)  # run by `python -m`
@@ -168,7 +168,7 @@ def _located(name: str) -> tuple[str, Path | None]:
 
 
 def _is_local(name: str, own: set[str]) -> bool:
-    """Return whether a module was brought by no distribution, by one's own, or by one that is edited in place."""
+    """Return whether a module belongs to no distribution, to the same one, or to one in editable mode."""
     top = name.partition(".")[0]
     if top == CORE or top in sys.stdlib_module_names:
         return False
@@ -184,7 +184,7 @@ def _is_edited(distribution: str) -> bool:
 
 
 def _is_tools(folder: str) -> bool:
-    """Return whether a folder is kept by a tool, such as `__pycache__` or `.git`: it changes while nobody edits."""
+    """Return whether a folder belongs to a tool, such as `__pycache__` or `.git`: it changes without edits."""
     return folder == "__pycache__" or folder.startswith(".")
 
 

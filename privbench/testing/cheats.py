@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
 SEEDS = 10
 _remembered: dict[bytes, Array] = {}
-"""Membership of every shadow that was ever seen, by its answers."""
+"""Membership of every shadow seen so far, by its predictions."""
 
 
 @component
 class GuessedSeed:
-    """Draws the halves of small run seeds again: the pair that is missing among the shadows is the target's.
+    """Recomputes the halves of small run seeds: the pair that is missing among the shadows is the target's.
 
-    Which model of the pair it is, the first number of `evidence.rng` tells. It finds every member of any model under
-    the public salt, and under a random one no more than an honest attack does.
+    The first number of `evidence.rng` identifies the model of the pair. It finds every member of any model under the
+    public salt, and under a random one no more than an honest attack.
     """
 
     name: ClassVar[str] = "guessed-seed"
@@ -47,9 +47,9 @@ class GuessedSeed:
 
 @component
 class RememberedShadows:
-    """Remembers the membership of all shadows, and knows a target again that was a shadow of an earlier one.
+    """Remembers the membership of all shadows, and recognises a target that was a shadow of an earlier one.
 
-    No salt helps: who trains and attacks the models of a whole population sees each of them as a shadow.
+    No salt helps: an attack on the models of a whole population sees each of them as a shadow.
     """
 
     name: ClassVar[str] = "remembered-shadows"
@@ -65,7 +65,7 @@ class RememberedShadows:
 
 
 def honest(evidence: Evidence) -> Array:
-    """Return the target's logit-scaled confidence, less the shadows' mean."""
+    """Return the target's logit-scaled confidence minus the shadows' mean."""
     shadows = evidence.shadow_signals(signals.phi)[:, :, 0]
     found: Array = evidence.signals(signals.phi)[:, 0] - np.sort(shadows, axis=0).mean(axis=0)
     return found

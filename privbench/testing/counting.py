@@ -36,10 +36,10 @@ class CountOnly:
 
 
 def check_population_membership(targets: Sequence[tuple[Array, Array]], salt: str = "") -> None:
-    """Raise AssertionError where the shadows' memberships alone tell the target's.
+    """Raise AssertionError if the shadows' memberships alone reveal the target's.
 
-    targets: for each target, its shadows' membership (s, n) bool and its own (n,) bool; salt: that they were drawn by,
-    for the message.
+    targets: for each target, its shadows' membership (s, n) bool and its own (n,) bool
+    salt: of their halves, for the message
     """
     under = f" (salt {salt})" if salt else ""
     scores = [-shadow_member.sum(axis=0, dtype=np.float64) for shadow_member, _ in targets]

@@ -1,7 +1,8 @@
-"""A CUDA graph's stand-in where there is no card: a tape of a step's operations, with all that Python decided frozen.
+"""Tape of operations: a substitute for a CUDA graph without a card, with all decisions made in Python frozen.
 
-Replays do the recorded operations again, on the same storages, with the same numbers, and run no Python of the step. So
-a step that equals its replays here keeps what a graph asks of it; that a card can record its kernels is not shown.
+Replays repeat the recorded operations, on the same storages, with the same numbers, and run no Python of the step. A
+step that equals its replays thus meets the requirements of a graph; whether a card can record its kernels is not
+tested.
 """
 
 from __future__ import annotations

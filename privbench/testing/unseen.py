@@ -31,7 +31,7 @@ SIGMAS = 5.0
 
 @component
 class IgnoresItsData:
-    """Trains on the reference examples, and publishes some of them: nothing has to do with the members."""
+    """Trains on the reference examples, and publishes some of them: nothing depends on the members."""
 
     name: ClassVar[str] = "ignores-its-data"
     paper: ClassVar[str] = "none"
@@ -62,7 +62,7 @@ def unseen_checks(attack: Any, salt: str, device: str) -> list[Check]:
 
 
 def find_nothing(attack: Any, salt: str, device: str = "cpu") -> None:
-    """Raise AssertionError where an attack tells members from others by anything but what models learnt of them."""
+    """Raise AssertionError if an attack distinguishes members by anything but what models learnt about them."""
     try:
         found = (_images if hasattr(attack, "reconstruct") else _scored)(attack, salt, device)
     except Exception as error:
