@@ -142,8 +142,8 @@ def _overview(console: Console, kinds: Sequence[str]) -> None:
             continue
         foreign = any(entry.plugin != BUILTIN for entry in entries.values())
         needed = kind == "attack"
-        columns = ["name", *(["sees"] if needed else []), *(["plugin"] if foreign else []), "what it is"]
-        rows = out.table(console, *columns, wrap=["sees", "what it is"])
+        columns = ["name", *(["sees"] if needed else []), *(["plugin"] if foreign else []), "description"]
+        rows = out.table(console, *columns, wrap=["sees", "description"])
         for name, entry in entries.items():
             plugin = [f"{entry.plugin} {entry.version}"] if foreign else []
             rows.add_row(name, *([_threat(entry)] if needed else []), *plugin, out.summary(entry.cls))
@@ -189,7 +189,7 @@ def _options(console: Console, title: str, infos: Sequence[OptionInfo]) -> None:
             console.print("\nIt has no options.")
         return
     console.print(f"\n{title}", style="bold cyan")
-    rows = out.table(console, "option", "takes", "default", "what it is", wrap=["takes", "default", "what it is"])
+    rows = out.table(console, "option", "takes", "default", "description", wrap=["takes", "default", "description"])
     rows.columns[1].max_width = CHOICES if console.width < out.UNLIMITED else None
     for info in infos:
         takes = f"{info.type.replace('|', ' | ')} {info.range}".strip()

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 PLAIN = (bool, int, float, complex, str, bytes, type(None), type(...))
 NOTEBOOKS_OWN = re.compile(r"_+|_i*\d*|_[iod]h|In|Out|__.*__")
-"""Names that IPython binds: inputs, results and the like."""
+"""Names bound by IPython, such as inputs and results."""
 DEEP = 20
 
 

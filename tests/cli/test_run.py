@@ -350,7 +350,7 @@ def test_a_default_that_is_typed_wins_too(here, tiny):
         ("rank-bye = 'auc'", "study.toml: no option 'rank-bye'. Did you mean 'rank-by'? Options: attack, defense,"),
         ("config = 'other.toml'", "study.toml: no option 'config'."),
         ("dry_run = true", "study.toml: no option 'dry_run'."),
-        ("models = ", "study.toml is no TOML: "),
+        ("models = ", "study.toml is not valid TOML: "),
         ("models = 'many'", "study.toml: models: 'many' is not a valid integer."),
         ("models = 4.5", "study.toml: models: '4.5' is not a valid integer."),
         ("models = true", "study.toml: models: 'True' is not a valid integer."),
@@ -370,7 +370,7 @@ def test_a_mistake_in_a_file_is_named_with_the_file(here, text, message):
 
 def test_a_file_that_is_no_text(here):
     (here / "study.toml").write_bytes(b"\xff\xfe")
-    assert "study.toml is no TOML" in fails("--config", "study.toml")
+    assert "study.toml is not valid TOML" in fails("--config", "study.toml")
 
 
 def test_a_file_that_is_not_there(here):

@@ -1,4 +1,4 @@
-"""ART's learned attack: a classifier of members, trained on what shadow models answer to theirs and to others."""
+"""ART's learned attack: a classifier of members, trained on the predictions of shadow models."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 @component
 class ArtBlackBox:
-    """ART's MembershipInferenceBlackBox, fitted on the shadows' answers, of which it is known who was trained on what.
+    """ART's MembershipInferenceBlackBox, fitted on the predictions of shadow models, whose members are known.
 
-    Its score is the probability of membership that ART's attack model gives to the target's answers. Differs from
-    Shokri et al. as ART does: one attack model for all classes, which takes the label beside the answers. Of the
-    shadows' answers at most `rows` are used, as many of members as of others, as ART's models are slow in more.
+    Its score is the probability of membership by ART's attack model, given the target's predictions. Difference from
+    Shokri et al., as in ART: one attack model for all classes, with the label as an input. At most `rows` of the
+    shadows' predictions are used, equally many of members and non-members, because ART's models are slow with more.
     """
 
     name: ClassVar[str] = "art-black-box"

@@ -1,4 +1,4 @@
-"""ART's model inversion: MI-Face, a descent from a black image to what the target takes for a class."""
+"""ART's model inversion: MI-Face, a descent from a black image to one that the target assigns to a class."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ IMAGE_DIMENSIONS = 3
 class ArtMIFace:
     """ART's MIFace: gradient steps on the target's confidence in the class, from black, in the box [0, 1].
 
-    As ART has it, and so not as the paper does: the result is the last image and not the best on the way; a descent
-    goes on while p_c >= 1 - threshold or while the cost is above the highest of the last `window` steps, and ends
-    otherwise, where the paper ends it when p_c >= threshold. With probabilities, a target that is sure of another
-    class for black has p_c near 0: the descent ends after a step, and the image stays black. With logits that seldom
-    happens. `inversion` is privbench's own, after the paper.
+    As in ART, and unlike Fredrikson et al.: the result is the last image, not the best on the path; a descent continues
+    while p_c >= 1 - threshold or while the cost is above the highest of the last `window` steps, and ends otherwise,
+    where Fredrikson et al. end it when p_c >= threshold. With probabilities, a target that is certain of another class
+    for black has p_c near 0: the descent ends after a step, and the image stays black. With logits that seldom happens.
+    `inversion` is privbench's own, after Fredrikson et al.
     """
 
     name: ClassVar[str] = "art-mi-face"

@@ -1,4 +1,4 @@
-"""ART's rule: a member is what the target gets right."""
+"""ART's rule-based attack: an example is a member if the target classifies it correctly."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 @component
 class ArtRuleBased:
-    """ART's MembershipInferenceBlackBoxRuleBased: 1 where the target predicts the label, else 0.
+    """ART's MembershipInferenceBlackBoxRuleBased: 1 if the target predicts the label, else 0.
 
-    The same scores as `correctness`, by another's code. ART is given the target's labels as one-hot answers, and row
-    numbers in the place of inputs, so that it cannot use what the threat model withholds.
+    The same scores as `correctness`, computed by ART. ART gets the target's labels as one-hot predictions, and row
+    numbers instead of inputs, so that it cannot use withheld evidence.
     """
 
     name: ClassVar[str] = "art-rule-based"

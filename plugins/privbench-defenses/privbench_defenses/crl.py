@@ -17,7 +17,7 @@ Parity: TypeAlias = Literal["even", "odd"]
 
 @component
 class CRL:
-    """CRL: RelaxLoss on shrunken logits, beside a loss that holds features at some distance from their class's centre.
+    """CRL: RelaxLoss on scaled-down logits, plus a loss that keeps features at a distance from their class's centre.
 
     As in the authors' code (both losses, the parity of epochs, SGD of the centres with the recipe's momentum and weight
     decay but no schedule), except: confidences are constants unless preset=official, where theirs pass a gradient that

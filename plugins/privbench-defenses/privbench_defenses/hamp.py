@@ -18,18 +18,18 @@ HALVINGS = 60
 
 @component
 class Hamp:
-    """HAMP: learn soft labels of high entropy with a reward for entropy; answer with a random input's confidences.
+    """HAMP: training with soft labels of high entropy and an entropy reward; predictions with random confidences.
 
-    Only the order of the classes is the query's own: its confidences are those of an input of random pixels, sorted
-    into that order. The random input follows from the query's bits and a secret of the release, so that the same query
-    has the same answer; the authors draw another one for every query. Equal confidences are set apart by a unit in the
-    last place, the first class first, so that filtering changes no label. A table's random row is uniform per feature,
-    of the mean and spread of the training examples, which a released model's standardisation tells anyway.
+    Only the order of the classes is from the query: its confidences are those of an input of random pixels, sorted into
+    that order. The random input is a function of the query's bits and a secret of the release, so that the same query
+    has the same answer; the authors draw another one for every query. Equal confidences are separated by a unit in the
+    last place, the first class first, so that the filter changes no label. A table's random row is uniform per feature,
+    with the mean and spread of the training examples, which a released model's standardisation reveals anyway.
 
-    The entropy's weight is relative to a Kullback-Leibler divergence averaged over examples. The authors' code
-    averages it over classes too: their alpha is this one divided by the classes, 0.005 for CIFAR-100's 0.5, and their
-    learning rate of 1 is the recipe's times the classes. They look for the soft label on a grid of 0.01 and make a new
-    optimiser every epoch; here the label's confidence is exact, and momentum stays.
+    The entropy's weight is relative to a Kullback-Leibler divergence averaged over examples. The authors' code also
+    averages it over classes: their alpha is this one divided by the number of classes, 0.005 for CIFAR-100's 0.5, and
+    their learning rate of 1 is the recipe's times the number of classes. They search the soft label on a grid of 0.01
+    and create a new optimiser every epoch; here the label's confidence is exact, and momentum is kept.
     """
 
     name: ClassVar[str] = "hamp"
