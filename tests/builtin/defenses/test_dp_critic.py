@@ -102,7 +102,7 @@ def test_presets_and_infinity():
 def test_nowhere_does_it_call_itself_differentially_private():
     text = " ".join(DPCritic.__doc__.split())
     assert "regulariser" in text
-    assert "no (epsilon, delta)-differential privacy" in text
+    assert "not (epsilon, delta)-differentially private" in text
     assert not hasattr(DPCritic, "reuse")
     assert DPCritic().traits.from_members
     assert not DPCritic().traits.trains_on_members
