@@ -85,7 +85,7 @@ def config(text, name="study.toml"):
 def test_a_run_prints_a_row_and_writes_a_record(here, tiny, inline):
     result = ran("--task", tiny, "--attack", "confidence", "--models", 4, "--out", "out")
     assert "npz(blobs):epochs=2,hidden=16" in result.stdout
-    assert "4 models, 4 targets, pool of 153, half of it members, seed 0, cpu" in result.stdout
+    assert "4 models, 4 targets, pool of 155, half of it members, seed 0, cpu" in result.stdout
     assert "ranked by TPR at 1 % FPR" in result.stdout
     assert re.search(r"^ ?1 +ce +confidence ", result.stdout, re.MULTILINE)
     (record,) = load([here / "out"])
