@@ -5,9 +5,10 @@ from privbench.records import provenance
 from privbench.store.fingerprint import library_versions, source_hash
 from privbench.store.syntax import Reference
 
+pytest.importorskip("torch", reason="its version is part of the environment")
+
 
 def test_the_environment_has_what_numbers_depend_on():
-    pytest.importorskip("torch")
     found = provenance.environment()
     assert library_versions().items() <= found.items()
     assert found["processor"] == processor("cpu")

@@ -118,8 +118,11 @@ def blobs(n, rng, side=8):
     return np.clip(230 * spots + rng.normal(0, 3, spots.shape), 0, 255).astype(np.uint8)[..., None]
 
 
-def published(seed, *, copies, n=200):
-    """Return evidence of n candidates, and which are members: the synthetic set is noisy copies of them, or fresh."""
+def published(seed, *, copies, n=201):
+    """Return evidence of n candidates, and which are members: the synthetic set is noisy copies of them, or fresh.
+
+    Members are fewer than non-members, and reference examples fewer than either.
+    """
     rng = np.random.default_rng(seed)
     x, member = blobs(n, rng), np.arange(n) < n // 2
     order = rng.permutation(n)
@@ -127,7 +130,7 @@ def published(seed, *, copies, n=200):
     synthetic = np.clip(x[member].astype(int) + rng.integers(-3, 4, x[member].shape), 0, 255).astype(np.uint8)
     if not copies:
         synthetic = blobs(n // 2, rng)
-    return Published(x, synthetic, reference=blobs(n // 2, rng), seed=seed), member
+    return Published(x, synthetic, reference=blobs(n // 3, rng), seed=seed), member
 
 
 @pytest.fixture(scope="session")

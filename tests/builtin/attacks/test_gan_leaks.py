@@ -60,13 +60,13 @@ def test_calibrated_it_finds_copies_and_nothing_in_fresh_examples(copies, helper
         target, member = helpers.published(seed, copies=copies)
         rng = np.random.default_rng(100 + seed)
         shadows = [helpers.blobs(100, rng) for _ in range(4)]
-        kept = helpers.pairs(200, 4, rng)
+        kept = helpers.pairs(len(member), 4, rng)
         full = helpers.Published(target.x, target.synthetic.x, shadows=shadows, shadow_member=kept)
         found.append(helpers.auc(full.score(GanLeaks(calibrated=True)), member))
     if copies:
-        assert min(found) > 0.94  # less than plain: what is common loses its distance to shadows' examples too
+        assert min(found) > 0.92  # less than plain: what is common loses its distance to shadows' examples too
     else:
-        assert abs(np.mean(found) - 0.5) < 3 * 0.041 / 8**0.5  # one AUC of 100 against 100: SE 0.041
+        assert abs(np.mean(found) - 0.5) < 3 * 0.041 / 8**0.5  # one AUC of 100 against 101: SE 0.041
 
 
 def test_calibrated_it_needs_shadows_that_publish(helpers):
@@ -76,6 +76,6 @@ def test_calibrated_it_needs_shadows_that_publish(helpers):
     target, _ = helpers.published(0, copies=True)
     with pytest.raises(CellFailed, match="needs shadow models"):
         target.score(GanLeaks(calibrated=True))
-    silent = helpers.Published(target.x, target.x, shadows=[None], shadow_member=np.zeros((1, 200), bool))
+    silent = helpers.Published(target.x, target.x, shadows=[None], shadow_member=np.zeros((1, len(target.x)), bool))
     with pytest.raises(CellFailed, match="publishes none"):
         silent.score(GanLeaks(calibrated=True))

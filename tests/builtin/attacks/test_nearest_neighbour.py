@@ -109,7 +109,8 @@ def test_fresh_examples_are_as_near_to_either_side_of_equal_size(share, helpers)
     rates = []
     for seed in range(20):
         target, _ = helpers.published(seed, copies=False)
-        member = np.random.default_rng(seed).permutation(200) < 200 * share
+        n = len(target.x)
+        member = np.random.default_rng(seed).permutation(n) < n * share
         rates.append(target.findings(NearestNeighbour(), member)["memorisation_rate"])
     assert abs(np.mean(rates) - 0.5) < 3 * np.std(rates, ddof=1) / len(rates) ** 0.5
     assert np.std(rates) < 0.1
