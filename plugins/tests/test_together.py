@@ -10,8 +10,7 @@ from click.testing import CliRunner
 
 from privbench.cli import main
 from privbench.plugins import KINDS
-from privbench.plugins import loading as catalogue
-from privbench.plugins.loading import resolve_all
+from privbench.plugins.loading import catalogue, resolve_all
 
 NAMES = {path.parent.name.removeprefix("privbench-") for path in Path(__file__).parents[1].glob("*/pyproject.toml")}
 TASK = "digits:limit=200,epochs=1"
@@ -41,7 +40,7 @@ def test_all_is_what_is_listed(kind):
     assert len(chosen) >= (kind != "task") * len(NAMES)
 
 
-@pytest.mark.parametrize(("defense", "attack", "models"), [("all", "confidence", 2), ("ce", "all", 4)])
+@pytest.mark.parametrize(("defense", "attack", "models"), [("all", "correctness", 2), ("ce", "all", 4)])
 def test_all_of_a_kind_run_in_one_grid(defense, attack, models, tmp_path):
     """Each gets its cell: none fails, and n/a is said where an attack has nothing to look at."""
     words = f"run --task {TASK} --defense {defense} --attack {attack} --models {models} --jobs 2"
