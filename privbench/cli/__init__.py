@@ -53,14 +53,14 @@ Traceback of an error: PRIVBENCH_DEBUG=1
 
 
 class LazyGroup(click.Group):
-    """A group whose subcommands are imported on demand, and which prints errors as one line."""
+    """Command group that imports its subcommands on demand and prints an error as one line."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         """Return the names in a useful order for newcomers."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
-        """Import one command; None for an unknown name."""
+        """Import and return one command; None for an unknown name."""
         if cmd_name not in COMMANDS:
             return None
         module, attribute, summary = COMMANDS[cmd_name]
@@ -79,12 +79,12 @@ class LazyGroup(click.Group):
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's
-        """Write the commands from the table, which imports none of them."""
+        """Write the list of commands from the table, without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, lazy.summary) for name, lazy in COMMANDS.items()])
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[Any]:
-        """Complete a command's name from the table, or an option's."""
+        """Complete the name of a command, from the table, or of an option."""
         from click.shell_completion import CompletionItem
 
         options = click.Command.shell_complete(self, ctx, incomplete)
@@ -138,4 +138,4 @@ def _debugging() -> bool:
 )
 @click.version_option(__version__, prog_name="privbench", message="%(prog)s %(version)s")
 def main() -> None:
-    """Measure what a model leaks about its training data: every defense against every attack, on the same models."""
+    """Measure what models leak about their training data: every attack on every defense, with the same models."""

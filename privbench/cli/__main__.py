@@ -1,4 +1,4 @@
-"""`python -m privbench.cli` is `privbench`."""
+"""Entry point of `python -m privbench.cli`, the same as `privbench`."""
 
 from privbench.cli import main
 

@@ -37,7 +37,7 @@ class AuditGroup(click.Group):
     """A group with a command for every installed audit, and for audits of existing data."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        """Return the names of all audits."""
+        """Return the names of all audits and of the other subcommands."""
         from privbench.plugins.loading import catalogue
 
         return [*catalogue().of("audit"), *OWN]
@@ -116,7 +116,7 @@ def _help(chosen: Any) -> str:
     from privbench.options.fields import spec
 
     doc = (type(chosen).__doc__ or "").strip().replace("\n    ", "\n")
-    return f"{doc}\n\nIts own options: {spec(chosen)}:option=value. `privbench list audit {chosen.name}` lists them."
+    return f"{doc}\n\nOptions: {spec(chosen)}:option=value. `privbench list audit {chosen.name}` lists them."
 
 
 def _conduct(chosen: Any, options: Mapping[str, Any]) -> list[AuditRecord]:

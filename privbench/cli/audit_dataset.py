@@ -23,10 +23,10 @@ Examples:
   privbench audit dataset real.csv made.csv --holdout other.csv --label sex
   privbench audit dataset photos/ made/ --holdout others/ -a gan-leaks
 \b
-REAL is what the generator was trained on, SYNTHETIC what it made, HOLDOUT
-real examples that it never saw. Each is a .npz file with x (n, height, width
-[, channels]) or (n, features) and perhaps y (n,), a .npy file of x alone, a
-table (.csv, .tsv, .parquet), whose columns are matched by name, or a folder
+REAL is the training set of the generator, SYNTHETIC its output, HOLDOUT real
+examples that it never saw. Each is a .npz file with x (n, height, width
+[, channels]) or (n, features) and optionally y (n,), a .npy file of x alone,
+a table (.csv, .tsv, .parquet), whose columns are matched by name, or a folder
 of images.
 """
 
@@ -43,9 +43,9 @@ of images.
 )
 @click.option("--label", metavar="COLUMN", help="With tables: the column of labels, which is not a feature.")
 @shared.components(
-    "attack", "Attack, with options. Repeatable.  [default: all that a published set supports]", ("all",)
+    "attack", "Attack, with options. Repeatable.  [default: all that a synthetic set supports]", ("all",)
 )
-@shared.out("records, raw scores, exposed examples and the page of closest pairs")
+@shared.out("records, raw scores, exposed examples and the page of nearest pairs")
 @shared.seed
 @shared.top
 @click.pass_context

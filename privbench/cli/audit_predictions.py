@@ -23,20 +23,20 @@ Examples:
   privbench audit predictions answers.csv
   privbench audit predictions answers.npz --attack lira --attack lira:mode=offline --top 20
 \b
-FILE is what numpy.savez writes, of n examples and c classes:
-  logits or probabilities (n, c), labels (n,), membership (n,): True for what the model was trained on
-  and perhaps shadow_logits (s, n, c) and shadow_membership (s, n), of models trained alike
-With q aligned queries per example answers are (n, q, c) and (s, n, q, c).
+FILE is a .npz file (numpy.savez) with n examples and c classes:
+  logits or probabilities (n, c), labels (n,), membership (n,): True for training examples
+  optionally shadow_logits (s, n, c) and shadow_membership (s, n), of s shadow models trained alike
+With q aligned queries per example the shapes are (n, q, c) and (s, n, q, c).
 \b
 Or a .csv, .tsv or .parquet table with the columns
   label, membership, and one per class, logits_0, logits_1, ... or probabilities_cat, ...
-  and perhaps shadow_logits_0_cat (shadow 0), ... and shadow_membership_0, ...
+  optionally shadow_logits_0_cat (shadow model 0), ... and shadow_membership_0, ...
 """
 
 
 @click.command(epilog=EPILOG, short_help="Attack a model by its stored predictions.")
 @click.argument("file", type=click.Path(path_type=Path))
-@shared.components("attack", "Attack, with options. Repeatable.  [default: all that the answers support]", ("all",))
+@shared.components("attack", "Attack, with options. Repeatable.  [default: all that the predictions support]", ("all",))
 @shared.out("records, raw scores and the most exposed examples")
 @shared.seed
 @shared.top
@@ -122,6 +122,6 @@ def _ties(audited: Audited, top: int) -> str:
     last = scores == scores.iloc[top - 1]
     shown, hidden = int(last.head(top).sum()), int(last.iloc[top:].sum())
     if not hidden:
-        return f"All {top} score the same.\n" if shown == top > 1 else ""
+        return f"All {top} have the same score.\n" if shown == top > 1 else ""
     which = "All" if shown == top else "The last"
-    return f"{which} {shown} score the same as {hidden} members not shown: none of them stands out.\n"
+    return f"{which} {shown} have the same score as {hidden} members not shown: none of them stands out.\n"

@@ -21,7 +21,7 @@ RESULTS = Path(shared.RESULTS)
 def show(paths: tuple[Path, ...], *, form: str) -> None:
     """Show the records of earlier audits.
 
-    PATHS are records or folders of them: ./privbench-results by default.
+    PATHS are records or folders of records.  [default: ./privbench-results]
     """
     from privbench.records.audit_record import load
     from privbench.report.audits import markdown, render

@@ -121,10 +121,12 @@ def verify(ctx: click.Context, root: Path | None) -> None:
 @cache.command()
 @store_option
 @click.option("--older-than", callback=_age, metavar="AGE", help="Only artifacts older than 30d, 12h, 2w, 90m.")
-@click.option("--task", "tasks", multiple=True, help="Only of this task, by name or with its options.  [repeatable]")
-@click.option("--defense", "defenses", multiple=True, help="Only of this defense.  [repeatable]")
+@click.option(
+    "--task", "tasks", multiple=True, help="Only artifacts of this task, with or without its options.  [repeatable]"
+)
+@click.option("--defense", "defenses", multiple=True, help="Only artifacts of this defense.  [repeatable]")
 @click.option("--kind", "kinds", multiple=True, help="Only of this kind, as shown by `cache list`.  [repeatable]")
-@click.option("--all", "everything", is_flag=True, help="Everything.")
+@click.option("--all", "everything", is_flag=True, help="All artifacts.")
 @click.option("--dry-run", is_flag=True, help="Show what would be removed, and remove nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def prune(
@@ -138,16 +140,16 @@ def prune(
     dry_run: bool,
     yes: bool,
 ) -> None:
-    """Remove artifacts that match every filter given, after asking."""
+    """Remove the artifacts that match all given filters, after a confirmation."""
     if not (older_than or tasks or defenses or kinds or everything):
-        raise UsageError("Say what to remove: --older-than, --task, --defense, --kind, or --all.")
+        raise UsageError("Give a filter for what to remove: --older-than, --task, --defense, --kind, or --all.")
     store = _open(root)
     found = list(store.artifacts()) if store else []
     _check_names(found, tasks, defenses, kinds)
     keep = _filter(older_than, tasks, defenses, kinds)
     chosen = [artifact for artifact in found if keep(artifact)]
     if not store or not chosen:
-        click.echo(f"Nothing to remove: {_total(found)} in {_root(root)}, of which none matches.")
+        click.echo(f"Nothing to remove: none of {_total(found)} in {_root(root)} matches.")
         return
     if dry_run:
         click.echo(f"Would remove {_total(chosen)}, of {_total(found)}.")
@@ -177,11 +179,11 @@ def _check_names(
         for text in texts:
             if text not in known and not all(part in known for part in _bare(text).split("+")):
                 hint = did_you_mean(_bare(text), known)
-                raise UnknownName(f"No {kind} {text!r} in the store.{hint} `privbench cache list` shows what it holds.")
+                raise UnknownName(f"No {kind} {text!r} in the store.{hint} `privbench cache list` shows its contents.")
 
 
 def _bare(spec: str) -> str:
-    """Return a spec without options."""
+    """Return a spec without its options."""
     return re.sub(r":[^+]*", "", spec)
 
 

@@ -32,7 +32,7 @@ FAILED = 1
     metavar="random|public|HEX",
     help="Salt of the populations in checks; a failing check prints its salt.",
 )
-@click.option("--device", type=Device(), default="cpu", show_default=True, help="Where models are trained and queried.")
+@click.option("--device", type=Device(), default="cpu", show_default=True, help="Device for training and queries.")
 @click.pass_context
 def check(ctx: click.Context, names: tuple[str, ...], salt: str, device: str) -> None:
     """Check that components fulfil their contract: determinism, unmodified evidence, no leak by mere counting, ...
@@ -81,10 +81,10 @@ def _reason(check: Any, component: Any) -> str:
     try:
         check.run()
     except AssertionError as error:
-        return " ".join(str(error).split()) or "failed without saying why"
+        return " ".join(str(error).split()) or "failed without a message"
     except KeyboardInterrupt:
         raise
-    except BaseException as error:  # noqa: BLE001 - a broken component may raise anything, and the other checks go on
+    except BaseException as error:  # noqa: BLE001 - a broken component may raise anything, and the other checks still run
         note(error)
         where = location(error, type(component).__module__)
         return one_line(error) + (f" ({where})" if where else "")

@@ -107,7 +107,7 @@ def find(text: str, also: Iterable[str] = ()) -> tuple[str, str]:
     kinds = [kind for kind in KINDS if (kind, name) in known]
     if not kinds:
         hint = did_you_mean(name, {*also, *(name for _, name in known)})
-        raise UnknownName(f"No task, defense, attack or audit named {name!r}.{hint} `privbench list` shows them all.")
+        raise UnknownName(f"No task, defense, attack or audit named {name!r}.{hint} `privbench list` shows all names.")
     if len(kinds) > 1:
         choices = " or ".join(f"{kind}:{text}" for kind in kinds)
         raise UsageError(f"{name!r} is the name of several components; choose one: {choices}.")
@@ -118,7 +118,7 @@ def complete_components(kind: str) -> Callable[[click.Context, click.Parameter, 
     """Return a `shell_complete` function for the names of one kind of component, and "all"."""
 
     def complete(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        return [item for item in (*_items(kind), _item("all", "every installed one")) if _starts(item, incomplete)]
+        return [item for item in (*_items(kind), _item("all", "all installed ones")) if _starts(item, incomplete)]
 
     return complete
 

@@ -55,7 +55,7 @@ def list_(root: Path | None) -> None:
         if issubclass(cls, Npz):
             continue
         if not issubclass(cls, DownloadedTask):
-            rows.add_row(name, "ready", "", "comes with privbench's own dependencies")
+            rows.add_row(name, "ready", "", "included in the dependencies of privbench")
         elif not cls.missing(root):
             rows.add_row(name, "ready", cls.size, str(root))
         else:
@@ -82,7 +82,7 @@ def fetch(names: tuple[str, ...], root: Path | None) -> None:
         if name in tasks and name not in known:
             raise UnknownName(f"{name!r} needs no download: {_no_download(name)}")
         if name not in known:
-            raise UnknownName(f"No data set {name!r}.{did_you_mean(name, known)} To fetch: {', '.join(known)}.")
+            raise UnknownName(f"No data set {name!r}.{did_you_mean(name, known)} Available: {', '.join(known)}.")
     folder = data_root(root)
     for name in names:
         if known[name].by_hand and known[name].missing(folder):
@@ -98,14 +98,14 @@ def fetch(names: tuple[str, ...], root: Path | None) -> None:
 @data.command("import")
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("--name", help="Name of the data set (default: the name of the file or folder).")
-@click.option("--label", help="With a table: the column that holds the classes.")
-@click.option("--size", type=click.IntRange(min=4), help="With a folder: resize images to SIZE x SIZE pixels.")
+@click.option("--label", help="For a table: the column of the classes.")
+@click.option("--size", type=click.IntRange(min=4), help="For a folder: resize images to SIZE x SIZE pixels.")
 @root_option
 def import_(path: Path, name: str | None, label: str | None, size: int | None, root: Path | None) -> None:
     """Check your data, number their classes, and store them as a .npz file.
 
     PATH is a .npz file, a table (.csv, .tsv or .parquet) with a column of classes, or a folder of images with one
-    subfolder per class (or train/ and test/, with such subfolders in each).
+    subfolder per class (or train/ and test/, each with one subfolder per class).
     """
     from privbench.external.imports import import_data
 
@@ -121,7 +121,9 @@ def import_(path: Path, name: str | None, label: str | None, size: int | None, r
     for warning in made.warnings:
         click.echo(f"Warning: {warning}", err=True)
     if made.duplicates:
-        click.echo(f"Warning: {made.duplicates:,} examples have an exact duplicate, which blurs membership.", err=True)
+        click.echo(
+            f"Warning: {made.duplicates:,} examples have an exact duplicate: their membership is ambiguous.", err=True
+        )
     click.echo(f"Use it with: --task npz:path={made.spec}")
 
 

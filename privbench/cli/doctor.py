@@ -91,7 +91,7 @@ def _devices(problems: list[str]) -> dict[str, Any]:
     found: dict[str, Any] = {"cpu": cores(), "processor": processor_name(), "cuda": [], "no_cuda": "", "mps": False}
     try:
         import torch
-    except Exception as error:  # noqa: BLE001 - a broken installation raises anything, and that is what we report
+    except Exception as error:  # noqa: BLE001 - a broken installation may raise anything, which is reported
         problems.append(f"torch cannot be imported: {' '.join(str(error).split())}")
         return found
     found["capability"] = torch.backends.cpu.get_cpu_capability()
@@ -109,7 +109,7 @@ def _store(problems: list[str]) -> dict[str, Any]:
     if not root.exists():
         return {"path": str(root), "artifacts": 0, "size": 0}
     if not root.is_dir() or not os.access(root, os.W_OK):
-        problems.append(f"store {root}: no folder that can be written to; give another with --store")
+        problems.append(f"store {root}: not a writable folder; give another with --store")
         return {"path": str(root), "artifacts": 0, "size": 0}
     sizes = [artifact.size for artifact in Store(root).artifacts()]
     return {"path": str(root), "artifacts": len(sizes), "size": sum(sizes)}
@@ -170,4 +170,4 @@ def _card_text(card: dict[str, Any]) -> str:
     about = [f"{card['name']} {card['capability']}", out.size_text(card["memory"])]
     graphs = f"CUDA graphs: no, {card['no_graph']}" if card["no_graph"] else "CUDA graphs: yes"
     about += [*(f"{name} {version}" for name, version in known.items()), graphs]
-    return ", ".join(about + ([] if card["used"] else ["not used, for it is of another kind than cuda 0"]))
+    return ", ".join(about + ([] if card["used"] else ["not used, because it is a different model than cuda 0"]))

@@ -41,7 +41,7 @@ Examples:
 def _selection(command: F) -> F:
     """Add the options of both commands."""
     for decorate in (
-        click.option("--cells", is_flag=True, help="Every attack on every defense, instead of the strongest of each."),
+        click.option("--cells", is_flag=True, help="Show every attack on every defense, not only the strongest."),
         click.option(
             "--rank-by",
             type=click.Choice(list(RANKINGS)),
@@ -98,7 +98,7 @@ def show(**options: Any) -> None:
     "-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Write to this file instead of stdout."
 )
 def export(form: str, output: Path | None, **options: Any) -> None:
-    """Export the table: Markdown and LaTeX to read, CSV and JSON with plain numbers.
+    """Export the table: as Markdown or LaTeX, or as CSV or JSON with unformatted numbers.
 
     PATHS are as for `show`.
     """
@@ -159,6 +159,6 @@ def _default_paths() -> list[Path]:
     found = [path for path in (RESULTS, COMMITTED) if path.exists()]
     if not found:
         raise UnknownName(
-            f"No records here: neither {RESULTS} nor {COMMITTED} exists. Run `privbench run`, or name the folder."
+            f"No records here: neither {RESULTS} nor {COMMITTED} exists. Run `privbench run`, or give the folder."
         )
     return found

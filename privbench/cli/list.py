@@ -178,7 +178,7 @@ def _show(console: Console, entry: Registered) -> None:
     shared = {info.name for info in option_infos(Recipe)} if entry.kind == "task" else set()
     own = [info for info in infos if info.name not in shared]
     _options(console, "Options", own)
-    _options(console, "Recipe, the same options for every task", [info for info in infos if info.name in shared])
+    _options(console, "Recipe (the same options for every task)", [info for info in infos if info.name in shared])
     _presets(console, entry)
     _usage(console, entry, own)
 
@@ -186,7 +186,7 @@ def _show(console: Console, entry: Registered) -> None:
 def _options(console: Console, title: str, infos: Sequence[OptionInfo]) -> None:
     if not infos:
         if title == "Options":
-            console.print("\nIt has no options.")
+            console.print("\nNo options.")
         return
     console.print(f"\n{title}", style="bold cyan")
     rows = out.table(console, "option", "takes", "default", "description", wrap=["takes", "default", "description"])
@@ -216,7 +216,7 @@ def _usage(console: Console, entry: Registered, infos: Sequence[OptionInfo]) -> 
     if infos:
         first = next((info for info in infos if _required(info)), infos[0])
         text += f":{first.name}={'...' if _required(first) else _value(first.default)}"
-    console.print(f"\nAs in: privbench run --{entry.kind} {text}", style="dim")
+    console.print(f"\nExample: privbench run --{entry.kind} {text}", style="dim")
 
 
 def _required(info: OptionInfo) -> bool:

@@ -59,7 +59,7 @@ def _repeated(words: list[str]) -> str:
     if None in kinds:
         return ""
     named = " ".join(f"--{kind} {word}" for kind, word in zip(kinds, words, strict=True))
-    return f" Write {named}: an option takes one name, and is repeated for more."
+    return f" Write {named}: an option takes one name; repeat it for more."
 
 
 def _option_of(name: str, command: str) -> str:
@@ -78,6 +78,6 @@ def _option_of(name: str, command: str) -> str:
         names = [entry.name for entry in found.of(kind).values() if takes(entry.cls)]
         if names:
             one = first if first in names else names[0]
-            others = f", likewise of {', '.join(names[1:])}" if len(names) > 1 and one != first else ""
+            others = f"; also an option of {', '.join(names[1:])}" if len(names) > 1 and one != first else ""
             return f" Write it as an option of the {kind}: --{kind} {one}:{name}=VALUE{others}."
     return ""

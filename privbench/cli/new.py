@@ -86,7 +86,7 @@ def check_name(name: str) -> None:
             f"{name!r} is not a valid name: use lower-case letters, digits, single dashes, a letter first.{hint}"
         )
     if name.startswith("privbench-"):
-        raise UsageError(f"The distribution will be named privbench-NAME; leave it out: {name[10:]!r}.")
+        raise UsageError(f"The distribution will be named privbench-NAME; omit the prefix: {name[10:]!r}.")
     stem = name.replace("-", "_")
     if name in RESERVED:
         raise UsageError(f"{name!r} has another meaning on the command line; choose another name.")
@@ -125,7 +125,7 @@ def words(kind: str, name: str) -> dict[str, str]:
 
 
 def files(kind: str, name: str) -> Mapping[str, str]:
-    """Return the content of each file of the distribution, by its path."""
+    """Return path -> content for the files of the distribution."""
     from importlib import resources
     from string import Template
 

@@ -101,7 +101,7 @@ class Progress:
         if self._total:
             query = f", querying {to_query} more" if to_query else ""
             making = self._total - to_query
-            self._log(f"Making {making} of {wanted} models{query}; {wanted - making} are in the store.")
+            self._log(f"Training {making} of {wanted} models{query}; {wanted - making} are in the store.")
         else:
             self._log(f"All {wanted} models are in the store.")
         self._started = self._logged = time.monotonic()
@@ -126,8 +126,8 @@ class Progress:
             self._log(f"{self._done} of {self._total} models, {self.eta()}")
         if self._done == self._total:
             took = duration_text(time.monotonic() - self._started)
-            made = f"Made {self._total - self._failed} of {self._total} models in {took}; {self._failed} failed."
-            self._log(made if self._failed else f"Done with {self._total} models in {took}.")
+            made = f"Finished {self._total - self._failed} of {self._total} models in {took}; {self._failed} failed."
+            self._log(made if self._failed else f"Finished {self._total} models in {took}.")
             self._bars.update(self._scores, visible=True)
 
     def scoring(self, cell: Cell, done: float) -> None:
@@ -198,7 +198,7 @@ def _left(work: Work, spent: float) -> str:
 
 
 def _cost(job: Job) -> float:
-    """Return what a job is expected to take, beside the training of an undefended model."""
+    """Return the expected cost of a job, relative to the training of an undefended model."""
     from privbench.population.traits import relative_cost
 
     return QUERYING if job.trained else relative_cost(job.population.defense)

@@ -131,7 +131,7 @@ def executor_of(jobs: str, device: str) -> LocalProcesses:
     from privbench.executors.local import LocalProcesses, default_workers
 
     if jobs != "auto" and (not jobs.isdecimal() or int(jobs) < 1):
-        raise UsageError(f"--jobs {jobs}: give a number, 1 or more, or 'auto'.")
+        raise UsageError(f"--jobs {jobs}: give a number of at least 1, or 'auto'.")
     gpus = default_workers(device) if device == "cuda" else 0
     return LocalProcesses(default_workers(device) if jobs == "auto" else int(jobs), gpus=gpus)
 
@@ -172,7 +172,7 @@ def _dry_run(grid: Grid, store: Store, executor: LocalProcesses) -> None:
     planned, workers = plan(replace(grid, tasks=tasks), store), executor.workers
     lines = estimate(planned, executor)
     console = stdout()
-    numbers = ("cached", "to train", "to query", "each", "core time")
+    numbers = ("cached", "to train", "to query", "per model", "core time")
     columns = ("task", "defense", *numbers, "measured on")
     shown = table(console, *columns, right=numbers, wrap=columns)
     for line in lines:
@@ -189,7 +189,7 @@ def _dry_run(grid: Grid, store: Store, executor: LocalProcesses) -> None:
     total = sum(line.seconds for line in lines)
     console.print(
         f"{count_text(len(planned.cells), 'cell')}; training about {duration_text(total / workers)} with "
-        f"{count_text(workers, 'worker')}. Nothing was trained. Scoring comes on top.",
+        f"{count_text(workers, 'worker')}. Nothing was trained. Scoring takes additional time.",
         soft_wrap=True,
     )
 

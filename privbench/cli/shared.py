@@ -44,7 +44,7 @@ jobs = click.option(
     default="auto",
     show_default=True,
     metavar="N|auto",
-    help="Worker processes; auto: one per core, or per GPU. Results do not depend on it.",
+    help="Number of worker processes; auto: one per core or GPU. Results do not depend on it.",
 )
 device = click.option("--device", type=Device(), default="auto", show_default=True, help="Device for training.")
 store = click.option(

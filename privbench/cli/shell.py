@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def readable(text: str) -> str:
-    r"""Return a name with bytes that are no UTF-8 written as \xff."""
+    r"""Return a name with its bytes that are not valid UTF-8 written as \xff."""
     return os.fsencode(text).decode("utf-8", "backslashreplace")
 
 

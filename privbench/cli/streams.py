@@ -53,7 +53,7 @@ def escape_unknown(stream: Any) -> None:
 
 @contextlib.contextmanager
 def debug_log(*, wanted: bool) -> Iterator[None]:
-    """Print the log of privbench on stderr, tracebacks of contained failures included, where it is wanted."""
+    """Print the log of privbench on stderr if `wanted`, including the tracebacks of contained failures."""
     if not wanted:
         yield
         return
@@ -61,7 +61,7 @@ def debug_log(*, wanted: bool) -> Iterator[None]:
 
     class Stderr(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            click.echo(self.format(record), err=True)  # above the progress bar, where there is one
+            click.echo(self.format(record), err=True)  # above the progress bar, if there is one
 
     handler, logger = Stderr(), logging.getLogger("privbench")
     level, propagate = logger.level, logger.propagate
@@ -77,6 +77,6 @@ def debug_log(*, wanted: bool) -> Iterator[None]:
 
 
 def _discard_output() -> None:
-    """Send what is still buffered nowhere: the interpreter would try to write it once more."""
+    """Redirect the remaining buffer to devnull: otherwise the interpreter tries to write it once more."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

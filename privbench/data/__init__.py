@@ -1,4 +1,4 @@
-"""Data: examples with labels, data sets with four disjoint roles, canaries, and files of arrays, tables and images."""
+"""Data sets: labelled examples with four disjoint roles, canaries, and files of arrays, tables and images."""
 
 from privbench.data.arrays import read, same_kind
 from privbench.data.canaries import plant

@@ -73,12 +73,12 @@ def opened(path: Path, where: str, several: str) -> Iterator[np.lib.npyio.NpzFil
     where: what it is called in messages; several: what to save in place of a single array.
     """
     try:
-        with path.open("rb") as file:  # NumPy leaves the file open where it is no archive
+        with path.open("rb") as file:  # NumPy leaves the file open if it is not an archive
             archive = np.load(file, allow_pickle=False)
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise DataError(f"{where} is a single array; save {several}.")
             yield archive
-    except ValueError:  # NumPy's answer to objects, and to text where it expects an array
+    except ValueError:  # raised by NumPy for objects, and for text instead of an array
         raise DataError(
             f"{where} holds pickled objects, which are never loaded, or no arrays; "
             f"save plain arrays of numbers with numpy.savez."
@@ -139,7 +139,7 @@ def lossy(x: Array) -> Array:
         return np.empty(0, dtype=np.int64)
     low, high = x.min(axis=0), x.max(axis=0)
     vary, low, high = low != high, low.astype(np.float64), high.astype(np.float64)
-    with np.errstate(invalid="ignore", over="ignore"):  # NaN and infinity are for others to report
+    with np.errstate(invalid="ignore", over="ignore"):  # NaN and infinity are reported elsewhere
         size = np.maximum(np.abs(low), np.abs(high))
         suspects = np.flatnonzero(vary & np.isfinite(size) & (size * ROUNDING > SHARE * (high - low)))
         rounded = [j for j in suspects.tolist() if not (x[:, j].astype(np.float32).astype(x.dtype) == x[:, j]).all()]
@@ -188,7 +188,7 @@ def _classes(y: Array, name: str) -> int:
             f"{name}: labels run from {present[0]} to {present[-1]}, but no training example is of class {absent[0]}; "
             f"number the classes 0 to {len(present) - 1}, as `privbench data import` does."
         )
-    return max(int(present[-1]) + 1, 2)  # negative labels and a single class are Dataset's to report
+    return max(int(present[-1]) + 1, 2)  # Dataset reports negative labels and a single class
 
 
 def _keys(found: list[str], name: str) -> list[tuple[str, str]]:

@@ -54,7 +54,7 @@ class Examples:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over the content."""
+        """SHA-256 of the content."""
         return _sha256(self.x, self.y, *([] if self.augment is None else [self.augment]))
 
 
@@ -129,12 +129,12 @@ class Dataset:
 
     @cached_property
     def is_canary(self) -> Array:
-        """(pool,) bool: which examples of the pool are canaries."""
+        """Whether each pool example is a canary, (pool,) bool."""
         return np.isin(self.pool, self.canaries)
 
     @cached_property
     def is_ordinary(self) -> Array:
-        """(pool,) bool: which examples of the pool are neither canaries nor their twins."""
+        """Whether each pool example is neither a canary nor a twin, (pool,) bool."""
         return ~self.is_canary & ~np.isin(self.pool, self.twins)
 
     @property

@@ -16,14 +16,14 @@ WORD = 8
 
 
 def duplicates(dataset: Dataset) -> int:
-    """Return how many rows have an input that occurs in more than one row, whatever their labels and roles."""
+    """Return the number of rows whose input occurs in more than one row, regardless of labels and roles."""
     return int(duplicated(dataset.examples.x).sum())
 
 
 def duplicated(x: Array) -> Array:
-    """Return (n,) bool: whether the input of each row occurs again, bit for bit, in another row.
+    """Return whether the input of each row occurs again, bit for bit, in another row, (n,) bool.
 
-    Rows are hashed, many at once, and those whose hashes meet are compared in full.
+    Rows are hashed, many at once, and rows with equal hashes are compared in full.
     """
     rows = np.ascontiguousarray(x).reshape(len(x), -1)
     if np.issubdtype(rows.dtype, np.floating):
@@ -41,6 +41,6 @@ def duplicated(x: Array) -> Array:
 
 
 def _meeting(hashes: Array) -> Array:
-    """Return the rows whose hash occurs more than once."""
+    """Return the rows whose hash is not unique."""
     _, which, counts = np.unique(hashes, return_inverse=True, return_counts=True)
     return np.flatnonzero(counts[which] > 1)

@@ -76,7 +76,7 @@ def folder(path: Path, size: int | None, how: str = "--size 32") -> tuple[Parts,
 
 
 def _images(home: Path) -> list[tuple[Path, str]]:
-    """Return the image files below each subfolder, and the subfolder's name, in sorted order."""
+    """Return the image files below each subfolder, with the name of the subfolder, sorted."""
     folders = sorted(folder for folder in home.iterdir() if folder.is_dir() and not folder.name.startswith("."))
     return [
         (file, folder.name)

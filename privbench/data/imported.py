@@ -1,4 +1,4 @@
-"""Imported data sets, and the folder where all data sets lie."""
+"""Imported data sets, and the folder of all data sets."""
 
 from __future__ import annotations
 

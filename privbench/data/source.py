@@ -24,7 +24,7 @@ class Rows(Protocol):
 
 @dataclass(frozen=True)
 class Part:
-    """Inputs and their labels, integers of shape (n,), as a source gives them."""
+    """Inputs of a source and their labels, integers of shape (n,)."""
 
     x: Rows
     y: Array
@@ -32,7 +32,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Source:
-    """A data set as it lies on disk: its training part, its official test part where it has one, and its classes."""
+    """Data set on disk: its training part, its official test part if it has one, and its classes."""
 
     train: Part
     test: Part | None

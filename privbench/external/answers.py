@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from privbench.aliases import Array
 
 SURE = 3.3
-"""Standard errors at which a count of shadow memberships is said to predict the target's: one file in a thousand."""
+"""Standard errors from which a count of shadow memberships is reported to predict the target's: one file in 1,000."""
 SUM_SLACK = probabilities.SUM_TOLERANCE
 ONE_QUERY, ALIGNED = 2, 3
 SHADOWS = ("shadow_logits", "shadow_probabilities", "shadow_membership")
@@ -27,10 +27,15 @@ SHADOWS = ("shadow_logits", "shadow_probabilities", "shadow_membership")
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """One model's answers, and perhaps its shadows'.
+    """Predictions of one model, and of its shadow models if there are any.
 
-    logits: (n, q, c) float32; labels: (n,) int64; member: (n,) bool; shadow_logits: (s, n, q, c) float32, s perhaps 0;
-    shadow_member: (s, n) bool; warnings: what is doubtful about the arrays; notes: what was done with them.
+    logits: (n, q, c) float32.
+    labels: (n,) int64.
+    member: (n,) bool.
+    shadow_logits: (s, n, q, c) float32, with s >= 0.
+    shadow_member: (s, n) bool.
+    warnings: sentences about doubtful arrays.
+    notes: sentences about conversions.
     """
 
     logits: Array
@@ -43,13 +48,13 @@ class Predictions:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over the arrays as they are attacked."""
+        """SHA-256 of the arrays in the form in which they are attacked."""
         names = ("logits", "labels", "member", "shadow_logits", "shadow_member")
         return arrays_sha256((name, getattr(self, name)) for name in names)
 
 
 def predictions(found: Mapping[str, Any], name: str) -> Predictions:
-    """Check arrays by the names of `files.ALIASES`. Raises DataError, saying what is wrong and what would be right."""
+    """Return checked arrays, found by the names in `files.ALIASES`. Raises DataError with the correction."""
     source = files.Found(found, name)
     kind, key, answers = source.get("logits", "probabilities")
     target = _queries(answers, f"{name}: {key}")
@@ -67,7 +72,7 @@ def predictions(found: Mapping[str, Any], name: str) -> Predictions:
 
 
 def _queries(array: Array, where: str) -> Array:
-    """Return answers as (n, q, c)."""
+    """Return predictions as (n, q, c)."""
     shape = array.shape
     if array.dtype.kind not in "fiu":
         raise DataError(f"{where} is {array.dtype}; expected floating-point numbers, one per class.")
@@ -82,9 +87,11 @@ def _queries(array: Array, where: str) -> Array:
 
 
 def _logits(given: list[tuple[str, str, Array]]) -> tuple[list[Array], list[str], list[str]]:
-    """Return the target's and the shadows' answers as float32 logits, warnings, and notes.
+    """Return the predictions of the target and of the shadows as float32 logits, with warnings and notes.
 
-    given: (canonical name, name in messages, array). Raises DataError where answers cannot be what they are called.
+    given: (canonical name, name in messages, array).
+
+    Raises DataError if the values contradict the name.
     """
     given = [_of_logs(*each) for each in given]
     out = [np.empty(array.shape, dtype=np.float32) for _, _, array in given]
@@ -109,7 +116,7 @@ def _logits(given: list[tuple[str, str, Array]]) -> tuple[list[Array], list[str]
 
 
 def _of_logs(kind: str, where: str, array: Array) -> tuple[str, str, Array]:
-    """Return log-probabilities that were clipped, or hold log(0), as the probabilities; anything else as it is."""
+    """Return log-probabilities that were clipped, or contain log(0), as probabilities; anything else unchanged."""
     if kind.endswith("probabilities") or not array.size or not array.max() <= SUM_SLACK:
         return kind, where, array
     p = np.exp(array.astype(np.float64))
@@ -120,8 +127,8 @@ def _of_logs(kind: str, where: str, array: Array) -> tuple[str, str, Array]:
 
 
 def _misnamed(kind: str, where: str, array: Array) -> list[str]:
-    """Return a warning about probabilities that are called logits."""
-    # Numbers from 0 that sum to 1 in every row are what softmax gives; what a last layer gives is not.
+    """Return a warning about probabilities that are named logits."""
+    # Non-negative numbers that sum to 1 in every row are the output of a softmax, not of a last layer.
     if array.min() < 0 or np.abs(array.sum(axis=-1, dtype=np.float64) - 1).max() > SUM_SLACK:
         return []
     right = kind.replace("logits", "probabilities")
@@ -154,9 +161,12 @@ def _membership(source: files.Found, key: str, shape: tuple[int, ...]) -> Array:
 
 
 def _shadows(source: files.Found, target: tuple[int, ...], key: str, shape: tuple[int, ...]) -> tuple[str, str, Array]:
-    """Return the canonical name of the shadows' answers, their own, and (s, n, q, c) numbers, s = 0 without any.
+    """Return the canonical name of the shadows' predictions, their name in the source, and the array (s, n, q, c).
 
-    target, shape: those of the target's answers with queries, and as they were given
+    Without shadows, s = 0.
+
+    target: shape of the target's predictions, with queries.
+    shape: shape of the target's predictions as given.
     """
     if not any(each in source for each in SHADOWS):
         return "logits", "", np.empty((0, *target), dtype=np.float32)
@@ -184,7 +194,7 @@ def _shadow_membership(source: files.Found, shape: tuple[int, ...]) -> Array:
 
 
 def _split(member: Array, shadow_member: Array, logits: Array, shadows: Array) -> list[str]:
-    """Return warnings about shadows whose very memberships give the target's away, with no leakage of any model."""
+    """Return warnings about shadows whose memberships alone reveal the target's, without leakage of any model."""
     said = []
     for index, row in enumerate(shadow_member):
         if (row == member).all():

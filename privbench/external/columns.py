@@ -1,7 +1,7 @@
 """Columns of a table as the arrays of an audit of predictions: label, membership, and one column per class.
 
-A column is named by its array and what stands on the further axes: probabilities_cat, shadow_logits_3_cat (shadow 3),
-shadow_membership_3.
+The name of a column is that of its array, followed by its position on the further axes: probabilities_cat,
+shadow_logits_3_cat (shadow model 3), shadow_membership_3.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ PREFIXES = {
     "shadow_logits": ("shadow_logit",),
     "shadow_probabilities": ("shadow_probability", "shadow_prob", "shadow_p", *ALIASES["shadow_probabilities"]),
 }
-"""What columns may be called, before their class or shadow."""
+"""Permitted names of columns, without their class or shadow."""
 PATTERN = re.compile(
     "({})(?:[ _.:-]+(.+)|([0-9]+))?".format(
         "|".join(sorted({n for name, aliases in PREFIXES.items() for n in (name, *aliases)}, key=len, reverse=True))
@@ -43,7 +43,7 @@ PER_CLASS = ("logits", "probabilities")
 
 
 def arrays_of(source: str | Path | Mapping[str, Any]) -> tuple[Mapping[str, Any], tuple[str, ...]]:
-    """Return arrays by name, and notes, of a file, a data frame or a mapping. Raises DataError."""
+    """Return the arrays of a file, a data frame or a mapping by name, and notes. Raises DataError."""
     if isinstance(source, (str, Path)):
         path = Path(source).expanduser()
         if path.suffix.lower() in SUFFIXES:
@@ -74,9 +74,9 @@ def read(path: Path) -> tuple[dict[str, Any], tuple[str, ...]]:
 
 
 def of(columns: Mapping[str, Any], name: str) -> tuple[dict[str, Any], list[str]]:
-    """Return the arrays that columns make up, answers as data frames with the names of the classes, and notes.
+    """Return the arrays assembled from columns, with predictions as data frames with class names, and notes.
 
-    Raises DataError, saying what is wrong and what would be right.
+    Raises DataError with the fault and its correction.
     """
     import pandas as pd
 
@@ -86,7 +86,7 @@ def of(columns: Mapping[str, Any], name: str) -> tuple[dict[str, Any], list[str]
     for key, column in columns.items():
         wanted, where = (numbered, (key,)) if numbered and key.isdecimal() else _parsed(key)
         if not where:
-            arrays[key] = column  # a whole array, or none of ours
+            arrays[key] = column  # a complete array, or an unknown name
         elif where in parts.setdefault(wanted, {}):
             raise DataError(f"{name}: column {key!r} is there twice, under two names; leave one out.")
         else:
@@ -105,7 +105,7 @@ def of(columns: Mapping[str, Any], name: str) -> tuple[dict[str, Any], list[str]
 
 
 def _numbered(columns: Mapping[str, Any]) -> tuple[str, list[str]]:
-    """Return what columns called 0, 1, ... hold, as pandas writes an array, and a note; nothing without any."""
+    """Return the array of columns named 0, 1, ..., as pandas names them, with a note; "" without such columns."""
     names = [key for key in columns if key.isdecimal()]
     if len(names) < 2 or names != [str(i) for i in range(len(names))]:  # noqa: PLR2004 - two classes
         return "", []
@@ -119,7 +119,7 @@ def _numbered(columns: Mapping[str, Any]) -> tuple[str, list[str]]:
 
 
 def _parsed(name: str) -> tuple[str, tuple[str, ...]]:
-    """Return the canonical name of a column's array, and where in it the column stands; nothing for other columns."""
+    """Return the canonical name of a column's array, and its position in the array; empty for other columns."""
     match = PATTERN.fullmatch(name.strip())
     if match is None:
         return "", ()
@@ -135,14 +135,14 @@ def _parsed(name: str) -> tuple[str, tuple[str, ...]]:
 
 
 def _in_order(columns: Mapping[tuple[str, ...], Any]) -> list[tuple[str, ...]]:
-    """Return places in the order of their numbers, and as they stand in the file where they are named."""
+    """Return positions in the order of their numbers or, for names, in the order of the file."""
     if all(part.isdecimal() for where in columns for part in where):
         return sorted(columns, key=lambda where: tuple(map(int, where)))
     return list(columns)
 
 
 def _stacked(columns: Mapping[tuple[str, ...], Any], wanted: str, name: str) -> Array:
-    """Return the shadows' columns as (s, n), or (s, n, c)."""
+    """Return the columns of the shadows as (s, n) or (s, n, c)."""
     order = _in_order(columns)
     axes = [list(dict.fromkeys(where[axis] for where in order)) for axis in range(len(order[0]))]
     shape = tuple(map(len, axes))

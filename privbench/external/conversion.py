@@ -1,6 +1,6 @@
-"""Conversion of data in Python to NumPy arrays: lists, data frames, tensors; values and precision stay as they are.
+"""Conversion of Python data to NumPy arrays: lists, data frames, tensors; values and precision are preserved.
 
-Neither torch nor pandas nor SciPy is imported: an object of theirs exists only where the library is loaded already.
+Neither torch nor pandas nor SciPy is imported: their objects exist only if the library is already loaded.
 """
 
 from __future__ import annotations
@@ -21,35 +21,34 @@ if TYPE_CHECKING:
 
 NUMERIC = "biuf"
 EXACT = 2**53
-"""Beyond it float64 does not hold every integer."""
+"""Limit beyond which float64 cannot represent every integer."""
 
 
 def as_array(value: Any, name: str) -> Array:
     """Return booleans, integers, floats or texts as an array of the same values, in native byte order.
 
-    value: an array, a list, a pandas, polars or SciPy object, a tensor of any device and type, with a gradient or not
-    name: what it is called in messages
+    value: an array, a list, a pandas, polars or SciPy object, a tensor on any device, of any type, with or without grad
+    name: name of the value in messages
 
-    Floats may be NaN or infinite, which is the caller's to judge; an integer, a boolean or a text that is missing is
-    refused. Raises DataError for what is none of these: complex numbers, dates, rows of different lengths, mixtures of
-    texts and numbers, objects.
+    NaN and infinity pass and are left to the caller; a missing integer, boolean or text is refused. Raises DataError
+    for anything else: complex numbers, dates, rows of different lengths, mixtures of texts and numbers, objects.
     """
     try:
         return _plain(_unwrapped(value, name), name)
-    except (TypeError, ValueError, RuntimeError, OverflowError) as error:  # what libraries say of what they cannot do
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:  # errors of libraries for unsupported values
         text = " ".join(str(error).split()) or type(error).__name__
         raise DataError(f"{name} ({type(value).__name__}) cannot be read as an array: {text[:200]}") from None
 
 
 def columns_of(value: Any) -> list[Any]:
-    """Return the columns' names of a pandas or polars data frame, and none of any other object."""
+    """Return the column names of a pandas or polars data frame; none for any other object."""
     return list(value.columns) if _is(value, "pandas", "DataFrame") or _is(value, "polars", "DataFrame") else []
 
 
 def are_shuffled(first: Any, second: Any) -> bool:
-    """Return whether two pandas objects have one index in two orders, so that their rows may not belong together.
+    """Return whether two pandas objects have the same index in different orders, so that their rows may not match.
 
-    An index that only counts the rows says nothing of that.
+    An index that only counts the rows is no evidence of that.
     """
     if not all(_is(each, "pandas", "DataFrame", "Series") for each in (first, second)):
         return False
@@ -60,7 +59,7 @@ def are_shuffled(first: Any, second: Any) -> bool:
 
 
 def _unwrapped(value: Any, name: str) -> Array:
-    """Return what a library's object holds as an array, perhaps of objects."""
+    """Return the content of a library's object as an array, possibly of objects."""
     if np.ma.is_masked(value):
         masked = int(np.ma.getmaskarray(value).sum())
         raise DataError(f"{name} has {masked} masked values; fill them, or leave those examples out.")
@@ -76,18 +75,18 @@ def _unwrapped(value: Any, name: str) -> Array:
         return _sequence(value, name)
     if isinstance(value, (dict, set, frozenset, str, bytes)):
         raise DataError(f"{name} is a {type(value).__name__}; expected an array, a list, a data frame or a tensor.")
-    # polars, JAX and others say themselves how they become arrays; SciPy's sparse ones are asked.
+    # polars, JAX and others implement the conversion to arrays; SciPy's sparse arrays have a method for it.
     return np.asarray(value.toarray() if _is(value, "scipy.sparse", "sparray", "spmatrix") else value)
 
 
 def _is(value: object, module: str, *names: str) -> bool:
-    """Return whether a value is of one of a library's types, without importing the library."""
+    """Return whether a value has one of the given types of a library, without importing the library."""
     library = sys.modules.get(module)
     return library is not None and isinstance(value, tuple(getattr(library, name) for name in names))
 
 
 def _tensor(value: Any) -> Array:
-    """Return a tensor's numbers; types that NumPy lacks are widened to float32, which holds each of their values."""
+    """Return the numbers of a tensor; types that NumPy lacks are converted to float32, which holds all their values."""
     value = value.detach()
     value = value.dequantize() if value.is_quantized else value
     value = value.to_dense() if str(value.layout) != "torch.strided" else value
@@ -97,7 +96,7 @@ def _tensor(value: Any) -> Array:
 
 
 def _frame(value: Any, name: str) -> Array:
-    """Return the columns of a data frame side by side."""
+    """Return the columns of a data frame as one array."""
     columns = [as_array(value.iloc[:, i], f"{name}, column {column!r}") for i, column in enumerate(value.columns)]
     if not columns:
         return np.empty(value.shape)
@@ -110,7 +109,7 @@ def _frame(value: Any, name: str) -> Array:
 
 
 def _series(value: Any, name: str) -> Array:
-    """Return a column; what is missing becomes NaN in floats, and is refused elsewhere."""
+    """Return a column; missing values become NaN in floats, and are refused in other types."""
     pandas = sys.modules["pandas"]
     if isinstance(value, pandas.Categorical):
         value = pandas.Series(value)
@@ -149,7 +148,7 @@ def _sequence(value: Sequence[Any], name: str) -> Array:
 
 
 def _joined(parts: list[Array], name: str, axis: int) -> Array:
-    """Return arrays of one shape as one, of a type that holds all their values."""
+    """Return arrays of one shape as a single array, of a type that can represent all their values."""
     shapes = {part.shape for part in parts}
     if len(shapes) > 1:
         listing = ", ".join(map(str, sorted(shapes)[:3]))
@@ -161,18 +160,18 @@ def _joined(parts: list[Array], name: str, axis: int) -> Array:
 
 
 def _is_inexact(part: Array) -> bool:
-    """Return whether float64 rounds some of these integers."""
+    """Return whether float64 cannot represent some of these integers."""
     return part.dtype.kind in "iu" and bool(((part > EXACT) | (part < -EXACT)).any())
 
 
 def _plain(array: Array, name: str, axes: int = 1) -> Array:
-    """Return an array of booleans, numbers or texts, of `axes` axes or more; objects become what all of them are."""
+    """Return an array of booleans, numbers or texts, with at least `axes` axes; objects get their common type."""
     if array.dtype.kind == "T":
         array = array.astype(object)
     if array.dtype.kind == "O":
         array = _of_objects(array, name)
     if array.dtype.kind == "V" and array.dtype.names is None and np.can_cast(array.dtype, np.float32):
-        array = array.astype(np.float32)  # bfloat16 and narrower, as JAX has them
+        array = array.astype(np.float32)  # bfloat16 and narrower types of JAX
     if array.dtype.kind == "S":
         array = np.char.decode(array, "utf-8")
     if array.dtype.kind not in NUMERIC + "U":
@@ -183,7 +182,7 @@ def _plain(array: Array, name: str, axes: int = 1) -> Array:
 
 
 def _of_objects(array: Array, name: str) -> Array:
-    """Return an array of Python objects as booleans, integers, floats or texts, where they are all of one kind."""
+    """Return an array of Python objects as booleans, integers, floats or texts, if they are all of one kind."""
     values = array.ravel().tolist()
     if not array.ndim:
         raise DataError(f"{name} is a {type(values[0]).__name__}; expected an array, a list, a data frame or a tensor.")
@@ -209,7 +208,7 @@ def _of_objects(array: Array, name: str) -> Array:
 
 
 def _kind(value: Any) -> str:
-    """Return what one Python object is. A float that is NaN is a number; None and pandas' own marks are missing."""
+    """Return the kind of one Python object. NaN is a number; None and pandas' markers are missing."""
     if isinstance(value, (bool, np.bool_)):
         return "boolean"
     if isinstance(value, (str, bytes)):

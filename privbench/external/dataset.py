@@ -43,17 +43,17 @@ NO_SHADOWS = "calibrating one takes shadow generators"
 
 @dataclass(frozen=True, eq=False, repr=False)
 class AuditedDataset(Audited):
-    """The records of an audit of a synthetic set, one per attack, and what goes with them."""
+    """Results of an audit of a synthetic data set: one record per attack, measurements and pictures."""
 
     audits: tuple[AuditRecord, ...] = ()
-    """Measurements that are no attacks: expected privacy loss, generation quality."""
+    """Records of the measurements other than attacks: expected privacy loss, generation quality."""
     arrays: tuple[Mapping[str, Array], ...] = ()
-    """What figures of each measurement are drawn from."""
+    """Arrays of each measurement, for figures."""
     page: Image | None = None
-    """The closest pairs of real and synthetic images, beside those of held-out images."""
+    """Nearest pairs of real and synthetic images, next to those of held-out images."""
 
     def save(self, out: Path | str) -> list[Path]:
-        """Write records, raw scores and measurements, the exposed examples, and the page of closest pairs."""
+        """Write records, raw scores and measurements, the exposed examples, and the page of nearest pairs."""
         out = Path(out)
         paths = super().save(out)
         for each, arrays in zip(self.audits, self.arrays, strict=True):
@@ -77,18 +77,22 @@ def audit_dataset(
     name: str = "",
     command: str = "",
 ) -> AuditedDataset:
-    """Run every attack on published examples, and return records, scores and the most exposed real examples.
+    """Run every attack on a synthetic data set, and return records, scores and the most exposed real examples.
 
-    real: what the generator was trained on; synthetic: what it made; holdout: real examples that it never saw. Each
-    is a .npz file with x and perhaps y, a .npy, .csv, .tsv or .parquet file, a folder of images, an array, a data
-    frame, a tensor, a list, a pair (x, y), or a mapping. Columns with names are matched by them. All real examples are
-    members. Half of the held-out examples, at most as many as there are real ones, are the non-members; the other half
-    is what an attacker may know.
+    real: training set of the generator; all its examples are members.
+    synthetic: output of the generator.
+    holdout: real examples that the generator never saw. Half of them, at most as many as there are real ones, are the
+        non-members; the others are reference data of the attacker.
+    attack: one or several attacks, as texts or objects.
+    audit: further measurements of the sets, likewise; "all": those in MEASURES.
+    label: column of labels, not used as a feature, for tables with named columns.
+    seed: seed of all random numbers.
+    name: name of the data in the records.
 
-    attack: one or several, as texts or built. audit: measurements of the sets beside the attacks, likewise; all: those
-    in MEASURES. label: column of labels, which is no feature, in tables with named columns. name: of the data in the
-    records. Raises DataError for sets that do not fit each other, UsageError where no attack can be run, UnknownName
-    for a name that nothing has.
+    Each set is a .npz file with x and optionally y, a .npy, .csv, .tsv or .parquet file, a folder of images, an array,
+    a data frame, a tensor, a list, a pair (x, y), or a mapping. Named columns are matched by name.
+
+    Raises DataError for sets that do not match, UsageError if no attack can be run, UnknownName for unknown names.
     """
     chosen, left_out = attacks(attack, lacks)
     audits = measurements_of(audit)
@@ -112,7 +116,7 @@ def audit_dataset(
 
 
 def lacks(attack: Any) -> str:
-    """Return what an attack needs that a published set is not, or nothing."""
+    """Return what an attack needs but a synthetic set lacks, or ""."""
     needs: Needs = attack.needs
     if needs.answers != "none":
         return "a model's answers (privbench audit predictions)"
@@ -126,7 +130,7 @@ def lacks(attack: Any) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Published:
-    """Three checked sets, and how attacks see them."""
+    """Three checked sets, and their form as evidence of attacks."""
 
     sets: Sets
     name: str
@@ -134,7 +138,7 @@ class Published:
 
     @cached_property
     def _order(self) -> Array:
-        """The candidates in an order that says nothing of who is a member, nor can be drawn without knowing that."""
+        """Order of the candidates, which does not reveal membership and cannot be redrawn without knowing it."""
         total = len(self.sets.real) + len(self.sets.outside)
         return seeds.numpy_generator(self.seed, "given", "order", self.sets.fingerprint).permutation(total)
 
@@ -145,19 +149,19 @@ class Published:
 
     @cached_property
     def candidates(self) -> Examples:
-        """Members and non-members, mixed."""
+        """Members and non-members, shuffled."""
         inside, outside = self.sets.real, self.sets.holdout[self.sets.outside]
         x, y = np.concatenate([inside.x, outside.x]), np.concatenate([inside.y, outside.y])
         return Examples(x[self._order], y[self._order])
 
     @cached_property
     def rows(self) -> Array:
-        """(n,) row of each candidate in the set that it comes from."""
+        """Row of each candidate in its set, (n,)."""
         rows: Array = np.concatenate([np.arange(len(self.sets.real)), self.sets.outside])[self._order]
         return rows
 
     def evidence(self, needs: Needs) -> Evidence:
-        """Return what an attack with these needs sees."""
+        """Return the evidence of an attack with these needs."""
         reference, pool = self.sets.holdout[self.sets.reference], self.candidates
 
         def unasked() -> Array:
@@ -179,7 +183,7 @@ class Published:
 
     @property
     def release(self) -> OneRelease:
-        """The same as audits see it."""
+        """The sets in the form that audits use."""
         reference = self.sets.holdout[self.sets.reference]
         return OneRelease(self.candidates, self.member, self.sets.synthetic, reference, self.seed)
 
@@ -194,7 +198,7 @@ class Published:
 
     @cached_property
     def data(self) -> Data:
-        """The sets as a record names them."""
+        """The sets in the form of a record."""
         given = self.sets
         real, holdout = given.exact
         classes = 1 + max(int(each.y.max()) for each in (given.real, given.synthetic, given.holdout))
@@ -211,7 +215,7 @@ class Published:
 
     @cached_property
     def _nearest(self) -> tuple[Array, Array]:
-        """(n,) distance of each candidate to its nearest synthetic example, and the row of that."""
+        """Distance of each candidate to its nearest synthetic example, (n,), and the row of that example."""
         from privbench.stats.neighbours import nearest
 
         encode = encoder(self.sets)
@@ -219,7 +223,7 @@ class Published:
         return distances[:, 0], rows[:, 0]
 
     def exposed(self, scores: Array | None) -> pd.DataFrame:
-        """Return all members by scores, each with its nearest synthetic example."""
+        """Return all members sorted by score, each with its nearest synthetic example."""
         import pandas as pd
 
         names = ["index", "label", "score", "nonmembers_as_high", "fpr", "nearest", "distance"]
@@ -234,7 +238,7 @@ class Published:
         return table
 
     def page(self) -> Image | None:
-        """Return the closest pairs of real and synthetic images, and of held-out and synthetic ones for comparison."""
+        """Return the nearest pairs of real and synthetic images, and of held-out and synthetic ones for comparison."""
         from privbench.external.pictures import PAIRS, pairs
 
         if not self.sets.is_image:

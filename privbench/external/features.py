@@ -1,4 +1,4 @@
-"""Columns of a user's table as features and classes: what is no feature, and what is no class, is said or refused."""
+"""Features and classes from the columns of a user's table; doubtful columns are reported, invalid ones refused."""
 
 from __future__ import annotations
 
@@ -19,33 +19,33 @@ if TYPE_CHECKING:
     from privbench.aliases import Array
 
 MOST_VALUES = 10
-"""Values that a label with a fractional part may have, and still be one of classes rather than a measurement."""
+"""Maximum number of distinct values of fractional labels; more are measurements rather than classes."""
 FEW_PER_CLASS, FEW_PER_NUMBER = 10, 50
-"""Examples of a class on average below which classes are doubted: of any, and of more than 20 that are numbers."""
+"""Mean examples per class below which classes are doubtful: of any kind, and of more than 20 numeric classes."""
 MANY_NUMBERS = 20
 FEWEST = 4
-"""Rows from which on a column that counts them is no accident."""
+"""Number of rows from which a column that counts the rows is not a coincidence."""
 IDENTIFIED = 20
-"""Rows from which on a different integer in each looks like an identifier."""
+"""Number of rows from which a column of distinct integers looks like an identifier."""
 MISSING = {"", "-", "?", "n/a", "na", "nan", "none", "null"}
-"""Texts that often stand for a missing label."""
+"""Texts that often represent a missing label."""
 
 
 class Columns(NamedTuple):
-    """A table as features and labels, and what was found out about it, a sentence each."""
+    """Features and labels of a table, with notes and warnings as sentences."""
 
     x: Array
     """(n, features) float32."""
     y: Array
     """(n,) integers or texts."""
     exact: Array
-    """(n, ...) rows that are equal only where all features are, before narrowing."""
+    """(n, ...) rows that are equal only if all features are, before narrowing."""
     notes: list[str]
     warnings: list[str]
 
 
 def features_and_classes(path: Path, label: str | None) -> Columns:
-    """Read a table with a column of classes. Raises DataError or BadOption, saying what would be right."""
+    """Read a table with a column of classes. Raises DataError or BadOption with the correction."""
     found = read_table(path, lambda name: name == label)
     names = list(found.columns)
     if label is None:
@@ -78,9 +78,9 @@ def features_and_classes(path: Path, label: str | None) -> Columns:
 
 
 def doubtful_classes(y: Array, name: str) -> list[str]:
-    """Return a warning where (n,) labels hardly look like classes. Raises DataError where they are none."""
+    """Return a warning if (n,) labels hardly look like classes. Raises DataError if they are not classes."""
     if y.ndim != 1 or y.dtype.kind not in "buifU" or (y.dtype.kind == "f" and not np.isfinite(y).all()):
-        return []  # what cannot be numbered is refused there
+        return []  # refused where classes are numbered
     values, counts = np.unique(y, return_counts=True)
     n, found = len(y), len(values)
     numbers = _as_numbers(values)
@@ -97,7 +97,7 @@ def doubtful_classes(y: Array, name: str) -> list[str]:
 
 
 def _as_numbers(values: Array) -> Array | None:
-    """Return distinct labels as finite float64, where all of them are numbers; else None."""
+    """Return distinct labels as finite float64 if all of them are numbers; else None."""
     if values.dtype.kind == "b":
         return None
     try:
@@ -115,7 +115,7 @@ def numbers_the_rows(column: Array) -> bool:
 
 
 def check_numbers(features: Mapping[str, Array], name: str) -> None:
-    """Raise DataError, naming them and a cell, where some columns hold texts or lists."""
+    """Raise DataError, with the columns and a cell, if some columns hold texts or lists."""
     lists = [column for column, values in features.items() if values.ndim > 1]
     if lists:
         raise DataError(f"{name}: {listing(lists)}: lists in cells; give each number a column of its own.")
@@ -138,7 +138,7 @@ def _is_number(text: str) -> bool:
 
 
 def _spellings(y: Array, name: str) -> list[str]:
-    """Return warnings about classes that may be missing labels, or one class in two spellings."""
+    """Return warnings about classes that may be missing labels, or the same class in two spellings."""
     if y.dtype.kind != "U":
         return []
     values, said = np.unique(y).tolist(), []
@@ -158,6 +158,6 @@ def _spellings(y: Array, name: str) -> list[str]:
 
 
 def listing(names: Sequence[str], most: int = 10) -> str:
-    """Return names in quotes for a message, and how many more there are."""
+    """Return names in quotes for a message, and the number of names left out."""
     shown = ", ".join(repr(str(name)) for name in names[:most])
     return shown + (f" and {len(names) - most} more" if len(names) > most else "")

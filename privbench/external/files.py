@@ -25,7 +25,7 @@ ALIASES = {
     "shadow_probabilities": ("shadow_probs", "shadow_proba"),
     "shadow_membership": ("shadow_member", "shadow_members", "shadow_in"),
 }
-"""What `privbench audit predictions` reads, and what else each array may be called."""
+"""Arrays read by `privbench audit predictions` -> alternative names."""
 
 
 def read(path: Path) -> dict[str, Array]:
@@ -38,9 +38,10 @@ def read(path: Path) -> dict[str, Array]:
 
 
 class Found:
-    """The arrays of one source under their canonical names, each with the name that it had there.
+    """Arrays of one source by canonical name, each with its name in the source.
 
-    unread: names of arrays that are none of these; classes: names of the classes, where a data frame's columns have any
+    unread: names of other arrays.
+    classes: names of the classes, if the columns of a data frame have names.
     """
 
     def __init__(self, arrays: Mapping[str, Any], name: str) -> None:
@@ -65,7 +66,7 @@ class Found:
         return wanted in self._arrays
 
     def get(self, *wanted: str) -> tuple[str, str, Array]:
-        """Return (canonical name, name in the source, array) of the first that there is. Raises DataError for none."""
+        """Return (canonical name, name in the source, array) of the first one present. Raises DataError if none is."""
         for each in wanted:
             if each in self._arrays:
                 return (each, *self._arrays[each])
@@ -76,7 +77,7 @@ class Found:
         raise DataError(f"{self.name}: no array {choice}.{hint} Found: {', '.join(names) or 'none'}.")
 
     def shuffled(self) -> list[str]:
-        """Return a sentence about each pair of pandas objects whose rows are in different orders."""
+        """Return a warning for each pair of pandas objects with rows in different orders."""
         read = [key for key, _ in self._arrays.values()]
         return [
             f"{one} and {other} have the same index in different orders, and are paired by position; if that is wrong, "
@@ -86,7 +87,7 @@ class Found:
         ]
 
     def unused(self) -> list[str]:
-        """Return a sentence about each array that is not read."""
+        """Return a warning for each array that is not read."""
         said = []
         for key in self.unread:
             near = [each for each in ALIASES if alike(key, each)]
@@ -95,13 +96,13 @@ class Found:
 
 
 def _columns(value: Any) -> list[str]:
-    """Return the names of a data frame's columns, unless they number the columns; none of other objects."""
+    """Return the column names of a data frame, unless they are numbers in order; none for other objects."""
     names = [str(column) for column in columns_of(value)]
     return [] if names == [str(i) for i in range(len(names))] or len(set(names)) < len(names) else names
 
 
 def check_keywords(arrays: Mapping[str, Any], options: Sequence[str]) -> None:
-    """Raise UsageError for a keyword that is none of these arrays but a slip of an option, or a single value."""
+    """Raise UsageError for a keyword that is a misspelt option, or a single value instead of an array."""
     known = {alias for wanted, aliases in ALIASES.items() for alias in (wanted, *aliases)}
     for key, value in arrays.items():
         hint = did_you_mean(key, options)
@@ -111,5 +112,5 @@ def check_keywords(arrays: Mapping[str, Any], options: Sequence[str]) -> None:
 
 
 def alike(key: str, wanted: str) -> bool:
-    """Return whether a name looks like a slip of what an array is called."""
+    """Return whether a name looks like a misspelt name of an array."""
     return bool(difflib.get_close_matches(key.lower(), [wanted, *ALIASES[wanted]], cutoff=0.75))

@@ -34,26 +34,26 @@ __all__ = ["SUFFIXES", "Imported", "import_data"]
 
 @dataclass(frozen=True)
 class Imported:
-    """What an import made."""
+    """Result of an import."""
 
     path: Path
     spec: str
-    """What to write after `npz:path=`."""
+    """Text after `npz:path=` that selects the data set."""
     dataset: Dataset
     duplicates: int
-    """Examples whose input occurs more than once, compared in the type that they were given in."""
+    """Number of examples whose input occurs more than once, compared in their original type."""
     labels: tuple[str, ...]
-    """What each class is called in the source, in the order of their numbers."""
+    """Names of the classes in the source, in the order of their numbers."""
     notes: tuple[str, ...]
-    """What was done with the data, a sentence each."""
+    """Sentences about conversions of the data."""
     warnings: tuple[str, ...]
-    """What is doubtful about them, a sentence each."""
+    """Sentences about doubtful data."""
 
 
 class _Read(NamedTuple):
     parts: Parts
     exact: list[Array]
-    """The inputs of each part in the type that they were given in, (n, ...)."""
+    """Inputs of each part in their original type, (n, ...)."""
     notes: list[str]
     warnings: list[str]
 
@@ -63,11 +63,10 @@ def import_data(
 ) -> Imported:
     """Check a data set, number its classes in sorted order, and write ROOT/imported/NAME.npz: same data, same bytes.
 
-    Raises DataError, and writes nothing, where the data cannot make a task; BadOption for a name or an option that
-    does not fit.
+    Raises DataError, and writes nothing, if the data are not a valid task; BadOption for an invalid name or option.
     """
     path = path.expanduser()
-    path = path if path.name else path.resolve()  # the folder one stands in, "."
+    path = path if path.name else path.resolve()  # the current folder, "."
     chosen = name or re.sub(r"[^A-Za-z0-9_-]+", "-", path.resolve().stem).strip("-_")
     if not NAME.fullmatch(chosen):
         wrong = f"--name {name!r}" if name else f"{path.name!r} makes no name; give --name NAME"

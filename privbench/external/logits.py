@@ -20,18 +20,19 @@ if TYPE_CHECKING:
     from privbench.aliases import Array
 
 ENOUGH = 1e-4
-"""Error of a logit, beside 1 plus its distance from the largest, that no attack sees."""
+"""Error of a logit, relative to 1 plus its distance from the largest, that is irrelevant to attacks."""
 OFFSET = 128
-"""An offset is what is so many times larger than the differences within the row."""
+"""Factor by which an offset exceeds the differences within the row."""
 LOST, DOUBTFUL = 2**-4, 2**-10
-"""Spacing of the numbers beside the differences of a typical row: from the first on they say nothing."""
+"""Spacing of the numbers relative to the differences of a typical row; from the first on they are meaningless."""
 
 
 def as_float32(given: Sequence[tuple[str, Array]]) -> tuple[list[Array], list[str]]:
     """Return the logits of each array as float32, and warnings.
 
-    given: (name in messages, finite logits): the target's, (n, q, c), then the shadows', (s, n, q, c). All or none of
-    them are centred. Raises DataError where the differences are lost, or too large.
+    given: (name in messages, finite logits): the target's, (n, q, c), then the shadows', (s, n, q, c).
+
+    All or none of them are centred. Raises DataError if the differences are lost or too large.
     """
     warnings = [text for where, z in given for text in check(z, where)]
     models = [[_float(model) for model in z.reshape(-1, *z.shape[-3:])] for _, z in given]
@@ -49,7 +50,7 @@ def as_float32(given: Sequence[tuple[str, Array]]) -> tuple[list[Array], list[st
 
 
 def check(z: Array, where: str) -> list[str]:
-    """Return warnings about precision. Raises DataError where rounding has left nothing of the differences."""
+    """Return warnings about precision. Raises DataError if rounding has removed the differences."""
     if z.dtype.kind in "iu":
         if (z > EXACT).any() or (z < -EXACT).any():
             raise DataError(f"{where} has integers beyond 2**53; subtract each row's maximum before they are saved.")
@@ -75,7 +76,7 @@ def check(z: Array, where: str) -> list[str]:
 
 
 def finite(z: Array, where: str) -> None:
-    """Raise DataError where numbers are NaN or infinite."""
+    """Raise DataError if numbers are NaN or infinite."""
     bad = ~np.isfinite(z)
     if bad.any():
         first = tuple(int(i) for i in np.argwhere(bad)[0])
@@ -86,7 +87,7 @@ def finite(z: Array, where: str) -> None:
 
 
 def _steps(z: Array) -> tuple[Array, float]:
-    """Return the spacing of the numbers of each row, 0 where they share no offset, and a typical row's differences."""
+    """Return the spacing of the numbers of each row, 0 without an offset, and the differences of a typical row."""
     wide = z if z.dtype.itemsize > np.dtype(np.float64).itemsize else z.astype(np.float64)
     with np.errstate(over="ignore"):
         spread = np.ptp(wide, axis=-1)
@@ -96,7 +97,7 @@ def _steps(z: Array) -> tuple[Array, float]:
 
 
 def loses(z: Array) -> bool:
-    """Return whether float32 holds these logits (n, q, c) with a larger error than an attack may see."""
+    """Return whether the error of these logits (n, q, c) in float32 is large enough to affect an attack."""
     with np.errstate(over="ignore"):
         narrow = z.astype(np.float32)
     if (narrow == z).all():

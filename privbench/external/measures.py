@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from privbench.records.parts import Data
 
 MEASURES = ("expected-privacy-loss", "generation-quality")
-"""Audits that look at nothing but members, others, and what is published."""
+"""Audits that use only members, non-members and the published examples."""
 
 
 @dataclass(frozen=True, eq=False)
 class OneRelease:
-    """What such audits read of a population: as many releases as there are, one."""
+    """Substitute for a population, with one release, for such audits."""
 
     pool: Examples
     member: Array
@@ -41,11 +41,11 @@ class OneRelease:
 
     @property
     def dataset(self) -> OneRelease:
-        """The data set, of which `role` is all that there is."""
+        """The data set, which has only the method `role`."""
         return self
 
     def role(self, name: str) -> Examples:
-        """Return the examples of the pool or of the reference; there are no others."""
+        """Return the examples of the pool or of the reference, the only roles."""
         if name not in ("pool", "reference"):
             raise CellFailed(f"it takes {name} examples, which a published set does not have.")
         found: Examples = getattr(self, name)
@@ -56,12 +56,15 @@ class OneRelease:
         return self.member
 
     def synthetic(self, index: int) -> Examples | None:  # noqa: ARG002 - a population's signature
-        """Return what is published."""
+        """Return the published examples."""
         return self.published
 
 
 def chosen(audits: Iterable[Any] | str | None) -> list[Any]:
-    """Return measurements, named or built; all: those of MEASURES that are installed. Raises UnknownName, BadOption."""
+    """Return measurements, given as texts or objects; "all": the installed ones of MEASURES.
+
+    Raises UnknownName or BadOption.
+    """
     from privbench.plugins.loading import catalogue, resolve
 
     if isinstance(audits, str) and audits == "all":
@@ -73,12 +76,12 @@ def chosen(audits: Iterable[Any] | str | None) -> list[Any]:
 def measured(
     audits: Iterable[Any], release: OneRelease, data: Data, command: str
 ) -> tuple[tuple[AuditRecord, dict[str, Array]], ...]:
-    """Return a record of each audit with its arrays; one that fails says why."""
+    """Return a record of each audit with its arrays; a failed audit has its reason in the record."""
     return tuple(_one(each, release, data, command) for each in audits)
 
 
 def _one(audit: Any, release: OneRelease, data: Data, command: str) -> tuple[AuditRecord, dict[str, Array]]:
-    # Only what OneRelease has is read; an audit that wants more of a population fails, and says so.
+    # An audit that uses more of a population than OneRelease has fails, with the reason in its record.
     context = Context(seed=seeds.derive(release.seed, "audit", audit.name), reference=release.reference)
     head = heading(outside("dataset"), data, outside(GIVEN), models=release.models, seed=release.seed, command=command)
     base = AuditRecord(**head, audit=component("audit", audit))

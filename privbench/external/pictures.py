@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from privbench.aliases import Array
 
 PAIRS, ACROSS = 32, 8
-"""Pairs on a page, and side by side in a row of it."""
+"""Number of pairs on a page, and in one of its rows."""
 BYTE = 255
 
 
@@ -39,9 +39,9 @@ def folder(path: Path, name: str) -> tuple[Array, list[str]]:
 
 
 def pairs(sides: dict[str, tuple[Array, Array, Array]]) -> Image:
-    """Return a page of the closest pairs, real above synthetic, a column for each side.
+    """Return a page of the nearest pairs, with the real image above the synthetic one, and a column for each side.
 
-    sides: title -> (n, h, w, c) real images, the nearest synthetic one of each, and (n,) distances, nearest first.
+    sides: title -> real images (n, h, w, c), the nearest synthetic image of each, and distances (n,), nearest first.
     """
     from privbench.report import gallery
 

@@ -36,7 +36,7 @@ SIGNALS: dict[str, Callable[[Array, Array], Array]] = {
     "entropy": signals.neg_entropy,
     "m-entropy": signals.neg_modified_entropy,
 }
-"""What the threshold attacks compare with their thresholds: without shadows, all that there is of them."""
+"""Signals of the threshold attacks; without shadows they are used without a threshold."""
 NO_SHADOWS = "without shadow models there is nothing to draw a threshold on; the score is the signal itself"
 ONE_KIND = (
     "shadow models of which none was trained on any example, or each on all, leave nothing to draw a threshold on; "
@@ -59,19 +59,21 @@ def audit_predictions(
     command: str = "",
     **arrays: Any,
 ) -> Audited:
-    """Run every attack that a model's answers support, and return its records, scores and most exposed members.
+    """Run every attack that the predictions of a model support, and return records, scores and most exposed members.
 
     source: a .npz file, a mapping of arrays, or the arrays themselves as keywords: NumPy's, lists, data frames,
         tensors; or a table with a column per class: a .csv, .tsv or .parquet file, or a data frame.
 
-        logits, or probabilities            (n, c), or (n, q, c) for q aligned queries, of which the first is the
-                                            example as it is
-        labels                              (n,) integers, 0 to c - 1, or names of the answers' columns
-        membership                          (n,) booleans, or 0 and 1: what the model was trained on
+        logits, or probabilities            (n, c), or (n, q, c) for q aligned queries, the first of them the
+                                            unmodified example
+        labels                              (n,) integers, 0 to c - 1, or names of the columns of predictions
+        membership                          (n,) booleans, or 0 and 1: True for training examples
         shadow_logits, or shadow_probabilities, and shadow_membership        (s, n, c) or (s, n, q, c); (s, n)
 
-    attack: one or several, as texts ("lira:mode=offline") or built. name: of the data in the records.
-    Raises DataError for arrays that do not fit, UsageError where no attack can be run.
+    attack: one or several attacks, as texts ("lira:mode=offline") or objects.
+    seed: seed of all random numbers.
+    name: name of the data in the records.
+    Raises DataError for arrays that do not match, UsageError if no attack can be run.
     """
     if source is not None and arrays:
         raise UsageError("Give a file, or a mapping, or arrays as keywords; not several of these.")
@@ -88,7 +90,7 @@ def audit_predictions(
 
 @dataclass(frozen=True)
 class RawSignal:
-    """A threshold attack without shadows of both kinds: the signal, which ranks examples but decides nothing."""
+    """Threshold attack without shadows of both kinds: the signal ranks examples, but there are no decisions."""
 
     signal: Callable[[Array, Array], Array]
     needs: ClassVar[Needs] = Needs()
@@ -101,7 +103,7 @@ class RawSignal:
 
 @dataclass(frozen=True, eq=False)
 class Given:
-    """Checked answers, and how attacks see them: as `privbench run` would show them its model 0."""
+    """Checked predictions, and their form as evidence of attacks, the same as for model 0 in `privbench run`."""
 
     arrays: Predictions
     name: str
@@ -109,11 +111,11 @@ class Given:
 
     @property
     def queries(self) -> int:
-        """Aligned queries per example."""
+        """Number of aligned queries per example."""
         return int(self.arrays.logits.shape[1])
 
     def lacks(self, attack: Any) -> str:
-        """Return what an attack needs that answers are not, or nothing."""
+        """Return what an attack needs but the predictions lack, or ""."""
         needs: Needs = attack.needs
         wanted = {
             "the model itself": needs.model or not isinstance(attack, MembershipAttack),
@@ -146,9 +148,9 @@ class Given:
         return judge(acting, base, self.evidence(acting.needs), self.arrays.member, decide, order=self.order)
 
     def evidence(self, needs: Needs, posing: int | None = None, without: Iterable[int] = ()) -> Evidence:
-        """Return what an attack sees of the target, or of a shadow posing as one, without the shadows named."""
+        """Return the evidence on the target, or on a shadow that poses as the target, without the given shadows."""
         queries = 1 if needs.queries == 1 else self.queries
-        # In a run the target is model 0, its partner model 1, and the shadows come after them.
+        # In a run, the target is model 0, its partner model 1, followed by the shadows.
         model, models = 0 if posing is None else posing + CALIBRATORS, len(self.arrays.shadow_logits) + CALIBRATORS
         out = {-2, -1, *without}
         order = (index - CALIBRATORS for index in shadow_order(self.seed, model, models))
@@ -165,9 +167,9 @@ class Given:
 
     @cached_property
     def order(self) -> Array:
-        """The order in which attacks see the examples: not the file's, in which members often come first.
+        """Order of the examples in the evidence; not that of the file, in which members often come first.
 
-        Drawn from the content of the file, memberships included, so that nobody else can draw it.
+        It depends on the content of the file, including memberships, so that an attack cannot redraw it.
         """
         return seeds.numpy_generator(self.seed, "given", "order", self.arrays.fingerprint).permutation(
             len(self.arrays.labels)
@@ -175,7 +177,7 @@ class Given:
 
     @cached_property
     def _answers(self) -> dict[int, dict[int, Answers]]:
-        """The answers by number of queries, and by the number that the model would have in a run."""
+        """Predictions by number of queries, and by the index that the model would have in a run."""
         models = dict(enumerate(self.arrays.shadow_logits, start=CALIBRATORS))
         models[0] = self.arrays.logits
 
@@ -185,7 +187,7 @@ class Given:
         return {q: {i: answers(logits, q) for i, logits in models.items()} for q in {1, self.queries}}
 
     def _calibration(self, attack: Any) -> Callable[[], float] | str:
-        """Return what finds the threshold that a run would calibrate, or why there can be none.
+        """Return a function that calibrates the threshold as a run does, or the reason why that is impossible.
 
         The first two shadows pose as targets, and are attacked without each other and without their partners.
         """
@@ -211,7 +213,7 @@ class Given:
 
     @cached_property
     def data(self) -> Data:
-        """The arrays as a record names them; nothing but the pool is known, and no inputs of it."""
+        """The arrays in the form of a record; only the pool is known, without its inputs."""
         n, classes = len(self.arrays.labels), self.arrays.logits.shape[-1]
         roles = {"pool": n, "reference": 0, "validation": 0, "test": 0}
         name, fingerprint = printable(self.name), self.arrays.fingerprint
@@ -219,12 +221,12 @@ class Given:
 
     @cached_property
     def correct(self) -> Array:
-        """(n,) bool: whether the model is right."""
+        """Whether each prediction is correct, (n,) bool."""
         return np.asarray(self.arrays.logits[:, 0].argmax(axis=-1) == self.arrays.labels)
 
     @cached_property
     def utility(self) -> Utility:
-        """Accuracy on members and on non-members; these are test examples too: the model was not trained on them."""
+        """Accuracy on members and on non-members; the latter are also the test examples, unseen in training."""
         member = self.arrays.member
         return Utility(
             train_accuracy=intervals.accuracy(self.correct[None], member[None]),
@@ -235,7 +237,7 @@ class Given:
 
     @cached_property
     def notes(self) -> tuple[str, ...]:
-        """How right the model is, and what an audit without shadows cannot see."""
+        """Notes on the accuracy of the model, and on the limits of an audit without shadows."""
         member = self.arrays.member
         said = f"The model is right on {self._share(member)} members and on {self._share(~member)} non-members."
         return (said,) if len(self.arrays.shadow_logits) else (said, SHADOWLESS)
@@ -245,7 +247,7 @@ class Given:
         return f"{right} of {count} ({100 * right / count:.1f} %)"
 
     def exposed(self, record: Record | None, scores: Mapping[str, Array]) -> pd.DataFrame:
-        """Return all members by one attack's scores, with the share of non-members that score at least as high."""
+        """Return all members sorted by the scores of one attack, with the share of non-members scored as high."""
         import pandas as pd
 
         names = ["index", "label", "correct", "score", "nonmembers_as_high", "fpr"]

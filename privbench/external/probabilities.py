@@ -21,30 +21,32 @@ if TYPE_CHECKING:
     from privbench.aliases import Array
 
 SUM_TOLERANCE = 1e-3
-"""How far a row may be from 1: what rounding to three digits does."""
+"""Tolerance of the sum of a row, for rounding to three digits."""
 PERCENT, PAIR = 100, 2
 UNDERFLOW = 1e-19
-"""A smallest positive probability below it comes from floating point, in which softmax falls to 1e-38 and less; counts
-and digits do not get there."""
+"""Smallest positive probabilities below it come from floating point, in which softmax reaches 1e-38 and less, not from
+counts or rounding."""
 COMPLEMENT = 1e-6
-"""Of two classes one is often 1 minus the other: it ends at 1e-8 or 1e-16, where the other goes on to 1e-45. From here
-on each has a floor of its own."""
+"""For two classes, one is often 1 minus the other: it ends at 1e-8 or 1e-16, while the other reaches 1e-45. From this
+ratio on, each class has its own floor."""
 ALIKE = 10
-"""Models whose smallest positive probabilities are within this factor have one resolution."""
+"""Models whose smallest positive probabilities differ by less than this factor have the same resolution."""
 ROUNDED = 0.05
-"""How far a multiple of a step may be from a whole number: thirtieths of four digits are."""
+"""Tolerance of a multiple of a step: thirtieths with four digits need it."""
 STEPS = 5
-"""Different multiples of the smallest probability that make it a step: two or three values are multiples by chance."""
+"""Number of distinct multiples of the smallest probability that make it a step: two or three occur by chance."""
 HALF_TOLERANCE = 2e-2
-"""How far a row of 16-bit numbers may be from 1."""
+"""Tolerance of the sum of a row of 16-bit numbers."""
 
 
 @dataclass(frozen=True)
 class Grain:
-    """The resolution of one model's probabilities, as far as they show it.
+    """Resolution of the probabilities of one model, inferred from their values.
 
-    least: smallest positive probability, above those at which zeros were clipped; is_stepped: all are multiples of it
-    tiny: smallest positive number of the floating-point type; rows: how many have a zero
+    least: smallest positive probability, above those at which zeros were clipped.
+    is_stepped: whether all are multiples of it.
+    tiny: smallest positive number of the floating-point type.
+    rows: number of rows with a zero.
     """
 
     least: float
@@ -54,15 +56,16 @@ class Grain:
 
     @property
     def is_coarse(self) -> bool:
-        """Whether zeros come from counting or rounding; of zeros and ones alone nothing can be said."""
+        """Whether zeros come from counting or rounding; undecidable if all values are 0 or 1."""
         return self.rows > 0 and UNDERFLOW <= self.least < 1
 
 
 def as_logits(given: Sequence[tuple[str, Array]]) -> tuple[list[Array], list[str], list[str]]:
-    """Return log p as float32 of each array, warnings, and notes.
+    """Return log p of each array as float32, warnings, and notes.
 
-    given: (name in messages, probabilities): the target's, (n, q, c), then the shadows', (s, n, q, c). One floor is
-    found for all of them: a number must not mean one thing in the target and another in its shadows.
+    given: (name in messages, probabilities): the target's, (n, q, c), then the shadows', (s, n, q, c).
+
+    All have the same floor, because a number must have the same meaning in the target and in its shadows.
     """
     models = [(where, p.reshape(-1, *p.shape[-3:])) for where, p in given]
     for where, several in models:
@@ -85,10 +88,10 @@ def as_logits(given: Sequence[tuple[str, Array]]) -> tuple[list[Array], list[str
 
 
 def floor_of(grains: Sequence[Grain]) -> tuple[float, bool]:
-    """Return what a zero is taken for, and whether that is half of a coarse resolution; 0.0 where there are no zeros.
+    """Return the replacement of zeros, and whether it is half of a coarse resolution; 0.0 without zeros.
 
-    It is the finest resolution, because few answers may not show all of it; but the coarsest where a model answers in
-    steps that others do not have.
+    It is the finest resolution, because a few predictions may not show it fully; but the coarsest if a model has steps
+    that others do not have.
     """
     if not any(one.is_coarse for one in grains):
         return max((one.tiny for one in grains if one.rows), default=0.0), False
@@ -97,21 +100,21 @@ def floor_of(grains: Sequence[Grain]) -> tuple[float, bool]:
 
 
 def coarsest_steps(grains: Sequence[Grain]) -> float:
-    """Return the largest step of the models that have zeros and answer in steps; 0.0 where none does."""
+    """Return the largest step of the models with zeros and steps; 0.0 without such models."""
     return max((one.least for one in grains if one.is_coarse and one.is_stepped), default=0.0)
 
 
 def differ(grains: Sequence[Grain]) -> bool:
-    """Return whether models answer in steps that others do not have: were rounded otherwise, or have fewer trees."""
+    """Return whether some models have other steps than the rest, because of other rounding or fewer trees."""
     return min(one.least for one in grains) * ALIKE < coarsest_steps(grains)
 
 
 def floored(p: Array, floor: Array, *, share: bool) -> Array:
-    """Return probabilities (n, q, c) as float64 with what is below the floor put in its place.
+    """Return probabilities (n, q, c) as float64, with values below the floor replaced by it.
 
-    floor: (1,) of all classes, or (c,)
-    share: whether the classes of an answer below it share what the others leave of 1, and at least one floor; with 100
-        classes and a floor of 0.005 each, p = 1 would end as p = 2/3
+    floor: (1,) for all classes, or (c,).
+    share: whether the classes below the floor share the remainder of the row to 1, and at least one floor; with 100
+        classes and a floor of 0.005 each, p = 1 would become p = 2/3.
     """
     kept = p.astype(np.float64)
     small = kept < floor
@@ -123,13 +126,13 @@ def floored(p: Array, floor: Array, *, share: bool) -> Array:
 
 
 def grain(p: Array) -> Grain:
-    """Return the resolution of one model's probabilities, (n, q, c)."""
+    """Return the resolution of the probabilities of one model, (n, q, c)."""
     positive = p[p > 0].astype(np.float64)
     if not len(positive):
         return Grain(1.0, is_stepped=False, tiny=precision.tiny(p), rows=p[..., 0].size)
     least, zero = float(positive.min()), 0.0
     at_least, above = positive[positive <= least * 1.001], positive[positive > least * 1.001]
-    # One value that many share, far below all others, is where zeros were clipped: log(0) is avoided so.
+    # A frequent value far below all others is where zeros were clipped, to avoid log(0).
     if len(at_least) >= ALIKE and len(above) and above.min() > least * 1000:
         least, zero, positive = float(above.min()), float(at_least.max()), above
     counts = positive / least
@@ -139,7 +142,7 @@ def grain(p: Array) -> Grain:
 
 
 def check(p: Array, where: str) -> None:
-    """Raise DataError unless each row of (m, n, q, c) is a distribution, as far as rounding leaves it one."""
+    """Raise DataError unless each row of (m, n, q, c) is a distribution, up to rounding."""
     if (p < 0).any():
         rows, first = (p < 0).any(axis=-1), tuple(int(i) for i in np.argwhere(p < 0)[0])
         raise DataError(
@@ -159,7 +162,7 @@ def check(p: Array, where: str) -> None:
 
 
 def is_off(p: Array, sums: Array) -> Array:
-    """Return which rows are further from 1 than half a unit of the last digit per class: a whole one if cut off."""
+    """Return the rows further from 1 than half a unit of the last digit per class, or one unit if truncated."""
     rounded = precision.digits(p)
     decimal = p.shape[-1] * 0.5 * 10.0**-rounded if rounded else 0.0
     allowed = min(max(HALF_TOLERANCE if precision.half(p) else SUM_TOLERANCE, decimal), 0.5) + 1e-9
@@ -168,7 +171,7 @@ def is_off(p: Array, sums: Array) -> Array:
 
 
 def _first(bad: Array) -> int | tuple[int, ...]:
-    """Return the row of the first True, with its query where there are several."""
+    """Return the row of the first True, with its query if there are several."""
     first = tuple(int(i) for i in np.argwhere(bad)[0])
     return first if bad.shape[1] > 1 else first[0]
 
@@ -215,5 +218,5 @@ def _names(given: Sequence[tuple[str, Array]]) -> str:
 
 
 def _rows(given: Sequence[tuple[str, Array]], grains: Sequence[Grain]) -> str:
-    """Return in how many rows there are zeros."""
+    """Return the number of rows with zeros as text."""
     return f"{sum(one.rows for one in grains)} of {sum(p[..., 0].size for _, p in given)} rows of probabilities"

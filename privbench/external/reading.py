@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from privbench.aliases import Array
 
 Given: TypeAlias = "str | Path | Mapping[str, Any] | Examples | tuple[Any, Any] | Array | Sequence[Any]"
-"""Data frames and tensors too."""
+"""Also data frames and tensors."""
 
 INPUTS = ("x", "data", "images", "samples", "x_train", "train_images")
 LABELS = ("y", "labels", "y_train", "train_labels")
@@ -33,10 +33,12 @@ PAIR = 2
 
 @dataclass(frozen=True, eq=False)
 class OneSet:
-    """One set as it was given.
+    """One set of examples in its original type.
 
-    name: what messages call it; x: an array of images or of rows, or named columns (n,) of numbers, in the type that
-    they were given in; y: labels, integers or texts, where there are any; notes: what was done, a sentence each.
+    name: name in messages.
+    x: an array of images or of rows, or named columns (n,) of numbers.
+    y: labels, integers or texts; None without labels.
+    notes: sentences about conversions.
     """
 
     name: str
@@ -44,16 +46,18 @@ class OneSet:
     y: Array | None = None
     notes: tuple[str, ...] = ()
     is_scaled: bool = False
-    """Whether images had more than 8 bits a channel."""
+    """Whether images had more than 8 bits per channel."""
 
     def __len__(self) -> int:
         return len(self.x if isinstance(self.x, np.ndarray) else next(iter(self.x.values())))
 
 
 def one_set(given: Given, role: str, label: str | None = None) -> OneSet:
-    """Read one set. Raises DataError, saying what is wrong and what would be right.
+    """Read one set. Raises DataError with the fault and its correction.
 
-    role: real, synthetic or holdout; label: the column of labels, where columns have names.
+    given: the set.
+    role: real, synthetic or holdout.
+    label: column of labels, for named columns.
     """
     name = f"{role} ({Path(given).name})" if isinstance(given, (str, Path)) else role
     if isinstance(given, tuple) and len(given) == PAIR and _dimensions(given[0]) > _dimensions(given[1]):
@@ -77,7 +81,7 @@ def one_set(given: Given, role: str, label: str | None = None) -> OneSet:
 
 
 def _dimensions(value: Any) -> int:
-    """Return how many dimensions something has; 0 of None, and of what is no array."""
+    """Return the number of dimensions of a value; 0 for None and for anything but an array."""
     try:
         return int(np.ndim(value))
     except (TypeError, ValueError):
@@ -85,7 +89,7 @@ def _dimensions(value: Any) -> int:
 
 
 def _named(given: Given, name: str, label: str | None) -> tuple[Mapping[str, Array] | None, tuple[str, ...]]:
-    """Return the columns of a table file or a data frame with names of its own, and notes; None of anything else."""
+    """Return the columns of a table file or of a data frame with column names, and notes; None for anything else."""
     if isinstance(given, (str, Path)):
         path = Path(given).expanduser()
         if path.is_dir() or path.suffix.lower() not in SUFFIXES:
@@ -154,7 +158,7 @@ def _of_array(given: Any, name: str, key: str) -> OneSet:
 
 
 def _labelled(found: OneSet, given: Any, key: str) -> OneSet:
-    """Return a set with its labels, texts or integers from 0."""
+    """Return the set with its labels, texts or integers from 0."""
     if given is None:
         return found
     y = as_array(given, f"{found.name}: {key}")

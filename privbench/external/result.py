@@ -33,33 +33,33 @@ if TYPE_CHECKING:
     from privbench.contracts.evidence import Evidence
 
 GIVEN = "given"
-"""What stands for the defense in records of what was made elsewhere."""
+"""Name of the defense in the records of external models and data sets."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Audited(Sequence[Record]):
-    """The records of one audit, one per attack, and what goes with them."""
+    """Records of one audit, one per attack, with scores and notes."""
 
     records: Sequence[Record]
     member: Array
-    """(n,) bool: the truth, example by example."""
+    """True membership of each example, (n,) bool."""
     scores: dict[str, Array]
-    """(n,) float64 by attack, of those that did not fail; higher = likelier member."""
+    """Scores (n,) float64 of the attacks that did not fail; higher means more likely a member."""
     exposed: pd.DataFrame
-    """Members, the most exposed first, as the strongest attack scores them."""
+    """Members, sorted by the scores of the strongest attack, the most exposed first."""
     left_out: dict[str, str] = field(default_factory=dict)
-    """Attacks that the evidence does not support, and what they need."""
+    """Attacks that the evidence does not support -> their needs."""
     warnings: tuple[str, ...] = ()
-    """What is doubtful about the arrays, a sentence each."""
+    """Sentences about doubtful arrays."""
     notes: tuple[str, ...] = ()
-    """What was done with the arrays, and what they hold, a sentence each."""
+    """Sentences about the content of the arrays and their conversion."""
 
     @overload
     def __getitem__(self, index: int) -> Record: ...
     @overload
     def __getitem__(self, index: slice) -> Sequence[Record]: ...
     def __getitem__(self, index: int | slice) -> Record | Sequence[Record]:
-        """Return a record, or several."""
+        """Return one record, or a slice of records."""
         return self.records[index]
 
     def __len__(self) -> int:
@@ -72,11 +72,11 @@ class Audited(Sequence[Record]):
 
     @property
     def strongest(self) -> Record | None:
-        """The record with the highest TPR at 1 % FPR or, where that is n/a or equal, AUC; None where all failed."""
+        """Record with the highest TPR at 1 % FPR or, if that is n/a or equal, AUC; None if all attacks failed."""
         return strongest(self.records)
 
     def save(self, out: Path | str) -> list[Path]:
-        """Write records and raw scores into a folder of records, and the exposed examples beside the strongest."""
+        """Write records and raw scores into a folder, and the exposed examples next to the strongest record."""
         out, paths = Path(out), []
         for record in self.records:
             scores = self.scores.get(record.attack.spec)
@@ -91,7 +91,7 @@ class Audited(Sequence[Record]):
 
 
 def strongest(records: Iterable[Record]) -> Record | None:
-    """Return the record whose attack finds most: by TPR at 1 % FPR, then by AUC."""
+    """Return the record of the strongest attack: by TPR at 1 % FPR, then by AUC."""
 
     def strength(record: Record) -> tuple[float, ...]:
         found = (RANKINGS[by](record) for by in ("tpr@1%", "auc"))
@@ -126,7 +126,7 @@ def about(
     seed: int,
     command: str,
 ) -> Record:
-    """Return a record with everything but results. shadows: how many there are, whoever looks at them."""
+    """Return a record without results. shadows: number of shadow models, whether the attack uses them or not."""
     return Record(
         **heading(outside(kind), data, outside(GIVEN), models=1 + shadows, seed=seed, command=command),
         attack=component("attack", attack),
@@ -137,7 +137,7 @@ def about(
 
 
 def outside(name: str) -> Component:
-    """Return what a record says of a task or a defense that privbench does not have."""
+    """Return the component of a record for an external task or defense."""
     return Component(spec=name, name=name, plugin="", source="")
 
 
@@ -169,9 +169,9 @@ def judge(
 
 
 def above(natural: float | None, scores: Array, calibrated: Callable[[], float] | str) -> tuple[Array | None, str]:
-    """Return decisions at the attack's own threshold or a calibrated one; with a reason why not, none.
+    """Return decisions at the attack's threshold or at a calibrated one, and its origin; None with a reason if neither.
 
-    The texts are those that `privbench run` writes.
+    The texts are the same as in `privbench run`.
     """
     if natural is not None:
         return scores >= natural, f"the attack's own, {natural:g}"
@@ -184,7 +184,7 @@ def above(natural: float | None, scores: Array, calibrated: Callable[[], float] 
 
 
 def exposure(scores: Array, member: Array) -> tuple[Array, Array]:
-    """Return the members' indices, the most exposed first, and how many non-members score at least as high."""
+    """Return the indices of members, the most exposed first, and the number of non-members scored at least as high."""
     rows = np.flatnonzero(member)
     order = rows[np.argsort(-scores[rows], kind="stable")]
     others = np.sort(scores[~member])
@@ -192,9 +192,12 @@ def exposure(scores: Array, member: Array) -> tuple[Array, Array]:
 
 
 def attacks(texts: Any, supports: Callable[[Any], str]) -> tuple[list[Any], dict[str, str]]:
-    """Return the attacks, named or built, one or several, that the evidence supports, and what the others need.
+    """Return the attacks that the evidence supports, and the needs of the others.
 
-    supports: attack -> what the evidence lacks, or nothing. Raises UsageError where none is left.
+    texts: one or several attacks, as texts or objects.
+    supports: attack -> what the evidence lacks, or "".
+
+    Raises UsageError if no attack is left.
     """
     from privbench.options.fields import build, spec
     from privbench.plugins.loading import resolve_all
@@ -217,7 +220,7 @@ def attacks(texts: Any, supports: Callable[[Any], str]) -> tuple[list[Any], dict
 
 
 def _unreadable(attack: Any) -> str:
-    """Return what is wrong with an attack's threat model, or nothing."""
+    """Return the fault of an attack's threat model, or ""."""
     try:
         needs_of(attack)
     except CellFailed as error:

@@ -16,16 +16,16 @@ if TYPE_CHECKING:
     from privbench.features import Encoder
 
 DOMINATES = 0.9
-"""Share of the squared distances from which on a column is said to dominate them."""
+"""Share of the squared distances from which a column dominates them."""
 
 
 def encoder(sets: Sets) -> Encoder:
-    """Return the map to pixels of images and to columns of tables, standardised by what the attacker has."""
+    """Return the encoder to pixels or to table columns, standardised with the attacker's data."""
     return fit_encoder("pixels", sets.holdout[sets.reference], published=sets.synthetic.x)
 
 
 def dominated(sets: Sets, attacks: Iterable[Any]) -> list[str]:
-    """Return a warning where one column of a table makes most of the distances that attacks compare."""
+    """Return a warning if one column of a table dominates the distances that attacks compare."""
     if sets.is_image:
         return []
     spaces: dict[str, Callable[[Array], Array]] = {"": encoder(sets)}

@@ -21,15 +21,16 @@ if TYPE_CHECKING:
 
 
 FEWEST = 4
-"""Held-out examples: two non-members, and two for the attacker."""
+"""Minimum number of held-out examples: two non-members, and two for the attacker."""
 
 
 @dataclass(frozen=True, eq=False)
 class Sets:
-    """Real examples, a synthetic set that was made from them, and real ones that its generator never saw.
+    """Real examples, the synthetic set generated from them, and real examples that the generator never saw.
 
-    All real examples are members. outside, reference: rows of `holdout`, the non-members, at most as many as there are
-    members, and those of an attacker who needs examples of its own.
+    real: the members.
+    outside: rows of `holdout` that are the non-members, at most as many as there are members.
+    reference: rows of `holdout` that are reference data of the attacker.
     """
 
     real: Examples
@@ -38,12 +39,12 @@ class Sets:
     outside: Array
     reference: Array
     labels: Array | None
-    """(n,) integers or texts: those of the real examples as they were given, where they have any; attacks see labels
-    only where all three sets do."""
+    """Original labels of the real examples, (n,) integers or texts, if there are any; attacks see labels only if all
+    three sets have them."""
     exact: tuple[Array, Array]
-    """(n, width) rows of the real and of the held-out set that are equal only where the given ones are."""
+    """Rows (n, width) of the real and of the held-out set that are equal only if the original rows are."""
     columns: tuple[str, ...]
-    """Names of a table's columns, or their numbers; none of images."""
+    """Names or numbers of the columns of a table; empty for images."""
     warnings: tuple[str, ...]
     notes: tuple[str, ...]
 
@@ -54,17 +55,20 @@ class Sets:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over the three sets and who plays which part."""
+        """SHA-256 of the three sets and their roles."""
         sets = {"real": self.real, "synthetic": self.synthetic, "holdout": self.holdout}
         parts = [(f"{name} {axis}", getattr(each, axis)) for name, each in sets.items() for axis in "xy"]
         return arrays_sha256([*parts, ("outside", self.outside)])
 
 
 def sets(real: Given, synthetic: Given, holdout: Given, seed: int, label: str | None = None) -> Sets:
-    """Read and check three sets, and split the held-out one: half non-members, and the rest the attacker's.
+    """Read and check three sets, and split the held-out one: half non-members, the rest data of the attacker.
 
-    Columns with names are matched by them. label: the column of labels in tables with named columns. Raises DataError,
-    saying what is wrong and what would be right.
+    real, synthetic, holdout: the sets; named columns are matched by name.
+    seed: seed of the split.
+    label: column of labels, in tables with named columns.
+
+    Raises DataError with the fault and its correction.
     """
     given = {"real": real, "synthetic": synthetic, "holdout": holdout}
     aligned, notes = together([one_set(each, role, label) for role, each in given.items()])
@@ -103,7 +107,7 @@ def sets(real: Given, synthetic: Given, holdout: Given, seed: int, label: str | 
 
 
 def _numbered(labels: list[Array | None], sizes: list[int]) -> list[Array]:
-    """Return labels as int64, texts numbered alike in all sets; zeros where a set has none."""
+    """Return labels as int64, with the same numbers for texts in all sets; zeros if a set has none."""
     if any(each is None for each in labels):
         return [np.zeros(size, dtype=np.int64) for size in sizes]
     known = [each for each in labels if each is not None]

@@ -1,4 +1,4 @@
-"""Tables of users, as .csv, .tsv or .parquet files: columns of numbers and of texts, with nothing guessed silently."""
+"""Reader of users' tables (.csv, .tsv, .parquet): columns of numbers and texts, with a note on every guess."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ if TYPE_CHECKING:
     from privbench.aliases import Array
 
 SEPARATORS = {"\t": "tabs", ";": "semicolons", "|": "vertical bars", ",": "commas", " ": "blanks"}
-"""Separators in the order in which they are tried: a comma may also be a decimal point, a blank stands in texts."""
+"""Separators in the order of trial: a comma may also be a decimal point, a blank may be part of a text."""
 FOR_EXCEL = re.compile(r'"?sep=.?"?\s*')
-"""A first line that tells Excel the separator."""
+"""First line with the separator for Excel."""
 SAMPLE = 50
-"""Rows looked at to find the separator and the header."""
+"""Number of rows used to detect the separator and the header."""
 
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """The columns of a table file by name, in order.
+    """Columns of a table file by name, in order.
 
-    columns: (n,) numbers, NaN where a cell is empty; or booleans; or texts, "" where a cell is empty; of lists in a
-        .parquet file (n, length)
-    empty: how many cells are empty, of columns that have such
-    notes: what was found out about the file, a sentence each: separator, index, missing header
+    columns: (n,) numbers, with NaN for empty cells; or booleans; or texts, with "" for empty cells; (n, length) for
+        lists in a .parquet file
+    empty: number of empty cells, for columns that have some
+    notes: sentences about the file: separator, index, missing header
     """
 
     columns: dict[str, Array]
@@ -47,9 +47,9 @@ class Table:
 def read_table(path: Path, as_text: Callable[[str], bool] = lambda name: False) -> Table:  # noqa: ARG005 - none is
     """Read a table. Only empty cells are missing: "NA", "None" and "nan" are texts.
 
-    as_text: column name -> whether its cells stay texts as they are written, so that 01 and 1 differ; for labels
+    as_text: column name -> whether its cells stay texts as written, so that 01 and 1 differ; for labels
 
-    Raises DataError, saying what is wrong and what would be right.
+    Raises DataError with the fault and its correction.
     """
     if not path.is_file():
         raise DataError(f"{path}: no such file.")
@@ -63,10 +63,10 @@ def read_table(path: Path, as_text: Callable[[str], bool] = lambda name: False) 
 
 
 def classes(texts: Array) -> Array:
-    """Return labels that are all written as integers (7 or 7.0e+00, but not 07) as int64, and others as they are."""
+    """Return labels as int64 if all are written as integers (7 or 7.0e+00, but not 07), else unchanged."""
     try:
         numbers = texts.astype(np.float64)
-        with np.errstate(invalid="ignore"):  # of NaN and infinity, which are no whole numbers below
+        with np.errstate(invalid="ignore"):  # for NaN and infinity, which are not integers below
             whole = numbers.astype(np.int64)
     except ValueError:
         return texts
@@ -78,9 +78,9 @@ def classes(texts: Array) -> Array:
 def _column(column: pd.Series[Any], name: str, as_text: bool) -> Array:
     if as_text or column.dtype.kind not in "biuf":
         whole = as_array(column.dropna(), name) if column.notna().any() else np.empty(0, dtype=np.str_)
-        if whole.ndim > 1 and len(whole) == len(column):  # a list in each cell
+        if whole.ndim > 1 and len(whole) == len(column):  # cells are lists
             return whole
-        if not as_text and whole.dtype.kind in "iuf":  # decimals, of .parquet files
+        if not as_text and whole.dtype.kind in "iuf":  # decimals in .parquet files
             numbers = np.full(len(column), np.nan)
             numbers[column.notna().to_numpy()] = whole
             return numbers
@@ -93,7 +93,7 @@ def _column(column: pd.Series[Any], name: str, as_text: bool) -> Array:
 
 
 def _without_index(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """Drop what numbers the rows and has no name, as pandas and R write it, and empty columns without a name."""
+    """Drop an unnamed column that numbers the rows, as written by pandas and R, and empty unnamed columns."""
     notes = []
     unnamed = [name for name in frame.columns if name.startswith("Unnamed: ")]
     for name in unnamed:
@@ -144,7 +144,7 @@ def _text(path: Path, as_text: Callable[[str], bool]) -> tuple[pd.DataFrame, lis
     twice = next((name for name in names if name and names.count(name) > 1), None)
     if twice is not None:
         raise DataError(f"{path.name} has several columns called {twice!r}; give each its own name.")
-    # With names of our own pandas finds a label's type under blanks around its name, and without a header.
+    # With our own names, pandas finds the type of a label with blanks around its name, and without a header.
     columns = [name or f"Unnamed: {i}" for i, name in enumerate(names)]
     decimal = "," if separator in ";\t" and _decimal_commas(rows[1:]) else "."
     try:
@@ -174,7 +174,7 @@ def _text(path: Path, as_text: Callable[[str], bool]) -> tuple[pd.DataFrame, lis
 
 
 def _sample(path: Path) -> tuple[list[str], str]:
-    """Return the first lines of a text file, and its encoding: UTF-8, or UTF-16 where it says so."""
+    """Return the first lines of a text file, and its encoding: UTF-8, or UTF-16 if it has a byte order mark."""
     try:
         with path.open("rb") as file:
             encoding = "utf-16" if file.read(2) in {b"\xff\xfe", b"\xfe\xff"} else "utf-8-sig"
@@ -192,13 +192,13 @@ def _sample(path: Path) -> tuple[list[str], str]:
 
 
 def _separator(lines: list[str]) -> tuple[str, list[list[str]]]:
-    """Return the separator that gives all rows alike, more than one cell each, and the rows by it; else commas.
+    """Return the separator for which all rows have the same number of cells, more than one, and the rows; else commas.
 
-    The header may have one cell less than the rows, where R or pandas left the index without a name.
+    The header may have one cell less than the rows, if R or pandas left the index without a name.
     """
     for separator in SEPARATORS:
         rows = _rows(lines, separator)
-        widths = {len(row) for row in rows[1:-1] or rows[1:] or rows}  # the last row may be cut off in the middle
+        widths = {len(row) for row in rows[1:-1] or rows[1:] or rows}  # the last row may be truncated
         if len(widths) == 1 and max(widths) > 1 and len(rows[0]) in {max(widths), max(widths) - 1}:
             return separator, rows
     return ",", _rows(lines, ",")
@@ -211,7 +211,7 @@ def _rows(lines: list[str], separator: str) -> list[list[str]]:
 
 
 def _has_header(rows: list[list[str]]) -> bool:
-    """Return whether the first row names the columns: it has texts, or counts from 0 as pandas' own names do."""
+    """Return whether the first row names the columns: it has texts, or counts from 0 as default names of pandas do."""
     first = [cell for cell in rows[0] if cell]
     if not all(_is_number(cell) for cell in first):
         return True
@@ -228,7 +228,7 @@ def _is_number(cell: str) -> bool:
 
 
 def _decimal_commas(rows: list[list[str]]) -> bool:
-    """Return whether numbers have commas and none has a point."""
+    """Return whether numbers have decimal commas and none has a decimal point."""
     cells = [cell for row in rows for cell in row if _is_number(cell)]
     return any("," in cell for cell in cells) and not any("." in cell for cell in cells)
 

@@ -25,17 +25,20 @@ if TYPE_CHECKING:
 
 TABLE = 2
 INDEX = "Unnamed: 0"
-"""What pandas calls the index when it reads it back from a file."""
+"""Name that pandas gives to an index when it reads it from a file."""
 SCALED = "pixel for pixel, once scaled to 8 bits"
-"""The kind of images that were read with more than 8 bits a channel, and how they are compared."""
+"""Kind of images with more than 8 bits per channel, and the way of their comparison."""
 
 
 @dataclass(frozen=True, eq=False)
 class Comparable:
-    """One of several sets of one shape and type.
+    """One of several sets of the same shape and type.
 
-    x: as `Examples.x` has it; y: labels as they were given; exact: (n, width) rows that are equal only where the given
-    ones are; kind: the given type or types; columns: their names, or numbers, of a table.
+    x: inputs, as in `Examples.x`.
+    y: original labels.
+    exact: rows (n, width) that are equal only if the original rows are.
+    kind: original type or types.
+    columns: names or numbers of the columns of a table.
     """
 
     name: str
@@ -47,7 +50,7 @@ class Comparable:
 
 
 def together(sets: Sequence[OneSet]) -> tuple[list[Comparable], list[str]]:
-    """Return sets that can be compared, and notes. Raises DataError, naming the set, where they cannot."""
+    """Return comparable sets, and notes. Raises DataError with the name of the set if they are not comparable."""
     parts, columns, said = _matched(sets)
     kinds = [SCALED if one.is_scaled else _kind(part) for one, part in zip(sets, parts, strict=True)]
     if columns:
@@ -64,7 +67,7 @@ def together(sets: Sequence[OneSet]) -> tuple[list[Comparable], list[str]]:
 
 
 def copies(real: Comparable, synthetic: Comparable, holdout: Comparable) -> tuple[list[str], list[str]]:
-    """Return warnings and notes about inputs that are in two sets, or several times in the synthetic one."""
+    """Return warnings and notes about inputs that occur in two sets, or repeatedly in the synthetic one."""
     warnings, notes = [], []
     overlap = exact(holdout.exact, real.exact)
     if overlap.any():
@@ -90,13 +93,13 @@ def copies(real: Comparable, synthetic: Comparable, holdout: Comparable) -> tupl
 
 
 def exact(x: Array, among: Array) -> Array:
-    """Return (n,) bool: whether each input is also among the others, bit for bit."""
+    """Return whether each input is also among the others, bit for bit, (n,) bool."""
     known = set(_digests(among))
     return np.array([digest in known for digest in _digests(x)], dtype=bool)
 
 
 def _digests(x: Array) -> Iterator[bytes]:
-    """Yield a hash of each input: of large sets the inputs themselves would be a second copy."""
+    """Yield a hash of each input, because the inputs of large sets would be a second copy."""
     for row in x:
         plain = row + np.zeros(1, row.dtype) if row.dtype.kind == "f" else row  # -0.0 equals 0.0
         yield hashlib.blake2b(np.ascontiguousarray(plain).data, digest_size=16).digest()
@@ -113,10 +116,10 @@ def _published(real: Array, synthetic: Array, holdout: Array, how: str) -> str:
 
 
 def _matched(sets: Sequence[OneSet]) -> tuple[list[Array | list[Array]], tuple[str, ...], list[str]]:
-    """Return each set's array, or its columns in the order of the first set; the names of columns, if any; and notes.
+    """Return the array of each set, or its columns in the order of the first set; column names, if any; and notes.
 
-    Columns that count the rows of a set are left out of all: they tell which row it is, whatever is published. Sets
-    whose columns have no names are taken to have them in the same order.
+    Columns that count the rows of a set are left out of all sets, because they identify rows regardless of what is
+    published. Sets without column names are assumed to have them in the same order.
     """
     named = {each.name: each.x for each in sets if isinstance(each.x, dict) and not _is_numbered(each.x)}
     if not named:
@@ -145,12 +148,12 @@ def _matched(sets: Sequence[OneSet]) -> tuple[list[Array | list[Array]], tuple[s
 
 
 def _is_numbered(table: Mapping[str, Array]) -> bool:
-    """Return whether the names of columns are but their numbers, as pandas gives them."""
+    """Return whether the names of columns are their numbers, the default of pandas."""
     return list(table) == [str(place) for place in range(len(table))]
 
 
 def _at(one: OneSet, places: list[int], width: int) -> list[Array]:
-    """Return the columns at some places of a table without names. Raises DataError where it has not so many in all."""
+    """Return columns of a table without names by position. Raises DataError unless it has `width` columns."""
     columns = list(one.x.values()) if isinstance(one.x, dict) else list(one.x.T) if one.x.ndim == TABLE else []
     if len(columns) != width:
         raise DataError(f"{one.name} has {len(columns)} columns without names, the others have {width}; name them.")
@@ -171,7 +174,7 @@ def _width(part: Array | list[Array]) -> int:
 
 
 def _check_widths(sets: Sequence[OneSet], parts: Sequence[Array | list[Array]]) -> None:
-    """Raise DataError where some are tables of another width than the first set, or no tables though it is one."""
+    """Raise DataError if a set differs in width from the first set, or only one of them is a table."""
     shapes = [(len(part),) if isinstance(part, list) else part.shape[1:] for part in parts]
     for one, shape in zip(sets, shapes, strict=True):
         if shape != shapes[0] and TABLE - 1 in (len(shape), len(shapes[0])):
@@ -179,7 +182,7 @@ def _check_widths(sets: Sequence[OneSet], parts: Sequence[Array | list[Array]]) 
 
 
 def _check_images(found: Mapping[str, Array]) -> None:
-    """Raise DataError where images differ in shape or type."""
+    """Raise DataError if images differ in shape or type."""
     (first, x), *others = found.items()
     for name, other in others:
         if other.shape[1:] != x.shape[1:]:
@@ -196,12 +199,14 @@ def _kind(part: Array | list[Array]) -> str:
 
 
 def _narrowed(sets: Sequence[Array], columns: Sequence[str]) -> list[Array]:
-    """Return tables as float32. Columns that it would round too much are shifted first, which no distance minds.
+    """Return tables as float32. Columns that would be rounded too much are shifted first, which preserves distances.
 
-    sets: as `exactly` returns them. Raises DataError, naming the column, where shifting does not help.
+    sets: results of `exactly`.
+
+    Raises DataError with the column if shifting does not help.
     """
     d = len(columns)
-    whole = np.concatenate(sets)  # of one type, as `alike` makes them
+    whole = np.concatenate(sets)  # of one type, because of `alike`
     values, rest = whole[:, :d], whole[:, d:]
     with np.errstate(over="ignore"):
         out = values.astype(np.float32)

@@ -24,10 +24,10 @@ SAID = {**dict.fromkeys(MEMBERS, 1), **dict.fromkeys(OTHERS, 0)}
 
 
 def labels(raw: Array, count: int, names: Sequence[str], where: str) -> Array:
-    """Return labels as int64, (n,). Raises DataError where they do not number the classes from 0, nor name them.
+    """Return labels as int64, (n,). Raises DataError unless they are class numbers from 0 or names of classes.
 
-    raw: integers, whole floats, booleans of two classes, texts, or one-hot rows (n, count)
-    names: of the classes, in the order of the answers, where they have names other than 0 to count - 1
+    raw: integers, integer-valued floats, booleans for two classes, texts, or one-hot rows (n, count)
+    names: names of the classes, in the order of the predictions, if they differ from 0 to count - 1
     """
     if raw.ndim == TABLE and raw.shape[1] == 1:
         raw = raw[:, 0]
@@ -44,7 +44,7 @@ def labels(raw: Array, count: int, names: Sequence[str], where: str) -> Array:
 
 
 def _values(raw: Array, count: int, where: str) -> Array:
-    """Return texts as the numbers that they are, whole floats as integers, and booleans of two classes as 0 and 1."""
+    """Return numeric texts as numbers, integer-valued floats as integers, and booleans of two classes as 0 and 1."""
     found = numbers_of(raw) if raw.dtype.kind == "U" else raw
     if found.dtype.kind == "U" and np.isin(found, ("True", "False")).all():
         found = found == "True"
@@ -55,9 +55,10 @@ def _values(raw: Array, count: int, where: str) -> Array:
 
 
 def _by_name(raw: Array, found: Array, names: Sequence[str], where: str) -> Array:
-    """Return where among the names of the columns each label is, or labels that number them.
+    """Return the position of each label among the names of the columns, or labels that are numbers of columns.
 
-    raw, found: labels as they are given, and their values
+    raw: original labels
+    found: their values
     """
     for texts in (raw.astype(np.str_), found.astype(np.str_)):
         if np.isin(texts, names).all():
@@ -88,7 +89,7 @@ def _by_number(found: Array, count: int, where: str) -> Array:
 
 
 def membership(raw: Array, where: str) -> Array:
-    """Return an array of booleans, zeros and ones, or of texts such as train and test, as bool."""
+    """Return booleans, zeros and ones, or texts such as train and test, as bool."""
     if raw.dtype.kind == "U":
         said = [SAID.get(text.strip().lower()) for text in raw.ravel().tolist()]
         if None not in said:

@@ -70,7 +70,7 @@ def generations(records: Sequence[Record]) -> list[tuple[str, list[Record]]]:
 
 
 def differences(records: Sequence[Record]) -> list[str]:
-    """Return the names of the circumstances in which records of a setting differ."""
+    """Return the names of the circumstances that differ between records of a setting."""
     facts = [circumstances(record) for record in records]
     names = dict.fromkeys(name for each in facts for name in each)
     return [name for name in names if len({each.get(name) for each in facts}) > 1]

@@ -143,12 +143,12 @@ def columns() -> list[str]:
 
 
 RANKED_ONLY = ("compared", "lacks", "among", "alone", "attacks", "failed")
-"""Columns of ranked tables: the attacks that rank, those that a row lacks, how many the strongest was chosen among,
-columns whose interval is of the shown attack alone though that was chosen, and how many attacks worked and failed."""
+"""Columns of ranked tables: ranking attacks, those that a row lacks, the number among which the strongest was chosen,
+columns whose interval ignores that choice, and the numbers of attacks that worked and failed."""
 
 
 def _ranked(records: Sequence[Record], text: str, rank_by: str, declared: Sequence[str] | None) -> list[dict[str, Any]]:
-    """Return the rows of records that may be ranked, safest first, those without a rank last."""
+    """Return the rows of comparable records, the safest first, those without a rank last."""
     found = ranking.rows(records, rank_by, declared)
     rows = []
     for row, rank, code in zip(found, ranking.ranks(found), ranking.of_other_code(found), strict=True):
@@ -205,7 +205,7 @@ def _row(record: Record, text: str, note: str, canaries: Record | None = None) -
 
 
 def _reconstructed(records: Sequence[Record], text: str) -> list[dict[str, Any]]:
-    """Return the rows of one setting: attacks, and their controls."""
+    """Return the rows of one setting: attacks and their controls."""
     records = sorted(records, key=lambda record: (record.defense.spec != "ce", record.defense.spec, record.attack.spec))
     text += next(filter(None, map(_judged, records)), "")
     rows, controls = [], {}

@@ -17,16 +17,16 @@ class Part(BaseModel):
 class Component(Part):
     """A task, defense or attack: enough to rebuild it, and to distinguish its versions."""
 
-    spec: str = Field(description="text that builds it again, name:option=value, but for where files lie")
+    spec: str = Field(description="text that rebuilds it, name:option=value, without the locations of files")
     name: str
     version: int = 1
     plugin: str = Field(description="distribution that registered it")
     plugin_version: str = ""
-    source: str = Field(description="SHA-256 of its source and all that this imports")
+    source: str = Field(description="SHA-256 of its source and of everything it imports")
 
 
 class Data(Part):
-    """The examples behind a record."""
+    """Examples of a record."""
 
     name: str
     fingerprint: str = Field(description="SHA-256 of all examples and their roles")
@@ -35,7 +35,7 @@ class Data(Part):
     reference: int
     validation: int
     test: int
-    duplicates: int = Field(description="examples whose input occurs more than once, in whatever roles")
+    duplicates: int = Field(description="examples whose input occurs more than once, in any roles")
 
 
 class Utility(Part):
@@ -44,23 +44,23 @@ class Utility(Part):
     train_accuracy: Estimate = Field(description="on members")
     nonmember_accuracy: Estimate = Field(description="on non-members of the pool")
     test_accuracy: Estimate
-    test_accuracy_sd: float | None = Field(description="standard deviation over the models; null of a single one")
+    test_accuracy_sd: float | None = Field(description="standard deviation over the models; null for a single one")
 
 
 class PerExample(Part):
-    """How often the attack flagged each pool example (per-example attack success R)."""
+    """Number of times that the attack flagged each pool example (per-example attack success R)."""
 
-    member_hits: list[int] = Field(description="flagged, over the targets that were trained on it")
-    member_trials: int | list[int] = Field(description="one number where it is the same for all")
-    nonmember_hits: list[int] = Field(description="flagged, over the targets that were not")
+    member_hits: list[int] = Field(description="number of flags by the targets trained on it")
+    member_trials: int | list[int] = Field(description="one number if it is the same for all")
+    nonmember_hits: list[int] = Field(description="number of flags by the other targets")
     nonmember_trials: int | list[int]
 
 
 class Canaries(Part):
     """The results of an attack on the canaries of the pool, with non-member canaries as false positives."""
 
-    kind: str = Field(description="clean, mislabelled, ood or duplicate, or what a task calls its own")
-    count: int = Field(description="canaries in the pool")
+    kind: str = Field(description="clean, mislabelled, ood or duplicate, or a kind defined by the task")
+    count: int = Field(description="number of canaries in the pool")
     tpr_at_fpr: list[OperatingPoint]
     auc: Estimate
 
@@ -68,8 +68,8 @@ class Canaries(Part):
 class Claims(Part):
     """The epsilons that the releases claim. One that depends on the data, as after a noise search, is no guarantee."""
 
-    release: int = Field(description="the one with the weakest claim, whose facts the record has")
-    releases: int = Field(description="that state an epsilon")
+    release: int = Field(description="index of the release with the weakest claim, whose facts the record has")
+    releases: int = Field(description="number of releases that state an epsilon")
     epsilon_smallest: float
     epsilon_median: float
     epsilon_largest: float
@@ -80,10 +80,10 @@ class Cost(Part):
 
     seconds_per_model: float = Field(description="median")
     relative_to_ce: float | None = Field(
-        None, description="ratio to the median of the same task, seed and device, where that is in the store"
+        None, description="ratio to the median of ce for the same task, seed and device, if that is in the store"
     )
-    relative_low: float | None = Field(None, description="lower end of where it lies, as wall-clock time varies")
-    relative_high: float | None = Field(None, description="upper end; a ratio whose interval holds 1 is noise")
+    relative_low: float | None = Field(None, description="lower end of its interval, because wall-clock time varies")
+    relative_high: float | None = Field(None, description="upper end; a ratio whose interval contains 1 is noise")
 
 
 class Selection(BaseModel):
@@ -94,7 +94,7 @@ class Selection(BaseModel):
     attacks: list[str]
     """The attacks among which the strongest is selected, including this one."""
     resamples: int
-    """Bootstrap samples of examples, common to all these attacks."""
+    """Number of bootstrap samples of examples, common to all these attacks."""
     bands: dict[str, tuple[float, float]]
     """Limits of this attack's 95 % simultaneous band, by the names of ranking columns."""
     critical: dict[str, float]

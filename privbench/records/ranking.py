@@ -66,7 +66,7 @@ class Row:
     records: Sequence[Record]
     """One record per attack, all on the same models."""
     compared: Sequence[str]
-    """The attacks over which rows are ranked."""
+    """Attacks over which rows are ranked."""
     sources: dict[str, str]
     """The newest code of each attack; other code counts as another attack."""
     rank_by: str
@@ -211,7 +211,7 @@ def rows(records: Sequence[Record], rank_by: str, declared: Sequence[str] | None
 
 
 def ranks(found: Sequence[Row]) -> list[int | None]:
-    """Return the ranks of rows, the safest first; equal numbers share one."""
+    """Return the ranks of rows, the safest first; equal numbers share a rank."""
     values = sorted(row.value for row in found if row.ranked and row.value is not None)
     return [1 + values.index(row.value) if row.ranked and row.value is not None else None for row in found]
 

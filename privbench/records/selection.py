@@ -47,18 +47,18 @@ class Number:
     deviations: Array
     """(resamples,) |t* - t| / s; empty if no sample changes the number."""
     bounds: Callable[[float], tuple[float, float]]
-    """The interval that is so many standard errors wide on either side."""
+    """Returns the interval with a given half-width in standard errors."""
 
 
 class Together:
-    """Attacks on one population: their records, which get their bands when all have been measured."""
+    """Records of the attacks on one population, which get their bands when all are measured."""
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
         self.records: list[Record] = []
         self._numbers: dict[str, Mapping[str, Number]] = {}
         self._first: tuple[str, Raw] | None = None
-        """Of a single attack nothing is chosen, so that it is resampled only when another comes."""
+        """Start without records. A single attack involves no choice, so it is resampled only when a second is added."""
 
     def add(self, record: Record, raw: Raw) -> None:
         """Add a record, and the `numbers` of its attack; without scores the attack does not count."""

@@ -68,7 +68,7 @@ def boards(paths: Iterable[Path], attacks: Sequence[str] | None = None) -> list[
 
 
 def read(file: Path) -> Board:
-    """Return the board that a file declares, without records. Raises UsageError, which names the file."""
+    """Return the board that a file declares, without records. Raises UsageError with the name of the file."""
     content = {key.replace("_", "-"): value for key, value in toml_of(file).items()}
     for key in content:
         if key not in KEYS:

@@ -21,7 +21,7 @@ LARGE, SMALL = 1e5, 1e-3
 
 
 def render(record: AuditRecord) -> RenderableType:
-    """Return an audit's record for a terminal."""
+    """Return the record of an audit for a terminal."""
     from rich.console import Group
     from rich.text import Text
 
@@ -39,7 +39,7 @@ def render(record: AuditRecord) -> RenderableType:
 
 
 def markdown(record: AuditRecord) -> str:
-    """Return an audit's record as Markdown."""
+    """Return the record of an audit as Markdown."""
     lines = [f"### {record.audit.spec} of {record.defense.spec} on {record.task.spec}", ""]
     if record.status == "failed":
         return "\n".join([*lines, f"failed: {record.reason}", ""])

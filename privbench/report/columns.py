@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 LEFT = ("defense", "attack", "canary-attack", "threat-model", "kind", "task", "setting", "compared", "lacks", "note")
-"""Columns of text; numbers stand to the right."""
+"""Columns of text, left-aligned; numbers are right-aligned."""
 HEADINGS = {
     "rank": "#",
     "defense": "defense",
@@ -31,9 +31,9 @@ HEADINGS = {
     "cost": "cost of\na model",
     "threat-model": "attacker sees",
 }
-"""What a person is shown, in this order, as far as the table has it; a terminal breaks headings at the newline."""
+"""Columns for readers, in this order, if the table has them; a terminal breaks headings at the newline."""
 ONLY_WHERE_ANY = ("canary-tpr@1%", "canary-attack", "epsilon")
-"""Columns that are left out where no row has anything to say there."""
+"""Columns that are left out if they are empty in all rows."""
 
 RECONSTRUCTED = {
     "defense": "defense",
@@ -52,7 +52,7 @@ RECONSTRUCTED = {
     "test-accuracy": "test\nacc. %",
     "threat-model": "attacker sees",
 }
-"""The same of the table of reconstructions."""
+"""The same for the table of reconstructions."""
 DISPENSABLE = (
     "ssim-nonmember",
     "ssim-mean",
@@ -65,25 +65,25 @@ DISPENSABLE = (
     "psnr-member",
     "feature-distance",
 )
-"""What goes first from that where there is no room for all."""
+"""Columns of that table in the order in which they are left out if the terminal is too narrow."""
 WORSE = (
     "worse for privacy: higher shares, PSNR and SSIM, lower feature distance, and a distance ratio (to the nearest "
     "member / to the nearest non-member) below 1"
 )
 DIGITS = {"auc": (1, 3), "distance-ratio": (1, 3), "feature-distance": (1, 2)}
-"""What is not in percent with one digit: the factor, and the digits after the point."""
+"""Factor and number of decimals of columns other than percentages with one decimal."""
 DIGITS |= {f"psnr-{to}": (1, 1) for to in ("mean", "member", "nonmember")}
 DIGITS |= {f"ssim-{to}": (1, 2) for to in ("mean", "member", "nonmember")}
 
 BEHIND = {"cost": ["seconds-per-model", "relative-to-ce"], "epsilon": ["epsilon", "delta"]}
-"""Columns of plain numbers of which what a person reads is made."""
+"""Columns of plain numbers behind a column for readers."""
 
 RANKED_ONLY = ("rank", "train-accuracy", "test-accuracy", "cost", "canary-attack", "epsilon")
 CELLS_ONLY = ("oracle-balanced-accuracy",)
 
 
 def headings(table: pd.DataFrame, columns: Sequence[str] = ()) -> dict[str, str]:
-    """Return the headings of the columns that this kind of table shows, or of those that were chosen."""
+    """Return the headings of the columns for this kind of table, or of the chosen columns."""
     shown = dict(RECONSTRUCTED)
     if "kind" not in table:
         ranked = "rank" in table
@@ -98,7 +98,7 @@ def headings(table: pd.DataFrame, columns: Sequence[str] = ()) -> dict[str, str]
 
 
 def check(columns: Sequence[str]) -> None:
-    """Raise UsageError for a column that no table has."""
+    """Raise UsageError for an unknown column."""
     plain_ones = (name for name in leaderboard.columns() if not name.endswith(("_low", "_high")))
     known = [*HEADINGS, *RECONSTRUCTED, *plain_ones, *leaderboard.RANKED_ONLY]
     for name in columns:
@@ -108,7 +108,7 @@ def check(columns: Sequence[str]) -> None:
 
 
 def plain(table: pd.DataFrame, columns: Sequence[str]) -> list[str]:
-    """Return the columns of plain numbers behind those that a person reads, and of what tells tables apart."""
+    """Return the columns of plain numbers behind the given ones, with those that distinguish tables."""
     wanted = ["task", "setting", *columns]
     names = [each for name in wanted for each in BEHIND.get(name, [name, f"{name}_low", f"{name}_high"])]
     return [name for name in dict.fromkeys(names) if name in table]

@@ -40,7 +40,7 @@ _LATEX = {
 
 
 def readable(table: pd.DataFrame, columns: Sequence[str] = ()) -> pd.DataFrame:
-    """Return the table as text with intervals, under the headings that a person reads."""
+    """Return the table as text with intervals, with headings for readers."""
     shown = headings(table, columns)
     text: pd.DataFrame = type(table)(_cells(table, shown), columns=list(shown))
     text.columns = [heading.replace("\n", " ") for heading in shown.values()]
@@ -48,10 +48,11 @@ def readable(table: pd.DataFrame, columns: Sequence[str] = ()) -> pd.DataFrame:
 
 
 def export(table: pd.DataFrame, form: str, columns: Sequence[str] = ()) -> str:
-    """Return the table as Markdown, CSV, JSON or LaTeX; CSV and JSON hold plain numbers, not percent.
+    """Return the table as Markdown, CSV, JSON or LaTeX; CSV and JSON have plain numbers, not percentages.
 
-    columns: which, in this order, by the names that CSV has; all where none is named. Raises UsageError for
-    unknown ones.
+    columns: columns in this order, by their names in CSV; all by default.
+
+    Raises UsageError for an unknown format or column.
     """
     if form not in FORMATS:
         raise UsageError(f"No format {form!r}.{did_you_mean(form, FORMATS)} Use one of {', '.join(FORMATS)}.")
@@ -70,9 +71,9 @@ def export(table: pd.DataFrame, form: str, columns: Sequence[str] = ()) -> str:
 
 
 def export_all(tables: Sequence[pd.DataFrame], form: str, columns: Sequence[str] = ()) -> str:
-    """Return several tables: one after the other to read; as one table of CSV or JSON, where `family` tells them apart.
+    """Return several tables: one after the other for readers; as one table with a column `family` in CSV and JSON.
 
-    A single table, and membership attacks alone, have no `family`.
+    There is no column `family` for a single table, or for membership attacks alone.
     """
     import pandas as pd
 
@@ -88,9 +89,10 @@ def export_all(tables: Sequence[pd.DataFrame], form: str, columns: Sequence[str]
 
 
 def render(table: pd.DataFrame, *, folders: Sequence[Path] = (), columns: Sequence[str] = ()) -> RenderableType:
-    """Return the table for a terminal: one block per setting, in the richest layout it has room for, notes below.
+    """Return the table for a terminal: one block per setting, in the richest layout that fits, with notes below.
 
-    folders: where its records are, for the command that exports what there was no room for.
+    folders: folders of the records, for the command that exports the columns left out.
+    columns: columns to show; all by default.
     """
     from rich.console import Group
 
@@ -98,7 +100,7 @@ def render(table: pd.DataFrame, *, folders: Sequence[Path] = (), columns: Sequen
 
     check(columns)
     layout: dict[str, Any] = {"dispensable": DISPENSABLE} if "kind" in table else {}
-    layout |= {"dispensable": ()} if columns else {}  # what was asked for is not left out
+    layout |= {"dispensable": ()} if columns else {}  # requested columns are never left out
     blocks = []
     for (task, setting), group in table.groupby(["task", "setting"], sort=False):
         shown = headings(group, columns)
@@ -119,7 +121,7 @@ def render(table: pd.DataFrame, *, folders: Sequence[Path] = (), columns: Sequen
 
 
 def explained(texts: Iterable[str]) -> list[str]:
-    """Return notes on the marks that cells hold."""
+    """Return the notes on the marks in cells."""
     found = set(texts)
     notes = [ALONE_NOTE] if any(text.endswith(f"]{ALONE}") for text in found) else []
     notes += [BARELY_NOTE] if any(text.startswith(BARELY) for text in found) else []
@@ -131,7 +133,7 @@ def _cells(table: pd.DataFrame, names: Mapping[str, str]) -> list[dict[str, str]
 
 
 def _caption(table: pd.DataFrame, setting: Any, group: pd.DataFrame) -> str:
-    """Return the setting, and what ranks."""
+    """Return the setting and the ranking as text."""
     if "kind" in table:
         return f"{setting}; {WORSE}"
     by = table.attrs.get("rank_by")
@@ -163,14 +165,14 @@ def _text(row: Mapping[Any, Any], name: str) -> str:
 
 
 def _epsilon_text(epsilon: float | None, delta: float | None) -> str:
-    """Return "8 (1e-05)"; "-" for a defense that promises none."""
+    """Return epsilon as text, such as "8 (1e-05)"; "-" for a defense without a claim."""
     if epsilon is None or _absent(epsilon):
         return "-"
     return f"{epsilon:.3g}" + ("" if delta is None or _absent(delta) else f" ({delta:g})")
 
 
 def _estimate_text(row: Mapping[Any, Any], name: str) -> str:
-    """Return "3.1 [2.5, 3.8]", in percent or in the number's own unit; or why there is no number."""
+    """Return text such as "3.1 [2.5, 3.8]", in percent or in the unit of the number; or "n/a" or "failed"."""
     value, low, high = (row[f"{name}{end}"] for end in ("", "_low", "_high"))
     if _absent(value):
         if row.get("kind") == "control" and name == "test-accuracy":
@@ -183,13 +185,13 @@ def _estimate_text(row: Mapping[Any, Any], name: str) -> str:
 
 
 def _cost_text(seconds: float | None, ratio: float | None, low: float | None, high: float | None) -> str:
-    """Return "8.2 s (2.3 to 9.2 x ce)"; the seconds alone where the ratio may be 1."""
+    """Return text such as "8.2 s (2.3 to 9.2 x ce)"; the seconds alone if the ratio may be 1."""
     if seconds is None or _absent(seconds):
         return NA
     text = f"{_two_digits(seconds)} s"
     if ratio is None or _absent(ratio):
         return text
-    if low is None or high is None or _absent(low) or _absent(high):  # a record from before there were intervals
+    if low is None or high is None or _absent(low) or _absent(high):  # an old record without intervals
         low, high = ratio / SPREAD, ratio * SPREAD
     if low <= 1 <= high:
         return text
@@ -208,7 +210,7 @@ def _absent(value: Any) -> bool:
 
 
 def _notes(group: pd.DataFrame) -> list[str]:
-    said: dict[tuple[str, str], list[str]] = {}  # what is noted of several attacks is said once
+    said: dict[tuple[str, str], list[str]] = {}  # equal notes on several attacks become one
     for defense, attack, note in zip(group["defense"], group["attack"], group["note"], strict=True):
         if note:
             own = [attack] if note.startswith(f"{attack} ") else []
@@ -221,7 +223,7 @@ def _notes(group: pd.DataFrame) -> list[str]:
 
 
 def _findings(group: pd.DataFrame) -> list[str]:
-    """Return what attacks found besides, a line each."""
+    """Return the further findings of attacks, one line each."""
     if "findings" not in group:
         return []
     found = zip(group["defense"], group["attack"], group["findings"], strict=True)
@@ -241,7 +243,7 @@ def _markdown(task: str, caption: str, group: pd.DataFrame, columns: Sequence[st
 
 
 def markdown_lines(lines: Iterable[Sequence[str]]) -> list[str]:
-    """Return the lines of a table in Markdown, from its cells."""
+    """Return the lines of a Markdown table from its cells."""
     return ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]
 
 

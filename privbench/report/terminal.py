@@ -32,10 +32,10 @@ DISPENSABLE = (
     "canary-attack",
     "tpr@1%",
 )
-"""What goes first where there is no room for all; test accuracy, a defense's utility, and what ranks always stay."""
+"""Columns in the order in which they are left out; test accuracy (utility) and the ranking column always stay."""
 
 FOLDS = (32, 20, 14)
-"""Widths at which long names of defenses and attacks are broken, after a ':', ',' or '+'."""
+"""Widths at which long names of defenses and attacks are wrapped, after a ':', ',' or '+'."""
 
 UNLIMITED = 100_000
 FAINT = frozenset({"n/a", "failed", "-"})
@@ -43,7 +43,7 @@ FAINT = frozenset({"n/a", "failed", "-"})
 
 @dataclass(frozen=True)
 class Block:
-    """The rows of one setting, under headings that share their keys."""
+    """Table of one setting; rows and headings have the same keys."""
 
     title: str
     caption: str
@@ -51,11 +51,11 @@ class Block:
     rows: Sequence[Mapping[str, str]]
     notes: Sequence[str]
     explain: Callable[[Iterable[str]], list[str]]
-    """Returns notes on the texts that cells hold."""
+    """Returns the notes on the texts in cells."""
     export: str
-    """The command that shows all columns."""
+    """Command that shows all columns."""
     keep: str = ""
-    """The column that ranks, which is never left out."""
+    """Ranking column, which is never left out."""
     dispensable: Sequence[str] = DISPENSABLE
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
@@ -68,7 +68,7 @@ class Block:
         names, fold = self._layout(fits)
         yield Text(self.title, style="bold")
         yield Text(self.caption, style="dim")
-        yield self._table(names, fold)  # where nothing fits, rich breaks its cells
+        yield self._table(names, fold)  # if nothing fits, rich breaks the cells
         if "threat-model" in self.headings and "threat-model" not in names:
             yield from map(Text, self._threats())
         yield from map(Text, self.notes)
@@ -79,7 +79,7 @@ class Block:
             yield Text(f"Left out for lack of room: {', '.join(gone)}. All: {self.export}", style="dim")
 
     def _layout(self, fits: Callable[[Sequence[str], int | None], bool]) -> tuple[Sequence[str], int | None]:
-        """Return the columns that are shown, and the width of long names; None where a row is a line."""
+        """Return the columns to show, and the width of long names; None if a row is one line."""
         if fits(list(self.headings), None):
             return list(self.headings), None
         names = [name for name in self.headings if name != "threat-model"]
@@ -100,7 +100,7 @@ class Block:
         return table
 
     def _threats(self) -> Iterator[str]:
-        """Yield what the attacks see, those that see the same together."""
+        """Yield the threat models, each with all its attacks."""
         seen: dict[str, list[str]] = {}
         for row in filter(lambda row: row["threat-model"], self.rows):
             attacks = seen.setdefault(row["threat-model"], [])
@@ -122,9 +122,9 @@ def _cell(name: str, text: str, fold: int | None) -> Text:
 
 
 def _folded(text: str, width: int) -> str:
-    """Break a name such as relaxloss:alpha=0.5,upper=0.9 into lines no longer than `width`, where its parts end.
+    """Wrap a name such as relaxloss:alpha=0.5,upper=0.9 into lines of at most `width`, at the ends of its parts.
 
-    A part that is longer is broken at hyphens.
+    Longer parts are wrapped at hyphens.
     """
     lines = [""]
     for part in re.split(r"(?<=[:,+])", text):

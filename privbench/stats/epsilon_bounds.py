@@ -30,7 +30,7 @@ SHARES = (0.01, 0.05, 0.2, 1.0)
 
 
 def rates_bound(true_positives: int, members: int, false_positives: int, nonmembers: int, delta: float = 0.0) -> float:
-    """Return max(ln((TPR_low - delta) / FPR_high), ln((TNR_low - delta) / FNR_high), 0), at joint 95 %.
+    """Return max(ln((TPR_low - delta) / FPR_high), ln((TNR_low - delta) / FNR_high), 0), at a joint level of 95 %.
 
     Exact (Clopper-Pearson) one-sided 97.5 % limits of both rates, for independent decisions of a fixed threshold.
     """
@@ -137,7 +137,7 @@ class OneRun(NamedTuple):
     """Lower bound."""
     guesses: int
     right: int
-    """At the number of guesses that gave the bound."""
+    """Correct guesses, at the number of guesses that gave the bound."""
 
 
 def audited(right: Array, delta: float = 0.0, alpha: float = ALPHA, shares: Sequence[float] = SHARES) -> OneRun:

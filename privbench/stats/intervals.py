@@ -73,7 +73,7 @@ class Bounded(float):
     def __new__(
         cls, value: float, least: float = 0.0, most: float = 1.0, of: int = 1, alone: Estimate | None = None
     ) -> Self:
-        """Return the number. Raises ValueError where it lies outside."""
+        """Return the number. Raises ValueError if it is out of bounds."""
         if value < least or value > most:
             raise ValueError(f"{value:g} lies outside [{least:g}, {most:g}], where it should be.")
         self = super().__new__(cls, value)
@@ -120,7 +120,7 @@ def mean_of(values: Sequence[float]) -> Estimate:
 
 
 def _wilson(value: float, half: float, n: int, of: int) -> tuple[float, float]:
-    """Return the score interval of a mean of n shares whose Student's t interval reaches `half` to either side."""
+    """Return the score interval of a mean of n shares whose Student's t interval has the half-width `half`."""
     variance = value * (1 - value)
     if variance == 0 or (half == 0 and of > 1):
         return clopper_pearson(value * n * of, n * of)
@@ -244,7 +244,7 @@ def _placements(scores: Array, member: Array) -> tuple[float, Array, Array]:
 
 
 def _ranks(values: Array, among: Array) -> Array:
-    """Return, for each value, twice the number of sorted others below it, plus the number of equal ones."""
+    """Return, for each value, twice the number of smaller values in the sorted `among`, plus that of equal ones."""
     return np.searchsorted(among, values, "left") + np.searchsorted(among, values, "right")
 
 

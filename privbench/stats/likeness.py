@@ -30,7 +30,7 @@ PSNR_CAP = -10 * math.log10(QUANTISATION)
 DIGITS = 6
 """Significant digits in the list of classes."""
 WINDOW = 7
-"""Side of SSIM's window, or the largest odd one that fits into smaller images."""
+"""Side of the window of SSIM; for smaller images, the largest odd one that fits."""
 
 
 class _Part(BaseModel):
@@ -47,19 +47,19 @@ class Likeness(_Part):
     detected: Estimate
     """Share of images in which the detector finds an object: see `detector`."""
     feature_distance: Estimate
-    """Mean distance to the nearest member of the class, in the evaluation classifier's features (L2, k = 1)."""
+    """Mean distance to the nearest member of the class, in features of the evaluation classifier (L2, k = 1)."""
     psnr_mean: Estimate
     """Mean PSNR in dB to the mean of the class's members."""
     psnr_member: Estimate
-    """To the class's nearest member, by pixels (L2)."""
+    """Mean PSNR in dB to the nearest member of the class, by pixels (L2)."""
     psnr_nonmember: Estimate
-    """To the class's nearest non-member of the pool."""
+    """Mean PSNR in dB to the nearest non-member of the class in the pool."""
     ssim_mean: Estimate
     """Mean structural similarity to the mean of the class's members."""
     ssim_member: Estimate
-    """To the same nearest member."""
+    """Mean structural similarity to the same nearest member."""
     ssim_nonmember: Estimate
-    """To the same nearest non-member."""
+    """Mean structural similarity to the same nearest non-member."""
     distance_ratio: Estimate
     """Distance to the nearest member divided by that to the nearest non-member, geometric mean; 1 by chance."""
 
@@ -69,9 +69,9 @@ class Reconstruction(_Part):
 
     attack: Likeness
     heldout: Likeness
-    """A control: real test images, one of each class for every target."""
+    """Control: real test images, one of each class for every target."""
     noise: Likeness
-    """A control: uniform noise."""
+    """Control: uniform noise."""
     untrained: Likeness | None
     """A control: the same attack on untrained networks; null if it uses no network."""
     evaluator: str
@@ -81,7 +81,7 @@ class Reconstruction(_Part):
     detector: str
     """The detector of `detected`: a face detector, or the evaluation classifier's confidence."""
     per_class_accuracy: list[float]
-    """`accuracy` of the attack, for each class: the share of targets."""
+    """`accuracy` of the attack for each class, as a share of targets."""
 
 
 class Nearest(NamedTuple):
@@ -198,7 +198,7 @@ def summarise(values: Mapping[str, Array]) -> Likeness:
 
 
 def average(values: Array, low: float = -math.inf, high: float = math.inf, note: str = "") -> Estimate:
-    """Return the mean of class means of (targets, classes), with its interval over classes, within [low, high]."""
+    """Return the mean over class means of (targets, classes), with its interval over classes, within [low, high]."""
     known = ~np.isnan(values)
     counts = known.sum(axis=0)
     if not counts.any():

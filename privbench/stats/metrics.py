@@ -40,9 +40,9 @@ class Spread(_Part):
     values: list[tuple[float, float, float] | None]
     """(value, low, high) in the order of targets, six digits; null for n/a."""
     mean: float | None
-    """Mean over the targets that have one."""
+    """Mean over the targets with a value."""
     sd: float | None
-    """Standard deviation over them (n - 1); null with fewer than two."""
+    """Standard deviation over these targets (n - 1); null with fewer than two."""
 
 
 class TargetSpread(_Part):
@@ -51,7 +51,7 @@ class TargetSpread(_Part):
     auc: Spread
     """AUC of each target."""
     balanced_accuracy: Spread
-    """Balanced accuracy of each target at the attacker's decisions."""
+    """Balanced accuracy of each target, for the decisions of the attack."""
     tpr_at_fpr: list[Spread]
     """TPR of each target, in the order of the pooled `tpr_at_fpr`."""
 
@@ -68,11 +68,11 @@ class Metrics(_Part):
     advantage: Estimate
     """TPR - FPR of the attacker's decisions."""
     true_positive_rate: Estimate
-    """At the attacker's own decisions."""
+    """TPR for the decisions of the attack."""
     false_positive_rate: Estimate
-    """At the attacker's own decisions."""
+    """FPR for the decisions of the attack."""
     oracle_balanced_accuracy: Estimate
-    """At each target's best threshold in hindsight, averaged; no attacker has it, and it never ranks."""
+    """At the best threshold of each target in hindsight, averaged; not available to an attacker, never used to rank."""
     roc: list[tuple[float, float]]
     """Achieved (FPR, TPR) of pooled scores, log-spaced, without interpolation; six digits."""
     per_target: TargetSpread
@@ -81,7 +81,7 @@ class Metrics(_Part):
 
 @dataclass(frozen=True)
 class Success:
-    """How often each example was flagged, over the targets; (examples,) int64 each."""
+    """Number of targets in which each example was flagged; (examples,) int64 each."""
 
     hits_in: Array
     """Times flagged as a member."""
@@ -175,7 +175,7 @@ def check_findings(findings: Any) -> dict[str, float]:
 
 
 def check_number(value: Any, what: str) -> float:
-    """Return a number as a float. Raises InvalidScores for what is no real, finite number: text, None, NaN, arrays."""
+    """Return a number as a float. Raises InvalidScores unless it is real and finite: for text, None, NaN, arrays."""
     array = np.asarray(value)
     if array.shape != () or array.dtype.kind not in "uif" or not np.isfinite(array):
         raise InvalidScores(f"{what} is {value!r}; expected a finite number.")
@@ -198,7 +198,7 @@ def best_threshold(scores: Array, member: Array) -> float:
         scores = scores.astype(np.float64)
     order = np.argsort(-scores, kind="stable")
     scores, hits = scores[order], np.cumsum(member[order])
-    last = np.flatnonzero(np.append(scores[1:] != scores[:-1], True))  # of each run of ties
+    last = np.flatnonzero(np.append(scores[1:] != scores[:-1], True))  # the last of each run of ties
     hits, flagged = hits[last], last + 1
     gain = hits * int((~member).sum()) - (flagged - hits) * int(member.sum())  # integers: ties are exact
     best = int(np.argmax(gain))
@@ -211,7 +211,7 @@ def best_threshold(scores: Array, member: Array) -> float:
 
 
 def success(decisions: Array, member: Array) -> Success:
-    """Count how often each example was flagged: R_in = hits_in / n_in is its TPR, R_out = hits_out / n_out its FPR."""
+    """Count the flags of each example: R_in = hits_in / n_in is its TPR, R_out = hits_out / n_out its FPR."""
     return Success(
         hits_in=(decisions & member).sum(axis=0),
         n_in=member.sum(axis=0),
@@ -241,7 +241,7 @@ def _flagged(decisions: Array | None, where: Array, none: str) -> Estimate:
 
 
 def _oracle(scores: Array, member: Array) -> Estimate:
-    """Return balanced accuracy at each target's best threshold in hindsight, averaged over targets."""
+    """Return the balanced accuracy at the best threshold of each target in hindsight, averaged over targets."""
     mixed = member.any(axis=1) & ~member.all(axis=1)
     if not mixed.any():
         return intervals.balanced_accuracy(member, member)
@@ -251,7 +251,7 @@ def _oracle(scores: Array, member: Array) -> Estimate:
 
 
 def _spread(estimates: list[Estimate]) -> Spread:
-    """Gather one estimate per target."""
+    """Return the spread of one estimate per target."""
     values: list[tuple[float, float, float] | None] = []
     for one in estimates:
         if one.value is None or one.low is None or one.high is None:

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from privbench.aliases import Array
 
 SPARE = 4
-"""Candidates beyond those asked for, as rounding may have mixed up their order; more are fetched where needed."""
+"""Candidates beyond the requested ones, because rounding may change their order; more are fetched if needed."""
 BLOCK = 2**21
-"""Differences held at a time, 16 MB of float64, beside what the search itself holds (about as much)."""
+"""Maximum number of differences in memory, 16 MB of float64; the search itself needs about as much again."""
 DISTANCES = 2**19
 """Distances that `ranked` looks at at a time, 4 MB, which stay in a cache."""
 NEAR = 1e-10
@@ -28,11 +28,14 @@ NEAR = 1e-10
 def nearest(queries: Array, points: Array, k: int = 1, *, exclude: Array | None = None) -> tuple[Array, Array]:
     """Return the k nearest points of each query: Euclidean distances (m, k) float64, and indices (m, k) int64.
 
-    queries: (m, d); points: (n, d); numbers of any type, compared in float64. exclude: (m,) int, for each query the
-    index of one point that must not count, such as itself. Distances rise along a row; of equal ones the lower index
-    comes first. Equal rows have distance 0. The result does not depend on the number of threads. Memory beyond inputs
-    and result is a few dozen megabytes, whatever n is. Raises ValueError where there are fewer than k points, or where
-    widths differ.
+    queries: (m, d), numbers of any type, compared in float64.
+    points: (n, d), likewise.
+    k: number of neighbours.
+    exclude: (m,) int, index of a point to exclude for each query, such as the query itself.
+
+    Distances increase along a row; of equal ones the lower index comes first. Equal rows have distance 0. The result
+    does not depend on the number of threads. Memory beyond inputs and result is a few dozen megabytes for any n. Raises
+    ValueError if there are fewer than k points, or if widths differ.
     """
     if queries.ndim != 2 or points.ndim != 2 or queries.shape[1] != points.shape[1]:  # noqa: PLR2004 - rows, columns
         raise ValueError(f"queries {queries.shape} and points {points.shape} must be rows of one width.")
@@ -41,7 +44,7 @@ def nearest(queries: Array, points: Array, k: int = 1, *, exclude: Array | None 
         raise ValueError(f"{k} nearest of {available} points: ask for 1 or more, and no more than there are.")
     from sklearn.neighbors import NearestNeighbors
 
-    kind = np.float32 if queries.dtype == points.dtype == np.float32 else np.float64  # searched; measured in float64
+    kind = np.float32 if queries.dtype == points.dtype == np.float32 else np.float64  # for the search only
     queries, points = np.ascontiguousarray(queries, dtype=kind), np.ascontiguousarray(points, dtype=kind)
     distances, indices = np.empty((len(queries), k)), np.empty((len(queries), k), dtype=np.int64)
     if not len(queries):
@@ -58,7 +61,7 @@ def nearest(queries: Array, points: Array, k: int = 1, *, exclude: Array | None 
             roughly, found = search.kneighbors(queries[part], n_neighbors=candidates)
             without = None if exclude is None else exclude[part]
             distances[part], indices[part] = _measured(queries[part], points, found, k, without)
-            # Whatever was not fetched is at least this far, so that where the k-th is nearer the answer is final.
+            # Points that were not fetched are at least this far away, so the answer is final if the k-th is nearer.
             beyond = np.square(roughly[:, -1]) - slack[part]
             unsure.append(part[np.square(distances[part, -1]) >= beyond])
         left = np.concatenate(unsure) if candidates < len(points) else left[:0]
@@ -98,7 +101,7 @@ def ranked(queries: Array, points: Array, k: int, *, alone: bool = False) -> tup
 
 
 def _slack(queries: Array, points: Array) -> Array:
-    """Return (m,) a bound on the rounding error of the search's squared distances."""
+    """Return a bound on the rounding error of the squared distances of the search, (m,)."""
     largest = _norms(points).max()
     terms = queries.shape[1] + 8
     slack: Array = 2 * terms * np.finfo(np.float64).eps * np.square(_norms(queries) + largest)
@@ -106,13 +109,13 @@ def _slack(queries: Array, points: Array) -> Array:
 
 
 def _norms(rows: Array) -> Array:
-    # einsum sums float32 rows in float64 by its buffer, without a copy of them all
+    # einsum sums float32 rows in float64 through its buffer, without a copy of the whole array
     norms: Array = np.sqrt(np.einsum("ij,ij->i", rows, rows, dtype=np.float64))
     return norms
 
 
 def _measured(queries: Array, points: Array, found: Array, k: int, exclude: Array | None) -> tuple[Array, Array]:
-    """Return the k nearest of the candidates found (m, candidates), by distance, then by index."""
+    """Return the k nearest of the candidates, (m, candidates), by distance, then by index."""
     found = np.sort(found, axis=1)
     squares = np.empty(found.shape)
     width, columns = queries.shape[1], found.shape[1]
@@ -126,5 +129,5 @@ def _measured(queries: Array, points: Array, found: Array, k: int, exclude: Arra
             squares[block] = np.square(difference, out=difference).sum(axis=-1)
     if exclude is not None:
         squares[found == exclude[:, None]] = np.inf
-    order = np.argsort(squares, axis=1, kind="stable")[:, :k]  # stable: of equal ones the lower index stays first
+    order = np.argsort(squares, axis=1, kind="stable")[:, :k]  # stable: of equal distances, the lower index stays first
     return np.sqrt(np.take_along_axis(squares, order, axis=1)), np.take_along_axis(found, order, axis=1)

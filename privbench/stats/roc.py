@@ -40,11 +40,11 @@ class OperatingPoint(BaseModel):
     threshold: float | None
     """The lowest flagged score; null if none is flagged."""
     false_positives: int
-    """Non-members at or above the threshold."""
+    """Number of non-members at or above the threshold."""
     members: int
-    """Member scores."""
+    """Number of member scores."""
     nonmembers: int
-    """Non-member scores."""
+    """Number of non-member scores."""
     supported: Literal["yes", "barely", "no"]
     """Whether the non-members suffice: no, if less than 1 false positive is allowed; barely, if less than 10."""
 
@@ -61,9 +61,9 @@ class Ranking:
     outside: Array
     """(non-members,) negated scores, ascending."""
     inside_example: Array
-    """(members,) the example of each."""
+    """(members,) example of each score."""
     outside_example: Array
-    """(non-members,) the example of each."""
+    """(non-members,) example of each score."""
     examples: int
 
     @classmethod

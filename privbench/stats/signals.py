@@ -81,7 +81,7 @@ def neg_modified_entropy(z: Array, y: Array) -> Array:
     hit = (top == y)[..., 0]
     z_y = np.take_along_axis(z, y, axis=-1)[..., 0]
     z_top = np.take_along_axis(z, top, axis=-1)[..., 0]
-    against = _log_odds_against(z, top)  # leaves exp(z - max of the others) in z, and 0 at the top
+    against = _log_odds_against(z, top)  # overwrites z with exp(z - max of the others), and 0 at the top
     log_top, log_not_top = -np.logaddexp(0.0, against), -np.logaddexp(0.0, -against)
     # Only the top class can have p > 1/2; for the others log1p(-p) loses nothing.
     z *= (np.exp(log_not_top) / z.sum(axis=-1))[..., None]

@@ -128,9 +128,9 @@ def test_equal_scores_are_not_the_most_exposed(here):
     np.savez("classes.npz", probabilities=np.eye(3)[labels], labels=labels, membership=member)
     result = _invoke("classes.npz", "--top", 4)
     assert result.exit_code == 0, result.output
-    assert "All 4 score the same as 26 members not shown: none of them stands out." in result.stdout
+    assert "All 4 have the same score as 26 members not shown: none of them stands out." in result.stdout
     assert "Without shadow models no attack can tell" in " ".join(result.stdout.split())
-    assert "All 30 score the same." in _invoke("classes.npz", "--top", 30).stdout
+    assert "All 30 have the same score." in _invoke("classes.npz", "--top", 30).stdout
 
 
 def test_a_table(file, here):

@@ -160,7 +160,7 @@ def test_prune_all_empties_the_quarantine(store):
 def test_prune_wants_to_know_what(store):
     result = run("prune", "--yes")
     assert result.exit_code == 2
-    assert result.stderr.startswith("Error: Say what to remove")
+    assert result.stderr.startswith("Error: Give a filter for what to remove")
     assert result.stderr.count("\n") == 1
     assert len(left(store)) == 5
 

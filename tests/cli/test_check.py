@@ -78,7 +78,7 @@ def test_a_failure_says_why_in_one_line_and_the_others_go_on(checks):
     assert result.stdout.splitlines()[1:5] == [
         "  FAIL  check-0  it peeks",
         f"  FAIL  check-1  ZeroDivisionError: bug (tests/cli/test_check.py:{Check.run.__code__.co_firstlineno + 2})",
-        "  FAIL  check-2  failed without saying why",
+        "  FAIL  check-2  failed without a message",
         "  pass  check-3  check-3 holds",
     ]
     assert "4 checks, 3 failed" in result.stdout

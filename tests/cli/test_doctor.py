@@ -116,7 +116,7 @@ def test_cards_are_listed_with_what_drives_them_and_whether_they_capture_graphs(
     assert "cuda 0  NVIDIA A100 8.0, 40.0 GB, driver 580.65, CUDA 13.0, cuDNN 92400, CUDA graphs: yes\n" in text
     assert (
         "cuda 1  NVIDIA T4 8.0, 40.0 GB, CUDA 13.0, cuDNN 92400, CUDA graphs: no, RuntimeError: cannot, "
-        "not used, for it is of another kind than cuda 0\n"
+        "not used, because it is a different model than cuda 0\n"
     ) in text
 
 

@@ -154,7 +154,7 @@ def test_a_required_option(found):
 
 
 def test_the_recipe_stands_apart_from_a_tasks_own_options(found):
-    own, recipe = run("toy").split("Recipe, the same options for every task")
+    own, recipe = run("toy").split("Recipe (the same options for every task)")
     assert row(own, "limit")
     assert row(recipe, "epochs").startswith("epochs int >= 1 30")
     assert "epochs" not in own
@@ -162,7 +162,7 @@ def test_the_recipe_stands_apart_from_a_tasks_own_options(found):
 
 
 def test_a_component_without_options(found):
-    assert "It has no options." in run("defense", "twin")
+    assert "No options." in run("defense", "twin")
 
 
 def test_in_a_pipe_a_row_is_one_line_and_plain(found):

@@ -191,7 +191,7 @@ def test_the_next_commands(tmp_path, monkeypatch):
         ("attack", "ü", "'ü' is not a valid name: use lower-case letters, digits, single dashes, a letter first."),
         ("attack", "../x", "Try 'x'."),
         ("attack", "", "'' is not a valid name"),
-        ("attack", "privbench-x", "leave it out: 'x'."),
+        ("attack", "privbench-x", "omit the prefix: 'x'."),
         ("defense", "lira", "There is an attack named 'lira' already, from plugin 'privbench'"),
         ("attack", "ce", "There is a defense named 'ce' already, from plugin 'privbench'"),
         ("attack", "class", "'class' is a keyword of Python; choose another name, such as 'my-class'."),

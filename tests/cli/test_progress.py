@@ -101,10 +101,10 @@ def test_a_log_gets_a_line_now_and_then(task, clock, capfd):
     captured = capfd.readouterr()
     assert captured.out == ""
     assert captured.err.splitlines() == [
-        "Making 4 of 4 models; 0 are in the store.",
+        "Training 4 of 4 models; 0 are in the store.",
         "2 of 4 models, 40 s left",
         "4 of 4 models, 0.0 s left",
-        "Done with 4 models in 80 s.",
+        "Finished 4 models in 80 s.",
     ]
 
 
@@ -118,7 +118,7 @@ def test_where_all_is_cached_it_says_so(task, capfd):
 def test_models_that_are_only_queried_are_not_said_to_be_made(task, capfd):
     with Progress() as progress:
         progress.planned(Planned(task, left=3, trained=2))
-    assert capfd.readouterr().err == "Making 1 of 4 models, querying 2 more; 3 are in the store.\n"
+    assert capfd.readouterr().err == "Training 1 of 4 models, querying 2 more; 3 are in the store.\n"
 
 
 def test_what_fails_is_said_at_once(task, capfd):
@@ -149,7 +149,7 @@ def test_a_reason_is_told_once_not_for_every_model_and_cell(task, capfd):
         f"Failed: {where} / entropy: it needs shadow models.",
         f"Failed: {where}, model 0: the loss is nan",
     ]
-    assert lines[-1].startswith("Made 0 of 4 models in")
+    assert lines[-1].startswith("Finished 0 of 4 models in")
     assert lines[-1].endswith("; 4 failed.")
 
 

@@ -91,7 +91,7 @@ def test_a_run_prints_a_row_and_writes_a_record(here, tiny, inline):
     (record,) = load([here / "out"])
     assert record.status == "ok"
     assert len(inline.ran) == 4
-    assert "Done with 4 models" in result.stderr
+    assert "Finished 4 models" in result.stderr
     assert "Records and raw scores are in out." in result.stderr
 
 
@@ -188,7 +188,7 @@ def test_a_dry_run_trains_nothing_and_counts(here, tiny, inline):
     rows = {words[1]: words[2:5] for words in map(str.split, result.stdout.splitlines()) if words[0].startswith("npz")}
     assert rows == {"ce": ["4", "2", "0"], "relaxloss": ["0", "6", "0"]}
     assert "4 cells; training about" in result.stdout
-    assert "with 1 worker. Nothing was trained. Scoring comes on top." in result.stdout
+    assert "with 1 worker. Nothing was trained. Scoring takes additional time." in result.stdout
     assert [type(job).__name__ for job in inline.ran] == ["Population"]  # a few timed steps
     assert len(load([here / "privbench-results"])) == 1  # of the run before
 
@@ -272,7 +272,7 @@ def test_a_mistake_is_one_line_that_says_what_would_be_right(here, arguments, me
 @pytest.mark.parametrize("jobs", ["0", "-1", "many", "1.5", "", "²"])
 def test_jobs_is_a_number_or_auto(tmp_path, monkeypatch, jobs):
     monkeypatch.chdir(tmp_path)
-    assert "give a number, 1 or more, or 'auto'." in fails("--jobs", jobs, "--store", "store", "--dry-run")
+    assert "give a number of at least 1, or 'auto'." in fails("--jobs", jobs, "--store", "store", "--dry-run")
 
 
 def test_jobs_is_the_number_of_workers(monkeypatch):
