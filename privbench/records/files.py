@@ -110,7 +110,7 @@ def toml_of(file: Path) -> dict[str, Any]:
     try:
         content: dict[str, Any] = tomllib.loads(file.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{file} is no TOML: {error}.") from None
+        raise UsageError(f"{file} is not valid TOML: {error}.") from None
     return content
 
 

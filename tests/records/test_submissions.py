@@ -86,7 +86,7 @@ def test_attacks_that_the_caller_declares_make_one_board_of_all(tmp_path):
         ("attack = ['lira']", r"no entry 'attack'. Did you mean 'attacks'\? Entries: title, attacks, rank-by."),
         ("rank-by = 'acu'", r"Cannot rank by 'acu'. Did you mean 'auc'\?"),
         ("title = 3", "title and rank-by are texts"),
-        ("title", "is no TOML"),
+        ("title", "is not valid TOML"),
         ("attacks = ['lirra']", r"attacks: no attack named 'lirra'. Did you mean 'lira'\?"),
     ],
 )
