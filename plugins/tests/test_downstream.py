@@ -56,7 +56,8 @@ def test_its_own_tox(tmp_path, wheel):
     """
     folder, *others = (new(kind, tmp_path) for kind in KINDS)
     base = ["-x", "testenv.install_command=python -m pip install {opts} {packages}"]
-    base += ["-x", f"testenv.set_env+=PYTHONPATH={BASE / PYTHON[6:] / 'lib' / PYTHON / 'site-packages'}"]
+    packages = BASE / PYTHON[6:] / "lib" / PYTHON / "site-packages"
+    base += ["-x", f"testenv.set_env+=PYTHONPATH={packages}"]
     said = run(sys.executable, "-m", "tox", "-e", f"lint,type,{ENV}", *base, cwd=folder, PRIVBENCH_SOURCE=wheel)
     for env in ("lint", "type", ENV):
         assert re.search(rf"^  {env}: OK", said, re.MULTILINE), said
@@ -66,7 +67,7 @@ def test_its_own_tox(tmp_path, wheel):
         for tool, tasks in tools.items():
             (program,) = folder.glob(f".tox/*/bin/{tool}")
             for task in tasks:
-                run(program, *task.split(), cwd=other)
+                run(program, *task.split(), cwd=other, PYTHONPATH=packages)
 
 
 def test_the_matrix(tmp_path, wheel):
