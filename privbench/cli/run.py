@@ -103,6 +103,10 @@ def run(ctx: click.Context, /, **options: Any) -> None:
         ctx.exit(1)
 
 
+NAME_WIDTH = 16
+"""Characters of a name in a plan that a narrow terminal does not break."""
+
+
 def grid_of(options: Mapping[str, Any]) -> Grid:
     """Return the grid of the options; a command without --attack or --targets has none of them."""
     from privbench.devices import choose
@@ -177,6 +181,8 @@ def _dry_run(grid: Grid, store: Store, executor: LocalProcesses) -> None:
     shown = table(console, *columns, right=numbers, wrap=columns)
     for line in lines:
         names = spec(line.population.task), spec(line.population.defense)
+        for column, name in zip(shown.columns, names, strict=False):
+            column.min_width = min(max(column.min_width or 0, len(name)), NAME_WIDTH)
         counts = (str(line.cached), str(line.to_train), str(line.to_query))
         times = (duration_text(line.seconds_per_model), duration_text(line.seconds))
         shown.add_row(*names, *counts, *times, line.basis)

@@ -15,6 +15,7 @@ from privbench.population.traits import relative_cost
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from privbench.data.dataset import Examples
     from privbench.executors import Executor
     from privbench.grid.plan import Plan
     from privbench.population.population import Population
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 NOT_APPLICABLE, WILL_FAIL = "n/a", "will fail"
 PROBE_STEPS = 8
 """Number of timed training steps, if nothing of a task is in the store."""
+SLOW = 3.0
+"""Seconds of a first step above which no others are timed: ResNet-18 on a CPU would take minutes for them."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ def estimate(plan: Plan, executor: Executor) -> list[Line]:
             factor = relative_cost(population.defense)
             seconds, basis = (
                 probed[population.task] * factor,
-                f"{PROBE_STEPS} timed steps" + (f" x {factor:g}" if factor != 1 else ""),
+                "timed steps" + (f" x {factor:g}" if factor != 1 else ""),
             )
         to_train = len(wanted) - len(made) if population.inputs == "original" else 0  # otherwise counted there
         lines.append(
@@ -120,14 +123,18 @@ def time_steps(population: Population, report: Callable[[float, str], None]) -> 
     device = torch.device(population.device)
     task = population.blueprint
     examples = population.dataset.role("pool")[population.members(0)]
-    part = examples[: min(len(examples), PROBE_STEPS * task.recipe.batch_size)]
-    times = []
-    for epochs in (1, 1, 3):  # the first is a warm-up
+    copies = max(1, task.recipe.copies)
+
+    def seconds(part: Examples, epochs: int) -> float:
         start = time.perf_counter()
         train(task, part, Context(device=population.device), recipe=replace(task.recipe, epochs=epochs, warmup=0.0))
-        times.append(time.perf_counter() - start)
-    _, one, three = times
+        return time.perf_counter() - start
+
+    batch = examples[: task.recipe.batch_size]
+    if not recorded(device) and (step := seconds(batch, 1)) > SLOW:
+        return step * copies * len(examples) / len(batch) * task.recipe.epochs
+    part = examples[: PROBE_STEPS * task.recipe.batch_size]
+    _, one, three = (seconds(part, epochs) for epochs in (1, 1, 3))  # the first is a warm-up
     # Recording of steps on a card happens once, before the epochs.
     before, each = (one - (three - one) / 2, (three - one) / 2) if recorded(device) else (0.0, min(one, three / 3))
-    copies = max(1, task.recipe.copies)
     return before + each * copies * len(examples) / len(part) * task.recipe.epochs

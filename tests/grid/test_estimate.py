@@ -8,7 +8,7 @@ import pytest
 
 from privbench.api import Traits, option
 from privbench.errors import Diverged
-from privbench.grid.estimate import PROBE_STEPS, describe, estimate, time_steps
+from privbench.grid.estimate import describe, estimate, time_steps
 from privbench.options.fields import component
 from privbench.plugins.loading import resolve
 from privbench.population.ce import CrossEntropy
@@ -40,7 +40,7 @@ def ce():
 def test_nothing_is_trained_but_a_few_steps(task, store, inline, ce):
     (line,) = estimate(planned(task, store, ce), inline)
     assert (line.cached, line.to_train, line.to_query) == (0, 4, 0)
-    assert line.basis == f"{PROBE_STEPS} timed steps"
+    assert line.basis == "timed steps"
     assert line.seconds == pytest.approx(4 * line.seconds_per_model)
     assert line.seconds > 0
     assert len(inline.ran) == 1  # the probe
@@ -51,7 +51,7 @@ def test_a_task_is_probed_once_and_defenses_scale_it(task, store, inline, ce):
     first, second = estimate(planned(task, store, ce, Slow()), inline)
     assert len(inline.ran) == 1
     assert second.seconds_per_model == pytest.approx(3 * first.seconds_per_model)
-    assert second.basis == f"{PROBE_STEPS} timed steps x 3"
+    assert second.basis == "timed steps x 3"
 
 
 def test_what_is_in_the_store_is_counted_and_gives_the_times(task, store, inline, ce):
@@ -106,6 +106,24 @@ def test_epochs_are_scaled_and_what_comes_before_them_on_a_card_is_not(task, sto
         (population,) = planned(dataclasses.replace(task, epochs=epochs), store, ce).populations
         steps[epochs] = time_steps(population, lambda *_: None)
     assert steps == {3: before + 3.0, 6: before + 6.0}
+
+
+def test_a_step_that_takes_long_is_the_only_one_that_is_timed(task, store, ce, monkeypatch):
+    from privbench.grid import estimate as module
+
+    clock, trained = [0.0], []
+
+    def train(_task, examples, _ctx, recipe):
+        trained.append(len(examples))
+        clock[0] += 10.0 * recipe.epochs
+
+    monkeypatch.setattr(module.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr("privbench.learn.training.train", train)
+    monkeypatch.setattr("privbench.learn.steps.recorded", lambda _device: False)
+    (population,) = planned(task, store, ce).populations
+    batches = population.members(0).sum() / task.batch_size
+    assert time_steps(population, lambda *_: None) == pytest.approx(10.0 * batches * task.epochs)
+    assert trained == [task.batch_size]
 
 
 def test_populations_are_described_as_on_the_command_line(task, store):
