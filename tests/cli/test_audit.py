@@ -70,7 +70,7 @@ def test_a_random_salt_is_said_and_stands_in_the_record(audit, tmp_path):
     shown = audit("privacy-levels", "--salt", "random")
     assert shown.exit_code == 0, shown.output
     (record,) = load([tmp_path / "out"])
-    assert f"The salt is {record.salt}. " in shown.stderr
+    assert f"The salt is {record.salt}: " in shown.stderr
     assert f"--salt {record.salt}" in record.command
     assert f"seed 0, salt {record.salt[:8]}..., cpu" in shown.stdout
     assert audit("privacy-levels", "--salt", "12").stderr.startswith("Error: --salt 12: give 32 hexadecimal digits")
