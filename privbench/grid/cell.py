@@ -95,29 +95,37 @@ class Cell:
 
     def decisions(self, scores: Array) -> tuple[Array | None, str]:
         """Return (targets, examples) decisions at the attacker's threshold, and the source of the threshold."""
-        natural = threshold_of(self.attack)
-        if natural is not None:
-            return scores >= natural, f"the attack's own, {natural:g}"
-        pairs = self.population.models // 2
-        missing = without_decisions(self.attack, self.population.models)
-        if missing:
-            return None, missing
-        # Without shadows the scores of a pseudo-target do not depend on the target, so they are its scores as a target.
-        alone = self.needs.shadows == "none"
-        known = dict(enumerate(scores)) if alone else {}
-        decided = []
-        for row, target in enumerate(self.target_indices):
-            first = 2 * ((target // 2 + 1) % pairs)
-            models = range(first, first + CALIBRATORS)
-            for model in models if alone else ():
-                if model not in known:
-                    known[model] = self.scores(model, calibrating_for=target)
-            posing = np.concatenate(
-                [known[model] if alone else self.scores(model, calibrating_for=target) for model in models]
-            )
-            truth = np.concatenate([self.population.members(model) for model in models])
-            decided.append(scores[row] >= metrics.best_threshold(posing, truth))
-        return np.stack(decided), f"calibrated on {CALIBRATORS} shadow models"
+        return decide(self, scores)
+
+
+def decide(cell: Cell, scores: Array) -> tuple[Array | None, str]:
+    """Return (targets, examples) decisions at the attacker's threshold, and the source of the threshold.
+
+    It is apart from Cell because records name the code that makes decisions, not that of evidence (`provenance.py`).
+    """
+    natural = threshold_of(cell.attack)
+    if natural is not None:
+        return scores >= natural, f"the attack's own, {natural:g}"
+    pairs = cell.population.models // 2
+    missing = without_decisions(cell.attack, cell.population.models)
+    if missing:
+        return None, missing
+    # Without shadows the scores of a pseudo-target do not depend on the target, so they are its scores as a target.
+    alone = cell.needs.shadows == "none"
+    known = dict(enumerate(scores)) if alone else {}
+    decided = []
+    for row, target in enumerate(cell.target_indices):
+        first = 2 * ((target // 2 + 1) % pairs)
+        models = range(first, first + CALIBRATORS)
+        for model in models if alone else ():
+            if model not in known:
+                known[model] = cell.scores(model, calibrating_for=target)
+        posing = np.concatenate(
+            [known[model] if alone else cell.scores(model, calibrating_for=target) for model in models]
+        )
+        truth = np.concatenate([cell.population.members(model) for model in models])
+        decided.append(scores[row] >= metrics.best_threshold(posing, truth))
+    return np.stack(decided), f"calibrated on {CALIBRATORS} shadow models"
 
 
 def inapplicable(cell: Cell) -> str:
