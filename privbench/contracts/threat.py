@@ -31,7 +31,7 @@ def threat_model(needs: Needs) -> str:
         "chosen queries": needs.query,
         "white box": needs.model,
         "synthetic data": needs.synthetic,
-        "models of his own": needs.training,
+        "models of its own": needs.training,
     }
     parts.extend(words for words, needed in extras.items() if needed)
     return ", ".join(parts) or "nothing"

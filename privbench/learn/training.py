@@ -1,16 +1,15 @@
-"""Training loop of classifiers, and queries to models.
+"""Training loop of classifiers.
 
     model = train(task, examples, ctx)                                  # cross-entropy, the task's recipe
     model = train(task, examples, ctx, loss=my_loss)                    # my_loss(logits, labels, epoch) -> scalar
     model = train(task, examples, ctx, targets=soft)                    # soft labels (n, classes)
     model = train(task, examples, ctx, objective=mine)                  # mine(model, inputs, labels, epoch) -> scalar
-    logits = predict(model, x, device=ctx.device)                       # (n, classes) float32
 
 `train` is a function to call, not a framework to extend: a defense that consists of a loss takes about fifteen lines.
 The data are tensors on the device, images as uint8 until they are in a batch; there is no loader, no Python per
 example, and no synchronisation with the device more than once per epoch. Random numbers are drawn on the CPU, an epoch
 at a time, so that every device gets the same batches; global generators are neither read nor changed. On a card the
-steps are replayed as a CUDA graph; privbench/learn/steps.py states the requirements for a loss.
+steps are replayed as a CUDA graph; steps.py states the requirements for a loss.
 """
 
 from __future__ import annotations
