@@ -90,8 +90,7 @@ def fault(kind: str, cls: Any) -> str:
         return wrong
     for words in REQUIRED[kind]:
         if not any(word in has for word in words):
-            own = [each for each in has if not each.startswith("_") and each not in _options(has)]
-            near = next((each for word in words for each in difflib.get_close_matches(word, own, n=1)), "")
+            near = next((each for word in words for each in difflib.get_close_matches(word, _own(has), n=1)), "")
             instead = f"is {near!r} misspelt?" if near else "see privbench.api."
             return f"{kind} {name!r} has no {' or '.join(map(repr, words))}; {instead}"
     return ""
@@ -109,14 +108,14 @@ def check(kind: str, components: Iterable[Any]) -> None:
 def misdeclared(kind: str, cls: type) -> str:
     """Return which attribute of a component class is misspelt, of a wrong type, or no longer read; or nothing."""
     has = attributes(cls)
-    own = {name: value for name, value in has.items() if not name.startswith("_") and name not in _options(has)}
-    wrong = next(itertools.chain(_undeclared(has), _problems(kind, own), _unfit_presets(has)), "")
+    wrong = next(itertools.chain(_undeclared(has), _problems(kind, _own(has)), _unfit_presets(has)), "")
     return f"{kind} {has.get('name')!r} {wrong}" if wrong else ""
 
 
-def _options(has: Mapping[str, Any]) -> set[str]:
-    """Return a component's options; what is merely annotated becomes a field too, but has no description."""
-    return {name for name, field in has.get("__pydantic_fields__", {}).items() if field.description}
+def _own(has: Mapping[str, Any]) -> dict[str, Any]:
+    """Return public attributes that are no options; what is merely annotated is a field too, without a description."""
+    options = {name for name, field in has.get("__pydantic_fields__", {}).items() if field.description}
+    return {name: value for name, value in has.items() if not name.startswith("_") and name not in options}
 
 
 def _undeclared(has: Mapping[str, Any]) -> Iterator[str]:
