@@ -12,6 +12,8 @@
     └── CellFailed                    one cell of the grid has no result; the others continue
         ├── Diverged                  training gave non-finite numbers
         ├── InvalidScores             an attack returned invalid scores
+        ├── NotMade                   a release that is of no use, because another one of its population failed
+        ├── TimedOut                  it took longer than allowed
         └── WorkerDied                the process that computed it was killed
 
 Each message is one line for the user: what is wrong, where, and what would be right.
@@ -84,6 +86,14 @@ class Diverged(CellFailed):
 
 class InvalidScores(CellFailed):
     """Scores of a wrong shape, or non-finite ones."""
+
+
+class NotMade(CellFailed):
+    """A release that was not made, because another one of its population failed."""
+
+
+class TimedOut(CellFailed):
+    """A call that took longer than `--timeout` allows."""
 
 
 class WorkerDied(CellFailed):

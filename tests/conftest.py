@@ -1,33 +1,40 @@
 """What the tests share: an executor without processes, and a task that trains in a moment."""
 
+import contextlib
+from dataclasses import replace
+from functools import partial
+
 import numpy as np
 import pytest
 
-from privbench.errors import CellFailed, PrivbenchError
-from privbench.executors import Outcome
+from privbench.executors import inline
 from privbench.plugins.loading import resolve
+from privbench.population.population import Job
 from privbench.store.store import Store
 
 
-class Inline:
-    """Runs jobs here and now, and counts them."""
+class Inline(inline.Inline):
+    """Runs calls here and now, and counts the releases that they make."""
 
     def __init__(self):
         self.ran = []
 
-    def run(self, function, jobs, on_progress=None):
-        for index, job in enumerate(jobs):
-            self.ran.append(job)
-            result, error = None, None
-            try:
-                result = function(
-                    job, lambda done, stage="", index=index: on_progress and on_progress(index, done, stage)
-                )
-            except PrivbenchError as raised:
-                error = raised
-            except Exception as raised:  # noqa: BLE001
-                error = CellFailed(f"{type(raised).__name__}: {raised}")
-            yield Outcome(index, job, result, error, 0.0)
+    @contextlib.contextmanager
+    def pool(self, on_progress=None):
+        with super().pool(on_progress) as pool:
+            submit = pool.submit
+
+            def counted(call):
+                if isinstance(call.job, Job):
+                    call = replace(call, function=partial(self._make, call.function))
+                return submit(call)
+
+            pool.submit = counted
+            yield pool
+
+    def _make(self, function, job, report):
+        self.ran.append(job)
+        return function(job, report)
 
 
 @pytest.fixture(autouse=True)

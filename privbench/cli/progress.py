@@ -65,10 +65,12 @@ class Progress:
         self._work = self._scoring = Work([], [])
         self._done = self._failed = self._scored = 0
         self._total = self._cells = 0
-        self._stage = self._place = ""
+        self._stage = ""
+        self._places: dict[int, int] = {}
         self._told: set[tuple[str, str]] = set()
-        self._spent = self._in_cell = 0.0
-        self._started = self._logged = self._cell_started = time.monotonic()
+        self._begun = 0.0
+        self._cell_started: dict[int, float] = {}
+        self._started = self._logged = time.monotonic()
 
     def __enter__(self) -> Self:
         self._bars.start()
@@ -89,6 +91,7 @@ class Progress:
         self._total, to_query = len(jobs), sum(job.trained for job in jobs)
         self._work = Work([(job.population, job.trained) for job in jobs], list(map(_cost, jobs)))
         self._cells = len(plan.cells)
+        self._places = {id(cell): place for place, cell in enumerate(plan.cells)}
         done_at_once = [bool(cell.inapplicable or cell.impossible) for cell in plan.cells]
         names = [cell.attack.name for cell in plan.cells]
         self._scoring = Work(names, [AT_ONCE if known else 1.0 for known in done_at_once])
@@ -131,27 +134,29 @@ class Progress:
             self._bars.update(self._scores, visible=True)
 
     def scoring(self, cell: Cell, done: float) -> None:
-        """Show the current cell, and advance the bar by a part of it."""
-        if not done:
-            self._cell_started = time.monotonic()
-        self._in_cell = time.monotonic() - self._cell_started
-        self._scoring.progress(self._scored, done)
-        self._place = describe(cell.population)
+        """Show a cell, and advance the bar by a part of it."""
+        self._cell_started.setdefault(id(cell), self._begin_scoring())
+        self._scoring.progress(self._places[id(cell)], done)
         stage = f"{spec(cell.population.defense)} / {spec(cell.attack)}"
         self._bars.update(self._scores, visible=True, eta=self.scoring_eta(), stage=stage)
 
-    def scored(self, record: Record) -> None:
+    def scored(self, cell: Cell, record: Record) -> None:
         """Count a cell, or report at once why it failed."""
-        now = time.monotonic()
-        took = now - self._cell_started
-        self._scoring.ended(self._scored, took)
-        self._scored, self._spent, self._in_cell, self._cell_started = self._scored + 1, self._spent + took, 0.0, now
+        now = self._begin_scoring()
+        self._scoring.ended(self._places[id(cell)], now - self._cell_started.get(id(cell), now))
+        self._scored += 1
         if record.status == "failed":
-            self._tell(self._place, f" / {record.attack.spec}", record.reason)
+            self._tell(describe(cell.population), f" / {record.attack.spec}", record.reason)
         self._bars.update(self._scores, advance=1, eta=self.scoring_eta())
         if now - self._logged > LOG_EVERY:
             self._logged = now
             self._log(f"{self._scored} of {self._cells} cells, {self.scoring_eta()}")
+
+    def _begin_scoring(self) -> float:
+        """Return the time, and remember that of the first cell."""
+        now = time.monotonic()
+        self._begun = self._begun or now
+        return now
 
     def measuring(self, done: float, stage: str) -> None:
         """Show the progress of an audit, which measures after the models are made."""
@@ -173,7 +178,7 @@ class Progress:
 
     def scoring_eta(self) -> str:
         """Return the time left until all cells are scored; nothing while it is too early to tell."""
-        return _left(self._scoring, self._spent + self._in_cell)
+        return _left(self._scoring, time.monotonic() - self._begun if self._begun else 0.0)
 
     def _tell(self, where: str, what: str, reason: str) -> None:
         """Report a failure, once for each reason if it is the same for all models, or for all cells."""

@@ -115,13 +115,25 @@ class HasThreshold(Protocol):
 
 @runtime_checkable
 class HasFindings(Protocol):
-    """A membership attack with numbers of its own, computed with the truth at hand."""
+    """A membership attack with numbers of its own."""
 
-    def findings(self, evidence: Evidence, scores: Array, member: Array) -> Mapping[str, float]:
-        """Return named numbers of one target, given its (examples,) scores and membership.
+    def findings(self, evidence: Evidence, scores: Array) -> Mapping[str, float]:
+        """Return named numbers of one target, given its (examples,) scores; the truth is not told.
 
         The record has each number's mean over targets, with an interval. A number that is a share, or has other bounds,
         is a `privbench.stats.intervals.Bounded`.
+        """
+        ...
+
+
+@runtime_checkable
+class JudgesFindings(Protocol):
+    """A membership attack whose numbers depend on the truth. Then `findings` may return arrays too."""
+
+    def judged(self, found: Mapping[str, Any], scores: Array, member: Array) -> Mapping[str, float]:
+        """Return named numbers of one target, given what `findings` returned, the scores, and (examples,) membership.
+
+        It is called when the scores of all targets are in, without their evidence.
         """
         ...
 

@@ -25,8 +25,13 @@ class Answers:
 
     def __init__(self, load: Callable[[], Array], labels: Array) -> None:
         self._load = load
-        self._labels = read_only(labels)
+        self.labels = read_only(labels)
         self._signals: dict[Signal, Array] = {}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return the logits themselves: another process gets no access to where they come from, except to a file."""
+        load = self._load if isinstance(self._load, Mapped) else Held(self._load())
+        return (Answers, (load, self.labels))
 
     @property
     def logits(self) -> Array:
@@ -39,11 +44,40 @@ class Answers:
             logits = self.logits
             rows = max(1, CHUNK_BYTES // max(1, logits[:1].nbytes))
             parts = [
-                np.asarray(function(logits[at : at + rows], self._labels[at : at + rows]), dtype=np.float64)
+                np.asarray(function(logits[at : at + rows], self.labels[at : at + rows]), dtype=np.float64)
                 for at in range(0, len(logits), rows)
             ]
             self._signals[function] = read_only(np.concatenate(parts))
         return self._signals[function]
+
+
+class Held:
+    """Logits in memory."""
+
+    def __init__(self, logits: Array) -> None:
+        self._logits = logits
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Held, (np.array(self._logits),))  # not a memory map, which knows its file
+
+    def __call__(self) -> Array:
+        """Return them."""
+        return self._logits
+
+
+class Mapped:
+    """Logits in a file.
+
+    file: path of an .npy
+    """
+
+    def __init__(self, file: str) -> None:
+        self._file = file
+
+    def __call__(self) -> Array:
+        """Return them, memory-mapped."""
+        logits: Array = np.load(self._file, mmap_mode="r", allow_pickle=False)
+        return logits
 
 
 class LogitStack:

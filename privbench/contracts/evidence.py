@@ -28,21 +28,24 @@ Query: TypeAlias = "Callable[[int | None, Array], Array]"
 
 
 class Answered:
-    """Examples with the predictions of the target and the shadows, as far as they are declared."""
+    """Examples with the predictions of the target and the shadows, as far as they are declared.
+
+    target: the target's logits; or only its predicted labels (n, q), or None, if an attack needs no more
+    """
 
     def __init__(
         self,
         needs: Needs,
         labels: Array,
-        target: Answers,
+        target: Answers | Array | None,
         shadows: Sequence[Answers] = (),
         *,
         x: Array | None = None,
     ) -> None:
         self._needs, self._x = needs, x
         # Undeclared evidence is not stored, so private attributes hold no logits either.
-        self._target = target if needs.answers == "logits" else None
-        self._labels_only = read_only(target.logits.argmax(axis=-1)) if needs.answers == "labels" else None
+        self._target = target if needs.answers == "logits" and isinstance(target, Answers) else None
+        self._labels_only = predicted(target) if needs.answers == "labels" else None
         self._shadows = tuple(shadows) if needs.shadows != "none" else ()
         self.labels = read_only(labels)
         """(n,) int64: true labels."""
@@ -112,12 +115,13 @@ class Evidence(Answered):
         self,
         needs: Needs,
         labels: Array,
-        target: Answers,
+        target: Answers | Array | None,
         shadows: Sequence[Answers] = (),
         shadow_member: Array | None = None,
         *,
         classes: int,
         x: Array | None = None,
+        input_shape: tuple[int, ...] | None = None,
         reference: Answered | None = None,
         query: Query | None = None,
         model: Callable[[], nn.Module] | None = None,
@@ -129,7 +133,7 @@ class Evidence(Answered):
     ) -> None:
         super().__init__(needs, labels, target, shadows, x=x if needs.examples else None)
         self.classes = classes
-        self.input_shape: tuple[int, ...] = () if x is None else tuple(x.shape[1:])
+        self.input_shape = input_shape or (() if x is None else tuple(x.shape[1:]))
         """Shape of one input as in `Examples.x`: (height, width, channels) or (features,); it is public."""
         self._seed, self._shadow_member = seed, shadow_member
         self._reference = reference if needs.reference else None
@@ -210,6 +214,12 @@ class Evidence(Answered):
         if self._query is None:
             raise UndeclaredEvidence("This attack does not declare Needs(query=True).")
         return self._query(shadow, x)
+
+
+def predicted(target: Answers | Array | None) -> Array | None:
+    """Return (n, q) int64, read-only: the labels that a target predicts."""
+    labels = target.logits.argmax(axis=-1) if isinstance(target, Answers) else target
+    return None if labels is None else read_only(labels)
 
 
 def _answering(query: Query, needs: Needs) -> Query:

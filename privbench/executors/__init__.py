@@ -1,31 +1,66 @@
-"""Executor interface: runs independent jobs anywhere, in any order, with the same results."""
+"""Executor interface: runs independent calls anywhere, in any order, with the same results."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
+
+from typing_extensions import Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Hashable, Iterable
+    from contextlib import AbstractContextManager
+
     from privbench.errors import PrivbenchError
 
-__all__ = ["Executor", "Outcome", "Progress", "Report"]
+__all__ = ["Call", "Executor", "Outcome", "Pool", "Port", "Progress", "Servant"]
 
 J = TypeVar("J")
 R = TypeVar("R")
 
-Report: TypeAlias = Callable[[float, str], None]
-"""Progress callback of a job: report(done, stage), with the finished share of the job in [0, 1]."""
-Progress: TypeAlias = Callable[[int, float, str], None]
-"""Progress callback of the caller: on_progress(index of the job, done, stage)."""
+
+class Port(Protocol):
+    """What a function can tell and ask its caller while it runs."""
+
+    def __call__(self, done: float, stage: str = "") -> None:
+        """Report the finished share of the job, in [0, 1]."""
+        ...
+
+    def ask(self, request: Any) -> Any:
+        """Return the caller's answer to a request. Raises the PrivbenchError of an answer that failed."""
+        ...
+
+
+Progress: TypeAlias = "Callable[[int, float, str], None]"
+"""Progress callback of the caller: on_progress(index of the call, done, stage)."""
+
+
+@dataclass(frozen=True)
+class Call(Generic[J]):
+    """One call of function(job, report) in some process."""
+
+    function: Callable[[J, Port], Any]
+    """Picklable, that is, a top-level function of a module."""
+    job: J
+    serves: str = ""
+    """The component whose code is run; "" if all code is privbench's own.
+
+    A process that has run a component's code runs no other's. That of privbench itself may be shared.
+    """
+    lane: Hashable = None
+    """Calls with the same lane may run side by side in the threads of one process; with None, none beside it."""
+    first: bool = False
+    """Whether it is preferred to waiting calls that are not."""
+    answer: Callable[[Any], Any] | None = None
+    """Answers what the function asks its caller, by `Port.ask`; called in a thread of the caller's process."""
 
 
 @dataclass(frozen=True)
 class Outcome(Generic[J]):
-    """Outcome of one job: a result or an error."""
+    """Outcome of one call: a result or an error."""
 
     index: int
-    """Position in the sequence of jobs."""
+    """Position in the order of submission."""
     job: J
     result: Any
     """Return value of the function; None if there is an error."""
@@ -35,21 +70,51 @@ class Outcome(Generic[J]):
     """Wall-clock duration."""
 
 
+class Servant(Protocol):
+    """A process of its own for calls one after another, such as queries while their caller waits."""
+
+    def call(self, function: Callable[[J, Port], R], job: J) -> R:
+        """Return function(job, report). Raises the PrivbenchError of a call that failed, or WorkerDied."""
+        ...
+
+
+class Pool(Protocol):
+    """Processes that work on submitted calls, while the caller does other things."""
+
+    def submit(self, call: Call[Any]) -> int:
+        """Add a call, and return its index: 0, 1, 2, ..."""
+        ...
+
+    def outcomes(self) -> Generator[Outcome[Any], None, None]:
+        """Yield outcomes as calls complete, until there are no more calls. The caller may submit more in between.
+
+        The error of a call is in its outcome and does not affect others. Raises PrivbenchError if no work is possible.
+        """
+        ...
+
+    def cancel(self, indices: Iterable[int], why: PrivbenchError) -> None:
+        """Give calls that have not begun this error as their outcome."""
+        ...
+
+    def servant(self, serves: str) -> Servant:
+        """Return the process for further calls of a component (`Call.serves`), which ends with the pool.
+
+        It works while calls wait for it, so it does not count as one of the pool's workers. May be called from any
+        thread.
+        """
+        ...
+
+    def load(self, modules: Iterable[str]) -> None:
+        """Import modules in the processes to come, where this saves time. Modules that cannot be imported are left."""
+        ...
+
+
 class Executor(Protocol):
-    """Anything that runs jobs, such as processes on this machine or a cluster."""
+    """Anything that runs calls, such as processes on this machine or a cluster."""
 
-    def run(
-        self, function: Callable[[J, Report], R], jobs: Sequence[J], on_progress: Progress | None = None
-    ) -> Generator[Outcome[J], None, None]:
-        """Yield the outcome of function(job, report) of each job as it completes, in any order.
+    def pool(self, on_progress: Progress | None = None) -> AbstractContextManager[Pool]:
+        """Return a pool; leaving it stops all work.
 
-        Work starts at once, or when the first outcome is requested, and continues while the caller processes outcomes.
-        Closing the generator, or an exception, stops it.
-
-        function: picklable, that is, a top-level function of a module.
-        jobs: arguments of the function.
-        on_progress: called in the caller's thread, while it waits for an outcome.
-
-        The error of a job is in its outcome and does not affect others. Raises PrivbenchError if no work is possible.
+        on_progress: called in the caller's thread, while it waits for an outcome
         """
         ...

@@ -1,164 +1,320 @@
 """Worker pool of one run, served by its own thread, so that no worker waits for the caller.
 
-Outcomes are queued while the caller is busy scoring. `on_progress` is called, and errors are raised, in the thread that
+A worker serves one component and is then replaced, unless all code that it runs is privbench's own: what a component
+leaves behind in its process reaches no other's calls.
+
+Outcomes are queued while the caller is busy. `on_progress` is called, and errors are raised, in the thread that
 requests outcomes.
 """
 
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 import queue
 import threading
 import time
-from collections import Counter, deque
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from multiprocessing import spawn
 from multiprocessing.connection import wait
 from multiprocessing.reduction import ForkingPickler
-from typing import TYPE_CHECKING, Any, Generic, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from privbench.errors import CellFailed, PrivbenchError, WorkerDied, one_line
-from privbench.executors import J, Outcome, Progress, Report
+from privbench.errors import CellFailed, PrivbenchError, TimedOut, WorkerDied, one_line
+from privbench.executors import Call, Outcome, Progress
 from privbench.executors.process import Worker, cause, ctrl_c_later, hint, why_not_started
-from privbench.executors.worker import ENDED, PROGRESS
+from privbench.executors.servant import LocalServant
+from privbench.executors.worker import ASKED, DEVICE, ENDED, MEMORY, PROGRESS, portable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Mapping, Sequence
+    from collections.abc import Generator, Iterable, Mapping
+
+    from privbench.executors.local import LocalProcesses
 
 ATTEMPTS = 2
-"""Number of workers that may die in one job before it fails."""
+"""Number of workers that may die in one call before it fails."""
 STARTS = 3
 """Number of workers in a row that may be killed during their start before the run fails."""
 WAKE = 0.5
 """Interval in seconds at which a wait is interrupted, so that Windows notices Ctrl-C."""
-FAREWELL = 5.0
-"""Time in seconds that an idle worker has to exit before it is killed."""
+SCRIPT = "__main__"
 
-News: TypeAlias = "Outcome[Any] | tuple[int, float, str] | BaseException | None"
-"""Message to the caller: an outcome, progress, the error that ends the run, or None at the end of the work."""
+News: TypeAlias = "Outcome[Any] | tuple[int, float, str] | BaseException"
+"""Message to the caller: an outcome, progress, or the error that ends the run."""
 
 
-class Crew(Generic[J]):
-    """Workers and the queue of their jobs. A worker exits when there are no more jobs."""
+class Crew:
+    """Workers and the queue of their calls. A worker exits when the pool is closed, or to make room for another."""
 
-    def __init__(
-        self, function: Callable[[J, Report], Any], jobs: Sequence[J], environment: Callable[[int], Mapping[str, str]]
-    ) -> None:
-        self.function, self.jobs, self.environment = function, jobs, environment
-        self.waiting = deque(range(len(jobs)))
-        self.deaths = Counter[int]()
-        self.failed_starts = 0
-        self.workers: list[Worker] = []
-        self.retired: list[Worker] = []
-        self.news: queue.SimpleQueue[News] = queue.SimpleQueue()
-        self.closing = False
-        self.thread = threading.Thread(target=self._serve, name="privbench-crew", daemon=True)
+    def __init__(self, executor: LocalProcesses, on_progress: Progress | None) -> None:
+        self._executor, self._on_progress = executor, on_progress
+        self._calls: list[Call[Any]] = []
+        self._done = 0
+        self._waiting: list[int] = []
+        self._alone: set[int] = set()
+        """Calls that failed beside others, and are tried again alone."""
+        self._lanes = executor.lanes
+        self._deaths = Counter[int]()
+        self._failed_starts = 0
+        self._workers: list[Worker] = []
+        self._news: queue.SimpleQueue[News] = queue.SimpleQueue()
+        self._closing = False
+        self._submitted: queue.SimpleQueue[int] = queue.SimpleQueue()
+        self._ears, self._wake = multiprocessing.Pipe(duplex=False)
+        self._cancelled: dict[int, PrivbenchError] = {}
+        self._servants: dict[str, LocalServant] = {}
+        self._hiring = threading.Lock()
+        self._answering = ThreadPoolExecutor(max_workers=executor.workers, thread_name_prefix="privbench-answers")
+        self._thread = threading.Thread(target=self._serve, name="privbench-crew", daemon=True)
 
-    def outcomes(self, count: int, on_progress: Progress | None) -> Generator[Outcome[J] | None, None, None]:
-        """Start workers, yield None, then outcomes as they arrive; leave no process behind."""
-        try:
-            for slot in range(count):
-                self._hire(slot)
-            self.thread.start()
-            yield None
-            while (news := self._next()) is not None:
-                if isinstance(news, BaseException):
-                    raise news
-                if isinstance(news, Outcome):
-                    yield news
-                elif on_progress is not None:
-                    on_progress(*news)
-        finally:
-            self._dismiss()
+    def submit(self, call: Call[Any]) -> int:
+        """Add a call, and return its index; see `Pool.submit`."""
+        index = len(self._calls)
+        self._calls.append(call)
+        self._submitted.put(index)
+        if self._thread.ident is None:
+            self._thread.start()
+        self._wake.send_bytes(b" ")
+        return index
+
+    def load(self, modules: Iterable[str]) -> None:
+        """Import modules in the nursery; see `Pool.load`."""
+        self._executor.load(modules)
+
+    def cancel(self, indices: Iterable[int], why: PrivbenchError) -> None:
+        """Give calls that have not begun an error; see `Pool.cancel`."""
+        self._cancelled |= dict.fromkeys(indices, why)
+        self._wake.send_bytes(b" ")
+
+    def servant(self, serves: str) -> LocalServant:
+        """Return the process for further calls of a component; see `Pool.servant`."""
+        with self._hiring:
+            if serves not in self._servants:
+                self._servants[serves] = LocalServant(self._executor.worker)
+            return self._servants[serves]
+
+    def outcomes(self) -> Generator[Outcome[Any], None, None]:
+        """Yield outcomes as they arrive; see `Pool.outcomes`."""
+        while self._done < len(self._calls):
+            news = self._next()
+            if isinstance(news, BaseException):
+                raise news
+            if isinstance(news, Outcome):
+                self._done += 1
+                yield news
+            elif self._on_progress is not None:
+                self._on_progress(*news)
+
+    def close(self) -> None:
+        """End all processes; work in progress is killed at once and lost."""
+        self._closing = True
+        if self._thread.ident is not None:
+            self._wake.send_bytes(b" ")
+            self._thread.join()
+        for servant in self._servants.values():
+            servant.close()
+        self._answering.shutdown(cancel_futures=True)
+        while self._workers:
+            self._workers.pop().end()
+        self._wake.close()
+        self._ears.close()
 
     def _next(self) -> News:
         while True:
             with contextlib.suppress(queue.Empty):
-                return self.news.get(timeout=WAKE)
-
-    def _dismiss(self) -> None:
-        """End all processes; work in progress is killed at once and lost."""
-        patience = 0.0 if self.workers else FAREWELL
-        self.closing = True
-        for worker in list(self.workers):
-            with contextlib.suppress(ValueError):  # just removed by the thread
-                worker.process.kill()  # all of them before the first join; this wakes the thread
-        if self.thread.ident is not None:
-            self.thread.join()
-        while self.workers or self.retired:
-            (self.workers or self.retired).pop().end(patience)
+                return self._news.get(timeout=WAKE)
 
     def _serve(self) -> None:
-        """Wait for messages of the workers and handle them until no worker is left or the caller has left."""
+        """Handle messages of the workers and the caller until the pool is closed."""
         try:
-            while self.workers and not self.closing:
-                wait([source for worker in self.workers for source in (worker.connection, worker.process.sentinel)])
-                for worker in list(self.workers):
+            while not self._closing:
+                sources = [source for worker in self._workers for source in worker.sources]
+                wait([self._ears, *sources], self._until_deadline())
+                while self._ears.poll():
+                    self._ears.recv_bytes()
+                with contextlib.suppress(queue.Empty):
+                    while True:
+                        self._waiting.append(self._submitted.get_nowait())
+                for worker in list(self._workers):
                     self._attend(worker)
+                self._distribute()
         except BaseException as error:  # noqa: BLE001 - raised again in the thread that requests outcomes
-            self.news.put(error)
-        else:
-            self.news.put(None)
+            self._news.put(error)
 
-    def _hire(self, slot: int) -> None:
-        with ctrl_c_later():  # otherwise a started process could be forgotten
-            self.workers.append(Worker(slot, self.environment(slot)))
+    # Distribution of calls
+
+    def _distribute(self) -> None:
+        """Give waiting calls to workers, and hire and retire workers as needed."""
+        self._waiting.sort(key=lambda index: (not self._calls[index].first, index))
+        for index in list(self._waiting):
+            if self._closing:
+                return
+            if index in self._cancelled:
+                self._waiting.remove(index)
+                self._end(index, None, self._cancelled[index], 0.0)
+                continue
+            worker = next((each for each in self._workers if self._suits(each, index)), None) or self._hire()
+            if worker is None:
+                continue  # a later call may suit a worker
+            self._waiting.remove(index)
+            self._employ(worker, index)
+
+    def _suits(self, worker: Worker, index: int) -> bool:
+        """Return whether a worker may take a call now."""
+        call = self._calls[index]
+        if not worker.started or worker.serves not in (None, call.serves):
+            return False
+        if not worker.calls:
+            return True
+        beside = call.lane is not None and call.lane == worker.lane and index not in self._alone
+        return beside and len(worker.calls) < self._lanes
+
+    def _hire(self) -> Worker | None:
+        """Return a new worker, in place of an idle one if there are enough; None if all are busy, or starting."""
+        if any(not worker.started for worker in self._workers):
+            return None
+        if len(self._workers) >= self._executor.workers:
+            idle = next((worker for worker in self._workers if not worker.calls), None)
+            if idle is None:
+                return None
+            self._workers.remove(idle)
+            idle.end()
+        taken = {worker.slot for worker in self._workers}
+        slot = next(each for each in range(self._executor.workers) if each not in taken)
+        with self._hiring, ctrl_c_later():  # otherwise a started process could be forgotten
+            worker = self._executor.worker(slot)
+            self._workers.append(worker)
+        return worker
+
+    def _employ(self, worker: Worker, index: int) -> None:
+        call = self._calls[index]
+        try:
+            content = bytes(ForkingPickler.dumps((call.function, call.job)))
+        except Exception as error:  # noqa: BLE001 - a plugin's class may do anything
+            self._end(index, None, CellFailed(f"The job cannot be sent to a worker: {one_line(error)}"), 0.0)
+            return
+        script = SCRIPT.encode() in content
+        worker.serves = call.serves or (SCRIPT if script else "")
+        worker.lane = call.lane
+        worker.calls[index] = time.monotonic()
+        threaded = self._lanes > 1 and call.lane is not None
+        with contextlib.suppress(OSError):  # a dead worker is noticed elsewhere
+            worker.connection.send((index, threaded, _main() if script else {}, content))
+
+    # Messages of workers
 
     def _attend(self, worker: Worker) -> None:
         try:
-            content = worker.receive()
+            while (content := worker.receive()) is not None:
+                self._hear(worker, content)
         except (EOFError, OSError):
             self._bury(worker)
-        else:
-            if content is not None:
-                self._hear(worker, content)
+            return
+        for index, since in list(worker.calls.items()):
+            if self._executor.timeout and time.monotonic() - since >= self._executor.timeout:
+                self._stop(worker, index)
+                return
 
     def _hear(self, worker: Worker, content: bytes) -> None:
         try:
             kind, *rest = ForkingPickler.loads(content)
         except Exception as error:  # noqa: BLE001 - a plugin's class may do anything
             failed = CellFailed(f"The result cannot be received: {one_line(error)}")
-            kind, rest = ENDED, [None, failed, time.monotonic() - worker.since]
+            index = next(iter(worker.calls), -1)
+            kind, rest = ENDED, [index, None, failed, "", time.monotonic() - worker.calls.get(index, 0.0)]
         if kind == PROGRESS:
-            self.news.put((worker.index, *rest))
+            self._news.put(tuple(rest))
             return
+        if kind == ASKED:
+            self._answering.submit(self._answer, worker, *rest)
+            return
+        worker.started, self._failed_starts = True, 0
         if kind == ENDED:
-            self._end(worker.index, *rest)
-        worker.started, self.failed_starts = True, 0
-        self._employ(worker)
+            index, result, error, sort, seconds = rest
+            beside = len(worker.calls) > 1
+            worker.calls.pop(index, None)
+            if sort == MEMORY and self._lanes > 1:
+                self._lanes = max(1, self._lanes // 2)
+            if sort and (beside or worker.lane is not None) and index not in self._alone and self._shared(worker):
+                self._again(index)
+            else:
+                self._end(index, result, error, seconds)
+            if sort == DEVICE:  # its device refuses everything from now on
+                for other in list(worker.calls):
+                    self._again(other)
+                self._workers.remove(worker)
+                worker.end()
 
-    def _employ(self, worker: Worker) -> None:
-        """Give a worker the next job, or let it exit."""
-        while self.waiting:
-            index = self.waiting.popleft()
-            try:
-                content = ForkingPickler.dumps((self.function, self.jobs[index]))
-            except Exception as error:  # noqa: BLE001 - a plugin's class may do anything
-                self._end(index, None, CellFailed(f"The job cannot be sent to a worker: {one_line(error)}"), 0.0)
-                continue
-            worker.index, worker.since = index, time.monotonic()
-            with contextlib.suppress(OSError):  # a dead worker is noticed elsewhere
-                worker.connection.send_bytes(content)
-            return
-        worker.connection.close()
-        self.workers.remove(worker)
-        self.retired.append(worker)
+    def _answer(self, worker: Worker, index: int, request: Any) -> None:
+        """Answer a request of a call, in a thread of its own."""
+        message: tuple[Any, PrivbenchError | None]
+        try:
+            message = _answered(self._calls[index], request), None
+        except BaseException as raised:  # noqa: BLE001 - it is the call's
+            message = None, portable(raised)
+        with contextlib.suppress(OSError):  # a dead worker is noticed elsewhere
+            worker.connection.send(message)
+
+    def _shared(self, worker: Worker) -> bool:
+        """Return whether a worker may run several calls at once."""
+        return self._executor.lanes > 1 and worker.lane is not None
+
+    def _again(self, index: int) -> None:
+        """Try a call again, alone in its process."""
+        self._alone.add(index)
+        self._waiting.append(index)
 
     def _bury(self, worker: Worker) -> None:
-        """Retry the job of a dead worker once, with a new worker."""
-        self.workers.remove(worker)
-        code = worker.end(FAREWELL)
+        """Retry the call of a dead worker once, with a new worker; several calls at once each alone."""
+        self._workers.remove(worker)
+        code = worker.end()
         if not worker.started:
-            self.failed_starts += 1
-            if code >= 0 or self.failed_starts >= STARTS:
+            self._failed_starts += 1
+            if code >= 0 or self._failed_starts >= STARTS:
                 raise PrivbenchError(why_not_started(code)) from None
-        else:
-            self.deaths[worker.index] += 1
-            if self.deaths[worker.index] < ATTEMPTS:
-                self.waiting.appendleft(worker.index)
+            self._waiting += worker.calls
+            return
+        for index, since in worker.calls.items():
+            if len(worker.calls) > 1 and index not in self._alone:
+                self._again(index)
+                continue
+            self._deaths[index] += 1
+            if self._deaths[index] < ATTEMPTS:
+                self._waiting.append(index)
             else:
                 why = f"The worker process {cause(code)} in {ATTEMPTS} attempts{hint(code)}."
-                self._end(worker.index, None, WorkerDied(why), time.monotonic() - worker.since)
-        if self.waiting and not self.closing:
-            self._hire(worker.slot)
+                self._end(index, None, WorkerDied(why), time.monotonic() - since)
+
+    def _stop(self, worker: Worker, late: int) -> None:
+        """Kill the worker of a call that takes too long; calls beside it are tried again."""
+        self._workers.remove(worker)
+        worker.end()
+        for index, since in worker.calls.items():
+            if index == late:
+                why = f"It was stopped after {self._executor.timeout:g} s; see --timeout."
+                self._end(index, None, TimedOut(why), time.monotonic() - since)
+            else:
+                self._again(index)
+
+    def _until_deadline(self) -> float | None:
+        """Return the seconds until a call takes too long; None without a limit."""
+        if not self._executor.timeout:
+            return None
+        begun = [since for worker in self._workers for since in worker.calls.values()]
+        return max(0.0, min(begun) + self._executor.timeout - time.monotonic()) if begun else None
 
     def _end(self, index: int, result: Any, error: PrivbenchError | None, seconds: float) -> None:
-        self.news.put(Outcome(index, self.jobs[index], result, error, seconds))
+        self._news.put(Outcome(index, self._calls[index].job, result, error, seconds))
+
+
+def _answered(call: Call[Any], request: Any) -> Any:
+    if call.answer is None:
+        raise CellFailed("this call has nobody to ask.")
+    return call.answer(request)
+
+
+def _main() -> Mapping[str, str]:
+    """Return how a worker imports the script of this process, so that it can unpickle its classes."""
+    data = spawn.get_preparation_data("privbench")
+    return {name: value for name, value in data.items() if name.startswith("init_main")}

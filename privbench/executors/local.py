@@ -1,29 +1,31 @@
-"""Worker processes on this machine: spawned, single-threaded, replaceable.
+"""Worker processes on this machine: single-threaded, replaceable, each for one component.
 
-Each worker has its own pipe rather than a share of a queue. The job of a killed worker is therefore known: only that
-job is retried, the others continue undisturbed, and no lock of a shared queue dies with the worker.
+Each worker has its own pipe rather than a share of a queue. The calls of a killed worker are therefore known: only they
+are retried, the others continue undisturbed, and no lock of a shared queue dies with the worker.
 
-The number of threads of OpenMP and of the BLAS libraries is set in the initial environment of a worker, because NumPy
-and torch read it when they are loaded. This needs no import of torch, and cannot come too late.
+The number of threads of OpenMP and of the BLAS libraries is set in the initial environment of workers, because NumPy
+and torch read it when they are loaded.
 """
 
 from __future__ import annotations
 
-import multiprocessing
+import contextlib
 import os
-import sys
 from multiprocessing.reduction import ForkingPickler
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from privbench.errors import PrivbenchError, UsageError
+from privbench.executors import Call
 from privbench.executors.cores import default_workers
 from privbench.executors.crew import Crew
-from privbench.executors.process import NO_GUARD
+from privbench.executors.nursery import Nursery
+from privbench.executors.process import FORKS, Worker, ctrl_c_later
+from privbench.executors.worker import is_worker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
+    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 
-    from privbench.executors import J, Outcome, Progress, R, Report
+    from privbench.executors import J, Outcome, Port, Progress, R
 
 __all__ = ["LocalProcesses", "default_workers"]
 
@@ -43,47 +45,96 @@ class LocalProcesses:
     workers: number of processes.
     threads: threads per worker.
     gpus: number of GPUs; worker i sees only GPU i modulo `gpus`, as its "cuda".
+    lanes: number of calls that one worker may run at once, if their `lane` is the same.
+    timeout: seconds after which a call is stopped; 0: never.
 
-    Jobs cannot start `multiprocessing` children. A script that uses this class needs `if __name__ == "__main__":`,
-    because each worker imports the script.
+    Calls cannot start further pools. A script whose own classes are in jobs needs `if __name__ == "__main__":`, because
+    workers import it.
     """
 
-    def __init__(self, workers: int, threads: int = 1, *, gpus: int = 0) -> None:
+    def __init__(self, workers: int, threads: int = 1, *, gpus: int = 0, lanes: int = 1, timeout: float = 0.0) -> None:
         if workers < 1:
             raise UsageError(f"--jobs must be at least 1, not {workers}.")
         if threads < 1:
             raise UsageError(f"A worker needs at least 1 thread, not {threads}.")
-        self.workers, self.threads, self.gpus = workers, threads, gpus
+        if lanes < 1:
+            raise UsageError(f"A worker needs at least 1 lane, not {lanes}.")
+        if not timeout >= 0:
+            raise UsageError(f"--timeout must be a number of seconds, or 0 for no limit, not {timeout}.")
+        self.workers, self.threads, self.gpus, self.lanes, self.timeout = workers, threads, gpus, lanes, timeout
+        self._nursery: Nursery | None = None
+        self._pools = 0
+
+    @contextlib.contextmanager
+    def pool(self, on_progress: Progress | None = None) -> Iterator[Crew]:
+        """Return a pool of workers; see `Executor.pool`.
+
+        A call whose worker is killed is retried once, then it fails with WorkerDied.
+        """
+        if is_worker():
+            guard = "put your script's code under `if __name__ == '__main__':`."
+            raise PrivbenchError(f"A worker starts no workers: {guard}")
+        crew = Crew(self, on_progress)
+        self._pools += 1
+        try:
+            yield crew
+        finally:
+            crew.close()
+            self._pools -= 1
+            if not self._pools:
+                self.close()
 
     def run(
-        self, function: Callable[[J, Report], R], jobs: Sequence[J], on_progress: Progress | None = None
+        self, function: Callable[[J, Port], R], jobs: Sequence[J], on_progress: Progress | None = None
     ) -> Generator[Outcome[J], None, None]:
-        """Yield outcomes as jobs complete; see `Executor.run`. The workers are running when this returns.
+        """Yield the outcome of function(job, report) of each job as it completes; errors are in outcomes.
 
-        A job whose worker is killed is retried once, then it fails with WorkerDied.
+        Work starts when the first outcome is requested. Closing the generator, or an exception, stops it.
         """
-        if jobs:
-            _check(function)
-        crew = Crew(function, jobs, self.environment)
-        outcomes = crew.outcomes(min(self.workers, len(jobs)), on_progress)
-        next(outcomes)  # start; from now on the generator ends its workers, however it ends itself
-        return cast("Generator[Outcome[J], None, None]", outcomes)
+        try:
+            ForkingPickler.dumps(function)
+        except Exception as error:
+            what = f"{function!r} cannot be sent to workers; use a module's top-level function."
+            raise PrivbenchError(what) from error
+        with self.pool(on_progress) as pool:
+            for job in jobs:
+                pool.submit(Call(function, job))
+            yield from pool.outcomes()
+
+    def load(self, modules: Iterable[str]) -> None:
+        """Import modules in workers to come; returns at once. It may be called before the first pool, to save time."""
+        if FORKS:
+            with contextlib.suppress(EOFError):  # the next worker cannot start, and says so
+                self._started().load(modules)
+
+    def close(self) -> None:
+        """End the process that forks workers. It is started again when it is needed."""
+        nursery, self._nursery = self._nursery, None
+        if nursery is not None:
+            nursery.close()
+
+    def worker(self, slot: int) -> Worker:
+        """Start a worker."""
+        return Worker(slot, self._started() if FORKS else None, self.environment(slot))
 
     def environment(self, slot: int) -> dict[str, str]:
-        """Return the environment variables that differ from those of the parent."""
-        changes = dict.fromkeys(THREADS, str(self.threads))
+        """Return the environment variables of a worker that differ from those of the parent."""
+        changes = self._threads()
         if self.gpus:
             visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(self.gpus)))
             names = visible.split(",")[: self.gpus]
             changes["CUDA_VISIBLE_DEVICES"] = names[slot % len(names)]
         return changes
 
+    def _threads(self) -> dict[str, str]:
+        return dict.fromkeys(THREADS, str(self.threads))
 
-def _check(function: Callable[..., object]) -> None:
-    """Raise PrivbenchError for a function that cannot be pickled. Exits if this process is itself a worker."""
-    if getattr(multiprocessing.current_process(), "_inheriting", False):
-        sys.exit(NO_GUARD)  # the script of the parent was imported without a guard; the parent reports it
-    try:
-        ForkingPickler.dumps(function)
-    except Exception as error:
-        raise PrivbenchError(f"{function!r} cannot be sent to workers; use a module's top-level function.") from error
+    def _started(self) -> Nursery:
+        if self._nursery is None:
+            with ctrl_c_later():
+                self._nursery = Nursery(self._threads())
+        return self._nursery
+
+    def __del__(self) -> None:
+        with contextlib.suppress(Exception):
+            self.close()

@@ -1,4 +1,4 @@
-"""Handle of one worker process in the parent: environment, immunity to Ctrl-C, and reason of its end."""
+"""Handle of one worker process: its pipe, its calls, and the reason of its end."""
 
 from __future__ import annotations
 
@@ -6,56 +6,124 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import socket
+import sys
 from multiprocessing import resource_tracker
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from typing_extensions import Protocol
 
 from privbench.errors import PrivbenchError
-from privbench.executors.worker import serve
+from privbench.executors.worker import spawned
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
+    from multiprocessing.connection import Connection
+
+    from privbench.executors.nursery import Nursery
 
 KILLED = 9
 """SIGKILL, which does not exist on Windows."""
-NO_GUARD = 78
-"""Exit code of a worker that imports a script without a guard and would start workers itself."""
+FORKS = sys.platform == "linux" and hasattr(socket, "SOCK_SEQPACKET")
+"""Whether workers are forked by a nursery. On macOS, system libraries do not survive a fork."""
+
+
+class Process(Protocol):
+    """A process of a worker."""
+
+    def sentinels(self) -> list[Any]:
+        """Return what becomes ready when the process ends, besides its pipe."""
+        ...
+
+    def end(self) -> int:
+        """Kill the process if it still runs, free its resources, and return its exit code."""
+        ...
+
+
+class Forked:
+    """A worker forked by a nursery."""
+
+    def __init__(self, nursery: Nursery, theirs: Connection[Any, Any], environment: Mapping[str, str]) -> None:
+        self._nursery = nursery
+        self._number = nursery.fork(theirs, environment)
+        self._sentinel: int | None = None
+        with contextlib.suppress(OSError, AttributeError):  # an old kernel: its pipe tells
+            self._sentinel = os.pidfd_open(self._number)
+
+    def sentinels(self) -> list[Any]:
+        """Return the process's file descriptor, if the system has one."""
+        return [] if self._sentinel is None else [self._sentinel]
+
+    def end(self) -> int:
+        """Kill the process and its children; return its exit code."""
+        if self._sentinel is not None:
+            os.close(self._sentinel)
+            self._sentinel = None
+        return self._nursery.end(self._number)
+
+
+class Spawned:
+    """A worker in a new interpreter."""
+
+    def __init__(self, theirs: Connection[Any, Any], environment: Mapping[str, str]) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._process = context.Process(target=spawned, args=(theirs,), name="privbench", daemon=True)
+        with _environment(environment):
+            self._process.start()
+
+    def sentinels(self) -> list[Any]:
+        """Return the process's sentinel."""
+        return [self._process.sentinel]
+
+    def end(self) -> int:
+        """Kill the process; return its exit code."""
+        self._process.kill()
+        self._process.join()
+        code = self._process.exitcode or 0
+        self._process.close()
+        return code
 
 
 class Worker:
-    """A process, its pipe, and its current job."""
+    """A process, its pipe, and its calls."""
 
-    def __init__(self, slot: int, environment: Mapping[str, str]) -> None:
-        context = multiprocessing.get_context("spawn")
-        self.slot, self.started, self.index, self.since = slot, False, -1, 0.0
-        self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=serve, args=(theirs,), name=f"privbench-{slot}", daemon=True)
+    def __init__(self, slot: int, nursery: Nursery | None, environment: Mapping[str, str]) -> None:
+        self.slot, self.started = slot, False
+        self.serves: str | None = None
+        """The component whose code it has run; "" for privbench's own, None before its first call."""
+        self.lane: object = None
+        self.calls: dict[int, float] = {}
+        """Its unfinished calls, each with the time when it began."""
+        self.connection, theirs = multiprocessing.Pipe()
         try:
-            with _environment(environment):
-                self.process.start()
-        except OSError as error:
+            self.process: Process = (
+                Spawned(theirs, environment) if nursery is None else Forked(nursery, theirs, environment)
+            )
+        except (OSError, EOFError) as error:
             self.connection.close()
-            raise PrivbenchError(f"Cannot start a worker process: {error.strerror}; try fewer --jobs.") from error
+            reason = getattr(error, "strerror", None) or str(error) or "its parent process has ended"
+            raise PrivbenchError(f"Cannot start a worker process: {reason}; try fewer --jobs.") from error
         finally:
             theirs.close()  # otherwise the end of the process would not be noticed
 
+    @property
+    def sources(self) -> Iterable[Any]:
+        """What becomes ready when there are messages, or when the process has ended."""
+        return [self.connection, *self.process.sentinels()]
+
     def receive(self) -> bytes | None:
         """Return the next message, or None. Raises EOFError or OSError if the process is dead and has sent no more."""
-        alive = self.process.is_alive()  # before `poll`: the pipe of a dead process has all its messages
+        ended = bool(multiprocessing.connection.wait(self.process.sentinels(), 0))  # before `poll`: see below
         if self.connection.poll():
             return self.connection.recv_bytes()
-        if alive:
-            return None
-        raise EOFError
+        if ended:  # the pipe of a dead process has all its messages
+            raise EOFError
+        return None
 
-    def end(self, patience: float = 0.0) -> int:
-        """End the process, after `patience` seconds by force; free its resources and return its exit code."""
+    def end(self) -> int:
+        """End the process; free its resources and return its exit code."""
         self.connection.close()
-        self.process.join(patience)
-        self.process.kill()
-        self.process.join()
-        code = self.process.exitcode or 0
-        self.process.close()
-        return code
+        return self.process.end()
 
 
 @contextlib.contextmanager
@@ -87,8 +155,6 @@ def hint(code: int) -> str:
 
 def why_not_started(code: int) -> str:
     """Return the error message for a worker that ended before it was ready."""
-    if code == NO_GUARD:
-        return "Workers import the script that starts them: put its code under `if __name__ == '__main__':`."
     reason = "; see its output for the reason" if code > 0 else hint(code)
     return f"A worker process {cause(code)} before its first job{reason}."
 

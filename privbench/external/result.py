@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 
+from privbench.contracts.abilities import HasFindings, JudgesFindings
 from privbench.contracts.attack import MembershipAttack, ReconstructionAttack
 from privbench.contracts.threat import threat_model
 from privbench.errors import CellFailed, UsageError, blamed
+from privbench.grid.attacking import findings_of, with_truth
 from privbench.grid.cell import needs_of
-from privbench.grid.scoring import findings, measured
+from privbench.grid.measuring import Deciding, Measuring, measured
 from privbench.records.files import save
 from privbench.records.parts import Component, Data
 from privbench.records.provenance import caught, component, heading
@@ -24,7 +26,7 @@ from privbench.stats import metrics
 from privbench.store.atomic import atomic_write, writing_into
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     import pandas as pd
 
@@ -162,10 +164,19 @@ def judge(
         scores = np.empty(len(member))
         scores[shown] = metrics.check_scores(given, member.shape)
         decisions, threshold = decide(scores)
-        found, raw = measured(scores[None], member[None], None if decisions is None else decisions[None], base.seed)
-        own = findings(attack, [evidence], scores[None, shown], member[None, shown])
-        return base.sealed(**found, threshold=threshold, findings=own), raw
+        own = _findings(attack, evidence, scores[shown], member[shown])
+        job = Measuring(scores[None], member[None], Deciding(None), base.seed, own)
+        found = measured(job, None if decisions is None else decisions[None], threshold)
+        return base.sealed(**found.found), found.raw
     return base.sealed(**failed), {}
+
+
+def _findings(attack: Any, evidence: Evidence, scores: Array, member: Array) -> list[Mapping[str, float]]:
+    """Return the attack's own numbers, a list of one; an empty list without any."""
+    if not isinstance(attack, HasFindings):
+        return []
+    found = findings_of(attack, evidence, scores)
+    return [with_truth(attack, found, scores, member) if isinstance(attack, JudgesFindings) else found]
 
 
 def above(natural: float | None, scores: Array, calibrated: Callable[[], float] | str) -> tuple[Array | None, str]:

@@ -19,9 +19,11 @@ from privbench import seeds
 from privbench.contracts.abilities import Compares
 from privbench.contracts.context import Context
 from privbench.errors import BadOption, CellFailed, PrivbenchError, UsageError, blamed, note
+from privbench.executors import Call
+from privbench.grid.calls import Ready, result, serves
 from privbench.grid.making import Listener, Making
 from privbench.grid.plan import Plan
-from privbench.options.fields import build, options_of
+from privbench.options.fields import build, options_of, spec
 from privbench.population.keeper import Keeper
 from privbench.records.audit_record import AuditRecord
 from privbench.records.files import save
@@ -33,7 +35,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from privbench.contracts.measurement import Measurement
-    from privbench.executors import Executor
+    from privbench.executors import Executor, Port
+    from privbench.grid.calls import Steps
     from privbench.grid.plan import Grid
     from privbench.population.population import Population
     from privbench.store.store import Store
@@ -91,31 +94,52 @@ def conduct(
     if listener:
         listener.planned(planned)
     with Making(planned, executor, listener) as making:
-        for bench in benches:
-            sources = (bench.population, *bench.compared)
-            making.wait_for(sources)
-            reason = bench.impossible or making.why_not(sources)
-            record, arrays = measure(bench.audit, bench.population, reason=reason, progress=progress, command=command)
+
+        def show(done: float) -> None:
+            if progress:
+                progress(done, "")
+
+        begun = [making.start(auditing(bench, command=command), show) for bench in benches]
+        for running in begun:
+            record, arrays = making.until(running)
             if out is not None:
                 save(record, out, arrays)
             yield record
 
 
-def measure(
-    audit: Any,
-    population: Population,
-    *,
-    reason: Exception | None = None,
-    progress: Callable[[float, str], None] | None = None,
-    command: str = "",
-) -> tuple[AuditRecord, Mapping[str, Any]]:
-    """Run one audit of a population whose releases are made; return its record and its arrays.
-
-    If a reason is given, or the audit fails or does not apply, the record says so.
-    """
-    base = AuditRecord(**heading_of(population, command), audit=component("audit", audit))
+def auditing(bench: Bench, *, command: str = "") -> Steps[tuple[AuditRecord, Mapping[str, Any]]]:
+    """Return the steps of one audit to its record and its arrays."""
+    population, sources = bench.population, (bench.population, *bench.compared)
+    base = AuditRecord(**heading_of(population, command), audit=component("audit", bench.audit))
+    reason = bench.impossible or (yield Ready(frozenset(sources)))
     if reason is not None:
         return base.sealed(**failure(reason)), {}
+    parts = [population.task, *(each.defense for each in sources), bench.audit]
+    with caught() as failed:
+        # Never beside other calls: an audit names attacks of its own, whose plugins it imports.
+        alone = f"{spec(bench.audit)} of {serves(*parts) or population.defense.name}"
+        found: tuple[AuditRecord, Mapping[str, Any]] = result(
+            (yield Call(_measure, (base, bench.audit, population), alone, first=True))
+        )
+        return found
+    return base.sealed(**failed), {}
+
+
+def _measure(job: tuple[AuditRecord, Any, Population], port: Port) -> tuple[AuditRecord, Mapping[str, Any]]:
+    base, audit, population = job
+    return fill(base, audit, population, _context(audit, population, port))
+
+
+def measure(audit: Any, population: Population, *, command: str = "") -> tuple[AuditRecord, Mapping[str, Any]]:
+    """Run one audit, in this process, of a population whose releases are made; return its record and its arrays.
+
+    If the audit fails or does not apply, the record says so.
+    """
+    base = AuditRecord(**heading_of(population, command), audit=component("audit", audit))
+    return fill(base, audit, population, _context(audit, population, None))
+
+
+def _context(audit: Any, population: Population, report: Callable[[float, str], None] | None) -> Context:
     context = Context(
         seed=seeds.derive(population.seed, "audit", audit.name),
         device=population.device,
@@ -123,7 +147,7 @@ def measure(
         validation=population.dataset.role("validation"),
         keep=Keeper.of(population),
     )
-    return fill(base, audit, population, dataclasses.replace(context, report=progress) if progress else context)
+    return dataclasses.replace(context, report=report) if report else context
 
 
 def fill(base: AuditRecord, audit: Any, population: Population, context: Context) -> tuple[AuditRecord, dict[str, Any]]:

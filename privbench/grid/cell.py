@@ -6,19 +6,25 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from privbench.contracts.abilities import HasThreshold
 from privbench.contracts.attack import ReconstructionAttack
 from privbench.contracts.needs import Needs
-from privbench.errors import CellFailed, InvalidScores, blamed
-from privbench.population.evidence import evidence_of
+from privbench.errors import CellFailed, blamed
+from privbench.executors import Call, inline
+from privbench.grid.attacking import Attacked, Attacking, attack, reconstruct
+from privbench.population.evidence import parcel_of
+from privbench.population.served import Server
 from privbench.population.traits import publishes
 from privbench.stats import metrics
+from privbench.store.fingerprint import component_key
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from privbench.aliases import Array
-    from privbench.contracts.evidence import Evidence
+    from privbench.executors import Port
+    from privbench.population.evidence import Parcel
+    from privbench.population.lending import Lending
     from privbench.population.population import Population
 
 WITH_SHADOWS = 4
@@ -68,64 +74,67 @@ class Cell:
         """The models used as targets."""
         return range(self.targets or self.population.models)
 
-    def evidence(self, target: int, *, calibrating_for: int | None = None) -> Evidence:
-        """Return the evidence about one target, or about a shadow as a pseudo-target to calibrate for a target."""
-        shadows = self.shadows_of(target if calibrating_for is None else calibrating_for)
-        source = self.attacked if calibrating_for is None else shadows
-        exclude = () if calibrating_for is None else (calibrating_for,)
-        return evidence_of(source, target, self.needs, self.queries, shadows, exclude=exclude)
-
     def scores(self, target: int, *, calibrating_for: int | None = None) -> Array:
-        """Return (examples,) scores for one target, or for a pseudo-target to calibrate for a target."""
-        evidence = self.evidence(target, calibrating_for=calibrating_for)
-        with blamed(self.attack):
-            scores = self.attack.score(evidence)
-        return metrics.check_scores(scores, (len(self.population.dataset.pool),))
+        """Return (examples,) scores for one target, or for a pseudo-target to calibrate for a target, computed here."""
+        attacked: Attacked = self._here(attack, target, calibrating_for)
+        scores: Array = attacked.scores[0]
+        return scores
 
     def images(self, target: int) -> Array:
-        """Return (classes, height, width, channels) float32 in [0, 1]: the attack's reconstructions from one target.
+        """Return (classes, height, width, channels) float32 in [0, 1]: reconstructions from one target, made here.
 
-        Raises InvalidScores if it returns no valid images.
+        Raises InvalidScores if the attack returns no valid images.
         """
-        dataset = self.population.dataset
-        evidence = self.evidence(target)
-        with blamed(self.attack):
-            images = self.attack.reconstruct(evidence, np.arange(dataset.classes))
-        return check_images(images, (dataset.classes, *dataset.examples.x.shape[1:]))
+        images: Array = self._here(reconstruct, target, None)[0]
+        return images
 
-    def decisions(self, scores: Array) -> tuple[Array | None, str]:
-        """Return (targets, examples) decisions at the attacker's threshold, and the source of the threshold."""
-        return decide(self, scores)
+    def _here(self, function: Callable[[Attacking, Port], Any], target: int, calibrating_for: int | None) -> Any:
+        parcel = self.parcel(target, calibrating_for=calibrating_for)
+        server = self.server(target, calibrating_for=calibrating_for)
+        job = Attacking(self.attack, (parcel,), 0, len(self.population.dataset.pool))
+        outcome = inline.run(Call(function, job, answer=lambda request: server(request[1])))
+        if outcome.error is not None:
+            raise outcome.error
+        return outcome.result
 
+    def calibrating(self) -> list[tuple[int, int]]:
+        """Return the (target, shadow) pairs of pseudo-targets on which decisions are calibrated.
 
-def decide(cell: Cell, scores: Array) -> tuple[Array | None, str]:
-    """Return (targets, examples) decisions at the attacker's threshold, and the source of the threshold.
+        Without shadows the scores of a pseudo-target do not depend on the target, so they are its scores as a target,
+        or those for any target.
+        """
+        if self.reconstructs or threshold_of(self.attack) is not None:
+            return []
+        if without_decisions(self.attack, self.population.models):
+            return []
+        pairs = [(target, model) for target in self.target_indices for model in self.calibrators(target)]
+        if self.needs.shadows != "none":
+            return pairs
+        first = {model: (target, model) for target, model in reversed(pairs) if model not in self.target_indices}
+        return list(first.values())
 
-    It is apart from Cell because records name the code that makes decisions, not that of evidence (`provenance.py`).
-    """
-    natural = threshold_of(cell.attack)
-    if natural is not None:
-        return scores >= natural, f"the attack's own, {natural:g}"
-    pairs = cell.population.models // 2
-    missing = without_decisions(cell.attack, cell.population.models)
-    if missing:
-        return None, missing
-    # Without shadows the scores of a pseudo-target do not depend on the target, so they are its scores as a target.
-    alone = cell.needs.shadows == "none"
-    known = dict(enumerate(scores)) if alone else {}
-    decided = []
-    for row, target in enumerate(cell.target_indices):
-        first = 2 * ((target // 2 + 1) % pairs)
-        models = range(first, first + CALIBRATORS)
-        for model in models if alone else ():
-            if model not in known:
-                known[model] = cell.scores(model, calibrating_for=target)
-        posing = np.concatenate(
-            [known[model] if alone else cell.scores(model, calibrating_for=target) for model in models]
-        )
-        truth = np.concatenate([cell.population.members(model) for model in models])
-        decided.append(scores[row] >= metrics.best_threshold(posing, truth))
-    return np.stack(decided), f"calibrated on {CALIBRATORS} shadow models"
+    def calibrators(self, target: int) -> range:
+        """Return the shadows that pose as targets to calibrate decisions on a target: the next pair."""
+        first = 2 * ((target // 2 + 1) % (self.population.models // 2))
+        return range(first, first + CALIBRATORS)
+
+    def parcel(self, target: int, *, calibrating_for: int | None = None, lending: Lending | None = None) -> Parcel:
+        """Return the evidence about one target, or about a shadow as a pseudo-target to calibrate for a target."""
+        source, shadows, exclude = self._sources(calibrating_for, target)
+        return parcel_of(source, target, self.needs, self.queries, shadows, exclude=exclude, lending=lending)
+
+    def server(self, target: int, *, calibrating_for: int | None = None, **options: Any) -> Server:
+        """Return what answers the requests of the attack on one target; options: as of `Server`."""
+        source, shadows, exclude = self._sources(calibrating_for, target)
+        owner = component_key(self.attack) if self.needs.training else None
+        return Server(source, target, self.needs, shadows, exclude=exclude, owner=owner, **options)
+
+    def _sources(self, calibrating_for: int | None, target: int) -> tuple[Population, Population, tuple[int, ...]]:
+        """Return the population of a target, that of its shadows, and models excluded from them."""
+        if calibrating_for is None:
+            return self.attacked, self.shadows_of(target), ()
+        shadows = self.shadows_of(calibrating_for)
+        return shadows, shadows, (calibrating_for,)
 
 
 def inapplicable(cell: Cell) -> str:
@@ -168,17 +177,3 @@ def threshold_of(attack: Any) -> float | None:
     with blamed(attack):
         threshold = attack.threshold if isinstance(attack, HasThreshold) else None
     return None if threshold is None else metrics.check_number(threshold, "threshold")
-
-
-def check_images(images: Any, shape: tuple[int, ...]) -> Array:
-    """Return an attack's images as float32. Raises InvalidScores with the problem if they are invalid."""
-    array = np.asarray(images)
-    if array.shape != shape:
-        raise InvalidScores(f"images have shape {array.shape}; expected {shape}.")
-    if array.dtype.kind != "f":
-        raise InvalidScores(f"images have dtype {array.dtype}; expected float32.")
-    if not np.isfinite(array).all():
-        raise InvalidScores(f"{int((~np.isfinite(array)).sum())} of {array.size} pixels are not finite.")
-    if array.min() < 0 or array.max() > 1:
-        raise InvalidScores(f"pixels run from {array.min():.3g} to {array.max():.3g}; expected 0 to 1.")
-    return array.astype(np.float32)

@@ -10,7 +10,6 @@ from privbench.records.parts import Cost
 
 if TYPE_CHECKING:
     from privbench.aliases import Array
-    from privbench.population.population import Population
 
 SPREAD = 2.0
 """Least factor of uncertainty of a ratio of wall-clock times: in five runs on shared machines `relaxloss`, whose steps
@@ -18,13 +17,14 @@ cost about as much as those of `ce`, took 0.69 to 1.7 times as long (standard de
 TAILS = (0.025, 0.975)
 
 
-def cost(population: Population) -> Cost | None:
-    """Return the cost of a release; None if none is in the store."""
-    own = population.seconds(range(population.models))
+def cost(own: Array, undefended: Array) -> Cost | None:
+    """Return the cost of a release; None if none is in the store.
+
+    own, undefended: seconds (n,) of releases, with and without the defense; there may be none
+    """
     if not len(own):
         return None
-    plain = population.undefended.seconds(range(population.models))
-    ratio = compared(own, plain) if len(plain) and plain.all() else (None, None, None)
+    ratio = compared(own, undefended) if len(undefended) and undefended.all() else (None, None, None)
     relative, low, high = ratio
     return Cost(seconds_per_model=float(np.median(own)), relative_to_ce=relative, relative_low=low, relative_high=high)
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from privbench.executors import Call
+from privbench.grid.calls import result, serves
 from privbench.options.fields import spec
 from privbench.population.population import ANSWERS, MODEL
 from privbench.population.traits import relative_cost
@@ -105,10 +107,10 @@ def _measured(population: Population, made: Sequence[int]) -> tuple[float, str]:
 
 def _probe(population: Population, executor: Executor) -> float:
     """Return the seconds of one undefended training, extrapolated from a few steps in a worker process."""
-    (outcome,) = executor.run(time_steps, [population])
-    if outcome.error is not None:
-        raise outcome.error
-    return float(outcome.result)
+    with executor.pool() as pool:
+        pool.submit(Call(time_steps, population, serves(population.task)))
+        (outcome,) = pool.outcomes()
+    return float(result(outcome))
 
 
 def time_steps(population: Population, report: Callable[[float, str], None]) -> float:

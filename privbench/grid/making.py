@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from dataclasses import replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
-from privbench.errors import ENDS_THE_RUN, CellFailed, PrivbenchError, note
-from privbench.population import releases
+from privbench.errors import ENDS_THE_RUN, CellFailed, NotMade, PrivbenchError, note
+from privbench.executors import Call, Outcome
+from privbench.grid.calls import Ready, make, serves
 from privbench.population.released import ReleasedShadows
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Generator, Iterable
+    from collections.abc import Callable, Collection, Iterable
 
     from typing_extensions import Self
 
-    from privbench.executors import Executor, Outcome
+    from privbench.executors import Executor
+    from privbench.grid.calls import Steps
     from privbench.grid.cell import Cell
     from privbench.grid.plan import Plan
     from privbench.population.population import Job, Population
     from privbench.records.record import Record
+
+
+T = TypeVar("T")
+TRAINING = ("privbench.population.releases", "privbench.learn.training", "privbench.plugins.builtins")
+"""Modules that the training of releases needs."""
 
 
 class Listener(Protocol):
@@ -37,12 +45,24 @@ class Listener(Protocol):
     def scoring(self, cell: Cell, done: float) -> None:
         """One cell has come so far, in [0, 1]."""
 
-    def scored(self, record: Record) -> None:
+    def scored(self, cell: Cell, record: Record) -> None:
         """One cell has its record."""
 
 
+class Running(Generic[T]):
+    """Steps that have begun; see `calls.py`."""
+
+    def __init__(self, steps: Steps[T], report: Callable[[float], None] | None) -> None:
+        self.steps, self.report = steps, report
+        self.result: T | None = None
+        self.done = False
+
+
 class Making:
-    """Makes all missing releases of a plan, wave after wave. It starts immediately; use as a context manager."""
+    """Makes all missing releases of a plan, wave after wave, and works on the steps that are started meanwhile.
+
+    Use as a context manager, which ends all work.
+    """
 
     def __init__(self, planned: Plan, executor: Executor, listener: Listener | None) -> None:
         self.failed: dict[Population, PrivbenchError] = {}
@@ -50,61 +70,135 @@ class Making:
         self._planned, self._executor, self._listener = planned, executor, listener
         self._open = {each for wave in planned.waves for each in wave}
         self._waves = iter(planned.waves)
-        self._first = 0
-        self._jobs: list[Job] = []
+        self._jobs: dict[int, Job] = {}
+        """Calls that make releases, by their index."""
+        self._numbers: dict[int, int] = {}
+        """Position of each of these among all jobs of the plan."""
         self._left: Counter[Population] = Counter()
         """Number of unfinished releases for each population of this wave."""
-        self._begin()
+        self._calls: dict[int, Running[Any]] = {}
+        """Steps that wait for a call, by its index."""
+        self._waiting: list[tuple[Ready, Running[Any]]] = []
+        """Steps that wait for releases."""
 
     def __enter__(self) -> Self:
+        self._stack = contextlib.ExitStack()
+        self.pool = self._stack.enter_context(self._executor.pool(self._progress))
+        if self._planned.jobs():
+            self.pool.load(TRAINING)
+        self._outcomes = self.pool.outcomes()
+        self._begin()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *error: object) -> None:
         self._outcomes.close()
+        for _, running in self._waiting:
+            running.steps.close()
+        for running in self._calls.values():
+            running.steps.close()
+        self._stack.__exit__(None, None, None)
+
+    def start(self, steps: Steps[T], report: Callable[[float], None] | None = None) -> Running[T]:
+        """Begin steps, which then proceed whenever the caller waits for anything.
+
+        report: called with the completed share of a call
+        """
+        running = Running(steps, report)
+        self._resume(running, None)
+        return running
+
+    def until(self, running: Running[T]) -> T:
+        """Return the result of steps when they are done."""
+        while not running.done:
+            self._proceed()
+        return cast("T", running.result)
 
     def wait_for(self, populations: Collection[Population]) -> None:
         """Continue until no release of some populations remains to be made; others than the plan's are ignored."""
         while not self._open.isdisjoint(populations):
-            outcome = next(self._outcomes, None)
-            if outcome is None:
-                self._begin()
-            else:
-                self._hear(outcome)
+            self._proceed()
 
     def why_not(self, populations: Iterable[Population]) -> PrivbenchError | None:
         """Return why one of some populations failed; None if all of them are ready."""
         return next((self.failed[each] for each in populations if each in self.failed), None)
 
+    def _proceed(self) -> None:
+        """Handle one outcome, or what follows when there are no more."""
+        outcome = next(self._outcomes, None)
+        if outcome is None:
+            self._outcomes = self.pool.outcomes()
+            self._lose()
+        elif outcome.index in self._jobs:
+            self._hear(outcome)
+        else:
+            self._resume(self._calls.pop(outcome.index), outcome)
+        self._wake()
+
     def _begin(self) -> None:
         """Start the next wave, without the populations that depend on failed ones."""
-        self._open -= set(self._left)
-        self._first += len(self._jobs)
         wave = next(self._waves, {})
-        self._jobs = self._planned.jobs({each: wave[each] for each in wave if not _rests_on(each, self.failed)})
-        self._left = Counter(job.population for job in self._jobs)
+        begun = len(self._jobs)
+        jobs = self._planned.jobs({each: wave[each] for each in wave if not _rests_on(each, self.failed)})
+        self._left = Counter(job.population for job in jobs)
         self._open -= set(wave) - set(self._left)
-        self._outcomes: Generator[Outcome[Job], None, None] = self._executor.run(
-            releases.make, self._jobs, self._progress
-        )
+        for number, job in enumerate(jobs, begun):
+            index = self.pool.submit(Call(make, job, serves(job.population.task, job.population.defense)))
+            self._jobs[index], self._numbers[index] = job, number
 
-    def _hear(self, outcome: Outcome[Job]) -> None:
-        population = outcome.job.population
+    def _lose(self) -> None:
+        """Continue without releases whose outcomes an executor has lost."""
+        self._open -= set(self._left)
+        self._begin()
+        if self._calls:
+            raise PrivbenchError(f"The executor has lost {len(self._calls)} calls.")
+
+    def _hear(self, outcome: Outcome[Any]) -> None:
+        job = self._jobs[outcome.index]
+        population = job.population
         if isinstance(outcome.error, ENDS_THE_RUN):
             raise outcome.error
-        if outcome.error is not None:
-            if population not in self.failed:
-                note(outcome.error)
-            self.failed.setdefault(population, _named(outcome.job, outcome.error))
+        if outcome.error is not None and population not in self.failed:
+            note(outcome.error)
+            self.failed[population] = _named(job, outcome.error)
+            others = [index for index, each in self._jobs.items() if each.population == population]
+            self.pool.cancel(others, NotMade(f"not made, because model {job.index} failed"))
         self._left[population] -= 1
         if not self._left[population]:
             self._open.discard(population)
+        if not any(self._left.values()):
+            self._begin()
         if self._listener:
-            self._listener.made(replace(outcome, index=self._first + outcome.index))
+            self._listener.made(replace(outcome, index=self._numbers[outcome.index], job=job))
 
-    def _progress(self, job: int, done: float, stage: str) -> None:
-        if self._listener:
-            name = self._jobs[job].population.defense.name
-            self._listener.progress(self._first + job, done, f"{name}: {stage}")
+    def _wake(self) -> None:
+        """Resume the steps whose releases are made."""
+        for ready, running in list(self._waiting):
+            if self._open.isdisjoint(ready.populations):
+                self._waiting.remove((ready, running))
+                self._resume(running, self.why_not(ready.populations))
+
+    def _resume(self, running: Running[Any], answer: Any) -> None:
+        if isinstance(answer, Outcome) and isinstance(answer.error, ENDS_THE_RUN):
+            raise answer.error
+        try:
+            wanted = running.steps.send(answer)
+            while isinstance(wanted, Ready) and self._open.isdisjoint(wanted.populations):
+                wanted = running.steps.send(self.why_not(wanted.populations))
+        except StopIteration as end:
+            running.result, running.done = end.value, True
+            return
+        if isinstance(wanted, Ready):
+            self._waiting.append((wanted, running))
+        else:
+            self._calls[self.pool.submit(wanted)] = running
+
+    def _progress(self, call: int, done: float, stage: str) -> None:
+        running = self._calls.get(call)
+        if running is not None and running.report is not None:
+            running.report(done)
+        if self._listener and call in self._jobs:
+            job = self._jobs[call]
+            self._listener.progress(self._numbers[call], done, f"{job.population.defense.name}: {stage}")
 
 
 def _rests_on(population: Population, failed: Collection[Population]) -> bool:

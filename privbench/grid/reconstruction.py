@@ -15,17 +15,21 @@ from privbench import seeds
 from privbench.contracts.abilities import Depicts
 from privbench.contracts.answers import read_only
 from privbench.contracts.release import Release
+from privbench.executors import Call
+from privbench.grid.calls import make, result, serves
 from privbench.options.fields import component, spec
 from privbench.stats import intervals, likeness
 from privbench.stats.likeness import Reconstruction
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable
+    from collections.abc import Callable, Hashable, Mapping
 
     from privbench.aliases import Array
     from privbench.contracts.context import Context
     from privbench.contracts.task import Blueprint
     from privbench.data.dataset import Examples
+    from privbench.executors import Outcome
+    from privbench.grid.calls import Steps
     from privbench.grid.cell import Cell
     from privbench.grid.evaluator import Evaluator
     from privbench.population.population import Population
@@ -80,41 +84,53 @@ class _Judge:
         return found
 
 
-def evaluate(cell: Cell) -> tuple[Reconstruction, dict[str, Array]]:
-    """Attack every target of a cell; return the metrics of the images, and raw arrays.
+@dataclass(frozen=True)
+class Asking:
+    """Images for the models of a population: by name, (targets, classes, height, width, channels)."""
 
-    The arrays are, by target and class, `images` (float32), `real`, an image of a member, and `nearest`, the member
-    nearest to the image (black without members); `untrained`, the images from untrained networks; and under `values/`
-    the metrics of each image. Raises InvalidScores if the attack returns no valid images.
-    """
+    population: Population
+    images: Mapping[str, Array]
+
+
+def confidences(job: Asking, _port: object = None) -> dict[str, Array]:
+    """Return (targets, classes): each model's probability of the class of each image. Runs the defense's code."""
+    population = job.population
+    confident = {name: np.empty(images.shape[:2]) for name, images in job.images.items()}
+    for target in range(max(map(len, job.images.values()))):
+        model = population.model(target)
+        for name, images in job.images.items():
+            if target < len(images):
+                confident[name][target] = _confidence(model, images[target], population.device)
+    return confident
+
+
+@dataclass(frozen=True)
+class Comparing:
+    """Images with the models' confidences, to be compared with the examples of a task."""
+
+    task: Population
+    """A population of the task, for its data and evaluation classifier: without the defense."""
+    images: Mapping[str, Array]
+    confidence: Mapping[str, Array]
+
+
+def compare(job: Comparing, _port: object = None) -> tuple[Reconstruction, dict[str, Array]]:
+    """Return the metrics of images, and raw arrays; see `evaluate`. Runs the task's code alone."""
     from privbench.grid import evaluator
 
-    population, targets = cell.population, cell.target_indices
-    images = {
-        "attack": np.stack([cell.images(target) for target in targets]),
-        "heldout": _heldout(population, len(targets)),
-        "noise": _rng(population, "noise").random((len(targets), *_shape(population)), dtype=np.float32),
-    }
-    confidence = {name: np.empty(each.shape[:2]) for name, each in images.items()}
-    for row, target in enumerate(targets):
-        model = population.model(target)
-        for name, each in images.items():
-            confidence[name][row] = _confidence(model, each[row], population.device)
-    if _applies_to_untrained(cell):
-        images["untrained"], confidence["untrained"] = _untrained(cell)
-
+    population, images = job.task, job.images
     judge_of, pool = evaluator.of(population), population.dataset.role("pool")
     detector, detect = _detector(population)
-    members = np.stack([population.members(target) for target in targets])
+    members = np.stack([population.members(target) for target in range(len(images["attack"]))])
     judge = _Judge(judge_of, detect, pool, judge_of.features(pool.x), members)
-    found = {name: judge(each, confidence[name]) for name, each in images.items()}
+    found = {name: judge(each, job.confidence[name]) for name, each in images.items()}
     absent = ~np.isin(np.arange(population.dataset.classes), population.dataset.role("test").y)
     for values in found["heldout"].values.values():
         values[:, absent] = np.nan
 
     numbers = {name: likeness.summarise(each.values) for name, each in found.items()}
     recognised = found["attack"].values["accuracy"].mean(axis=0)
-    result = Reconstruction(
+    compared = Reconstruction(
         attack=numbers["attack"],
         heldout=numbers["heldout"],
         noise=numbers["noise"],
@@ -130,7 +146,35 @@ def evaluate(cell: Cell) -> tuple[Reconstruction, dict[str, Array]]:
         "nearest": _pictures(pool, found["attack"].member),
         **{f"values/{name}": values for name, values in found["attack"].values.items()},
     }
-    return result, raw | {name: images[name] for name in ("untrained",) if name in images}
+    return compared, raw | {name: images[name] for name in ("untrained",) if name in images}
+
+
+def evaluate(
+    cell: Cell, attacking: Callable[[Cell], Steps[Outcome[Any]]]
+) -> Steps[tuple[Reconstruction, dict[str, Array]]]:
+    """Attack every target of a cell; return the metrics of the images, and raw arrays.
+
+    attacking: returns the steps of the attack on a cell
+
+    The arrays are, by target and class, `images` (float32), `real`, an image of a member, and `nearest`, the member
+    nearest to the image (black without members); `untrained`, the images from untrained networks; and under `values/`
+    the metrics of each image. Raises InvalidScores if the attack returns no valid images.
+    """
+    population, targets = cell.population, cell.target_indices
+    images = {
+        "attack": result((yield from attacking(cell))),
+        "heldout": _heldout(population, len(targets)),
+        "noise": _rng(population, "noise").random((len(targets), *_shape(population)), dtype=np.float32),
+    }
+    own = serves(population.task, population.defense)
+    confidence = result((yield Call(confidences, Asking(population, images), own, first=True)))
+    if _applies_to_untrained(cell):
+        images["untrained"], confidence["untrained"] = yield from _untrained(cell, attacking)
+    job = Comparing(population.undefended, images, confidence)
+    found: tuple[Reconstruction, dict[str, Array]] = result(
+        (yield Call(compare, job, serves(population.task), first=True))
+    )
+    return found
 
 
 def _applies_to_untrained(cell: Cell) -> bool:
@@ -139,34 +183,27 @@ def _applies_to_untrained(cell: Cell) -> bool:
     return not needs.synthetic and (needs.model or needs.query or needs.answers != "none")
 
 
-def _untrained(cell: Cell) -> tuple[Array, Array]:
+def _untrained(cell: Cell, attacking: Callable[[Cell], Steps[Outcome[Any]]]) -> Steps[tuple[Array, Array]]:
     """Return the attack's images from untrained networks, and their confidences.
 
     They do not depend on the defense, so they are computed once for a run.
     """
     models = cell.population.models if cell.needs.shadows != "none" else UNTRAINED
     population = replace(cell.population, defense=Untrained(), models=models)
-    nets = replace(cell, population=population, attacked=population, shadows=(population,))
-    targets = range(min(UNTRAINED, len(cell.target_indices)))
+    targets = min(UNTRAINED, len(cell.target_indices))
+    nets = replace(cell, population=population, attacked=population, shadows=(population,), targets=targets)
     known = (population, population.dataset.fingerprint, population.store.root, cell.queries, targets)
     key = (*known, type(cell.attack), spec(cell.attack))
     if key not in _found:
-        found = _of_untrained(nets, targets)
+        own = serves(population.task)
+        for job in population.missing([nets.queries]):
+            result((yield Call(make, job, own, first=True)))
+        images = result((yield from attacking(nets)))
+        [confident] = result((yield Call(confidences, Asking(population, {"": images}), own, first=True))).values()
         while len(_found) >= FOUND:
             _found.pop(next(iter(_found)))
-        _found[key] = found
+        _found[key] = read_only(images), read_only(confident)
     return _found[key]
-
-
-def _of_untrained(nets: Cell, targets: range) -> tuple[Array, Array]:
-    from privbench.population.releases import make
-
-    population = nets.population
-    for job in population.missing([nets.queries]):
-        make(job, lambda _done, _stage: None)
-    images = np.stack([nets.images(target) for target in targets])
-    confident = [_confidence(population.model(each), images[each], population.device) for each in targets]
-    return read_only(images), read_only(np.stack(confident))
 
 
 def _confidence(model: Any, images: Array, device: str) -> Array:

@@ -27,6 +27,7 @@ from privbench.contracts.abilities import (
     HasFindings,
     HasThreshold,
     HasTraits,
+    JudgesFindings,
     Prepares,
     Reuses,
     TransformsInputs,
@@ -56,7 +57,7 @@ REQUIRED: dict[str, tuple[tuple[str, ...], ...]] = {
 CONTRACTS: dict[str, tuple[type, ...]] = {
     "task": (Task, Depicts),
     "defense": (Prepares, Fits, Filters, BuildsEmpty, Reuses, TransformsInputs, HasTraits),
-    "attack": (MembershipAttack, ReconstructionAttack, HasThreshold, HasFindings),
+    "attack": (MembershipAttack, ReconstructionAttack, HasThreshold, HasFindings, JudgesFindings),
     "audit": (Audit, Compares),
 }
 """What a component of a kind may have, beside what any may (`About`)."""

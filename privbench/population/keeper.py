@@ -39,24 +39,28 @@ class Keeper:
 
     def __call__(self, name: str, key: Mapping[str, Any], make: Make, inner: Context) -> dict[str, Array]:
         """Return the result of `make` (see `Context.kept`); a damaged artifact is recomputed."""
-        manifest = {
-            **({} if key["model_free"] else {"task": self._task}),
-            **key,
-            "name": name,
-            "seed": inner.seed,
-            "device": inner.device,
-            "processor": processor(inner.device),
-            "source": source_hash(make, *LENT),
-            "libraries": library_versions(),
-        }
-        artifact = self._store.get(KEPT, manifest)
-        if artifact is not None:
-            self.saved += float(artifact.json("timing")["seconds"])
-            return artifact.tensors("arrays")
-        start, saved = time.perf_counter(), self.saved
-        arrays = make(inner)
-        seconds = time.perf_counter() - start + self.saved - saved
-        with self._store.write(KEPT, manifest) as folder:
+        whole = {**key, "name": name, "seed": inner.seed, "device": inner.device, "source": source_hash(make, *LENT)}
+        arrays = self.stored(whole)
+        if arrays is None:
+            start, saved = time.perf_counter(), self.saved
+            arrays = make(inner)
+            self.store(whole, arrays, time.perf_counter() - start + self.saved - saved)
+        return arrays
+
+    def stored(self, key: Mapping[str, Any]) -> dict[str, Array] | None:
+        """Return stored arrays; None if there are none."""
+        artifact = self._store.get(KEPT, self._manifest(key))
+        if artifact is None:
+            return None
+        self.saved += float(artifact.json("timing")["seconds"])
+        return artifact.tensors("arrays")
+
+    def store(self, key: Mapping[str, Any], arrays: dict[str, Array], seconds: float) -> None:
+        """Store arrays that took some seconds to compute."""
+        with self._store.write(KEPT, self._manifest(key)) as folder:
             save_tensors(folder / "arrays", arrays)
             save_json(folder / "timing", {"seconds": seconds})
-        return arrays
+
+    def _manifest(self, key: Mapping[str, Any]) -> dict[str, Any]:
+        task = {} if key["model_free"] else {"task": self._task}
+        return {**task, **key, "processor": processor(key["device"]), "libraries": library_versions()}

@@ -14,18 +14,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from privbench import seeds
-from privbench.contracts.abilities import BuildsEmpty
-from privbench.contracts.answers import Answers
+from privbench.contracts.answers import Answers, Mapped
 from privbench.data.dataset import Examples
 from privbench.errors import CorruptArtifact, PrivbenchError, blamed, note
 from privbench.population.ce import CrossEntropy
 from privbench.population.identity import Identity
+from privbench.population.net import Net, net_of
 from privbench.store.store import Store, artifact_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from torch import Tensor, nn
+    from torch import nn
 
     from privbench.aliases import Array
     from privbench.store.artifact import Artifact
@@ -83,6 +83,11 @@ class Population(Identity):
             self._answers[key] = Answers(lambda: self._answered(index, queries).array(role), labels)
         return self._answers[key]
 
+    def filed(self, index: int, queries: int, role: str) -> Answers:
+        """Return the same as a file in the store, for processes that may know it."""
+        logits = self.answers(index, queries, role).logits
+        return Answers(Mapped(str(logits.filename)), self.dataset.shared(role).y)  # type: ignore[attr-defined]
+
     @cached_property
     def _answers(self) -> dict[tuple[int, int, str], Answers]:
         return {}
@@ -108,30 +113,23 @@ class Population(Identity):
 
     def model(self, index: int) -> nn.Module:
         """Return a released model, loaded from the store, in eval mode on the population's device."""
-        import torch
+        return self.net.filled(self.weights(index))
 
+    def weights(self, index: int) -> dict[str, Array]:
+        """Return the weights of a released model, by name."""
         artifact = self.artifact(index)
         assert artifact is not None, "a model is asked for only after it was made"
-        return self.filled({name: torch.from_numpy(array) for name, array in artifact.tensors("weights").items()})
+        return artifact.tensors("weights")
 
-    def filled(self, weights: Mapping[str, Tensor]) -> nn.Module:
-        """Return a released model with these weights, in eval mode on the population's device."""
-        from privbench.learn.training import classifier
-
-        with seeds.seeded(self.seed, "empty"):  # what an initialiser draws is overwritten, and touches nobody else's
-            model = self.defense.empty(self.blueprint) if self._is_own else classifier(self.blueprint)
-        model.to(self.device).load_state_dict(weights)
-        return model.eval()
-
-    @property
-    def _is_own(self) -> bool:
-        """Whether released models are the defense's own, and not the task's."""
-        return isinstance(self.defense, BuildsEmpty)
+    @cached_property
+    def net(self) -> Net:
+        """The architecture of the released models."""
+        return net_of(self.blueprint, self.defense, self.device)
 
     @cached_property
     def unfit(self) -> str:
         """Why the defense cannot make a released model of the task's, while one is left to be made; else ""."""
-        if not self._is_own or all(self.store.has(MODEL, self.manifest(index)) for index in range(self.models)):
+        if self.net.defense is None or all(self.store.has(MODEL, self.manifest(index)) for index in range(self.models)):
             return ""
         with blamed(self.task):
             self.blueprint.model()  # a model that does not fit the data is not the defense's error

@@ -51,7 +51,7 @@ def make(job: Job, report: Report) -> None:
         _save(population.store, manifest, release, time.perf_counter() - start + keeper.saved)
     if job.queries:
         # The model as loaded from the store, not the one in memory: only its weights are stored.
-        model = population.model(index) if release is None else population.filled(release.model.state_dict())
+        model = population.model(index) if release is None else population.net.filled(release.model.state_dict())
         _answer(population, index, model, job.queries, report)
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from privbench.population.population import Population
 
 
-MEASURING = (Reference("privbench.stats.metrics", "evaluate"), Reference("privbench.grid.cell", "decide"))
+MEASURING = (Reference("privbench.stats.metrics", "evaluate"), Reference("privbench.grid.measuring", "decide"))
 """Code that computes numbers and decisions from scores: with other code, numbers have another meaning."""
 
 

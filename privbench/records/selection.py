@@ -82,6 +82,18 @@ class Together:
         return [record.model_copy(update={"selection": bands.get(record.attack.spec)}) for record in self.records]
 
 
+def selected(job: tuple[int, Sequence[tuple[Record, Raw]]], _port: object = None) -> list[Record]:
+    """Return the records of the attacks on one population, with their bands.
+
+    job: the seed, and the records, each with its raw arrays
+    """
+    seed, records = job
+    together = Together(seed)
+    for record, raw in records:
+        together.add(record, raw)
+    return together.selected()
+
+
 def completed(records: Sequence[tuple[Path, Record]]) -> list[tuple[Path, Record]]:
     """Return records, each with its file, with bands for all attacks on their population.
 
@@ -212,15 +224,21 @@ def _tpr(ranking: roc.Ranking, fpr: float, draws: Array) -> Number:
     error = float(moved.std(ddof=1))
     hits = np.bincount(ranking.inside_example[: at.hits], minlength=ranking.examples)
 
-    def bounds(critical: float) -> tuple[float, float]:
-        # Never narrower than the interval of this attack alone (roc.py), and the exact one at the selected threshold.
-        fixed = intervals.rate(hits, ranking.trials[0], _level(critical))
-        ends = np.clip([value - critical * error, value + critical * error], 0.0, np.pi / 2)
-        (low, high), tails = np.square(np.sin(ends)), np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-        return float(min(low, tails[0], fixed.low or 0.0)), float(max(high, tails[1], fixed.high or 0.0))
-
+    tails = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    bounds = functools.partial(_rate_bounds, (value, error), (hits, ranking.trials[0]), tails)
     # Centred at the samples: repeated examples are tied, and ties at the threshold lower a TPR slightly.
     return Number(_standardised(moved - moved.mean()), bounds)
+
+
+def _rate_bounds(
+    centre: tuple[float, float], counts: tuple[Array, Array], tails: Array, critical: float
+) -> tuple[float, float]:
+    # Never narrower than the interval of this attack alone (roc.py), and the exact one at the selected threshold.
+    fixed = intervals.rate(*counts, _level(critical))
+    value, error = centre
+    ends = np.clip([value - critical * error, value + critical * error], 0.0, np.pi / 2)
+    low, high = np.square(np.sin(ends))
+    return float(min(low, tails[0], fixed.low or 0.0)), float(max(high, tails[1], fixed.high or 0.0))
 
 
 def _textbook(interval: Callable[..., intervals.Estimate], critical: float) -> tuple[float, float]:

@@ -113,6 +113,10 @@ class Store:
         finally:
             shutil.rmtree(folder, ignore_errors=True)  # moved away if published
 
+    def temporary(self) -> Path:
+        """Return a path for a folder of this process, not made yet; if it is left, `sweep` removes it later."""
+        return self.root / TEMPORARY / temporary_name()
+
     def ensure_writable(self) -> None:
         """Raise CannotWrite if the store is not writable. To be called before the first training."""
         folder = self._temporary()

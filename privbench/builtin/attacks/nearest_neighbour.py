@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -58,18 +58,22 @@ class NearestNeighbour(FeatureOptions):
         votes = np.bincount(nearest(generated, points)[1][:, 0], minlength=len(points))
         return votes[which] + 1 / (2 + distance_to(candidates, generated))
 
-    def findings(self, evidence: Evidence, scores: Array, member: Array) -> Mapping[str, float]:  # noqa: ARG002
+    def findings(self, evidence: Evidence, scores: Array) -> Mapping[str, Any]:  # noqa: ARG002
+        """Return candidates and distinct synthetic examples as they are compared, and random numbers."""
+        encode = self.encoder(evidence)
+        generated = np.unique(encode(published(evidence.synthetic).x), axis=0)
+        return {"candidates": encode(evidence.x), "generated": generated, "rng": evidence.rng("equal sizes")}
+
+    def judged(self, found: Mapping[str, Any], scores: Array, member: Array) -> Mapping[str, float]:  # noqa: ARG002
         """Return the memorisation rate and quantiles of distances, without non-finite values."""
         if member.all() or not member.any():
             return {}
-        encode = self.encoder(evidence)
-        candidates = encode(evidence.x)
-        generated = np.unique(encode(published(evidence.synthetic).x), axis=0)
-        found = [nearest(generated, candidates[rows]) for rows in (member, ~member)]
-        (inside, first), (outside, second) = ((distances[:, 0], rows[:, 0]) for distances, rows in found)
+        candidates, generated, rng = found["candidates"], found["generated"], found["rng"]
+        distant = [nearest(generated, candidates[rows]) for rows in (member, ~member)]
+        (inside, first), (outside, second) = ((distances[:, 0], rows[:, 0]) for distances, rows in distant)
         count = int(member.sum())
         rate = memorisation(inside, outside, np.where(inside <= outside, first, count + second), count / len(member))
-        equal, rng = min(count, len(member) - count), evidence.rng("equal sizes")
+        equal = min(count, len(member) - count)
         ends = []
         for rows, distances in ((np.flatnonzero(member), inside), (np.flatnonzero(~member), outside)):
             drawn = rows if len(rows) == equal else rng.choice(rows, equal, replace=False)

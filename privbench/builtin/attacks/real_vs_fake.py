@@ -80,14 +80,18 @@ class RealVsFake(FeatureOptions):
         seed = int(evidence.rng("classifier").integers(2**31))
         return log_odds(self.classifier, encode(generated), encode(others), encode(evidence.x), seed)
 
-    def findings(self, evidence: Evidence, scores: Array, member: Array) -> Mapping[str, float]:
+    def findings(self, evidence: Evidence, scores: Array) -> Mapping[str, Any]:  # noqa: ARG002
+        """Return the random numbers for mode=reference, whose threshold is fitted on half of the examples."""
+        return {"halves": evidence.rng("halves")}
+
+    def judged(self, found: Mapping[str, Any], scores: Array, member: Array) -> Mapping[str, float]:
         """Return privacy_loss, and the shares of members and of non-members classified as generated."""
         if member.all() or not member.any():
             return {}
         verified, control = (float((scores[rows] >= 0).mean()) for rows in (member, ~member))
         rate = verified
         if self.mode == "reference":
-            rate = held_out_accuracy(scores, member, evidence.rng("halves"))
+            rate = held_out_accuracy(scores, member, found["halves"])
         n_in, n_out = int(member.sum()), int((~member).sum())
         return {
             "privacy_loss": Bounded(privacy_loss(rate), least=-1.0, of=n_in),

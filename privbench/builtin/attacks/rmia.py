@@ -89,14 +89,17 @@ class RMIA(ShadowOptions):
         within = 0.5 + 0.5 * lead / (1 + np.abs(lead))  # strictly increasing, between 0 and 1
         return np.asarray(share + within / steps)
 
-    def findings(self, evidence: Evidence, scores: Array, member: Array) -> Mapping[str, float]:  # noqa: ARG002
-        """Return the AUC of the share alone, the number of z, and a if it was tuned."""
+    def findings(self, evidence: Evidence, scores: Array) -> Mapping[str, Any]:  # noqa: ARG002
+        """Return the share (n,), the number of z, and a if it was tuned."""
         share, _, steps = self._compared(evidence)
+        tuned = {"a": intervals.Bounded(self._chosen_a(evidence))} if self.a == "tune" else {}
+        return {"share": share, "z": float(steps), **tuned}
+
+    def judged(self, found: Mapping[str, Any], scores: Array, member: Array) -> Mapping[str, float]:  # noqa: ARG002
+        """Return the AUC of the share alone, the number of z, and a if it was tuned."""
         fewer = min(int(member.sum()), int((~member).sum()))
-        found = {"auc_of_share": intervals.Bounded(intervals.delong(share, member)[0], of=fewer), "z": float(steps)}
-        if self.a == "tune":
-            found["a"] = intervals.Bounded(self._chosen_a(evidence))
-        return found
+        auc = intervals.Bounded(intervals.delong(found["share"], member)[0], of=fewer)
+        return {"auc_of_share": auc, **{name: found[name] for name in ("z", "a") if name in found}}
 
     def _compared(self, evidence: Evidence) -> tuple[Array, Array, int]:
         """Return shares and mean log LRs, (n,) each, and the number of z."""

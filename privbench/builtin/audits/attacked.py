@@ -9,7 +9,7 @@ import numpy as np
 
 from privbench.api import MembershipAttack
 from privbench.errors import CellFailed
-from privbench.grid import Cell, needs_of, without_decisions, without_shadows
+from privbench.grid import Cell, decided, needs_of, without_decisions, without_shadows
 from privbench.options import spec
 from privbench.plugins import resolve
 from privbench.population import publishes, queries_for, variants
@@ -42,8 +42,7 @@ def attacked(population: Population, attack: Any) -> Attacked:
     if needs_of(attack).synthetic and population.synthetic(0) is None:
         raise CellFailed(f"Attack {attack.name!r} needs synthetic examples, but {population.defense.name} has none.")
     cell = Cell(population, attack, 1, None, attacked=population, shadows=(shadows,))
-    scores = np.stack([cell.scores(target) for target in cell.target_indices])
-    decisions, how = cell.decisions(scores)
+    scores, decisions, how = decided(cell)
     if decisions is None:
         raise CellFailed(f"Attack {attack.name!r} makes no decisions ({how}); use more models.")
     return Attacked(scores, decisions, np.stack([population.members(target) for target in cell.target_indices]))

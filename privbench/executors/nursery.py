@@ -1,0 +1,149 @@
+"""Nursery: a process in which nothing is computed, and which forks workers on request.
+
+Workers start in milliseconds with the nursery's imports, but with nothing of the process that uses them. Requests are
+JSON on a socket; that for a worker carries the worker's end of a pipe. It needs `fork` and `SOCK_SEQPACKET`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import importlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING, Any
+
+from privbench.executors.worker import serve
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from typing import NoReturn
+
+LARGEST = 2**20
+"""Bytes of a request."""
+START = "import sys; sys.path[:] = {path!a}; from privbench.executors.nursery import main; main({number})"
+
+
+class Nursery:
+    """The parent's handle of a nursery.
+
+    environment: environment variables that differ from those of the parent
+    """
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._lock = threading.Lock()
+        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            self._process = subprocess.Popen(  # noqa: S603 - this interpreter
+                [sys.executable, "-c", START.format(path=sys.path, number=theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                env={**os.environ, **environment},
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+
+    def load(self, modules: Iterable[str]) -> None:
+        """Import modules, for workers to come; returns at once."""
+        self._send({"load": list(modules)})
+
+    def fork(self, connection: Connection[Any, Any], environment: Mapping[str, str]) -> int:
+        """Start a worker at the other end of a pipe, and return its process number. Raises OSError."""
+        with self._lock:
+            self._send({"fork": dict(environment)}, [connection.fileno()])
+            answer = self._answer()
+        if isinstance(answer, str):
+            raise OSError(answer)
+        return int(answer)
+
+    def end(self, number: int) -> int:
+        """Kill a worker and its children, and return its exit code, or that of its earlier end."""
+        with self._lock:
+            self._send({"end": number})
+            return int(self._answer())
+
+    def close(self) -> int:
+        """End the nursery and its workers; return its exit code."""
+        self._socket.close()
+        return self._process.wait()
+
+    def _send(self, request: object, numbers: Iterable[int] = ()) -> None:
+        try:
+            socket.send_fds(self._socket, [json.dumps(request).encode()], list(numbers))
+        except OSError:
+            raise EOFError from None
+
+    def _answer(self) -> Any:
+        answer = self._socket.recv(LARGEST)
+        if not answer:
+            raise EOFError
+        return json.loads(answer)
+
+
+def main(number: int) -> None:
+    """Answer requests until the parent closes its end, however it ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with contextlib.suppress(OSError):
+        os.dup2(2, 1)  # what components print does not belong into the output of a command
+    requests = socket.socket(fileno=number)
+    lifeline = os.pipe()
+    workers: set[int] = set()
+    while True:
+        content, numbers, _, _ = socket.recv_fds(requests, LARGEST, 1)
+        if not content:
+            break
+        [(kind, request)] = json.loads(content).items()
+        if kind == "load":
+            _load(request)
+        elif kind == "end":
+            workers.discard(request)
+            requests.send(json.dumps(_end(request)).encode())
+        else:
+            try:
+                child = os.fork()
+            except OSError as error:
+                requests.send(json.dumps(error.strerror).encode())
+            else:
+                if not child:
+                    requests.close()
+                    os.close(lifeline[1])
+                    _work(numbers[0], lifeline[0], request)
+                workers.add(child)
+                requests.send(json.dumps(child).encode())
+            os.close(numbers[0])
+    for worker in workers:
+        _end(worker)
+
+
+def _work(number: int, lifeline: int, environment: Mapping[str, str]) -> NoReturn:
+    """Be a worker."""
+    code = 1
+    try:
+        os.setsid()  # its children end with it
+        os.environ.update(environment)
+        serve(Connection(number), lambda: os.read(lifeline, 1))
+        code = 0
+    finally:
+        os._exit(code)
+
+
+def _load(modules: Iterable[str]) -> None:
+    for module in modules:
+        with contextlib.suppress(Exception):  # whoever needs it fails with the reason
+            importlib.import_module(module)
+    gc.freeze()
+
+
+def _end(number: int) -> int:
+    for kill in (os.killpg, os.kill):  # the second one, if it has not made a group yet
+        with contextlib.suppress(OSError):
+            kill(number, signal.SIGKILL)
+    try:
+        return os.waitstatus_to_exitcode(os.waitpid(number, 0)[1])
+    except ChildProcessError:
+        return 0
