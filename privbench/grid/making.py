@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 TRAINING = ("privbench.population.releases", "privbench.learn.training", "privbench.plugins.builtins")
-"""Modules that the training of releases needs."""
+"""Modules that the training of releases needs, and that processes of other components most likely need."""
 
 
 class Listener(Protocol):
@@ -84,7 +84,7 @@ class Making:
     def __enter__(self) -> Self:
         self._stack = contextlib.ExitStack()
         self.pool = self._stack.enter_context(self._executor.pool(self._progress))
-        if self._planned.jobs():
+        if self._planned.jobs() or any(serves(cell.attack) for cell in self._planned.cells):
             self.pool.load(TRAINING)
         self._outcomes = self.pool.outcomes()
         self._begin()
