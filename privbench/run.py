@@ -12,7 +12,6 @@ A component that fails spoils only its own cells: they become records with statu
 
 from __future__ import annotations
 
-from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -88,5 +87,5 @@ def _selected(seed: int, records: list[tuple[Record, dict[str, Array]]]) -> Step
     return found
 
 
-def _report(listener: Listener | None, cell: Cell) -> Callable[[float], None] | None:
-    return partial(listener.scoring, cell) if listener else None
+def _report(listener: Listener | None, cell: Cell) -> Callable[[float, str], None] | None:
+    return (lambda done, _stage: listener.scoring(cell, done)) if listener else None

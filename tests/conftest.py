@@ -9,7 +9,7 @@ import pytest
 
 from privbench.executors import inline
 from privbench.plugins.loading import resolve
-from privbench.population.population import Job
+from privbench.population.population import Job, Population
 from privbench.store.store import Store
 
 
@@ -25,7 +25,7 @@ class Inline(inline.Inline):
             submit = pool.submit
 
             def counted(call):
-                if isinstance(call.job, Job):
+                if isinstance(call.job, Job | Population):
                     call = replace(call, function=partial(self._make, call.function))
                 return submit(call)
 

@@ -324,13 +324,17 @@ def test_the_listener_hears_everything(task, store, inline):
         def scoring(self, cell, done):
             heard.append(("scoring", cell.attack.name, done))
 
-        def scored(self, record):
+        def scored(self, cell, record):
             heard.append(("scored", record.attack.name))
 
     list(run(_grid(task, ["ce"], ["confidence"]), store, inline, listener=Listener()))
     assert heard[0] == ("planned", 4)
     assert [event for event in heard if event[0] == "made"] == [("made", i) for i in range(4)]
-    assert heard[-5:] == [*(("scoring", "confidence", i / 3) for i in range(4)), ("scored", "confidence")]
+    shares = [event[2] for event in heard if event[0] == "scoring"]
+    assert shares[0] == 0
+    assert shares[-1] == 1
+    assert shares == sorted(shares)
+    assert heard[-1] == ("scored", "confidence")
     assert any(event[0] == "progress" for event in heard)
 
 

@@ -68,8 +68,10 @@ class Progress:
         self._stage = ""
         self._places: dict[int, int] = {}
         self._told: set[tuple[str, str]] = set()
-        self._begun = 0.0
-        self._cell_started: dict[int, float] = {}
+        self._in_work: dict[int, float] = {}
+        """Cells that are being scored, each with the time of its first news."""
+        self._spent = self._since = 0.0
+        """Seconds in which cells were scored, and since when one is."""
         self._started = self._logged = time.monotonic()
 
     def __enter__(self) -> Self:
@@ -135,15 +137,21 @@ class Progress:
 
     def scoring(self, cell: Cell, done: float) -> None:
         """Show a cell, and advance the bar by a part of it."""
-        self._cell_started.setdefault(id(cell), self._begin_scoring())
+        now = time.monotonic()
+        if not self._in_work:
+            self._since = now
+        self._in_work.setdefault(id(cell), now)
         self._scoring.progress(self._places[id(cell)], done)
         stage = f"{spec(cell.population.defense)} / {spec(cell.attack)}"
         self._bars.update(self._scores, visible=True, eta=self.scoring_eta(), stage=stage)
 
     def scored(self, cell: Cell, record: Record) -> None:
         """Count a cell, or report at once why it failed."""
-        now = self._begin_scoring()
-        self._scoring.ended(self._places[id(cell)], now - self._cell_started.get(id(cell), now))
+        now = time.monotonic()
+        begun = self._in_work.pop(id(cell), None)
+        self._scoring.ended(self._places[id(cell)], 0.0 if begun is None else now - begun)
+        if begun is not None and not self._in_work:
+            self._spent += now - self._since
         self._scored += 1
         if record.status == "failed":
             self._tell(describe(cell.population), f" / {record.attack.spec}", record.reason)
@@ -151,12 +159,6 @@ class Progress:
         if now - self._logged > LOG_EVERY:
             self._logged = now
             self._log(f"{self._scored} of {self._cells} cells, {self.scoring_eta()}")
-
-    def _begin_scoring(self) -> float:
-        """Return the time, and remember that of the first cell."""
-        now = time.monotonic()
-        self._begun = self._begun or now
-        return now
 
     def measuring(self, done: float, stage: str) -> None:
         """Show the progress of an audit, which measures after the models are made."""
@@ -178,7 +180,8 @@ class Progress:
 
     def scoring_eta(self) -> str:
         """Return the time left until all cells are scored; nothing while it is too early to tell."""
-        return _left(self._scoring, time.monotonic() - self._begun if self._begun else 0.0)
+        running = time.monotonic() - self._since if self._in_work else 0.0
+        return _left(self._scoring, self._spent + running)
 
     def _tell(self, where: str, what: str, reason: str) -> None:
         """Report a failure, once for each reason if it is the same for all models, or for all cells."""

@@ -94,12 +94,7 @@ def conduct(
     if listener:
         listener.planned(planned)
     with Making(planned, executor, listener) as making:
-
-        def show(done: float) -> None:
-            if progress:
-                progress(done, "")
-
-        begun = [making.start(auditing(bench, command=command), show) for bench in benches]
+        begun = [making.start(auditing(bench, command=command), progress) for bench in benches]
         for running in begun:
             record, arrays = making.until(running)
             if out is not None:

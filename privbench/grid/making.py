@@ -52,10 +52,10 @@ class Listener(Protocol):
 class Running(Generic[T]):
     """Steps that have begun; see `calls.py`."""
 
-    def __init__(self, steps: Steps[T], report: Callable[[float], None] | None) -> None:
+    def __init__(self, steps: Steps[T], report: Callable[[float, str], None] | None) -> None:
         self.steps, self.report = steps, report
         self.result: T | None = None
-        self.done = False
+        self.begun = self.done = False
 
 
 class Making:
@@ -98,10 +98,10 @@ class Making:
             running.steps.close()
         self._stack.__exit__(None, None, None)
 
-    def start(self, steps: Steps[T], report: Callable[[float], None] | None = None) -> Running[T]:
+    def start(self, steps: Steps[T], report: Callable[[float, str], None] | None = None) -> Running[T]:
         """Begin steps, which then proceed whenever the caller waits for anything.
 
-        report: called with the completed share of a call
+        report: called with the completed share of a call, and its stage
         """
         running = Running(steps, report)
         self._resume(running, None)
@@ -191,11 +191,14 @@ class Making:
             self._waiting.append((wanted, running))
         else:
             self._calls[self.pool.submit(wanted)] = running
+            if running.report is not None and not running.begun:
+                running.report(0.0, "")
+            running.begun = True
 
     def _progress(self, call: int, done: float, stage: str) -> None:
         running = self._calls.get(call)
         if running is not None and running.report is not None:
-            running.report(done)
+            running.report(done, stage)
         if self._listener and call in self._jobs:
             job = self._jobs[call]
             self._listener.progress(self._numbers[call], done, f"{job.population.defense.name}: {stage}")

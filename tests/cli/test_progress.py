@@ -97,7 +97,7 @@ def test_a_log_gets_a_line_now_and_then(task, clock, capfd):
             clock.value += 20.0
             progress.progress(outcome.index, 0.5, "stage")
             progress.made(outcome)
-        progress.scored(scored())
+        progress.scored(plan.cells[0], scored())
     captured = capfd.readouterr()
     assert captured.out == ""
     assert captured.err.splitlines() == [
@@ -109,9 +109,10 @@ def test_a_log_gets_a_line_now_and_then(task, clock, capfd):
 
 
 def test_where_all_is_cached_it_says_so(task, capfd):
+    plan = Planned(task, left=0)
     with Progress() as progress:
-        progress.planned(Planned(task, left=0))
-        progress.scored(scored())
+        progress.planned(plan)
+        progress.scored(plan.cells[0], scored())
     assert capfd.readouterr().err == "All 4 models are in the store.\n"
 
 
@@ -128,7 +129,7 @@ def test_what_fails_is_said_at_once(task, capfd):
         for outcome in outcomes(plan, Diverged("the loss of epoch 1 is nan"), None):
             progress.made(outcome)
         progress.scoring(plan.cells[0], 0.0)
-        progress.scored(scored("failed", "scores are NaN"))
+        progress.scored(plan.cells[0], scored("failed", "scores are NaN"))
     text = capfd.readouterr().err
     assert "/ ce, model 0: the loss of epoch 1 is nan" in text
     assert " / ce / attack: scores are NaN" in text
@@ -143,7 +144,7 @@ def test_a_reason_is_told_once_not_for_every_model_and_cell(task, capfd):
             progress.made(outcome)
         for each in plan.cells:
             progress.scoring(each, 0.0)
-            progress.scored(scored("failed", each.impossible or "ce model 0: the loss is nan"))
+            progress.scored(each, scored("failed", each.impossible or "ce model 0: the loss is nan"))
     where, lines = describe(plan.population), capfd.readouterr().err.splitlines()
     assert [line for line in lines if line.startswith("Failed")] == [
         f"Failed: {where} / entropy: it needs shadow models.",
@@ -165,7 +166,7 @@ def test_scoring_has_an_eta_from_cells_and_parts_of_them(task, clock, capfd):
         progress.scoring(plan.cells[0], 0.5)
         assert progress.scoring_eta() == "60 s left"  # a quarter of two cells in 20 s; the third takes no time
         clock.value += 20.0
-        progress.scored(scored())
+        progress.scored(plan.cells[0], scored())
     assert "1 of 3 cells, 40 s left" in capfd.readouterr().err
 
 
@@ -181,7 +182,7 @@ def test_scoring_between_models_counts_its_own_time_alone(task, clock, terminal)
             progress.made(outcome)
             progress.scoring(each, 0.0)
             clock.value += 10.0
-            progress.scored(scored())
+            progress.scored(each, scored())
         assert progress.scoring_eta() == "20 s left"
         progress.refresh()
     assert "2/4" in terminal.getvalue().rpartition("Scoring")[2]
@@ -189,9 +190,10 @@ def test_scoring_between_models_counts_its_own_time_alone(task, clock, terminal)
 
 def test_a_terminal_that_cannot_draw_gets_a_log(task, terminal, monkeypatch, capfd):
     monkeypatch.setenv("TERM", "dumb")
+    plan = Planned(task, left=0)
     with Progress() as progress:
-        progress.planned(Planned(task, left=0))
-        progress.scored(scored())
+        progress.planned(plan)
+        progress.scored(plan.cells[0], scored())
     assert capfd.readouterr().err == "All 4 models are in the store.\n"
     assert terminal.getvalue() == ""
 
@@ -227,7 +229,7 @@ def test_a_terminal_has_a_bar_and_no_log(task, clock, terminal, capfd):
         half = terminal.getvalue()
         progress.made(outcomes(plan, None, Diverged("loss is nan"))[1])
         progress.scoring(plan.cells[0], 0.0)
-        progress.scored(scored())
+        progress.scored(plan.cells[0], scored())
         progress.scoring(plan.cells[1], 0.0)
         progress.refresh()
     assert "Models" in half
@@ -244,9 +246,10 @@ def test_a_terminal_has_a_bar_and_no_log(task, clock, terminal, capfd):
 
 
 def test_a_terminal_with_all_cached_shows_scoring_only(task, terminal):
+    plan = Planned(task, left=0)
     with Progress() as progress:
-        progress.planned(Planned(task, left=0))
-        progress.scored(scored())
+        progress.planned(plan)
+        progress.scored(plan.cells[0], scored())
         progress.refresh()
     assert "Scoring" in terminal.getvalue()
     assert "Models" not in terminal.getvalue().rpartition("Scoring")[2]

@@ -24,7 +24,10 @@ class Nearness:
         x, g = (each.reshape(len(each), -1).astype(float) for each in (evidence.x, evidence.synthetic.x))
         return -np.sqrt(np.square(x[:, None] - g[None]).sum(axis=-1)).min(axis=1)
 
-    def findings(self, evidence, scores, member):
+    def findings(self, evidence, scores):
+        return {}
+
+    def judged(self, found, scores, member):
         return {"gap": scores[member].mean() - scores[~member].mean()}
 
 

@@ -1,3 +1,5 @@
+import contextlib
+
 import pytest
 
 from privbench.errors import CannotWrite, CellFailed
@@ -38,7 +40,7 @@ class Log:
     def scoring(self, cell, done):
         pass
 
-    def scored(self, record):
+    def scored(self, cell, record):
         self.heard.append((record.defense.name, record.attack.name))
 
 
@@ -77,13 +79,15 @@ class Watched:
     def __init__(self, inner, lost=()):
         self.inner, self.lost, self.stopped = inner, lost, 0
 
-    def run(self, function, jobs, on_progress=None):
-        try:
-            for outcome in self.inner.run(function, jobs, on_progress):
-                if outcome.index not in self.lost:
-                    yield outcome
-        finally:
-            self.stopped += bool(jobs)
+    @contextlib.contextmanager
+    def pool(self, on_progress=None):
+        with self.inner.pool(on_progress) as pool:
+            outcomes = pool.outcomes
+            pool.outcomes = lambda: (outcome for outcome in outcomes() if outcome.index not in self.lost)
+            try:
+                yield pool
+            finally:
+                self.stopped += 1
 
 
 def test_whoever_takes_no_more_records_stops_the_work(task, store, inline):

@@ -5,7 +5,8 @@ import pytest
 
 from privbench.api import Needs
 from privbench.errors import InvalidScores
-from privbench.grid.cell import Cell, check_images
+from privbench.grid.attacking import check_images
+from privbench.grid.cell import Cell
 from privbench.grid.scoring import score
 from privbench.options.fields import component
 from privbench.plugins.loading import resolve

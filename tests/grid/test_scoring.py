@@ -79,7 +79,10 @@ class Telling(Loss):
 
     name = "telling"
 
-    def findings(self, evidence, scores, member):
+    def findings(self, evidence, scores):
+        return {}
+
+    def judged(self, found, scores, member):
         high = Bounded(1 - 0.1 * (member[0] and member[1]), of=100)
         return {"share": high, "distance": Bounded(0.1 * member[0], most=np.inf), "plain": float(member[0])}
 
@@ -194,7 +197,7 @@ class Numbers:
     def score(self, evidence):
         return np.arange(len(evidence.labels), dtype=float)
 
-    def findings(self, evidence, scores, member):
+    def findings(self, evidence, scores):
         return _given(self.found)
 
 
@@ -242,9 +245,9 @@ def test_a_threshold_that_is_no_number_fails_the_cell(population, at, reason):
     assert record.reason.startswith(reason)
 
 
-@pytest.mark.parametrize("name", ["_utility", "cost", "claims_of_record"])
+@pytest.mark.parametrize("name", ["describe", "measure", "Describing"])
 def test_what_fails_beside_the_attack_fails_the_cell_too(population, monkeypatch, name):
-    def damaged(*_):
+    def damaged(*_, **__):
         raise CorruptArtifact("The stored answers are gone.")
 
     monkeypatch.setattr(scoring, name, damaged)

@@ -136,7 +136,7 @@ def test_its_threshold_keeps_the_rate_and_finds_members(head):
     said = scores >= attack.threshold
     assert near(said[~member].sum(), 500, 500, 0.05)
     assert said[member].mean() > 4 * said[~member].mean()
-    found = attack.findings(evidence, scores, member)
+    found = attack.judged(attack.findings(evidence, scores), scores, member)
     assert found["fpr_at_level_0.05"] == pytest.approx(said[~member].mean())
 
 

@@ -103,7 +103,8 @@ class Published:
 
     def findings(self, attack, member):
         evidence = self.evidence(attack.needs)
-        return attack.findings(evidence, attack.score(evidence), member)
+        scores = attack.score(evidence)
+        return attack.judged(attack.findings(evidence, scores), scores, member)
 
 
 def _examples(x, y=None):

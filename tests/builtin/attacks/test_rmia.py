@@ -278,19 +278,20 @@ def test_tuning_finds_how_in_goes_with_out():
         for at, a in enumerate(np.linspace(0, 1, 11)):
             ratio = np.nan_to_num(p[poser] / (((1 + a) * outside + 1 - a) / 2), nan=1.0)
             aucs[at] += roc_auc_score(member[poser], ratio)
-    chosen = attack.findings(evidence, None, member[0])["a"]
+    chosen = attack.findings(evidence, None)["a"]
     assert chosen == pytest.approx(aucs.round(9).argmax() / 10)
     assert chosen < 0.3
     assert (chosen.least, chosen.most) == (0, 1), "the interval of its mean over targets does not leave these"
     few = evidence_of(p[0], p[2:4], member[2:4], [0.5, 0.6], np.full((2, 2), 0.5))
-    assert attack.findings(few, None, member[0])["a"] == 0.3, "one pair of shadows has nobody to pose for"
+    assert attack.findings(few, None)["a"] == 0.3, "one pair of shadows has nobody to pose for"
 
 
 def test_findings_say_what_the_share_is_worth():
     p, member = paired(0, 0.3, 0.8)
     evidence = evidence_of(p[0], p[2:], member[2:], [0.5, 0.6], np.full((6, 2), 0.5))
     share = RMIA(ties="keep").score(evidence)
-    found = RMIA().findings(evidence, RMIA().score(evidence), member[0])
+    scores = RMIA().score(evidence)
+    found = RMIA().judged(RMIA().findings(evidence, scores), scores, member[0])
     assert found == {"auc_of_share": pytest.approx(roc_auc_score(member[0], share)), "z": 2.0}
 
 
