@@ -94,6 +94,7 @@ def _command(text: str) -> click.Command:
     @shared.seed
     @shared.salt
     @shared.jobs
+@shared.timeout
     @shared.device
     @shared.out("records and arrays")
     @shared.store
@@ -140,7 +141,7 @@ def _conduct(chosen: Any, options: Mapping[str, Any]) -> list[AuditRecord]:
                 grid,
                 [chosen],
                 store,
-                executor_of(options["jobs"], grid.device),
+                executor_of(options["jobs"], grid.device, options["timeout"]),
                 out=options["out"],
                 listener=progress,
                 progress=progress.measuring,

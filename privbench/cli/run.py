@@ -56,6 +56,7 @@ LISTS = {"task": "digits", "defense": "ce", "attack": "lira"}
 @shared.seed
 @shared.salt
 @shared.jobs
+@shared.timeout
 @shared.device
 @shared.out("records and raw scores")
 @shared.store
@@ -92,7 +93,7 @@ def run(ctx: click.Context, /, **options: Any) -> None:
     store = Store(options["store"] or default_root())
     store.ensure_writable()
     store.sweep()
-    executor = executor_of(options["jobs"], grid.device)
+    executor = executor_of(options["jobs"], grid.device, options["timeout"])
     if options["dry_run"]:
         _dry_run(grid, store, executor)
         return
@@ -130,14 +131,14 @@ def grid_of(options: Mapping[str, Any]) -> Grid:
     return grid
 
 
-def executor_of(jobs: str, device: str) -> LocalProcesses:
-    """Return the executor for --jobs. Raises UsageError for anything but a number or 'auto'."""
+def executor_of(jobs: str, device: str, timeout: float = 0.0) -> LocalProcesses:
+    """Return the executor for --jobs and --timeout. Raises UsageError for anything but a number or 'auto'."""
     from privbench.executors.local import LocalProcesses, default_workers
 
     if jobs != "auto" and (not jobs.isdecimal() or int(jobs) < 1):
         raise UsageError(f"--jobs {jobs}: give a number of at least 1, or 'auto'.")
     gpus = default_workers(device) if device == "cuda" else 0
-    return LocalProcesses(default_workers(device) if jobs == "auto" else int(jobs), gpus=gpus)
+    return LocalProcesses(default_workers(device) if jobs == "auto" else int(jobs), gpus=gpus, timeout=timeout)
 
 
 def command_of(grid: Grid, *words: str) -> str:

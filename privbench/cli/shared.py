@@ -46,6 +46,13 @@ jobs = click.option(
     metavar="N|auto",
     help="Number of worker processes; auto: one per core or GPU. Results do not depend on it.",
 )
+timeout = click.option(
+    "--timeout",
+    type=click.FloatRange(min=0),
+    default=0.0,
+    metavar="SECONDS",
+    help="Time that one training, attack or audit may take; then it fails, and the others continue.  [default: no limit]",
+)
 device = click.option("--device", type=Device(), default="auto", show_default=True, help="Device for training.")
 store = click.option(
     "--store",

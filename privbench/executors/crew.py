@@ -21,6 +21,8 @@ from multiprocessing.connection import wait
 from multiprocessing.reduction import ForkingPickler
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from typing_extensions import Protocol
+
 from privbench.errors import CellFailed, PrivbenchError, TimedOut, WorkerDied, one_line
 from privbench.executors import Call, Outcome, Progress
 from privbench.executors.process import Worker, cause, ctrl_c_later, hint, why_not_started
@@ -30,7 +32,6 @@ from privbench.executors.worker import ASKED, DEVICE, ENDED, MEMORY, PROGRESS, p
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Mapping
 
-    from privbench.executors.local import LocalProcesses
 
 ATTEMPTS = 2
 """Number of workers that may die in one call before it fails."""
@@ -44,10 +45,26 @@ News: TypeAlias = "Outcome[Any] | tuple[int, float, str] | BaseException"
 """Message to the caller: an outcome, progress, or the error that ends the run."""
 
 
+class Employer(Protocol):
+    """Whoever starts workers."""
+
+    workers: int
+    lanes: int
+    timeout: float
+
+    def worker(self, slot: int) -> Worker:
+        """Start a worker."""
+        ...
+
+    def load(self, modules: Iterable[str]) -> None:
+        """Import modules in workers to come."""
+        ...
+
+
 class Crew:
     """Workers and the queue of their calls. A worker exits when the pool is closed, or to make room for another."""
 
-    def __init__(self, executor: LocalProcesses, on_progress: Progress | None) -> None:
+    def __init__(self, executor: Employer, on_progress: Progress | None) -> None:
         self._executor, self._on_progress = executor, on_progress
         self._calls: list[Call[Any]] = []
         self._done = 0
@@ -231,7 +248,7 @@ class Crew:
             return
         worker.started, self._failed_starts = True, 0
         if kind == ENDED:
-            index, result, error, sort, seconds = rest
+            index, result, failure, sort, seconds = rest
             beside = len(worker.calls) > 1
             worker.calls.pop(index, None)
             if sort == MEMORY and self._lanes > 1:
@@ -239,7 +256,7 @@ class Crew:
             if sort and (beside or worker.lane is not None) and index not in self._alone and self._shared(worker):
                 self._again(index)
             else:
-                self._end(index, result, error, seconds)
+                self._end(index, result, failure, seconds)
             if sort == DEVICE:  # its device refuses everything from now on
                 for other in list(worker.calls):
                     self._again(other)

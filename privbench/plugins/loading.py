@@ -18,6 +18,7 @@ import pluggy
 from privbench import __version__
 from privbench.contracts.version import DECLARED, VERSION
 from privbench.errors import BadOption, PluginError, PrivbenchError, UnknownName, location, note, one_line
+from privbench.executors.worker import is_worker
 from privbench.options import quoting
 from privbench.options.fields import build, read, required_options
 from privbench.plugins import hookspecs, suggestions
@@ -103,8 +104,20 @@ class Catalogue:
 
 @functools.lru_cache(maxsize=1)
 def catalogue() -> Catalogue:
-    """Return the installed components, loaded once per process; PRIVBENCH_PLUGINS=a,b limits them to these plugins."""
-    return load(importlib.metadata.entry_points(group=GROUP))
+    """Return the installed components, loaded once per process; PRIVBENCH_PLUGINS=a,b limits them to these plugins.
+
+    A plugin is tried in a process of its own first; see `probe.py`.
+    """
+    entry_points = list(importlib.metadata.entry_points(group=GROUP))
+    others = [each for each in _wanted(entry_points) if each.name != BUILTIN]
+    refused: dict[str, str] = {}
+    if others and not is_worker():
+        from privbench.plugins import probe
+
+        refused = probe.problems(others, load)
+    found = load(each for each in entry_points if each.name not in refused)
+    found.problems += [Problem(name, reason) for name, reason in refused.items()]
+    return found
 
 
 def load(entry_points: Iterable[importlib.metadata.EntryPoint]) -> Catalogue:

@@ -1,0 +1,161 @@
+"""Probe of a plugin: its import, registration and options, tried once in a process of its own.
+
+A plugin that ends its process, never returns, or replaces parts of other modules when it is imported would spoil every
+command. A sound one is remembered by the content of its package, so that it is tried again only when it changes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.metadata
+import importlib.util
+import json
+import sys
+import types
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import platformdirs
+
+from privbench import __version__
+from privbench.contracts import abilities
+from privbench.contracts.abilities import HasThreshold, HasTraits
+from privbench.contracts.attack import MembershipAttack, ReconstructionAttack
+from privbench.errors import TimedOut, WorkerDied
+from privbench.executors import Call
+from privbench.executors.local import LocalProcesses, default_workers
+from privbench.options.fields import option_infos, required_options
+from privbench.store.atomic import atomic_write
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from privbench.executors import Port
+
+PATIENCE = 120.0
+"""Seconds that a plugin may take to be imported."""
+WATCHED = ("privbench", "torch", "numpy", "random", "math", "json", "hashlib", "pickle", "builtins", "os", "time")
+"""Top-level modules whose functions and classes a plugin must leave as they are."""
+COMPUTING = ("privbench.population.releases", "privbench.learn.training", "privbench.plugins.builtins")
+"""Modules that are imported before a plugin, so that it can be seen what it replaces."""
+REMEMBERED = 256
+"""Number of sound plugins, or versions of them, that are remembered."""
+PLAIN = (types.FunctionType, types.BuiltinFunctionType, type)
+
+
+class Probed(NamedTuple):
+    """A plugin to be tried."""
+
+    name: str
+    value: str
+    group: str
+    load: Callable[[Sequence[importlib.metadata.EntryPoint]], Any]
+
+
+def problems(
+    entry_points: Sequence[importlib.metadata.EntryPoint],
+    load: Callable[[Sequence[importlib.metadata.EntryPoint]], Any],
+) -> dict[str, str]:
+    """Return why plugins cannot be used, by name: those that end, hang, or change others, when they are imported.
+
+    load: imports plugins, and returns their components
+
+    Whatever else is wrong with a plugin is left to its import.
+    """
+    known, signatures = _remembered(), {entry_point.name: signature(entry_point) for entry_point in entry_points}
+    unknown = [each for each in entry_points if signatures[each.name] not in known]
+    if not unknown:
+        return {}
+    found: dict[str, str] = {}
+    executor = LocalProcesses(min(default_workers("cpu"), len(unknown)), timeout=PATIENCE)
+    with executor.pool() as pool:
+        pool.load(COMPUTING)
+        for each in unknown:
+            pool.submit(Call(probe, Probed(each.name, each.value, each.group, load), serves=each.name))
+        for outcome in pool.outcomes():
+            name = outcome.job.name
+            if isinstance(outcome.error, WorkerDied | TimedOut):
+                found[name] = f"its import ends the process, or takes too long: {outcome.error}"
+            elif outcome.result:
+                found[name] = outcome.result
+            elif outcome.error is None:
+                known += filter(None, [signatures[name]])
+    _remember(known)
+    return found
+
+
+def probe(job: Probed, _port: Port) -> str:
+    """Import a plugin, call its hooks, and build its components; return what it replaced, or ""."""
+    before = dict(_parts())
+    entry_point = importlib.metadata.EntryPoint(job.name, job.value, job.group)
+    found = job.load([entry_point])
+    for entry in found.components.values():
+        with contextlib.suppress(Exception):  # told when it is used
+            option_infos(entry.cls)
+            if not required_options(entry.cls):
+                _ask(entry.cls())
+    after = dict(_parts())
+    replaced = sorted(name for name, part in before.items() if after.get(name) is not part)
+    return f"it replaces {', '.join(replaced[:3])} when it is imported, which would spoil others." if replaced else ""
+
+
+def signature(entry_point: importlib.metadata.EntryPoint) -> str:
+    """Return a hash of a plugin's code and of what it is tried with; "" if its code cannot be found."""
+    try:
+        spec = importlib.util.find_spec(entry_point.module.partition(".")[0])
+    except (ImportError, ValueError):
+        return ""
+    if spec is None or spec.origin is None:
+        return ""
+    places = [Path(each) for each in spec.submodule_search_locations or ()]
+    files = sorted(file for place in places for file in place.rglob("*.py")) or [Path(spec.origin)]
+    digest = hashlib.sha256(repr((entry_point.value, __version__, sys.version)).encode())
+    for file in [*files, *(Path(str(each.__file__)) for each in (abilities, sys.modules[__name__]))]:
+        with contextlib.suppress(OSError):
+            digest.update(repr(str(file)).encode())
+            digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def _ask(component: Any) -> None:
+    """Ask a component for what its class may compute: these must end too."""
+    if isinstance(component, MembershipAttack | ReconstructionAttack):
+        _ = component.needs
+    if isinstance(component, HasThreshold):
+        _ = component.threshold
+    if isinstance(component, HasTraits):
+        _ = component.traits
+
+
+def _parts() -> Iterator[tuple[str, Any]]:
+    """Yield functions, classes and methods of watched modules, by name."""
+    for name, module in list(sys.modules.items()):
+        if name.partition(".")[0] not in WATCHED or not isinstance(module, types.ModuleType):
+            continue
+        for attribute, value in list(vars(module).items()):
+            if isinstance(value, PLAIN):
+                yield f"{name}.{attribute}", value
+            if isinstance(value, type) and value.__module__ == name:
+                for method, function in list(vars(value).items()):
+                    if isinstance(function, PLAIN):
+                        yield f"{name}.{attribute}.{method}", function
+
+
+def _file() -> Path:
+    return platformdirs.user_cache_path("privbench") / "plugins.json"
+
+
+def _remembered() -> list[str]:
+    """Return the signatures of sound plugins; none if the file is missing or damaged."""
+    try:
+        known = json.loads(_file().read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return []
+    return [each for each in known if isinstance(each, str)] if isinstance(known, list) else []
+
+
+def _remember(known: Sequence[str]) -> None:
+    with contextlib.suppress(OSError):  # without it, plugins are tried again
+        _file().parent.mkdir(parents=True, exist_ok=True)
+        atomic_write(_file(), json.dumps(known[-REMEMBERED:], indent=1).encode())
