@@ -17,6 +17,7 @@ import subprocess
 import sys
 import threading
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from privbench.executors.worker import serve
@@ -55,7 +56,7 @@ class Nursery:
     def fork(self, connection: Connection[Any, Any], environment: Mapping[str, str]) -> int:
         """Start a worker at the other end of a pipe, and return its process number. Raises OSError."""
         with self._lock:
-            self._send({"fork": dict(environment)}, [connection.fileno()])
+            self._send({"fork": _surroundings(environment)}, [connection.fileno()])
             answer = self._answer()
         if isinstance(answer, str):
             raise OSError(answer)
@@ -120,16 +121,29 @@ def main(number: int) -> None:
         _end(worker)
 
 
-def _work(number: int, lifeline: int, environment: Mapping[str, str]) -> NoReturn:
+def _work(number: int, lifeline: int, environment: Mapping[str, Any]) -> NoReturn:
     """Be a worker."""
     code = 1
     try:
         os.setsid()  # its children end with it
-        os.environ.update(environment)
+        _adopt(environment)
         serve(Connection(number), lambda: os.read(lifeline, 1))
         code = 0
     finally:
         os._exit(code)
+
+
+def _surroundings(environment: Mapping[str, str]) -> dict[str, Any]:
+    """Return what a worker takes from the process that wants it, which may have changed since the nursery began."""
+    return {"environment": {**os.environ, **environment}, "path": sys.path, "folder": str(Path.cwd())}
+
+
+def _adopt(surroundings: Mapping[str, Any]) -> None:
+    os.environ.clear()
+    os.environ.update(surroundings["environment"])
+    sys.path[:] = surroundings["path"]
+    with contextlib.suppress(OSError):  # the folder is gone
+        os.chdir(surroundings["folder"])
 
 
 def _load(modules: Iterable[str]) -> None:

@@ -99,9 +99,12 @@ class Worker:
             self.process: Process = (
                 Spawned(theirs, environment) if nursery is None else Forked(nursery, theirs, environment)
             )
-        except (OSError, EOFError) as error:
+        except EOFError:
             self.connection.close()
-            reason = getattr(error, "strerror", None) or str(error) or "its parent process has ended"
+            raise
+        except OSError as error:
+            self.connection.close()
+            reason = error.strerror or str(error)
             raise PrivbenchError(f"Cannot start a worker process: {reason}; try fewer --jobs.") from error
         finally:
             theirs.close()  # otherwise the end of the process would not be noticed

@@ -126,11 +126,14 @@ class Population(Identity):
         """The architecture of the released models."""
         return net_of(self.blueprint, self.defense, self.device)
 
+    @property
+    def complete(self) -> bool:
+        """Whether every release is in the store; it may be damaged."""
+        return all(self.store.has(MODEL, self.manifest(index)) for index in range(self.models))
+
     @cached_property
     def unfit(self) -> str:
-        """Why the defense cannot make a released model of the task's, while one is left to be made; else ""."""
-        if self.net.defense is None or all(self.store.has(MODEL, self.manifest(index)) for index in range(self.models)):
-            return ""
+        """Why the defense cannot make a released model of the task's; else "". Runs code of both."""
         with blamed(self.task):
             self.blueprint.model()  # a model that does not fit the data is not the defense's error
         try:
