@@ -65,7 +65,7 @@ def plan(grid: Grid, audits: Sequence[Any], store: Store) -> tuple[Plan, list[Be
 def _bench(planned: Plan, audit: Any, population: Population) -> Bench:
     """Return one audit of one population, and add its requirements to the plan; none if it must fail."""
     try:
-        others = rehearsed(_compared, (audit, population), audit) if isinstance(audit, Compares) else ()
+        others = _others(audit, population) if isinstance(audit, Compares) else ()
     except UsageError:
         raise
     except PrivbenchError as error:
@@ -75,6 +75,10 @@ def _bench(planned: Plan, audit: Any, population: Population) -> Bench:
         return Bench(audit, population, impossible=BadOption(f"{population.defense.name}: {why}"))
     population = planned.need(population, 1)
     return Bench(audit, population, tuple(planned.need(each, 1) for each in others))
+
+
+def _others(audit: Compares, population: Population) -> tuple[Population, ...]:
+    return rehearsed(_compared, (audit, population), audit, population.task, population.defense)
 
 
 def _compared(job: tuple[Compares, Population], _port: object) -> tuple[Population, ...]:

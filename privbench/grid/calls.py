@@ -44,7 +44,7 @@ def serves(*components: Any) -> str:
 
 
 def sendable(*components: Any) -> bool:
-    """Return whether other processes can import the classes of components: not those of a notebook, or of a function."""
+    """Return whether other processes can import the classes of components: not those of a notebook or a function."""
     return all(_importable(type(part)) for component in components for part in parts_of(component))
 
 
