@@ -18,12 +18,11 @@ cost about as much as those of `ce`, took 0.69 to 1.7 times as long (standard de
 TAILS = (0.025, 0.975)
 
 
-def cost(population: Population) -> Cost | None:
-    """Return the cost of a release; None if none is in the store."""
+def cost(population: Population) -> Cost:
+    """Return the cost of a release, relative to undefended ones as far as they are in the store."""
     own = population.seconds(range(population.models))
-    if not len(own):
-        return None
-    plain = population.undefended.seconds(range(population.models))
+    undefended = population.undefended
+    plain = undefended.seconds(undefended.sound(range(population.models)))
     ratio = compared(own, plain) if len(plain) and plain.all() else (None, None, None)
     relative, low, high = ratio
     return Cost(seconds_per_model=float(np.median(own)), relative_to_ce=relative, relative_low=low, relative_high=high)

@@ -6,6 +6,7 @@ any image, and the same attack on untrained networks the contribution of the att
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -15,6 +16,7 @@ from privbench import seeds
 from privbench.contracts.abilities import Depicts
 from privbench.contracts.answers import read_only
 from privbench.contracts.release import Release
+from privbench.grid.damage import made_again
 from privbench.options.fields import component, spec
 from privbench.stats import intervals, likeness
 from privbench.stats.likeness import Reconstruction
@@ -36,6 +38,7 @@ UNTRAINED = 2
 """Number of networks attacked for the third control: a pair."""
 FOUND = 4
 """Number of third controls cached in a process, for other defenses of the same run."""
+_log = logging.getLogger(__name__)
 _found: dict[Hashable, tuple[Array, Array]] = {}
 CONFIDENT = 0.5
 """Least confidence of the evaluation classifier that counts as a detection."""
@@ -162,7 +165,10 @@ def _of_untrained(nets: Cell, targets: range) -> tuple[Array, Array]:
     from privbench.population.releases import make
 
     population = nets.population
-    for job in population.missing([nets.queries]):
+    jobs = population.missing([nets.queries])
+    if damaged := made_again(jobs):
+        _log.warning("%s", damaged)
+    for job in jobs:
         make(job, lambda _done, _stage: None)
     images = np.stack([nets.images(target) for target in targets])
     confident = [_confidence(population.model(each), images[each], population.device) for each in targets]
