@@ -93,7 +93,7 @@ class Progress:
         done_at_once = [bool(cell.inapplicable or cell.impossible) for cell in plan.cells]
         names = [cell.attack.name for cell in plan.cells]
         self._scoring = Work(names, [AT_ONCE if known else 1.0 for known in done_at_once])
-        for line in damage_of(plan):
+        for line in damage_of(plan, jobs):
             self._say(line)
         for where, verdict, reason, attacks in foreseen(plan):
             if verdict == WILL_FAIL:

@@ -175,7 +175,7 @@ def _dry_run(grid: Grid, store: Store, executor: LocalProcesses) -> None:
 
     tasks, absent = with_stand_ins(list(grid.tasks))
     planned, workers = plan(replace(grid, tasks=tasks), store), executor.workers
-    for damaged in damage_of(planned):
+    for damaged in damage_of(planned, planned.jobs()):
         click.echo(damaged, err=True)
     lines = estimate(planned, executor)
     console = stdout()

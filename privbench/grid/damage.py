@@ -18,9 +18,12 @@ NAMED = 8
 """Maximum number of models that a line names."""
 
 
-def damage_of(plan: Plan) -> Iterator[str]:
-    """Yield a line for the damaged artifacts that are made again, and one for those that the costs leave out."""
-    if again := made_again(plan.jobs()):
+def damage_of(plan: Plan, jobs: Sequence[Job]) -> Iterator[str]:
+    """Yield a line for the damaged artifacts that are made again, and one for those that the costs leave out.
+
+    jobs: those of the plan
+    """
+    if again := made_again(jobs):
         yield again
     planned = {population for wave in plan.waves for population in wave}
     compared = dict.fromkeys(population.undefended for population in planned)

@@ -194,9 +194,9 @@ def intact(folder: Path, kind: str, key: str) -> Artifact | None:
 
     Files are verified once per process, and again if they seem changed. Raises CorruptArtifact.
     """
+    if known := seen(folder):
+        return known
     try:
-        if not folder.is_symlink() and (known := _verified.get(folder)) and known[0] == _looks(folder):
-            return known[1]
         artifact = read(folder, kind, key)
         looks = _looks(folder)
         sizes = {name: size for name, size, *_ in looks}
@@ -213,6 +213,15 @@ def intact(folder: Path, kind: str, key: str) -> Artifact | None:
     if max(changed for _, _, changed, _ in looks) < time.time_ns() - _RACY:
         _verified[folder] = looks, artifact
     return artifact
+
+
+def seen(folder: Path) -> Artifact | None:
+    """Return an artifact that was verified in this process, and seems unchanged since; else None."""
+    looks, artifact = _verified.get(folder, ((), None))
+    try:
+        return artifact if artifact and not folder.is_symlink() and looks == _looks(folder) else None
+    except OSError:
+        return None
 
 
 def forget(folder: Path) -> None:

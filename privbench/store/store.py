@@ -31,6 +31,7 @@ from privbench.store.artifact import (
     intact,
     read,
     seal,
+    seen,
 )
 from privbench.store.atomic import NO_FOLDER, is_abandoned, sync_folder, temporary_name, try_writing
 from privbench.store.hashing import json_sha256
@@ -102,8 +103,11 @@ class Store:
             except CorruptArtifact:
                 return State.DAMAGED
 
-        with ThreadPoolExecutor(READERS) as readers:
-            return list(readers.map(state, keys))
+        found = {key: State.SOUND for key in keys if seen(self._folder(*key))}
+        if unseen := [key for key in keys if key not in found]:
+            with ThreadPoolExecutor(READERS) as readers:
+                found.update(zip(unseen, readers.map(state, unseen), strict=True))
+        return [found[key] for key in keys]
 
     def get(self, kind: str, manifest: Mapping[str, Any], *, told: bool = False) -> Artifact | None:
         """Return a verified artifact, or None if it must be computed (again); a damaged one is moved to quarantine.

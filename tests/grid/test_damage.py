@@ -93,7 +93,8 @@ def folders(store, kind, defense=""):
 
 
 def told(grid, store):
-    return list(damage_of(plan(grid, store)))
+    planned = plan(grid, store)
+    return list(damage_of(planned, planned.jobs()))
 
 
 @pytest.mark.parametrize("kind", FILES)
