@@ -143,7 +143,7 @@ def _described(cell: Cell, known: dict[Any, Described]) -> Steps[Described]:
             ordinary=population.dataset.is_ordinary,
             facts=population.facts(),
             seconds=population.seconds(models),
-            undefended_seconds=population.undefended.seconds(models),
+            undefended_seconds=population.undefended.seconds(population.undefended.sound(models)),
         )
         known[key] = result((yield Call(describe, job, first=True)))
     return known[key]
