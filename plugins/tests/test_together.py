@@ -20,12 +20,14 @@ QUICK = {
     "dp-augm": "steps=5",
     "dp-critic": "gan_steps=3",
     "dp-sgd": "epochs=2",
-    "dp-vaegm": "steps=5",
+    "dp-vaegm": "steps=2",
     "fake-data": "gan_steps=3",
     "inversion": "alpha=20,restarts=2",
-    "memguard": "attack_steps=20",
+    "loss-trajectory": "passes=2",
+    "memguard": "attack_steps=20,max_steps=5",
+    "quantile": "components=2",
     "selena": "models=3,held_out=1",
-    "transform": "gan_steps=3,cycle_steps=3,valuation_models=2",
+    "transform": "gan_steps=3,cycle_steps=3,valuation_models=2,cycle_width=2",
 }
 """Options with which a component has little to do; the others have by default."""
 
