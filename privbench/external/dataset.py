@@ -119,7 +119,7 @@ def lacks(attack: Any) -> str:
     """Return what an attack needs but a synthetic set lacks, or ""."""
     needs: Needs = attack.needs
     if needs.answers != "none":
-        return "a model's answers (privbench audit predictions)"
+        return "predictions of a model (privbench audit predictions)"
     wanted = {
         "a model": needs.model or needs.query or needs.training or not isinstance(attack, MembershipAttack),
         "shadow generators": needs.shadows != "none",
@@ -165,7 +165,7 @@ class Published:
         reference, pool = self.sets.holdout[self.sets.reference], self.candidates
 
         def unasked() -> Array:
-            raise UndeclaredEvidence("There is no model here to answer.")
+            raise UndeclaredEvidence("There is no model here to query.")
 
         def silent(examples: Examples) -> Answers:
             return Answers(unasked, examples.y)
