@@ -47,6 +47,7 @@ def list_(root: Path | None) -> None:
     from privbench.builtin.tasks.downloads import DownloadedTask
     from privbench.builtin.tasks.npz import Npz
     from privbench.data.imported import IMPORTED, data_root
+    from privbench.store.reading import is_file
 
     root_given, root = root, data_root(root)
     console = out.stdout()
@@ -63,7 +64,8 @@ def list_(root: Path | None) -> None:
             how = cls.by_hand.format(root=root) if cls.by_hand else f"privbench data fetch {name}{option}"
             rows.add_row(name, "absent", cls.size, how)
     for path in sorted((root / IMPORTED).glob("*.npz")):
-        rows.add_row(f"npz:path={path.stem}", "imported", out.size_text(path.stat().st_size), str(path))
+        if is_file(path):
+            rows.add_row(f"npz:path={path.stem}", "imported", out.size_text(path.stat().st_size), str(path))
     console.print(rows)
     console.print("Your own arrays, tables and images: privbench data import PATH", style="dim")
 

@@ -7,14 +7,16 @@ import errno
 import json
 import os
 import re
+import stat
 import time
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from privbench.errors import CorruptArtifact
+from privbench.errors import CorruptArtifact, DataError
 from privbench.store.atomic import sync_file, sync_folder
 from privbench.store.hashing import file_sha256, json_sha256
+from privbench.store.reading import JSON_LIMIT, content
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -157,24 +159,28 @@ def read(folder: Path, kind: str, key: str) -> Artifact:
     """
     where = f"Stored {kind} {key[:16]}: {MANIFEST!r}"
     try:
-        content = (folder / MANIFEST).read_bytes()
+        if not stat.S_ISREG((folder / MANIFEST).stat().st_mode):
+            raise CorruptArtifact(f"{where} is no plain file.")
+        found = content(folder / MANIFEST, JSON_LIMIT)
     except (FileNotFoundError, NotADirectoryError):
         if not folder.exists():
             raise FileNotFoundError(folder) from None
         raise CorruptArtifact(f"{where} is missing.") from None
+    except DataError as error:
+        raise CorruptArtifact(f"{where} cannot be read: {error}") from None
     try:
-        parsed = json.loads(content)
+        parsed = json.loads(found)
         body = {name: value for name, value in parsed.items() if name != "checksum"}
         if body["format"] != FORMAT:
             raise CorruptArtifact(f"{where} has format {body['format']!r}; this version reads {FORMAT}.")
-        if content != _rendered(parsed) or parsed["checksum"] != json_sha256(body):
+        if found != _rendered(parsed) or parsed["checksum"] != json_sha256(body):
             raise CorruptArtifact(f"{where} has other content than was written.")
         if (kind, key) != (body["kind"], body["key"]) or key != json_sha256([kind, body["manifest"]]):
             raise CorruptArtifact(f"{where} belongs to another artifact.")
-        size = len(content) + sum(entry["size"] for entry in body["files"].values())
+        size = len(found) + sum(entry["size"] for entry in body["files"].values())
         created = datetime.fromisoformat(body["created"])
         return Artifact(kind, key, folder, body["manifest"], created, size, body["files"])
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, MemoryError, OverflowError):
         raise CorruptArtifact(f"{where} cannot be read: it is not what privbench writes.") from None
 
 
@@ -186,7 +192,7 @@ def intact(folder: Path, kind: str, key: str) -> Artifact | None:
     try:
         artifact = read(folder, kind, key)
         found = {path.name: path.lstat() for path in folder.iterdir()}
-        looks = tuple(sorted((name, stat.st_size, stat.st_mtime_ns, stat.st_ino) for name, stat in found.items()))
+        looks = tuple(sorted((name, each.st_size, each.st_mtime_ns, each.st_ino) for name, each in found.items()))
         if _verified.get(folder) == looks:
             return artifact
         for name in sorted({*found, *artifact.files} - {MANIFEST}):
@@ -196,7 +202,7 @@ def intact(folder: Path, kind: str, key: str) -> Artifact | None:
                 raise CorruptArtifact(f"Stored {kind} {key[:16]}: {name!r} {fault}.")
     except FileNotFoundError:  # never existed, or removed in the meantime
         return None
-    if max(stat.st_mtime_ns for stat in found.values()) < time.time_ns() - _RACY:
+    if max(each.st_mtime_ns for each in found.values()) < time.time_ns() - _RACY:
         _verified[folder] = looks
     return artifact
 

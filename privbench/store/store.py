@@ -34,6 +34,7 @@ from privbench.store.artifact import (
 )
 from privbench.store.atomic import NO_FOLDER, is_abandoned, sync_folder, temporary_name, try_writing
 from privbench.store.hashing import json_sha256
+from privbench.store.reading import inside
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -147,8 +148,9 @@ class Store:
             folder = self.root / TEMPORARY / temporary_name()
             folder.parent.mkdir(parents=True, exist_ok=True)
             with contextlib.suppress(FileNotFoundError):  # already removed by another process
+                inside(self.root, artifact.path.parent)
                 artifact.path.rename(folder)
-                shutil.rmtree(folder)
+                _discard(folder)
 
     def sweep(self, *, quarantine: bool = False) -> int:
         """Remove unfinished artifacts of dead processes of this host; return the number of bytes freed.
@@ -161,8 +163,9 @@ class Store:
         freed = 0
         for path in waste:
             size = _size_on_disk(path)
-            shutil.rmtree(path, ignore_errors=True)
-            freed += size if not path.exists() else 0
+            with contextlib.suppress(OSError):
+                _discard(path)
+            freed += size if not os.path.lexists(path) else 0
         return freed
 
     def _temporary(self) -> Path:
@@ -177,11 +180,11 @@ class Store:
         return self.root / kind / key[:2] / key
 
     def _folders(self, kind: str | None) -> Iterator[tuple[Path, str, str]]:
-        for top in _entries(self.root):
+        for top in sorted(self.root.iterdir()) if self.root.is_dir() else ():
             if _KIND.fullmatch(top.name) and kind in (None, top.name):
                 for part in _entries(top):
                     for folder in _entries(part):
-                        if _KEY.fullmatch(folder.name) and folder.name[:2] == part.name:
+                        if _KEY.fullmatch(folder.name) and folder.name[:2] == part.name and not folder.is_symlink():
                             yield folder, top.name, folder.name
 
     def _publish(self, folder: Path, target: Path, kind: str, key: str) -> None:
@@ -208,6 +211,7 @@ class Store:
         aside = self.root / QUARANTINE / f"{folder.parent.parent.name}-{folder.name[:16]}-{temporary_name()}"
         forget(folder)
         with self._one_line("write to"), contextlib.suppress(FileNotFoundError):
+            inside(self.root, folder.parent)
             aside.parent.mkdir(parents=True, exist_ok=True)
             folder.rename(aside)
 
@@ -242,8 +246,17 @@ def _damaged(folder: Path, kind: str, key: str) -> Artifact:
 
 
 def _size_on_disk(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    return sum(path.lstat().st_size for path in folder.rglob("*") if path.is_symlink() or path.is_file())
 
 
 def _entries(folder: Path) -> list[Path]:
-    return sorted(folder.iterdir()) if folder.is_dir() else []
+    """Return what a folder of the store contains; nothing for a link, because it may lead out of the store."""
+    return sorted(folder.iterdir()) if folder.is_dir() and not folder.is_symlink() else []
+
+
+def _discard(path: Path) -> None:
+    """Remove a folder, or a link but not what it leads to."""
+    if path.is_symlink() or not path.is_dir():
+        path.unlink()
+    else:
+        shutil.rmtree(path)
