@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from privbench.cli import shared
-from privbench.cli.console import stdout, warn_problems
+from privbench.cli.console import say, stdout, warn_problems
 from privbench.errors import UnknownName, did_you_mean
 from privbench.store.atomic import ensure_writable
 
@@ -105,7 +105,7 @@ def _command(text: str) -> click.Command:
         console = stdout()
         for record in records:
             console.print(render(record))
-        click.echo(f"Records and arrays are in {options['out']}.", err=True)
+        say(f"Records and arrays are in {options['out']}.", err=True)
         if any(record.status == "failed" for record in records):
             ctx.exit(1)
 

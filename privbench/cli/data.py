@@ -91,10 +91,10 @@ def fetch(names: tuple[str, ...], root: Path | None) -> None:
             known[name].fetch(folder)
     for name in names:
         if _is_sound(known[name](root=str(folder))):
-            click.echo(f"{name} is already in {folder}.")
+            out.say(f"{name} is already in {folder}.")
         else:
             known[name].fetch(folder)
-            click.echo(f"{name} is in {folder}. Use it with: --task {name}")
+            out.say(f"{name} is in {folder}. Use it with: --task {name}")
 
 
 @data.command("import")
@@ -114,19 +114,18 @@ def import_(path: Path, name: str | None, label: str | None, size: int | None, r
     made = import_data(path, name=name, label=label, size=size, root=root)
     dataset = made.dataset
     counts = ", ".join(f"{role} {len(dataset.rows(role)):,}" for role in ("pool", "reference", "validation", "test"))
-    click.echo(f"{made.path}: {len(dataset.examples):,} examples of shape {dataset.shape}, {dataset.classes} classes")
+    out.say(f"{made.path}: {len(dataset.examples):,} examples of shape {dataset.shape}, {dataset.classes} classes")
     shown = ", ".join(made.labels[:SHOWN]) + (f" and {len(made.labels) - SHOWN} more" if made.labels[SHOWN:] else "")
-    click.echo(f"classes, from 0: {shown}")
-    click.echo(f"roles: {counts}")
+    out.say(f"classes, from 0: {shown}")
+    out.say(f"roles: {counts}")
     for note in made.notes:
-        click.echo(f"Note: {note}")
+        out.say(f"Note: {note}")
     for warning in made.warnings:
-        click.echo(f"Warning: {warning}", err=True)
+        out.say(f"Warning: {warning}", err=True)
     if made.duplicates:
-        click.echo(
-            f"Warning: {made.duplicates:,} examples have an exact duplicate: their membership is ambiguous.", err=True
-        )
-    click.echo(f"Use it with: --task npz:path={made.spec}")
+        duplicates = f"{made.duplicates:,} examples have an exact duplicate"
+        out.say(f"Warning: {duplicates}: their membership is ambiguous.", err=True)
+    out.say(f"Use it with: --task npz:path={made.spec}")
 
 
 def _tasks() -> dict[str, type[DataTask]]:

@@ -70,9 +70,9 @@ def new(kind: str, name: str, into: Path) -> None:
     check_name(name)
     folder = write(kind, name, into)
     filled = words(kind, name)
-    click.echo(f"Wrote {folder}; the {kind} is in {filled['module']}.py. Next:", err=True)
+    out.say(f"Wrote {folder}; the {kind} is in {filled['module']}.py. Next:", err=True)
     for command in (f"pip install -e {_quoted(folder)}", f"privbench check {kind}:{name}", filled["run"]):
-        click.echo(f"  {command}")
+        out.say(f"  {command}")
 
 
 def check_name(name: str) -> None:

@@ -6,10 +6,9 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-import click
-
-from privbench.cli.console import width
+from privbench.cli.console import say, width
 from privbench.cli.eta import Work
+from privbench.escapes import printable
 from privbench.grid.estimate import WILL_FAIL, describe, foreseen
 from privbench.options.fields import spec
 
@@ -45,19 +44,20 @@ class Progress:
     """Displays the progress that `privbench.run` reports; use as a context manager."""
 
     def __init__(self) -> None:
-        from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
         from rich.progress import Progress as Bars
 
-        self._console = Console(stderr=True, width=width(sys.stderr), highlight=False, markup=False)
+        from privbench.cli.safe_console import SafeConsole
+
+        self._console = SafeConsole(stderr=True, width=width(sys.stderr))
         self._draws = self._console.is_terminal and not self._console.is_dumb_terminal
         self._bars = Bars(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[eta]}"),
+            TextColumn("{task.fields[eta]}", markup=False),
             TimeElapsedColumn(),
-            TextColumn("{task.fields[stage]}", style="dim"),
+            TextColumn("{task.fields[stage]}", style="dim", markup=False),
             console=self._console,
             transient=True,
             disable=not self._draws,
@@ -184,10 +184,10 @@ class Progress:
     def _log(self, text: str) -> None:
         """Print a message that the bar in a terminal shows anyway."""
         if not self._draws:
-            click.echo(text, err=True)
+            say(text, err=True)
 
     def _say(self, text: str) -> None:
-        self._bars.console.print(text, soft_wrap=True)
+        self._bars.console.print(printable(text), soft_wrap=True)
 
 
 def _left(work: Work, spent: float) -> str:

@@ -10,7 +10,7 @@ import click
 
 from privbench.cli import shared
 from privbench.cli.config import with_config
-from privbench.cli.console import stdout, warn_problems
+from privbench.cli.console import say, stdout, warn_problems
 from privbench.cli.shell import command_line
 from privbench.errors import UsageError
 from privbench.store.atomic import ensure_writable
@@ -126,7 +126,7 @@ def grid_of(options: Mapping[str, Any]) -> Grid:
         salt=salt_of(options["salt"]),
     )
     if grid.salt and grid.salt != options["salt"].lower():
-        click.echo(f"The salt is {grid.salt}: pass it as --salt to continue or extend this run.", err=True)
+        say(f"The salt is {grid.salt}: pass it as --salt to continue or extend this run.", err=True)
     return grid
 
 
@@ -211,4 +211,4 @@ def show(records: list[Record], options: Mapping[str, Any]) -> None:
     for table in tables:
         if not table.empty:
             console.print(render(table, folders=[options["out"]]))
-    click.echo(f"Records and raw scores are in {options['out']}.", err=True)
+    say(f"Records and raw scores are in {options['out']}.", err=True)

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from privbench.cli.console import say
 from privbench.cli.shared import Device
 from privbench.errors import UsageError
 
@@ -54,8 +55,8 @@ def samples(**options: Any) -> None:
         raise UsageError(f"Cannot write {options['out']}: {error}.") from None
     facts = {fact: float(value) for fact, value in artifact.json("release")["facts"].items()}
     for fact, value in facts.items():
-        click.echo(f"{fact:24} {value:.4g}")
-    click.echo(f"{options['out']} shows model {index} of {name}.", err=True)
+        say(f"{fact:24} {value:.4g}")
+    say(f"{options['out']} shows model {index} of {name}.", err=True)
 
 
 def population_of(options: dict[str, Any]) -> Any:

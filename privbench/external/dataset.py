@@ -15,7 +15,8 @@ from privbench.contracts.attack import MembershipAttack
 from privbench.contracts.evidence import Answered, Evidence
 from privbench.data.dataset import Examples
 from privbench.data.duplicates import duplicated
-from privbench.errors import UndeclaredEvidence, printable
+from privbench.errors import UndeclaredEvidence
+from privbench.escapes import printable
 from privbench.external.measures import OneRelease, measured
 from privbench.external.measures import chosen as measurements_of
 from privbench.external.result import Audited, about, above, attacks, exposure, judge, judged, strongest
