@@ -131,10 +131,8 @@ def _conduct(chosen: Any, options: Mapping[str, Any]) -> list[AuditRecord]:
         chosen = with_student(chosen, options["student"])
     grid = grid_of(options)
     store = Store(options["store"] or default_root())
-    store.ensure_writable()
-    store.sweep()
     ensure_writable(options["out"], "records")
-    with Progress() as progress:
+    with Progress(before=store.prepare) as progress:
         return list(
             conduct(
                 grid,

@@ -13,6 +13,7 @@ from privbench.grid.estimate import WILL_FAIL, describe, foreseen
 from privbench.options.fields import spec
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
 
     from typing_extensions import Self
@@ -41,9 +42,12 @@ def duration_text(seconds: float) -> str:
 
 
 class Progress:
-    """Displays the progress that `privbench.run` reports; use as a context manager."""
+    """Displays the progress that `privbench.run` reports; use as a context manager.
 
-    def __init__(self) -> None:
+    before: called once, before the first model is made; not if all are in the store.
+    """
+
+    def __init__(self, before: Callable[[], object] = lambda: None) -> None:
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
         from rich.progress import Progress as Bars
 
@@ -66,6 +70,7 @@ class Progress:
         self._done = self._failed = self._scored = 0
         self._total = self._cells = 0
         self._stage = self._place = ""
+        self._before = before
         self._told: set[tuple[str, str]] = set()
         self._spent = self._in_cell = 0.0
         self._started = self._logged = self._cell_started = time.monotonic()
@@ -86,6 +91,8 @@ class Progress:
         """Show the total work."""
         wanted = plan.models
         jobs = plan.jobs()
+        if jobs:
+            self._before()
         self._total, to_query = len(jobs), sum(job.trained for job in jobs)
         self._work = Work([(job.population, job.trained) for job in jobs], list(map(_cost, jobs)))
         self._cells = len(plan.cells)

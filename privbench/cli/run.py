@@ -90,8 +90,6 @@ def run(ctx: click.Context, /, **options: Any) -> None:
     warn_problems()
     grid = grid_of(options)
     store = Store(options["store"] or default_root())
-    store.ensure_writable()
-    store.sweep()
     executor = executor_of(options["jobs"], grid.device)
     if options["dry_run"]:
         _dry_run(grid, store, executor)
@@ -157,7 +155,7 @@ def _run(grid: Grid, store: Store, executor: Executor, options: Mapping[str, Any
     from privbench.cli.progress import Progress
     from privbench.run import run as run_grid
 
-    with Progress() as progress:
+    with Progress(before=store.prepare) as progress:
         records = run_grid(
             grid, store, executor, out=options["out"], listener=progress, command=command_of(grid, "run")
         )

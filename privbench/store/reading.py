@@ -43,17 +43,24 @@ def guarded(where: str, right: str, error: type[UsageError] = DataError) -> Iter
     """Turn whatever the block raises, but for our own errors and Ctrl-C, into one line.
 
     where: the file, and what it is not: "x.npz is no readable .npz file"
-    right: what would be right
+    right: what would be right; if empty, the reason says so
     """
     try:
         yield
     except PASSED_ON:
         raise
     except MemoryError as raised:
-        raise error(f"{where}, or does not fit into memory; {right}.") from raised
+        raise error(f"{where}, or does not fit into memory{right and '; '}{right}.") from raised
     except BaseException as raised:
-        reason = raised.strerror if isinstance(raised, OSError) and raised.strerror else one_line(raised)
-        raise error(f"{where}; {right} ({reason.rstrip('.')}).") from raised
+        raise error(f"{where}; {right} ({_reason(raised)})." if right else f"{where}: {_reason(raised)}.") from raised
+
+
+def _reason(error: BaseException) -> str:
+    """Return the reason without the type where the text is meant for readers."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    text = one_line(error)
+    return (text.removeprefix(f"{type(error).__name__}: ") if isinstance(error, ValueError) else text).rstrip(".")
 
 
 def fault(path: Path) -> str:
@@ -114,7 +121,7 @@ def json_of(path: Path, what: str, error: type[UsageError] = DataError) -> Any:
 
     Raises `error` with the reason.
     """
-    with guarded(f"{path} is no {what}", "give JSON as privbench writes it", error):
+    with guarded(f"{path} is no {what}", "", error):
         return shallow(json.loads(content(path, JSON_LIMIT).decode("utf-8")))
 
 
@@ -124,7 +131,7 @@ def toml_of(path: Path) -> dict[str, Any]:
         import tomllib
     else:
         import tomli as tomllib
-    with guarded(f"{path} is not valid TOML", "correct the file"):
+    with guarded(f"{path} is not valid TOML", ""):
         found: dict[str, Any] = shallow(tomllib.loads(content(path, TOML_LIMIT).decode("utf-8")))
         return found
 

@@ -34,7 +34,7 @@ from privbench.store.artifact import (
 )
 from privbench.store.atomic import NO_FOLDER, is_abandoned, sync_folder, temporary_name, try_writing
 from privbench.store.hashing import json_sha256
-from privbench.store.reading import inside
+from privbench.store.reading import home, inside
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,7 +64,7 @@ class Store:
     """Store in one folder, shared by any number of processes without locks."""
 
     def __init__(self, root: Path | str) -> None:
-        self.root = Path(root).expanduser().absolute()
+        self.root = home(Path(root)).absolute()
 
     def __repr__(self) -> str:
         return f"Store({str(self.root)!r})"
@@ -114,8 +114,16 @@ class Store:
         finally:
             shutil.rmtree(folder, ignore_errors=True)  # moved away if published
 
+    def prepare(self) -> None:
+        """Check that the store is writable, and remove leftovers. To be called before the first training.
+
+        Raises CannotWrite. A run that finds everything in the store needs none of this, and no writable store.
+        """
+        self.ensure_writable()
+        self.sweep()
+
     def ensure_writable(self) -> None:
-        """Raise CannotWrite if the store is not writable. To be called before the first training."""
+        """Raise CannotWrite if the store is not writable."""
         folder = self._temporary()
         try:
             with self._one_line("write to"):

@@ -116,7 +116,7 @@ JSON = {
 def test_json_that_cannot_be_read_is_one_line(text, tmp_path):
     path = tmp_path / "x.json"
     path.write_bytes(text.encode("utf-8", "surrogatepass"))
-    with pytest.raises(DataError, match=r"x\.json is no record") as told:
+    with pytest.raises(DataError, match=r"x\.json is no record(:|, or)") as told:
         reading.json_of(path, "record")
     assert JSON[text] in str(told.value)
     assert "\n" not in str(told.value)
@@ -142,7 +142,7 @@ def test_json_is_read_as_it_is(tmp_path):
 def test_toml_that_cannot_be_read_is_one_line(text, tmp_path):
     path = tmp_path / "x.toml"
     path.write_bytes(text.encode("utf-8", "surrogateescape"))
-    with pytest.raises(DataError, match=r"x\.toml is not valid TOML; correct the file") as told:
+    with pytest.raises(DataError, match=r"x\.toml is not valid TOML: ") as told:
         reading.toml_of(path)
     assert "\n" not in str(told.value)
 
