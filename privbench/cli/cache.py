@@ -210,16 +210,18 @@ def _named(spec: str, text: str) -> bool:
 
 
 def _root(root: Path | None) -> Path:
+    from privbench.store.reading import home
     from privbench.store.store import default_root
 
-    return root or default_root()
+    return home(root) if root else default_root()
 
 
 def _open(root: Path | None) -> Store | None:
     """Open an existing store; None if there is none yet. Raises UnknownName for a wrong --store."""
+    from privbench.store.reading import is_folder
     from privbench.store.store import Store
 
-    if _root(root).is_dir():
+    if is_folder(_root(root)):
         return Store(_root(root))
     if root:
         raise UnknownName(f"No store at {root}: no such folder. Without --store the default is {_root(None)}.")

@@ -136,8 +136,11 @@ def _tasks() -> dict[str, type[DataTask]]:
 
 def _is_sound(task: DownloadedTask) -> bool:
     """Return whether all files are present, with correct checksums if these are known."""
+    from privbench.store.reading import guarded
+
     try:
-        task.source()
+        with guarded(f"{task.name} cannot be read", ""):
+            task.source()
     except DataError:
         return False
     return True

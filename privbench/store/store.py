@@ -49,7 +49,7 @@ _log = logging.getLogger(__name__)
 def default_root() -> Path:
     """Return the default folder of the store: $PRIVBENCH_STORE, or a folder in the user's cache."""
     named = os.environ.get("PRIVBENCH_STORE")
-    return Path(named) if named else platformdirs.user_cache_path("privbench") / "store"
+    return home(Path(named)) if named else platformdirs.user_cache_path("privbench") / "store"
 
 
 def artifact_key(kind: str, manifest: Mapping[str, Any]) -> str:
