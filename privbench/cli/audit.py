@@ -9,6 +9,7 @@ import click
 from privbench.cli import shared
 from privbench.cli.console import say, stdout, warn_problems
 from privbench.errors import UnknownName, did_you_mean
+from privbench.escapes import printable_lines
 from privbench.store.atomic import ensure_writable
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ def _command(text: str) -> click.Command:
 def _help(chosen: Any) -> str:
     from privbench.options.fields import spec
 
-    doc = (type(chosen).__doc__ or "").strip().replace("\n    ", "\n")
+    doc = printable_lines((type(chosen).__doc__ or "").strip().replace("\n    ", "\n"))
     return f"{doc}\n\nOptions: {spec(chosen)}:option=value. `privbench list audit {chosen.name}` lists them."
 
 

@@ -136,7 +136,7 @@ def complete_names(_ctx: click.Context, _param: click.Parameter, incomplete: str
 
 def summary(cls: type) -> str:
     """Return the first line of a component's docstring, without its full stop."""
-    return (cls.__doc__ or "").strip().partition("\n")[0].rstrip(".")
+    return printable((cls.__doc__ or "").strip().partition("\n")[0].rstrip("."))
 
 
 def size_text(size: float) -> str:
