@@ -7,6 +7,7 @@ in [0, 1] all become black.
 from __future__ import annotations
 
 import contextlib
+import logging
 import warnings
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -32,6 +33,7 @@ SIXTEEN_BIT = {"PNG", "PPM"}
 SINGLE = {"GIF", "PNG", "TIFF", "WEBP"}
 """Formats whose further frames are separate pictures rather than thumbnails."""
 BITS_PER_SAMPLE = 258
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # else its log of a damaged file is printed beside our line
 BYTE = 255
 LEVELS = 64
 """Level, of 256, that the brightest pixel of 16-bit files must exceed: the maximum of 14 bits saved as 16."""
