@@ -29,8 +29,6 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from privbench import escapes
-
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from types import FrameType
@@ -92,6 +90,11 @@ class WorkerDied(CellFailed):
     """The process that computed a model was killed from outside, often for lack of memory."""
 
 
+def printable(text: str) -> str:
+    """Return text that UTF-8 can hold: undecodable bytes of file names, which Python keeps as surrogates, escaped."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return " Did you mean 'x'?" for the closest known name, ignoring case, or an empty text."""
     by_folded = {_folded(each): each for each in known}
@@ -117,7 +120,7 @@ _log = logging.getLogger(__name__)
 def one_line(error: BaseException) -> str:
     """Return "Type: message" on one line; for privbench's own errors the message alone."""
     try:
-        text = escapes.one_line(str(error))
+        text = printable(" ".join(str(error).split()))
     except Exception:  # noqa: BLE001 - an exception class of a plugin may do anything
         text = "(its message cannot be printed)"
     text = text if len(text) <= LONGEST else text[: LONGEST - 3] + "..."

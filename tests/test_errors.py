@@ -51,6 +51,10 @@ def test_did_you_mean_minds_neither_case_nor_what_is_left_out(name, meant):
     assert errors.did_you_mean(name, ["epochs", "epsilon", "lira", "batch_size"]) == f" Did you mean {meant!r}?"
 
 
+def test_undecodable_bytes_are_printable():
+    assert errors.printable("caf\u00e9 b\udcff.npz") == "caf\u00e9 b\\udcff.npz"
+
+
 class Wordless(Exception):  # noqa: N818
     def __str__(self):
         return str(1 / 0)

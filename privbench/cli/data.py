@@ -47,9 +47,10 @@ def list_(root: Path | None) -> None:
     from privbench.builtin.tasks.downloads import DownloadedTask
     from privbench.builtin.tasks.npz import Npz
     from privbench.data.imported import IMPORTED, data_root
-    from privbench.store.reading import is_file
+    from privbench.store.reading import guarded, is_file
 
-    root_given, root = root, data_root(root)
+    with guarded("The folder of the data sets is unknown", "write it without ~"):
+        root_given, root = root, data_root(root)
     console = out.stdout()
     rows = out.table(console, "data set", "state", "size", "where", wrap=["where"])
     for name, cls in _tasks().items():

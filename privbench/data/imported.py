@@ -20,7 +20,7 @@ def data_root(root: str | Path | None = None) -> Path:
     import platformdirs
 
     given = root or os.environ.get("PRIVBENCH_DATA")
-    return home(Path(given)) if given else platformdirs.user_data_path("privbench")
+    return Path(given).expanduser() if given else platformdirs.user_data_path("privbench")
 
 
 def imported() -> list[str]:
