@@ -59,13 +59,15 @@ def _check(console: Console, kind: str, text: str, component: Any, **where: str)
 
     where: salt and device of `checks_for`
     """
+    from rich.text import Text
+
     from privbench.testing import checks_for
 
     console.print(f"{kind} {text}", style="bold cyan")
     checks, failed, start = list(checks_for(component, **where)), 0, time.perf_counter()
     wide = max((len(check.name) for check in checks), default=0)
     for check in checks:
-        with console.status(f"{check.name}: {check.description}"):
+        with console.status(Text(f"{check.name}: {check.description}")):
             reason = _reason(check, component)
         failed += bool(reason)
         console.print("  FAIL " if reason else "  pass ", style="bold red" if reason else "green", end="")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from privbench.cli.console import say
 from privbench.errors import UnknownName, UsageError
 
 EPILOG = """\b
@@ -56,7 +57,7 @@ def gallery(paths: tuple[Path, ...], *, output: Path, classes: str | None, targe
         picture.save(output)
     except (OSError, ValueError) as error:
         raise UsageError(f"Cannot write {output}: {error}.") from None
-    click.echo(f"{output} shows {len(rows)} rows.", err=True)
+    say(f"{output} shows {len(rows)} rows.", err=True)
 
 
 def _chosen(text: str | None, classes: int) -> list[int]:

@@ -113,7 +113,7 @@ def export(form: str, output: Path | None, **options: Any) -> None:
         output.write_text(text, encoding="utf-8")
     except OSError as error:
         raise UsageError(f"Cannot write {output}: {error.strerror or error}.") from None
-    click.echo(f"Wrote {output}.", err=True)
+    out.say(f"Wrote {output}.", err=True)
 
 
 def _read(
@@ -131,7 +131,7 @@ def _read(
     if not found:
         raise UnknownName(f"No records in {', '.join(map(str, places))}. `privbench run` writes them.")
     if not paths:
-        click.echo(f"Records of {' and '.join(map(str, places))}.", err=True)
+        out.say(f"Records of {' and '.join(map(str, places))}.", err=True)
     tables = []
     for board in found:
         _warn(board)
@@ -148,11 +148,11 @@ def _warn(board: Board) -> None:
     from privbench.records.leaderboard import apart
 
     for newer, older in board.replaced[:SAID]:
-        click.echo(f"Warning: {newer} replaces {older}, an older record of the same cell.", err=True)
+        out.say(f"Warning: {newer} replaces {older}, an older record of the same cell.", err=True)
     if len(board.replaced) > SAID:
-        click.echo(f"Warning: the same for {len(board.replaced) - SAID} other files.", err=True)
+        out.say(f"Warning: the same for {len(board.replaced) - SAID} other files.", err=True)
     for task, difference in apart(board.records):
-        click.echo(f"Warning: records of {task} are ranked separately, because they differ in {difference}.", err=True)
+        out.say(f"Warning: records of {task} are ranked separately, because they differ in {difference}.", err=True)
 
 
 def _default_paths() -> list[Path]:

@@ -14,6 +14,7 @@ import click
 from privbench import __version__
 from privbench.cli import console as out
 from privbench.errors import UnknownName, UsageError, did_you_mean
+from privbench.store.reading import home
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -70,9 +71,9 @@ def new(kind: str, name: str, into: Path) -> None:
     check_name(name)
     folder = write(kind, name, into)
     filled = words(kind, name)
-    click.echo(f"Wrote {folder}; the {kind} is in {filled['module']}.py. Next:", err=True)
+    out.say(f"Wrote {folder}; the {kind} is in {filled['module']}.py. Next:", err=True)
     for command in (f"pip install -e {_quoted(folder)}", f"privbench check {kind}:{name}", filled["run"]):
-        click.echo(f"  {command}")
+        out.say(f"  {command}")
 
 
 def check_name(name: str) -> None:
@@ -140,7 +141,7 @@ def files(kind: str, name: str) -> Mapping[str, str]:
 def write(kind: str, name: str, into: Path) -> Path:
     """Write the distribution into a new folder, completely or not at all; return the folder. Raises UsageError."""
     content = files(kind, name)
-    folder = into.expanduser() / f"privbench-{name}"
+    folder = home(into) / f"privbench-{name}"
     try:
         if folder.is_symlink() or (folder.exists() and not (folder.is_dir() and not any(folder.iterdir()))):
             raise UsageError(f"{folder} exists and is not empty; remove it, or choose another name or --into.")

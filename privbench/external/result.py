@@ -23,6 +23,7 @@ from privbench.records.provenance import caught, component, heading
 from privbench.records.ranking import RANKINGS
 from privbench.records.record import Record
 from privbench.records.selection import Together
+from privbench.report.tables import csv
 from privbench.stats import metrics
 from privbench.store.atomic import atomic_write, writing_into
 
@@ -87,7 +88,7 @@ class Audited(Sequence[Record]):
             paths.append(save(record, out, raw))
         best = self.strongest
         if best is not None:
-            table = self.exposed.to_csv(index=False, lineterminator="\n")
+            table = csv(self.exposed)
             with writing_into(out, "records"):
                 atomic_write(best.path(out).with_suffix(".exposed.csv"), table.encode())
         return paths

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import fnmatch
 import io
 import json
 import re
-import sys
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
@@ -15,6 +15,7 @@ from privbench.errors import UsageError
 from privbench.records.parts import Part
 from privbench.store.atomic import atomic_write, writing_into
 from privbench.store.hashing import json_sha256, sha256
+from privbench.store.reading import below, fault, inside, is_folder, json_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -88,30 +89,19 @@ def contents(paths: Iterable[Path], pattern: str, source: str) -> Iterator[tuple
     Raises UsageError where there is nothing, or no JSON; `source` says where records come from.
     """
     for path in paths:
-        if not path.exists():
-            raise UsageError(f"No records at {path}: no such file or folder. {source}")
-        for file in sorted(path.rglob(pattern)) if path.is_dir() else [path]:
-            yield file, _json(file), path.is_dir()
+        if (found := fault(path)) not in ("", "is a folder"):
+            found = found.replace("such file", "such file or folder")
+            raise UsageError(f"No records at {path}: {found}. {source}")
+        for file in _matching(path, pattern) if is_folder(path) else [path]:
+            yield file, json_of(file, "record"), is_folder(path)
 
 
-def _json(file: Path) -> Any:
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{file} is no record: {error}.") from None
-
-
-def toml_of(file: Path) -> dict[str, Any]:
-    """Return what a file of TOML holds. Raises UsageError where it is none."""
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
-    try:
-        content: dict[str, Any] = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{file} is not valid TOML: {error}.") from None
-    return content
+def _matching(folder: Path, pattern: str) -> Iterator[Path]:
+    """Yield the files below a folder that match a pattern. Raises DataError for one that is a link out of it."""
+    files, links = below(folder, folder)
+    for file in sorted([*files, *links]):
+        if fnmatch.fnmatchcase(file.name, pattern) and not is_folder(file):
+            yield inside(folder, file)
 
 
 def is_audit(content: Any) -> bool:

@@ -16,9 +16,9 @@ from privbench.errors import UnknownName, UsageError, did_you_mean
 from privbench.options import quoting
 from privbench.records import ranking
 from privbench.records.comparable import age, made_as
-from privbench.records.files import toml_of
 from privbench.records.record import located
 from privbench.records.selection import completed
+from privbench.store.reading import inside, toml_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -58,7 +58,7 @@ def boards(paths: Iterable[Path], attacks: Sequence[str] | None = None) -> list[
             found.setdefault(place, []).append((file, record))
     made = []
     for place, records in found.items():
-        board = read(place / DECLARATION) if place is not None else Board()
+        board = read(inside(place, place / DECLARATION)) if place is not None else Board()
         board = board if attacks is None else replace(board, attacks=tuple(attacks))
         where = f"{place / DECLARATION}: attacks" if place is not None else "--attacks"
         full = None if board.attacks is None else _full(board.attacks, [record for _, record in records], where)
