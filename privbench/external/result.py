@@ -14,6 +14,7 @@ from privbench.contracts.threat import threat_model
 from privbench.errors import CellFailed, UsageError, blamed
 from privbench.grid.cell import needs_of
 from privbench.grid.scoring import findings, measured
+from privbench.plugins import registration
 from privbench.records.files import save
 from privbench.records.parts import Component, Data
 from privbench.records.provenance import caught, component, heading
@@ -210,6 +211,7 @@ def attacks(texts: Any, supports: Callable[[Any], str]) -> tuple[list[Any], dict
     for attack in chosen:
         if not isinstance(attack, MembershipAttack | ReconstructionAttack):
             raise UsageError(f"attack={attack!r}: give names of attacks, or objects with name, needs and score.")
+    registration.check("attack", chosen)
     lacking = {attack: _unreadable(attack) or supports(attack) for attack in chosen}
     left_out = {spec(attack): reason for attack, reason in lacking.items() if reason}
     kept = [attack for attack, reason in lacking.items() if not reason]
