@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from privbench.aliases import Array
     from privbench.errors import InvalidRecord
 
+MASKS = ("ordinary", "canary")
+"""Raw arrays that say which examples of the pool are meant."""
 PER_EXAMPLE_LIMIT = 5000
 """Largest pool with per-example results in the record; for larger ones they are in the raw scores only."""
 
@@ -92,8 +94,13 @@ class Record(Filed):
         if self.family == "reconstruction":
             return images_sha256(arrays["images"]) == self.scores_sha256
         scores, member = arrays["scores"], arrays["member"]
-        same = scores.shape == member.shape == (self.targets, self.data.pool)
-        return same and scores_sha256(scores, member) == self.scores_sha256
+        shapes = {"member": scores.shape, "decisions": scores.shape, **dict.fromkeys(MASKS, scores.shape[1:])}
+        fits = scores.shape == (self.targets, self.data.pool) and all(
+            arrays[name].shape == shape and arrays[name].dtype == bool
+            for name, shape in shapes.items()
+            if name in arrays
+        )
+        return fits and scores_sha256(scores, member) == self.scores_sha256
 
     @property
     def identity(self) -> tuple[str, ...]:

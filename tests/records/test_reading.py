@@ -290,17 +290,20 @@ def test_digits_of_a_record_that_are_all_zero_stay(tmp_path):
 
 
 @pytest.mark.parametrize("older", [False, True])
-@pytest.mark.parametrize("damage", ["scores", "member", "shape", "empty", "truncated", "garbage", "folder", "bit"])
+@pytest.mark.parametrize(
+    "damage", ["scores", "member", "shape", "others", "empty", "truncated", "garbage", "folder", "bit"]
+)
 def test_raw_scores_of_another_record_are_named(tmp_path, damage, older):
     file, _ = stored(tmp_path, older=older), stored(tmp_path, "rmia")
     raw = file.with_suffix(".scores.npz")
     content = raw.read_bytes()
     scores = scores_of("lira")
-    if damage in ("scores", "member", "shape", "empty"):
+    if damage in ("scores", "member", "shape", "others", "empty"):
         arrays = {
             "scores": {"scores": scores + 1e-9, "member": MEMBER},
             "member": {"scores": scores, "member": ~MEMBER},
             "shape": {"scores": scores.reshape(4, 30), "member": MEMBER.reshape(4, 30)},
+            "others": {"scores": scores, "member": MEMBER, "decisions": MEMBER[:1]},
             "empty": {},
         }[damage]
         np.savez(raw, **arrays)
