@@ -100,8 +100,9 @@ def check(kind: str, components: Iterable[Any]) -> None:
     Raises CellFailed for bad traits.
     """
     for part in (part for component in components for part in parts_of(component)):
-        if wrong := name_fault(part.name, kind):
-            raise PluginError(f"{kind.capitalize()} {type(part).__qualname__} is named {_shown(part.name)}; {wrong}.")
+        name = attributes(type(part)).get("name")
+        if isinstance(name, str) and (wrong := name_fault(name, kind)):
+            raise PluginError(f"{kind.capitalize()} {type(part).__qualname__} is named {_shown(name)}; {wrong}.")
         if wrong := misdeclared(kind, type(part)):
             raise PluginError(f"{wrong[0].upper()}{wrong[1:]}")
         if kind == "defense":
