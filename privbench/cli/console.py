@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
-from privbench.errors import UnknownName, UsageError, did_you_mean
+from privbench.errors import UnknownName, UsageError, did_you_mean, one_line
 from privbench.escapes import printable
 
 if TYPE_CHECKING:
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
     from rich.console import Console
     from rich.table import Table
+
+    from privbench.errors import InvalidRecord
 
 KINDS = ("task", "defense", "attack", "audit")
 PLURALS = {"tasks": "task", "defenses": "defense", "attacks": "attack", "audits": "audit"}
@@ -89,6 +91,23 @@ def warn_problems() -> None:
 
     for problem in catalogue().problems:
         say(f"Warning: plugin {problem.plugin!r}: {problem.reason}", err=True)
+
+
+class LeftOut:
+    """Names each record that is left out, on stderr."""
+
+    def __init__(self) -> None:
+        self.any = False
+
+    def __call__(self, invalid: InvalidRecord) -> None:
+        """Name one, with the reason."""
+        self.any = True
+        say(f"Error: {one_line(invalid)} It is left out.", err=True)
+
+    def conclude(self) -> None:
+        """End the command with exit code 1 if a record was left out."""
+        if self.any:
+            click.get_current_context().exit(1)
 
 
 def kind_of(word: str) -> str | None:

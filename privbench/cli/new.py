@@ -25,8 +25,6 @@ Examples:
   privbench new defense my-defense --into ~/src
 """
 NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
-RESERVED = {"all", "privbench", "predictions", "dataset", "show", *out.KINDS, *out.PLURALS}
-"""Words with another meaning on the command line."""
 RUN = {
     "attack": "privbench run --attack {name} --attack lira",
     "defense": "privbench run --defense ce --defense {name}",
@@ -79,9 +77,10 @@ def new(kind: str, name: str, into: Path) -> None:
 def check_name(name: str) -> None:
     """Raise UsageError if a component cannot, or should not, have this name."""
     from privbench.plugins.loading import catalogue
+    from privbench.plugins.naming import dashed, name_fault
 
     if not NAME.fullmatch(name):
-        fixed = re.sub(r"[^a-z0-9]+", "-", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", name).lower()).strip("-0123456789")
+        fixed = dashed(name).strip("-0123456789")
         hint = f" Try {fixed!r}." if NAME.fullmatch(fixed) else ""
         raise UsageError(
             f"{name!r} is not a valid name: use lower-case letters, digits, single dashes, a letter first.{hint}"
@@ -89,8 +88,8 @@ def check_name(name: str) -> None:
     if name.startswith("privbench-"):
         raise UsageError(f"The distribution will be named privbench-NAME; omit the prefix: {name[10:]!r}.")
     stem = name.replace("-", "_")
-    if name in RESERVED:
-        raise UsageError(f"{name!r} has another meaning on the command line; choose another name.")
+    if wrong := name_fault(name):
+        raise UsageError(f"{name!r} is not a valid name: {wrong}.")
     if keyword.iskeyword(stem) or keyword.iskeyword(stem.capitalize()):
         raise UsageError(f"{name!r} is a keyword of Python; choose another name, such as 'my-{name}'.")
     if stem in sys.stdlib_module_names:

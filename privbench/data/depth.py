@@ -33,7 +33,8 @@ SIXTEEN_BIT = {"PNG", "PPM"}
 SINGLE = {"GIF", "PNG", "TIFF", "WEBP"}
 """Formats whose further frames are separate pictures rather than thumbnails."""
 BITS_PER_SAMPLE = 258
-logging.getLogger("PIL").addHandler(logging.NullHandler())  # else its log of a damaged file is printed beside our line
+SILENT = logging.NullHandler()
+"""Keeps Pillow's log of a damaged file from being printed beside our line."""
 BYTE = 255
 LEVELS = 64
 """Level, of 256, that the brightest pixel of 16-bit files must exceed: the maximum of 14 bits saved as 16."""
@@ -61,6 +62,7 @@ def picture(path: Path, where: str, right: str) -> Iterator[ImageFile]:
     """
     from PIL import Image
 
+    logging.getLogger("PIL").addHandler(SILENT)
     with (
         guarded(f"{where} is no readable image", right),
         opened(path, where) as file,

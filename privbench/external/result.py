@@ -17,6 +17,7 @@ from privbench.grid.attacking import findings_of, with_truth
 from privbench.grid.calls import apart
 from privbench.grid.cell import needs_of
 from privbench.grid.measuring import Deciding, Measuring, measured
+from privbench.plugins import registration
 from privbench.records.files import save
 from privbench.records.parts import Component, Data
 from privbench.records.provenance import caught, component, heading
@@ -228,6 +229,7 @@ def attacks(texts: Any, supports: Callable[[Any], str]) -> tuple[list[Any], dict
     for attack in chosen:
         if not isinstance(attack, MembershipAttack | ReconstructionAttack):
             raise UsageError(f"attack={attack!r}: give names of attacks, or objects with name, needs and score.")
+    registration.check("attack", chosen)
     lacking = {attack: _unreadable(attack) or supports(attack) for attack in chosen}
     left_out = {spec(attack): reason for attack, reason in lacking.items() if reason}
     kept = [attack for attack, reason in lacking.items() if not reason]

@@ -144,7 +144,7 @@ def _text(path: Path, as_text: Callable[[str], bool]) -> tuple[pd.DataFrame, lis
 
     sample, encoding = _sample(path)
     above = int(len(sample) > 1 and FOR_EXCEL.fullmatch(sample[0]) is not None)
-    with guarded(f"{path} is no readable table", "save it again as CSV in UTF-8"):
+    with guarded(f"{path} is not a readable table", "save it again as CSV in UTF-8"):
         separator, rows = _separator(sample[above:])
     header = _has_header(rows)
     names = rows[0] if header else [str(i) for i in range(len(rows[0]))]
@@ -154,7 +154,7 @@ def _text(path: Path, as_text: Callable[[str], bool]) -> tuple[pd.DataFrame, lis
     # With our own names, pandas finds the type of a label with blanks around its name, and without a header.
     columns = [name or f"Unnamed: {i}" for i, name in enumerate(names)]
     decimal = "," if separator in ";\t" and _decimal_commas(rows[1:]) else "."
-    with guarded(f"{path} is no readable table", "save it again as CSV in UTF-8"), opened(path) as file:
+    with guarded(f"{path} is not a readable table", "save it again as CSV in UTF-8"), opened(path) as file:
         frame = pd.read_csv(
             file,
             sep=r"\s+" if separator == " " else separator,

@@ -134,11 +134,11 @@ def _parts() -> Iterator[tuple[str, Any]]:
         if name.partition(".")[0] not in WATCHED or not isinstance(module, types.ModuleType):
             continue
         for attribute, value in list(vars(module).items()):
-            if isinstance(value, PLAIN):
+            if issubclass(type(value), PLAIN):  # not isinstance, which asks proxies of other objects
                 yield f"{name}.{attribute}", value
-            if isinstance(value, type) and value.__module__ == name:
+            if issubclass(type(value), type) and value.__module__ == name:
                 for method, function in list(vars(value).items()):
-                    if isinstance(function, PLAIN):
+                    if issubclass(type(function), PLAIN):
                         yield f"{name}.{attribute}.{method}", function
 
 

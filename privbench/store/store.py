@@ -234,7 +234,7 @@ class Store:
             if _KIND.fullmatch(top.name) and kind in (None, top.name):
                 for part in _entries(top):
                     for folder in _entries(part):
-                        if _KEY.fullmatch(folder.name) and folder.name[:2] == part.name and not folder.is_symlink():
+                        if _KEY.fullmatch(folder.name) and folder.name[:2] == part.name:
                             yield folder, top.name, folder.name
 
     def _publish(self, folder: Path, target: Path, kind: str, key: str) -> None:

@@ -155,7 +155,7 @@ def test_a_class_that_only_the_test_part_has_is_refused(root, tmp_path):
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [
-        (lambda path: path / "absent.npz", DataError, ".*absent.npz does not exist; import a .npz file, a table"),
+        (lambda path: path / "absent.npz", DataError, ".*There is no .*absent.npz; import a .npz file, a table"),
         (lambda path: path, DataError, "holds no images in subfolders; expected CLASS/image.png"),
         (lambda _path: Path(__file__), DataError, "Cannot import .*test_imports.py: expected a .npz file"),
     ],
