@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 KILLED = 9
 """SIGKILL, which does not exist on Windows."""
+GRACE = 1.0
+"""Seconds in which a process ends that has closed its pipe because it ends."""
 FORKS = sys.platform == "linux" and hasattr(socket, "SOCK_SEQPACKET")
 """Whether workers are forked by a nursery. On macOS, system libraries do not survive a fork."""
 
@@ -105,6 +107,10 @@ class Worker:
             raise PrivbenchError(f"Cannot start a worker process: {reason}; try fewer --jobs.") from error
         finally:
             theirs.close()  # otherwise the end of the process would not be noticed
+
+    def ended(self) -> bool:
+        """Return whether the process has ended, as far as the system tells."""
+        return not self.process.sentinels() or bool(multiprocessing.connection.wait(self.process.sentinels(), GRACE))
 
     @property
     def sources(self) -> Iterable[Any]:
