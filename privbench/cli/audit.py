@@ -94,7 +94,7 @@ def _command(text: str) -> click.Command:
     @shared.seed
     @shared.salt
     @shared.jobs
-@shared.timeout
+    @shared.timeout
     @shared.device
     @shared.out("records and arrays")
     @shared.store

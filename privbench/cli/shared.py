@@ -51,7 +51,8 @@ timeout = click.option(
     type=click.FloatRange(min=0),
     default=0.0,
     metavar="SECONDS",
-    help="Time that one training, attack or audit may take; then it fails, and the others continue.  [default: no limit]",
+    help="Time for each training, attack or audit; one that takes longer fails, and the others continue.  "
+    "[default: no limit]",
 )
 device = click.option("--device", type=Device(), default="auto", show_default=True, help="Device for training.")
 store = click.option(
