@@ -7,7 +7,7 @@
     │   ├── DataError              2: a data set that is missing or unsuitable
     │   └── CannotWrite            2: a file or folder that cannot be written, for a full disk or lack of permission
     ├── PluginError                   a plugin clashes, or breaks the rules of registration
-    ├── CorruptArtifact               bytes in the store are not those that were written
+    ├── CorruptArtifact               an artifact in the store is damaged, or no longer there
     ├── UndeclaredEvidence            an attack accessed evidence outside its threat model
     └── CellFailed                    one cell of the grid has no result; the others continue
         ├── Diverged                  training gave non-finite numbers
@@ -69,7 +69,7 @@ class PluginError(PrivbenchError):
 
 
 class CorruptArtifact(PrivbenchError):  # noqa: N818
-    """A stored artifact whose bytes have changed since it was written."""
+    """A stored artifact that is not what was written, or is no longer there; never one that is absent by design."""
 
 
 class UndeclaredEvidence(PrivbenchError):  # noqa: N818

@@ -95,7 +95,8 @@ def _smaller(component, **least):
     """The same task, defense or attack, with as little to do as it allows."""
     if isinstance(component, Chain):
         return dataclasses.replace(component, parts=tuple(map(_smaller, component.parts)))
-    least |= {"epochs": 1, "batch_size": 32, "limit": 200 if component.name == "digits" else None}
+    small_batch = 8 if getattr(component, "model", None) == "resnet18" else 32  # a step of it takes seconds
+    least |= {"epochs": 1, "batch_size": small_batch, "limit": 200 if component.name == "digits" else None}
     least |= {"gan_steps": 3, "cycle_steps": 3, "valuation_models": 2, "models": 3, "held_out": 1}
     options = {field.name for field in dataclasses.fields(component)}
     return dataclasses.replace(component, **{name: value for name, value in least.items() if name in options})

@@ -4,8 +4,6 @@ import os
 import subprocess
 import sys
 
-import pytest
-
 LOOP = """
 import pytest
 from hypothesis import settings
@@ -35,15 +33,11 @@ def run_pytest(folder, *words):
     return done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("loaded", ["by an option", "by a conftest"])
-def test_it_gives_the_marker_the_fixture_and_the_profile(tmp_path, loaded):
+def test_a_conftest_that_names_it_gives_the_marker_the_fixture_and_the_profile(tmp_path):
+    """By the option `-p` the tests of privbench themselves load it."""
     (tmp_path / "test_loop.py").write_text(LOOP, encoding="utf-8")
-    words = ["--strict-markers", "-Werror", "-rs", "--hypothesis-profile=privbench"]
-    if loaded == "by an option":
-        words += ["-p", "privbench.pytest_plugin"]
-    else:
-        (tmp_path / "conftest.py").write_text('pytest_plugins = ["privbench.pytest_plugin"]', encoding="utf-8")
-    said = run_pytest(tmp_path, *words)
+    (tmp_path / "conftest.py").write_text('pytest_plugins = ["privbench.pytest_plugin"]', encoding="utf-8")
+    said = run_pytest(tmp_path, "--strict-markers", "-Werror", "-rs", "--hypothesis-profile=privbench")
     assert "2 passed, 2 skipped" in said
     assert "needs a CUDA card" in said
 

@@ -10,6 +10,10 @@ import sys
 import time
 
 import pytest
+import torch
+from click.testing import CliRunner
+
+from privbench.cli import main
 
 VOLATILE = {"timing.json", "manifest.json"}  # wall times, and the hashes and date of what includes them
 
@@ -17,12 +21,19 @@ VOLATILE = {"timing.json", "manifest.json"}  # wall times, and the hashes and da
 def _command(table_file, folder, jobs):
     task = f"npz:path={table_file},model=mlp,hidden=64,epochs=400"
     words = ["run", "--task", task, "--defense", "ce", "--attack", "lira", "--models", "6", "--jobs", str(jobs)]
-    return [sys.executable, "-m", "privbench", *words, "--store", str(folder / "store"), "--out", str(folder / "out")]
+    return [*words, "--store", str(folder / "store"), "--out", str(folder / "out")]
 
 
-def _threads(number):
-    """Return an environment that grants the main process so many threads; workers have one each, whatever it says."""
-    return {**os.environ, "OMP_NUM_THREADS": str(number)}
+def _run(table_file, folder, jobs, threads):
+    """Run it here, where the main process has so many threads; workers have one each. Return what it says."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        result = CliRunner().invoke(main, _command(table_file, folder, jobs))
+    finally:
+        torch.set_num_threads(before)
+    assert result.exit_code == 0, result.output
+    return result.stderr
 
 
 def _made(folder):
@@ -41,16 +52,14 @@ def _content(folder):
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL on Windows")
 def test_a_killed_run_resumes_to_the_same_bytes_with_another_number_of_workers(table_file, tmp_path):
     undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
-    subprocess.run(
-        _command(table_file, undisturbed, jobs=2), check=True, capture_output=True, timeout=300, env=_threads(1)
-    )
+    _run(table_file, undisturbed, jobs=2, threads=1)
 
     process = subprocess.Popen(
-        _command(table_file, killed, jobs=1),
+        [sys.executable, "-m", "privbench", *_command(table_file, killed, jobs=1)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
-        env=_threads(2),
+        env={**os.environ, "OMP_NUM_THREADS": "2"},
     )
     deadline = time.monotonic() + 300
     while not _made(killed) and process.poll() is None and time.monotonic() < deadline:
@@ -60,8 +69,6 @@ def test_a_killed_run_resumes_to_the_same_bytes_with_another_number_of_workers(t
     made = len(_made(killed))
     assert 1 <= made < 6
 
-    second = subprocess.run(
-        _command(table_file, killed, jobs=1), check=True, capture_output=True, text=True, timeout=300, env=_threads(2)
-    )
-    assert re.search(rf"; ({made}|{made + 1}) are in the store", second.stderr)
+    said = _run(table_file, killed, jobs=1, threads=2)
+    assert re.search(rf"; ({made}|{made + 1}) are in the store", said)
     assert _content(killed) == _content(undisturbed)

@@ -10,6 +10,7 @@ import click
 
 from privbench.cli.console import width
 from privbench.cli.eta import Work
+from privbench.grid.damage import damage_of
 from privbench.grid.estimate import WILL_FAIL, describe, foreseen
 from privbench.options.fields import spec
 
@@ -97,6 +98,8 @@ class Progress:
         done_at_once = [bool(cell.inapplicable or cell.impossible) for cell in plan.cells]
         names = [cell.attack.name for cell in plan.cells]
         self._scoring = Work(names, [AT_ONCE if known else 1.0 for known in done_at_once])
+        for line in damage_of(plan, jobs):
+            self._say(line)
         for where, verdict, reason, attacks in foreseen(plan):
             if verdict == WILL_FAIL:
                 self._tell(where, f" / {', '.join(attacks)}", reason)

@@ -169,12 +169,15 @@ def _dry_run(grid: Grid, store: Store, executor: LocalProcesses) -> None:
     from privbench.builtin.tasks.stand_in import with_stand_ins
     from privbench.cli.console import count_text, table
     from privbench.cli.progress import duration_text
+    from privbench.grid.damage import damage_of
     from privbench.grid.estimate import estimate, foreseen
     from privbench.options.fields import spec
     from privbench.run import plan
 
     tasks, absent = with_stand_ins(list(grid.tasks))
     planned, workers = plan(replace(grid, tasks=tasks), store), executor.workers
+    for damaged in damage_of(planned, planned.jobs()):
+        click.echo(damaged, err=True)
     lines = estimate(planned, executor)
     console = stdout()
     numbers = ("cached", "to train", "to query", "per model", "core time")

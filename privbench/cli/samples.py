@@ -34,11 +34,11 @@ def samples(**options: Any) -> None:
     from privbench.builtin.generative import pixels
     from privbench.options.fields import spec
     from privbench.report import gallery
+    from privbench.store.store import State
 
     population = population_of(options)
     index, name = options["model"], spec(population.defense)
-    artifact = population.artifact(index)
-    if artifact is None:
+    if population.states([index]) == [State.ABSENT]:
         raise UsageError(
             f"Model {index} of {name} on {spec(population.task)} is not in the store; "
             f"`privbench run --task {spec(population.task)} --defense {name}` with the same seed and salt trains it."
@@ -52,8 +52,7 @@ def samples(**options: Any) -> None:
         picture.save(options["out"])
     except (OSError, ValueError) as error:
         raise UsageError(f"Cannot write {options['out']}: {error}.") from None
-    facts = {fact: float(value) for fact, value in artifact.json("release")["facts"].items()}
-    for fact, value in facts.items():
+    for fact, value in population.facts([index])[0].items():
         click.echo(f"{fact:24} {value:.4g}")
     click.echo(f"{options['out']} shows model {index} of {name}.", err=True)
 

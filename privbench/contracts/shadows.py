@@ -21,10 +21,11 @@ class ShadowOptions:
     """The training of the shadows, and the queries to them and the target."""
 
     shadows: Literal["adaptive", "undefended", "released"] = option(
-        "adaptive", "trained by the target's whole defense; by none; on what the target published as synthetic"
+        "adaptive",
+        "shadows trained with the target's whole defense; without any; on the target's synthetic examples",
     )
     inputs: Literal["original", "transformed"] = option(
-        "original", "what is queried: the examples, or what each model's own data stage makes of them"
+        "original", "query inputs: the examples, or the examples after each model's own data stage"
     )
 
     @property

@@ -9,6 +9,7 @@ and torch read it when they are loaded.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 from multiprocessing.reduction import ForkingPickler
@@ -62,8 +63,6 @@ class LocalProcesses:
         if not timeout >= 0:
             raise UsageError(f"--timeout must be a number of seconds, or 0 for no limit, not {timeout}.")
         self.workers, self.threads, self.gpus, self.lanes, self.timeout = workers, threads, gpus, lanes, timeout
-        self._nursery: Nursery | None = None
-        self._pools = 0
 
     @contextlib.contextmanager
     def pool(self, on_progress: Progress | None = None) -> Iterator[Crew]:
@@ -75,14 +74,10 @@ class LocalProcesses:
             guard = "put your script's code under `if __name__ == '__main__':`."
             raise PrivbenchError(f"A worker starts no workers: {guard}")
         crew = Crew(self, on_progress)
-        self._pools += 1
         try:
             yield crew
         finally:
             crew.close()
-            self._pools -= 1
-            if not self._pools:
-                self.close()
 
     def run(
         self, function: Callable[[J, Port], R], jobs: Sequence[J], on_progress: Progress | None = None
@@ -104,37 +99,44 @@ class LocalProcesses:
     def load(self, modules: Iterable[str]) -> None:
         """Import modules in workers to come; returns at once. It may be called before the first pool, to save time."""
         if FORKS:
-            with contextlib.suppress(EOFError):  # the next worker cannot start, and says so
-                self._started().load(modules)
-
-    def close(self) -> None:
-        """End the process that forks workers. It is started again when it is needed."""
-        nursery, self._nursery = self._nursery, None
-        if nursery is not None:
-            nursery.close()
+            with contextlib.suppress(EOFError):  # the next worker starts another nursery
+                nursery(self.threads).load(modules)
 
     def worker(self, slot: int) -> Worker:
         """Start a worker."""
-        return Worker(slot, self._started() if FORKS else None, self.environment(slot))
+        environment = self.environment(slot)
+        if not FORKS:
+            return Worker(slot, None, environment)
+        try:
+            return Worker(slot, nursery(self.threads), environment)
+        except EOFError:  # it was killed
+            _nurseries.pop(self.threads).close()
+            return Worker(slot, nursery(self.threads), environment)
 
     def environment(self, slot: int) -> dict[str, str]:
         """Return the environment variables of a worker that differ from those of the parent."""
-        changes = self._threads()
+        changes = dict.fromkeys(THREADS, str(self.threads))
         if self.gpus:
             visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(self.gpus)))
             names = visible.split(",")[: self.gpus]
             changes["CUDA_VISIBLE_DEVICES"] = names[slot % len(names)]
         return changes
 
-    def _threads(self) -> dict[str, str]:
-        return dict.fromkeys(THREADS, str(self.threads))
 
-    def _started(self) -> Nursery:
-        if self._nursery is None:
-            with ctrl_c_later():
-                self._nursery = Nursery(self._threads())
-        return self._nursery
+_nurseries: dict[int, Nursery] = {}
+"""The nurseries of this process, by the number of threads of their workers: each is started once."""
 
-    def __del__(self) -> None:
-        with contextlib.suppress(Exception):
-            self.close()
+
+def nursery(threads: int) -> Nursery:
+    """Return the process that forks workers with a number of threads, which ends with this process."""
+    if threads not in _nurseries:
+        if not _nurseries:
+            atexit.register(_close)
+        with ctrl_c_later():
+            _nurseries[threads] = Nursery(dict.fromkeys(THREADS, str(threads)))
+    return _nurseries[threads]
+
+
+def _close() -> None:
+    while _nurseries:
+        _nurseries.popitem()[1].close()

@@ -63,7 +63,7 @@ class Nursery:
     def fork(self, connection: Connection[Any, Any], environment: Mapping[str, str]) -> int:
         """Start a worker at the other end of a pipe, and return its process number. Raises OSError."""
         with self._lock:
-            self._send({"fork": dict(environment)}, [connection.fileno()])
+            self._send({"fork": _surroundings(environment)}, [connection.fileno()])
             answer = self._answer()
         if isinstance(answer, str):
             raise OSError(answer)
@@ -132,7 +132,7 @@ def main(number: int) -> None:
         _end(workers.pop(), workers)
 
 
-def _guard(number: int, lifeline: int, environment: Mapping[str, str]) -> NoReturn:
+def _guard(number: int, lifeline: int, environment: Mapping[str, Any]) -> NoReturn:
     """Be the parent of a worker: end when it ends, and with all of its group when the nursery has ended."""
     code = 1
     try:
@@ -147,12 +147,12 @@ def _guard(number: int, lifeline: int, environment: Mapping[str, str]) -> NoRetu
         os._exit(code if code >= 0 else SIGNALLED - code)
 
 
-def _work(number: int, lifeline: int, environment: Mapping[str, str]) -> NoReturn:
+def _work(number: int, lifeline: int, environment: Mapping[str, Any]) -> NoReturn:
     """Be a worker."""
     code = 1
     connection = Connection(number)  # never closed: a component may have done so, and Python would complain
     try:
-        os.environ.update(environment)
+        _adopt(environment)
         serve(connection, lambda: _end_group(lifeline))
         code = 0
     finally:
@@ -163,6 +163,19 @@ def _end_group(lifeline: int) -> None:
     """End all processes of this one's group when the nursery has ended."""
     os.read(lifeline, 1)
     os.killpg(0, signal.SIGKILL)
+
+
+def _surroundings(environment: Mapping[str, str]) -> dict[str, Any]:
+    """Return what a worker takes from the process that wants it, which may have changed since the nursery began."""
+    return {"environment": {**os.environ, **environment}, "path": sys.path, "folder": str(Path.cwd())}
+
+
+def _adopt(surroundings: Mapping[str, Any]) -> None:
+    os.environ.clear()
+    os.environ.update(surroundings["environment"])
+    sys.path[:] = surroundings["path"]
+    with contextlib.suppress(OSError):  # the folder is gone
+        os.chdir(surroundings["folder"])
 
 
 def _load(modules: Iterable[str]) -> None:

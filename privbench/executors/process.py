@@ -72,18 +72,20 @@ class Spawned:
         self._process = context.Process(target=spawned, args=(theirs,), name="privbench", daemon=True)
         with _environment(environment):
             self._process.start()
+        self._code: int | None = None
 
     def sentinels(self) -> list[Any]:
         """Return the process's sentinel."""
-        return [self._process.sentinel]
+        return [self._process.sentinel] if self._code is None else []
 
     def end(self) -> int:
         """Kill the process; return its exit code."""
-        self._process.kill()
-        self._process.join()
-        code = self._process.exitcode or 0
-        self._process.close()
-        return code
+        if self._code is None:
+            self._process.kill()
+            self._process.join()
+            self._code = self._process.exitcode or 0
+            self._process.close()
+        return self._code
 
 
 class Worker:
@@ -101,9 +103,12 @@ class Worker:
             self.process: Process = (
                 Spawned(theirs, environment) if nursery is None else Forked(nursery, theirs, environment)
             )
-        except (OSError, EOFError) as error:
+        except EOFError:
             self.connection.close()
-            reason = getattr(error, "strerror", None) or str(error) or "its parent process has ended"
+            raise
+        except OSError as error:
+            self.connection.close()
+            reason = error.strerror or str(error)
             raise PrivbenchError(f"Cannot start a worker process: {reason}; try fewer --jobs.") from error
         finally:
             theirs.close()  # otherwise the end of the process would not be noticed

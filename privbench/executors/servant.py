@@ -50,7 +50,7 @@ class LocalServant:
                     kind, *rest = (None,) if message is None else ForkingPickler.loads(message)
                     if kind == ENDED:
                         break
-            except (EOFError, OSError):
+            except (EOFError, OSError, ValueError):  # the last one, if the pool is closed meanwhile
                 self._worker = None
                 code = worker.end()
                 raise WorkerDied(f"The process that answers queries {cause(code)}{hint(code)}.") from None

@@ -34,8 +34,8 @@ class Predictions:
     member: (n,) bool.
     shadow_logits: (s, n, q, c) float32, with s >= 0.
     shadow_member: (s, n) bool.
-    warnings: sentences about doubtful arrays.
-    notes: sentences about conversions.
+    warnings: sentences on doubtful arrays.
+    notes: sentences on conversions.
     """
 
     logits: Array
@@ -148,14 +148,14 @@ def _membership(source: files.Found, key: str, shape: tuple[int, ...]) -> Array:
     if raw.shape != shape[:1]:
         raise DataError(
             f"{source.name}: {member_key} has shape {raw.shape}, but {key} has shape {shape}; "
-            f"expected {shape[:1]}, True for what the model was trained on."
+            f"expected {shape[:1]}, True for the examples that the model was trained on."
         )
     member = truth.membership(raw, f"{source.name}: {member_key}")
     if member.all() or not member.any():
         only, other = ("members", "was not") if member.all() else ("non-members", "was")
         raise DataError(
-            f"{source.name}: {member_key} marks {only} only ({len(member)} of {len(member)}); nothing tells how well "
-            f"an attack does without examples of both kinds. Add some that the model {other} trained on."
+            f"{source.name}: {member_key} marks {only} only ({len(member)} of {len(member)}); no attack can be "
+            f"evaluated without examples of both kinds. Add some that the model {other} trained on."
         )
     return member
 
@@ -198,18 +198,18 @@ def _split(member: Array, shadow_member: Array, logits: Array, shadows: Array) -
     said = []
     for index, row in enumerate(shadow_member):
         if (row == member).all():
-            same = " and its answers are the target's too" if np.array_equal(shadows[index], logits) else ""
+            same = " and its predictions are the target's too" if np.array_equal(shadows[index], logits) else ""
             said.append(f"shadow {index} has the target's own members{same}: an attacker cannot have it; leave it out.")
         elif (row != member).all():
             said.append(
                 f"shadow {index} was trained on the complement of the target's members: counting shadow memberships "
-                f"then finds every member without any leak. Leave the target's partner out."
+                f"then identifies every member without any leakage. Leave the target's partner out."
             )
     n, inside = len(member), int(member.sum())
     auc = intervals.delong(shadow_member.sum(axis=0).astype(float), member)[0] if len(shadow_member) else 0.5
     if abs(auc - 0.5) > SURE * np.sqrt((n + 1) / (12 * inside * (n - inside))):
         said.append(
             f"how many shadows an example is a member of predicts the target's membership (AUC {auc:.3f}): a flaw of "
-            f"the split that attacks may take for a leak, or that hides one. Draw the target's members by themselves."
+            f"the split that attacks may mistake for leakage, or that hides it. Draw the target's members separately."
         )
     return said

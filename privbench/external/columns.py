@@ -49,14 +49,14 @@ def arrays_of(source: str | Path | Mapping[str, Any]) -> tuple[Mapping[str, Any]
         if path.suffix.lower() in SUFFIXES:
             return read(path)
         if path.is_file() and not (path.suffix.lower() in NUMPY or zipfile.is_zipfile(path)):
-            raise DataError(f"{path} is no file of arrays or columns; give a .npz, .csv, .tsv or .parquet file.")
+            raise DataError(f"{path} is not a file of arrays or columns; give a .npz, .csv, .tsv or .parquet file.")
         return files.read(path), ()
     if isinstance(source, Mapping):
         return source, ()
     by_name = {str(key): source[key] for key in columns_of(source)}
     if not by_name:
         raise DataError(
-            f"predictions: a {type(source).__name__} is no file, data frame or mapping of arrays; give logits=..., "
+            f"predictions: a {type(source).__name__} is not a file, data frame or mapping of arrays; give logits=..., "
             f"labels=... and membership=... as keywords."
         )
     arrays, notes = of(by_name, "predictions")
@@ -88,13 +88,13 @@ def of(columns: Mapping[str, Any], name: str) -> tuple[dict[str, Any], list[str]
         if not where:
             arrays[key] = column  # a complete array, or an unknown name
         elif where in parts.setdefault(wanted, {}):
-            raise DataError(f"{name}: column {key!r} is there twice, under two names; leave one out.")
+            raise DataError(f"{name}: column {key!r} occurs twice, under two names; remove one.")
         else:
             parts[wanted][where] = column
     if not any(each in PER_CLASS for each in (*parts, *(_parsed(key)[0] for key in arrays))):
         raise DataError(
-            f"{name}: no columns of answers; call them logits_0, logits_1, ... or probabilities_0, ..., one per class, "
-            f"beside label and membership. Found: {', '.join(columns)}."
+            f"{name}: no columns of predictions; name them logits_0, logits_1, ... or probabilities_0, ..., one per "
+            f"class, beside label and membership. Found: {', '.join(columns)}."
         )
     for wanted, some in parts.items():
         if wanted in PER_CLASS:

@@ -104,7 +104,7 @@ def _frame(value: Any, name: str) -> Array:
     if words and len(words) < len(columns):
         listing = ", ".join(map(repr, words[:10]))
         verb = "holds" if len(words) == 1 else "hold"
-        raise DataError(f"{name}: column {listing} {verb} no numbers, and others do; give columns of one kind.")
+        raise DataError(f"{name}: column {listing} {verb} no numbers, but the others do; give columns of one kind.")
     return _joined(columns, name, axis=1)
 
 
@@ -155,7 +155,7 @@ def _joined(parts: list[Array], name: str, axis: int) -> Array:
         raise DataError(f"{name} has parts of different shapes, {listing}; expected all of one length.")
     joined = np.stack(parts, axis=axis)
     if joined.dtype.kind == "f" and any(_is_inexact(part) for part in parts):
-        raise DataError(f"{name} mixes floats with integers beyond 2**53, which floats do not hold; give one kind.")
+        raise DataError(f"{name} mixes floats with integers beyond 2**53, which float64 rounds; give one kind.")
     return joined
 
 
@@ -193,7 +193,7 @@ def _of_objects(array: Array, name: str) -> Array:
         _complete(sum(_kind(value) == "missing" for value in values), name)
     if kinds <= {"number", "integer"} and len(kinds) > 1:
         if any(_kind(value) == "integer" and abs(value) > EXACT for value in values):
-            raise DataError(f"{name} mixes floats with integers beyond 2**53, which floats do not hold; give one kind.")
+            raise DataError(f"{name} mixes floats with integers beyond 2**53, which float64 rounds; give one kind.")
         kinds = {"number"}
     if len(kinds) != 1 or "other" in kinds:
         found = ", ".join(sorted({type(value).__name__ for value in values})[:5])

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from privbench import seeds
-from privbench.contracts.answers import Answers
 from privbench.contracts.attack import MembershipAttack
 from privbench.contracts.evidence import Answered, Evidence
 from privbench.data.dataset import Examples
 from privbench.data.duplicates import duplicated
-from privbench.errors import UndeclaredEvidence, printable
+from privbench.errors import printable
 from privbench.external.measures import OneRelease, measured
 from privbench.external.measures import chosen as measurements_of
 from privbench.external.result import Audited, about, above, attacks, exposure, judge, judged, strongest
@@ -119,7 +118,7 @@ def lacks(attack: Any) -> str:
     """Return what an attack needs but a synthetic set lacks, or ""."""
     needs: Needs = attack.needs
     if needs.answers != "none":
-        return "a model's answers (privbench audit predictions)"
+        return "predictions of a model (privbench audit predictions)"
     wanted = {
         "a model": needs.model or needs.query or needs.training or not isinstance(attack, MembershipAttack),
         "shadow generators": needs.shadows != "none",
@@ -164,19 +163,13 @@ class Published:
         """Return the evidence of an attack with these needs."""
         reference, pool = self.sets.holdout[self.sets.reference], self.candidates
 
-        def unasked() -> Array:
-            raise UndeclaredEvidence("There is no model here to answer.")
-
-        def silent(examples: Examples) -> Answers:
-            return Answers(unasked, examples.y)
-
         return Evidence(
             needs,
             pool.y,
-            silent(pool),
+            None,
             classes=self.data.classes,
             x=pool.x,
-            reference=Answered(needs, reference.y, silent(reference), x=reference.x),
+            reference=Answered(needs, reference.y, None, x=reference.x),
             synthetic=self.sets.synthetic,
             seed=seeds.derive(self.seed, "evidence", 0),
         )

@@ -1,4 +1,4 @@
-"""Rows of users' numbers, of whatever types, that are equal only where all numbers are."""
+"""Exact comparison of rows of numbers of any type: canonical rows that are equal only if all numbers are."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 
 def exactly(x: Array) -> Array:
-    """Return rows (n, ...) of numbers as rows (n, width) that are equal only where all numbers are, in any type.
+    """Return rows (n, ...) of numbers of any type as rows (n, width) that are equal only if all numbers are.
 
-    Integers become float64; where it rounds some, the remainders stand in as many columns again, behind the others.
+    Integers become float64; if that rounds some, their remainders follow in `width` further columns.
     """
     rows = np.ascontiguousarray(x).reshape(len(x), -1) if x.size else np.empty((len(x), int(np.prod(x.shape[1:]))))
     if rows.dtype == np.uint8 or rows.dtype.kind not in "iu":
@@ -32,7 +32,7 @@ def exactly(x: Array) -> Array:
 
 
 def side_by_side(columns: Sequence[Array]) -> Array:
-    """Return columns (n,) of different types as `exactly` returns a table of them."""
+    """Return the result of `exactly` for a table with columns (n,) of different types."""
     parts = [exactly(column[:, np.newaxis]).astype(np.float64) for column in columns]
     both = max(part.shape[1] for part in parts)
     stacked = np.stack([np.pad(part, ((0, 0), (0, both - part.shape[1]))) for part in parts], axis=1)
@@ -40,7 +40,7 @@ def side_by_side(columns: Sequence[Array]) -> Array:
 
 
 def alike(*sets: Array) -> list[Array]:
-    """Return several sets that `exactly` returned of one width, in one type and with remainders in all or none."""
+    """Return results of `exactly` in one type and width, with remainders in all of them or in none."""
     width = max(each.shape[1] for each in sets)
     kind = np.float64 if len({each.dtype for each in sets}) > 1 else sets[0].dtype
     return [np.pad(each, ((0, 0), (0, width - each.shape[1]))).astype(kind, copy=False) for each in sets]

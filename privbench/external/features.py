@@ -78,7 +78,7 @@ def features_and_classes(path: Path, label: str | None) -> Columns:
 
 
 def doubtful_classes(y: Array, name: str) -> list[str]:
-    """Return a warning if (n,) labels hardly look like classes. Raises DataError if they are not classes."""
+    """Return a warning if (n,) labels do not look like classes. Raises DataError if they are not classes."""
     if y.ndim != 1 or y.dtype.kind not in "buifU" or (y.dtype.kind == "f" and not np.isfinite(y).all()):
         return []  # refused where classes are numbered
     values, counts = np.unique(y, return_counts=True)
@@ -87,9 +87,9 @@ def doubtful_classes(y: Array, name: str) -> list[str]:
     where = f"{name}: {n} examples have {found} different labels"
     if numbers is not None and found > MOST_VALUES and (numbers != np.rint(numbers)).any():
         ends = f"{numbers.min():.6g} to {numbers.max():.6g}"
-        raise DataError(f"{where}, {ends}: numbers to predict, no classes; cut them into classes.")
+        raise DataError(f"{where}, {ends}: numbers to predict, not classes; bin them into classes.")
     if found > max(n / 2, 2):
-        raise DataError(f"{where}: nearly each is a class of its own, as identifiers are; give a column of classes.")
+        raise DataError(f"{where}: most examples have their own label, like an identifier; give a column of classes.")
     many = found > MANY_NUMBERS and numbers is not None and n < FEW_PER_NUMBER * found
     if n < FEW_PER_CLASS * found or many:
         return [f"{where}, {counts.min()} to {counts.max()} examples each; make sure that these are classes."]
@@ -118,7 +118,7 @@ def check_numbers(features: Mapping[str, Array], name: str) -> None:
     """Raise DataError, with the columns and a cell, if some columns hold texts or lists."""
     lists = [column for column, values in features.items() if values.ndim > 1]
     if lists:
-        raise DataError(f"{name}: {listing(lists)}: lists in cells; give each number a column of its own.")
+        raise DataError(f"{name}: {listing(lists)}: cells hold lists; give each number its own column.")
     words = {column: values for column, values in features.items() if values.dtype.kind not in "biuf"}
     if not words:
         return
@@ -144,8 +144,8 @@ def _spellings(y: Array, name: str) -> list[str]:
     values, said = np.unique(y).tolist(), []
     absent = [value for value in values if value.strip().lower() in MISSING]
     if absent:
-        absentees = f"{listing(absent)} {'is a class' if len(absent) == 1 else 'are classes'} like any other"
-        said.append(f"{name}: {absentees}; leave those rows out if their label is missing.")
+        absentees = f"{listing(absent)} {'counts as a class' if len(absent) == 1 else 'count as classes'}"
+        said.append(f"{name}: {absentees}; leave those rows out if their labels are missing.")
     plain: dict[str, list[str]] = {}
     for value in values:
         plain.setdefault(value.strip().casefold(), []).append(value)

@@ -108,7 +108,7 @@ def check_keywords(arrays: Mapping[str, Any], options: Sequence[str]) -> None:
         hint = did_you_mean(key, options)
         if key.lower() not in known and (hint or isinstance(value, (str, int, float, type(None)))):
             takes = hint or f"; it takes {', '.join(options[:-1])} and {options[-1]}, and arrays: {', '.join(ALIASES)}."
-            raise UsageError(f"audit_predictions has no {key!r}{'.' if hint else ''}{takes}")
+            raise UsageError(f"audit_predictions has no argument {key!r}{'.' if hint else ''}{takes}")
 
 
 def alike(key: str, wanted: str) -> bool:

@@ -69,7 +69,7 @@ def import_data(
     path = path if path.name else path.resolve()  # the current folder, "."
     chosen = name or re.sub(r"[^A-Za-z0-9_-]+", "-", path.resolve().stem).strip("-_")
     if not NAME.fullmatch(chosen):
-        wrong = f"--name {name!r}" if name else f"{path.name!r} makes no name; give --name NAME"
+        wrong = f"--name {name!r}" if name else f"{path.name!r} gives no valid name; give --name NAME"
         raise BadOption(f"{wrong}: use letters, digits, '-' and '_'.")
     read = _read(path, label, size)
     arrays, classes = numbered(read.parts, path)
@@ -90,11 +90,11 @@ def import_data(
 def _read(path: Path, label: str | None, size: int | None) -> _Read:
     kind = "folder" if path.is_dir() else path.suffix.lower()
     if not path.exists():
-        raise DataError(f"There is no {path}; import a .npz file, a table or a folder of images.")
+        raise DataError(f"{path} does not exist; import a .npz file, a table or a folder of images.")
     if label is not None and kind not in TABLES:
-        raise BadOption(f"--label is for tables ({', '.join(TABLES)}), but {path} is none.")
+        raise BadOption(f"--label is for tables ({', '.join(TABLES)}), but {path} is not one.")
     if size is not None and kind != "folder":
-        raise BadOption(f"--size is for folders of images, but {path} is none.")
+        raise BadOption(f"--size is for folders of images, but {path} is not one.")
     if kind == "folder":
         parts, notes = folder(path, size)
         return _Read(parts, [x for x, _ in parts.values()], notes, [])

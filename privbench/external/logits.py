@@ -62,7 +62,7 @@ def check(z: Array, where: str) -> list[str]:
         if (steps > LOST * typical).any():
             raise DataError(
                 f"{where}: in {int((steps > LOST * typical).sum())} of {steps.size} rows all numbers share an offset "
-                f"of up to {offset}, beside which {z.dtype} holds no differences between classes any more; subtract "
+                f"of up to {offset}, beside which {z.dtype} no longer resolves differences between classes; subtract "
                 f"each row's maximum before they are saved."
             )
         if (steps > DOUBTFUL * typical).any():

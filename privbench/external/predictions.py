@@ -37,15 +37,15 @@ SIGNALS: dict[str, Callable[[Array, Array], Array]] = {
     "m-entropy": signals.neg_modified_entropy,
 }
 """Signals of the threshold attacks; without shadows they are used without a threshold."""
-NO_SHADOWS = "without shadow models there is nothing to draw a threshold on; the score is the signal itself"
+NO_SHADOWS = "without shadow models no threshold can be calibrated; the score is the signal itself"
 ONE_KIND = (
-    "shadow models of which none was trained on any example, or each on all, leave nothing to draw a threshold on; "
+    "no threshold can be calibrated if all shadow models were trained on all examples, or all on none; "
     "the score is the signal itself"
 )
 SHADOWLESS = (
     "Without shadow models no attack can tell an example that the model memorised from one that is easy: attacks that "
-    "compare each example with its shadows, such as LiRA, may find leaks where these find none. Read an AUC near 0.5 "
-    "as not tested; shadow_logits and shadow_membership test it."
+    "compare each example with its shadows, such as LiRA, may find leaks where these find none. An AUC near 0.5 "
+    "then means that this is not tested; give shadow_logits and shadow_membership to test it."
 )
 
 
@@ -239,7 +239,7 @@ class Given:
     def notes(self) -> tuple[str, ...]:
         """Notes on the accuracy of the model, and on the limits of an audit without shadows."""
         member = self.arrays.member
-        said = f"The model is right on {self._share(member)} members and on {self._share(~member)} non-members."
+        said = f"The model classifies {self._share(member)} members and {self._share(~member)} non-members correctly."
         return (said,) if len(self.arrays.shadow_logits) else (said, SHADOWLESS)
 
     def _share(self, rows: Array) -> str:

@@ -190,14 +190,14 @@ def _warnings(given: Sequence[tuple[str, Array]], grains: Sequence[Grain], floor
         )
     elif not is_coarse and any(one.rows for one in grains):
         said.append(
-            f"{names}: {rows} hold a probability of exactly 0, taken as {floor:.1g}: rounding has made examples alike "
-            f"that attacks, LiRA above all, tell apart. Give logits if the model has them."
+            f"{names}: {rows} hold a probability of exactly 0, taken as {floor:.1g}: rounding has removed "
+            f"differences that attacks use, LiRA most of all. Give logits if the model has them."
         )
     if is_coarse and differ(grains):
         said.append(
             f"{names}: models differ in resolution, {coarsest_steps(grains):.2g} against "
-            f"{min(one.least for one in grains):.2g}; all are cut off at {floor:.2g}, and attacks may still take the "
-            f"difference for a leak. Give all of them rounded alike."
+            f"{min(one.least for one in grains):.2g}; all are cut off at {floor:.2g}, and attacks may mistake the "
+            f"difference for leakage. Round all of them alike."
         )
     return said
 
@@ -207,7 +207,7 @@ def _notes(given: Sequence[tuple[str, Array]], grains: Sequence[Grain], floor: f
         return []
     said = (
         f"{_rows(given, grains)} hold zeros, and the smallest other probability is {2 * floor:.3g}: the zeros of a row "
-        f"share half of that, {floor:.2g}, or what the row leaves of 1. If the model has logits, they tell more."
+        f"share half of that, {floor:.2g}, or the remainder of the row to 1. Logits tell more, if the model has them."
     )
     return [said]
 

@@ -14,6 +14,7 @@ from privbench.contracts.attack import MembershipAttack, ReconstructionAttack
 from privbench.contracts.threat import threat_model
 from privbench.errors import CellFailed, UsageError, blamed
 from privbench.grid.attacking import findings_of, with_truth
+from privbench.grid.calls import apart
 from privbench.grid.cell import needs_of
 from privbench.grid.measuring import Deciding, Measuring, measured
 from privbench.records.files import save
@@ -159,24 +160,29 @@ def judge(
     """
     shown = np.arange(len(member)) if order is None else order
     with caught() as failed:
-        with blamed(attack):
-            given = attack.score(evidence)
         scores = np.empty(len(member))
-        scores[shown] = metrics.check_scores(given, member.shape)
+        scores[shown], findings = apart(_scored, (attack, evidence, member.shape), attack)
         decisions, threshold = decide(scores)
-        own = _findings(attack, evidence, scores[shown], member[shown])
+        own = findings
+        if isinstance(attack, JudgesFindings):
+            own = [apart(_with_truth, (attack, findings[0], scores[shown], member[shown]), attack)]
         job = Measuring(scores[None], member[None], Deciding(None), base.seed, own)
         found = measured(job, None if decisions is None else decisions[None], threshold)
         return base.sealed(**found.found), found.raw
     return base.sealed(**failed), {}
 
 
-def _findings(attack: Any, evidence: Evidence, scores: Array, member: Array) -> list[Mapping[str, float]]:
-    """Return the attack's own numbers, a list of one; an empty list without any."""
-    if not isinstance(attack, HasFindings):
-        return []
-    found = findings_of(attack, evidence, scores)
-    return [with_truth(attack, found, scores, member) if isinstance(attack, JudgesFindings) else found]
+def _scored(job: tuple[Any, Evidence, tuple[int, ...]], _port: object) -> tuple[Array, list[Mapping[str, Any]]]:
+    """Return an attack's scores, and its findings, a list of one; an empty list without any."""
+    attack, evidence, shape = job
+    with blamed(attack):
+        given = attack.score(evidence)
+    scores = metrics.check_scores(given, shape)
+    return scores, [findings_of(attack, evidence, scores)] if isinstance(attack, HasFindings) else []
+
+
+def _with_truth(job: tuple[Any, Mapping[str, Any], Array, Array], _port: object) -> Mapping[str, float]:
+    return with_truth(*job)
 
 
 def above(natural: float | None, scores: Array, calibrated: Callable[[], float] | str) -> tuple[Array | None, str]:

@@ -119,7 +119,7 @@ def _parquet(path: Path, as_text: Callable[[str], bool]) -> tuple[pd.DataFrame, 
             f"Reading {path.name} takes pyarrow: pip install 'privbench[parquet]', or save the table as .csv."
         ) from None
     except Exception as error:  # noqa: BLE001 - each engine has errors of its own for damaged files
-        raise DataError(f"{path} is no readable .parquet file: {_line(error)}") from None
+        raise DataError(f"{path} is not a readable .parquet file: {_line(error)}") from None
     frame.columns = pd.Index([str(name) for name in frame.columns])
     if not frame.columns.is_unique:
         raise DataError(f"{path.name} has several columns of one name; give each its own.")
@@ -163,7 +163,7 @@ def _text(path: Path, as_text: Callable[[str], bool]) -> tuple[pd.DataFrame, lis
             encoding=encoding,
         )
     except (OSError, ValueError, OverflowError) as error:  # pandas' own errors are ValueErrors
-        raise DataError(f"{path} is no readable table: {_line(error)}") from None
+        raise DataError(f"{path} is not a readable table: {_line(error)}") from None
     notes = [] if separator == "," else [f"columns are separated by {SEPARATORS[separator]}."]
     notes += ["numbers have decimal commas."] if decimal == "," else []
     notes += [] if header else ["the first row holds numbers only: there is no header, columns are called 0, 1, ..."]
@@ -181,11 +181,11 @@ def _sample(path: Path) -> tuple[list[str], str]:
         with path.open(encoding=encoding, newline="") as file:
             lines = list(itertools.islice(file, SAMPLE))
     except UnicodeError:
-        raise DataError(f"{path} is no text in UTF-8; save it as CSV in UTF-8.") from None
+        raise DataError(f"{path} is not text in UTF-8; save it as CSV in UTF-8.") from None
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}.") from None
     if "\0" in "".join(lines):
-        raise DataError(f"{path} is no text, and no table: it has zero bytes in it.")
+        raise DataError(f"{path} is not a text file: it contains zero bytes.")
     if not "".join(lines).strip():
         raise DataError(f"{path} is empty.")
     return [line for line in lines if line.strip()], encoding

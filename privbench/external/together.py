@@ -73,13 +73,13 @@ def copies(real: Comparable, synthetic: Comparable, holdout: Comparable) -> tupl
     if overlap.any():
         warnings.append(
             f"{int(overlap.sum())} of {len(holdout.x)} held-out examples are among the real ones: they are members "
-            f"too, and hide what is found. Hold out examples that the generator never saw."
+            f"too, and leakage looks smaller. Hold out examples that the generator never saw."
         )
     distinct, given = len(set(_digests(synthetic.exact))), len(synthetic.x)
     if distinct < given:
         repeats = f"the synthetic set holds {distinct} distinct example{'s' * (distinct > 1)} among {given}"
         if distinct <= given // 2:
-            warnings.append(f"{repeats}: its generator collapsed; what is said of it rests on few examples.")
+            warnings.append(f"{repeats}: its generator collapsed, and the results rest on few examples.")
         else:
             notes.append(f"{repeats[0].upper()}{repeats[1:]}.")
     kinds = {each.kind for each in (real, synthetic, holdout)}
@@ -110,8 +110,8 @@ def _published(real: Array, synthetic: Array, holdout: Array, how: str) -> str:
     if not published.any():
         return ""
     return (
-        f"{int(published.sum())} of {len(real)} real examples are published {how}: exact copies, a leak whatever the "
-        f"attacks say (of {len(holdout)} held-out examples {int(control.sum())} are)."
+        f"{int(published.sum())} of {len(real)} real examples are published {how}: exact copies, which is leakage "
+        f"whatever the results of attacks (of {len(holdout)} held-out examples: {int(control.sum())})."
     )
 
 
@@ -166,7 +166,7 @@ def _check_names(name: str, table: Mapping[str, Array], first: str, order: list[
     if missing:
         raise DataError(f"{name} has no column {missing[0]!r}, which {first} has.{did_you_mean(missing[0], more)}")
     if more:
-        raise DataError(f"{name} has a column {more[0]!r}, which {first} has not; leave it out, or add it there.")
+        raise DataError(f"{name} has a column {more[0]!r}, which {first} lacks; leave it out, or add it there.")
 
 
 def _width(part: Array | list[Array]) -> int:
@@ -178,7 +178,7 @@ def _check_widths(sets: Sequence[OneSet], parts: Sequence[Array | list[Array]]) 
     shapes = [(len(part),) if isinstance(part, list) else part.shape[1:] for part in parts]
     for one, shape in zip(sets, shapes, strict=True):
         if shape != shapes[0] and TABLE - 1 in (len(shape), len(shapes[0])):
-            raise DataError(f"{one.name} has inputs of shape {shape}, {sets[0].name} of {shapes[0]}; make them alike.")
+            raise DataError(f"{one.name} has inputs of shape {shape}, {sets[0].name} of {shapes[0]}; give one shape.")
 
 
 def _check_images(found: Mapping[str, Array]) -> None:
@@ -186,7 +186,7 @@ def _check_images(found: Mapping[str, Array]) -> None:
     (first, x), *others = found.items()
     for name, other in others:
         if other.shape[1:] != x.shape[1:]:
-            raise DataError(f"{name} has inputs of shape {other.shape[1:]}, {first} of {x.shape[1:]}; make them alike.")
+            raise DataError(f"{name} has inputs of shape {other.shape[1:]}, {first} of {x.shape[1:]}; give one shape.")
         if other.dtype != x.dtype:
             raise DataError(
                 f"{name} is {other.dtype}, {first} is {x.dtype}; save both alike: of images in [0, 1], "

@@ -71,7 +71,7 @@ def _by_name(raw: Array, found: Array, names: Sequence[str], where: str) -> Arra
         )
     if all(name.isdecimal() for name in names):
         raise DataError(
-            f"{where} has the classes {_listing(found)}, but the columns of the answers are called "
+            f"{where} has the classes {_listing(found)}, but the columns of the predictions are called "
             f"{_listing(np.array(names, dtype=np.int64))}; give both the same numbers, or the columns no names."
         )
     return _by_number(found, count, where)
@@ -82,7 +82,7 @@ def _by_number(found: Array, count: int, where: str) -> Array:
     y = arrays.labels(found, name, key)
     if len(y) and (y.min() < 0 or y.max() >= count):
         raise DataError(
-            f"{where}: class numbers run from {y.min()} to {y.max()}, but the answers have {count} columns; "
+            f"{where}: class numbers run from {y.min()} to {y.max()}, but the predictions have {count} columns; "
             f"{_numbered(count)}"
         )
     return y
@@ -97,13 +97,13 @@ def membership(raw: Array, where: str) -> Array:
         raise DataError(f"{where} holds texts, {_listing(raw)}; give 1 for members and 0 for all others.")
     if raw.dtype.kind not in "buif" or not np.isin(raw, (0, 1)).all():
         strange = "" if raw.dtype.kind not in "uif" else f", for example {raw[~np.isin(raw, (0, 1))][0]}"
-        raise DataError(f"{where} is {raw.dtype} and holds other things than 0 and 1{strange}; 1 means member.")
+        raise DataError(f"{where} is {raw.dtype} and holds values other than 0 and 1{strange}; 1 means member.")
     return raw.astype(bool)
 
 
 def _from_one_hot(raw: Array, where: str) -> Array:
     if raw.dtype.kind not in "buif" or not np.isin(raw, (0, 1)).all() or not (raw.sum(axis=1) == 1).all():
-        raise DataError(f"{where} has shape {raw.shape}, but its rows are no single 1 among zeros; give (n,) classes.")
+        raise DataError(f"{where} has shape {raw.shape}, but its rows are not one-hot; give (n,) classes.")
     return np.asarray(raw.argmax(axis=1), dtype=np.int64)
 
 

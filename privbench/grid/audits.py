@@ -20,9 +20,9 @@ from privbench.contracts.abilities import Compares
 from privbench.contracts.context import Context
 from privbench.errors import BadOption, CellFailed, PrivbenchError, UsageError, blamed, note
 from privbench.executors import Call
-from privbench.grid.calls import Ready, result, serves
+from privbench.grid.calls import Ready, own, rehearsed, result, serves
 from privbench.grid.making import Listener, Making
-from privbench.grid.plan import Plan
+from privbench.grid.plan import Plan, unfit
 from privbench.options.fields import build, options_of, spec
 from privbench.population.keeper import Keeper
 from privbench.records.audit_record import AuditRecord
@@ -65,17 +65,26 @@ def plan(grid: Grid, audits: Sequence[Any], store: Store) -> tuple[Plan, list[Be
 def _bench(planned: Plan, audit: Any, population: Population) -> Bench:
     """Return one audit of one population, and add its requirements to the plan; none if it must fail."""
     try:
-        with blamed(audit):
-            others = tuple(audit.compared(population)) if isinstance(audit, Compares) else ()
+        others = _others(audit, population) if isinstance(audit, Compares) else ()
     except UsageError:
         raise
     except PrivbenchError as error:
         note(error)
         return Bench(audit, population, impossible=error)
-    if population.unfit:
-        return Bench(audit, population, impossible=BadOption(f"{population.defense.name}: {population.unfit}"))
+    if why := unfit(population):
+        return Bench(audit, population, impossible=BadOption(f"{population.defense.name}: {why}"))
     population = planned.need(population, 1)
     return Bench(audit, population, tuple(planned.need(each, 1) for each in others))
+
+
+def _others(audit: Compares, population: Population) -> tuple[Population, ...]:
+    return rehearsed(_compared, (audit, population), audit, population.task, population.defense)
+
+
+def _compared(job: tuple[Compares, Population], _port: object) -> tuple[Population, ...]:
+    audit, population = job
+    with blamed(audit):
+        return tuple(audit.compared(population))
 
 
 def conduct(
@@ -114,7 +123,7 @@ def auditing(bench: Bench, *, command: str = "") -> Steps[tuple[AuditRecord, Map
         # Never beside other calls: an audit names attacks of its own, whose plugins it imports.
         alone = f"{spec(bench.audit)} of {serves(*parts) or population.defense.name}"
         found: tuple[AuditRecord, Mapping[str, Any]] = result(
-            (yield Call(_measure, (base, bench.audit, population), alone, first=True))
+            (yield from own(Call(_measure, (base, bench.audit, population), alone, first=True), *parts))
         )
         return found
     return base.sealed(**failed), {}

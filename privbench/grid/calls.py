@@ -9,16 +9,19 @@ A run resumes each with the outcome of its call (`making.py`); `now` runs them h
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from privbench.executors import Call, inline
+from privbench.executors.local import LocalProcesses
+from privbench.executors.worker import is_worker
 from privbench.options.fields import parts_of, spec
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
 
-    from privbench.executors import Outcome, Port
+    from privbench.executors import J, Outcome, Port
     from privbench.population.population import Population
 
 T = TypeVar("T")
@@ -40,6 +43,17 @@ def serves(*components: Any) -> str:
     return ", ".join(dict.fromkeys(spec(part) for part in parts if not _built_in(part)))
 
 
+def sendable(*components: Any) -> bool:
+    """Return whether other processes can import the classes of components: not those of a notebook or a function."""
+    return all(_importable(type(part)) for component in components for part in parts_of(component))
+
+
+def own(call: Call[Any], *components: Any) -> Steps[Outcome[Any]]:
+    """Return the steps of a call that runs components' code: elsewhere, or here if they cannot be sent."""
+    outcome: Outcome[Any] = (yield call) if sendable(*components) else inline.run(call)
+    return outcome
+
+
 def result(outcome: Outcome[Any]) -> Any:
     """Return the result of a call. Raises its error."""
     if outcome.error is not None:
@@ -59,11 +73,46 @@ def now(steps: Steps[T]) -> T:
         return found
 
 
+def apart(function: Callable[[J, Port], T], job: J, *components: Any) -> T:
+    """Return function(job, report), run in a process of its own if it runs code of components that are not privbench's.
+
+    Raises PrivbenchError for whatever is raised, or ends the process.
+    """
+    call = Call(function, job, serves(*components))
+    if not call.serves or is_worker() or not sendable(*components):
+        found: T = result(inline.run(call))
+        return found
+    with LocalProcesses(1).pool() as pool:
+        pool.submit(call)
+        (outcome,) = pool.outcomes()
+    found = result(outcome)
+    return found  # noqa: RET504 - typed
+
+
+def rehearsed(function: Callable[[J, Port], T], job: J, *components: Any) -> T:
+    """Return function(job, report), run here, but tried apart before: its result cannot be sent, or is large."""
+    if serves(*components):
+        apart(_tried, (function, job), *components)
+    found: T = result(inline.run(Call(function, job)))
+    return found
+
+
+def _tried(job: tuple[Callable[[Any, Port], Any], Any], report: Port) -> None:
+    function, argument = job
+    function(argument, report)
+
+
 def make(job: Any, report: Port) -> None:
     """Make one release; see `privbench.population.releases`, which imports torch."""
     from privbench.population import releases
 
     releases.make(job, report)
+
+
+def _importable(cls: type) -> bool:
+    script = sys.modules.get("__main__")
+    interactive = cls.__module__ == "__main__" and not (script and getattr(script, "__file__", None))
+    return "<locals>" not in cls.__qualname__ and not interactive
 
 
 def _built_in(part: Any) -> bool:

@@ -140,12 +140,16 @@ class Cell:
 def inapplicable(cell: Cell) -> str:
     """Return why an attack does not apply to the releases of a population made so far; else ""."""
     population = cell.population
-    made = population.artifact(0) is not None
-    if cell.needs.synthetic and (not publishes(population.defense) or (made and population.synthetic(0) is None)):
+    if cell.needs.synthetic and not (publishes(population.defense) and may_publish(population)):
         return f"{population.defense.name} publishes no synthetic examples"
     if cell.reconstructs and not population.dataset.examples.is_image:
         return f"{population.task.name} holds tables: there is no image to reconstruct"
     return ""
+
+
+def may_publish(population: Population) -> bool:
+    """Return whether the first release publishes synthetic examples, or is still to be made."""
+    return not population.sound([0]) or population.synthetic(0) is not None
 
 
 def needs_of(attack: Any) -> Needs:

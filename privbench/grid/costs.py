@@ -17,13 +17,11 @@ cost about as much as those of `ce`, took 0.69 to 1.7 times as long (standard de
 TAILS = (0.025, 0.975)
 
 
-def cost(own: Array, undefended: Array) -> Cost | None:
-    """Return the cost of a release; None if none is in the store.
+def cost(own: Array, undefended: Array) -> Cost:
+    """Return the cost of a release, relative to undefended ones as far as there are any.
 
-    own, undefended: seconds (n,) of releases, with and without the defense; there may be none
+    own, undefended: seconds (n,) of releases, with and without the defense
     """
-    if not len(own):
-        return None
     ratio = compared(own, undefended) if len(undefended) and undefended.all() else (None, None, None)
     relative, low, high = ratio
     return Cost(seconds_per_model=float(np.median(own)), relative_to_ce=relative, relative_low=low, relative_high=high)

@@ -11,7 +11,6 @@ import numpy as np
 from privbench.executors import Call
 from privbench.grid.calls import result, serves
 from privbench.options.fields import spec
-from privbench.population.population import ANSWERS, MODEL
 from privbench.population.traits import relative_cost
 
 if TYPE_CHECKING:
@@ -65,10 +64,9 @@ def estimate(plan: Plan, executor: Executor) -> list[Line]:
     probed: dict[object, float] = {}
     for population, queries in (item for wave in plan.waves for item in wave.items()):
         wanted = [i for i in range(population.models) if i not in population.skipped]
-        made = [i for i in wanted if population.store.has(MODEL, population.manifest(i))]
-        answered = [
-            i for i in made if all(population.store.has(ANSWERS, population.answers_manifest(i, q)) for q in queries)
-        ]
+        made = population.sound(wanted)
+        unasked = {job.index for job in population.missing(sorted(queries)) if job.queries}
+        answered = [index for index in made if index not in unasked]
         seconds, basis = _measured(population, made)
         if not made:
             if population.task not in probed:

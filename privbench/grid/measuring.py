@@ -114,7 +114,7 @@ class Describing:
     member: Array
     """(models, examples) bool."""
     ordinary: Array
-    facts: Sequence[Mapping[str, float] | None]
+    facts: Sequence[Mapping[str, float]]
     seconds: Array
     """(models,): of each release."""
     undefended_seconds: Array

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from privbench.errors import BadOption, CellFailed, UsageError, blamed, note
+from privbench.grid.calls import apart, rehearsed
 from privbench.grid.cell import Cell, inapplicable, needs_of, without_shadows
 from privbench.plugins import registration
 from privbench.population.membership import partner
@@ -54,8 +55,7 @@ class Grid:
     def populations(self, store: Store) -> Iterator[Population]:
         """Yield the releases of each task and defense; a task's data are loaded once."""
         for task in self.tasks:
-            with blamed(task):
-                dataset = task.load()
+            dataset = rehearsed(_load, task, task)
             for defense in self.defenses:
                 yield Population(task, dataset, defense, self.models, self.seed, self.device, store, salt=self.salt)
 
@@ -99,19 +99,47 @@ def plan(grid: Grid, store: Store) -> Plan:
     """Determine the requirements of a grid, without training. Raises UsageError if no cell of it can be run."""
     planned = Plan(grid)
     for population in grid.populations(store):
-        planned.cells += [_cell(planned, population, attack) for attack in grid.attacks]
+        why = unfit(population)
+        planned.cells += [_cell(planned, population, attack, why) for attack in grid.attacks]
     if planned.cells and all(cell.impossible for cell in planned.cells):
         first = planned.cells[0]
-        component = first.population.defense if first.population.unfit else first.attack
+        component = first.population.defense if unfit(first.population) else first.attack
         raise UsageError(f"{component.name}: {first.impossible}")
     for each in {job.population.task: job.population for job in planned.jobs()}.values():
-        with blamed(each.task):
-            each.blueprint.model()  # a model that does not fit the data fails here, not in every worker
+        apart(_build, each, each.task)  # a model that does not fit the data fails here, not in every worker
     return planned
 
 
-def _cell(planned: Plan, population: Population, attack: Any) -> Cell:
-    """Return one cell, and add its requirements to the plan: none if the attack cannot succeed."""
+def unfit(population: Population) -> str:
+    """Return why a population's defense cannot make a model of the task's, while one is left to be made; else ""."""
+    if population.net.defense is None or population.complete:
+        return ""
+    try:
+        return apart(_unfit, population, population.task, population.defense)
+    except CellFailed as error:
+        note(error)
+        return str(error)
+
+
+def _load(task: Task, _port: object) -> Dataset:
+    with blamed(task):
+        return task.load()
+
+
+def _build(population: Population, _port: object) -> None:
+    with blamed(population.task):
+        population.blueprint.model()
+
+
+def _unfit(population: Population, _port: object) -> str:
+    return population.unfit
+
+
+def _cell(planned: Plan, population: Population, attack: Any, why: str) -> Cell:
+    """Return one cell, and add its requirements to the plan: none if the attack cannot succeed.
+
+    why: the reason for which the population cannot be made, or ""
+    """
     cell = Cell(population, attack, 1, planned.grid.targets, attacked=population, shadows=(population,))
     try:
         needs = needs_of(attack)
@@ -121,7 +149,7 @@ def _cell(planned: Plan, population: Population, attack: Any) -> Cell:
     cell = replace(cell, queries=_queries(needs, population.task, population.dataset))
     cell = replace(cell, inapplicable=_inapplicable(cell, needs))
     if not cell.inapplicable:
-        cell = replace(cell, impossible=population.unfit or without_shadows(attack, population.models))
+        cell = replace(cell, impossible=why or without_shadows(attack, population.models))
     return cell if cell.inapplicable or cell.impossible else _with_populations(planned, cell, needs)
 
 

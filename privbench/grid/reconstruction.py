@@ -6,6 +6,7 @@ any image, and the same attack on untrained networks the contribution of the att
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -17,6 +18,7 @@ from privbench.contracts.answers import read_only
 from privbench.contracts.release import Release
 from privbench.executors import Call
 from privbench.grid.calls import make, result, serves
+from privbench.grid.damage import made_again
 from privbench.options.fields import component, spec
 from privbench.stats import intervals, likeness
 from privbench.stats.likeness import Reconstruction
@@ -40,6 +42,7 @@ UNTRAINED = 2
 """Number of networks attacked for the third control: a pair."""
 FOUND = 4
 """Number of third controls cached in a process, for other defenses of the same run."""
+_log = logging.getLogger(__name__)
 _found: dict[Hashable, tuple[Array, Array]] = {}
 CONFIDENT = 0.5
 """Least confidence of the evaluation classifier that counts as a detection."""
@@ -196,7 +199,10 @@ def _untrained(cell: Cell, attacking: Callable[[Cell], Steps[Outcome[Any]]]) -> 
     key = (*known, type(cell.attack), spec(cell.attack))
     if key not in _found:
         own = serves(population.task)
-        for job in population.missing([nets.queries]):
+        jobs = population.missing([nets.queries])
+        if damaged := made_again(jobs):
+            _log.warning("%s", damaged)
+        for job in jobs:
             result((yield Call(make, job, own, first=True)))
         images = result((yield from attacking(nets)))
         [confident] = result((yield Call(confidences, Asking(population, {"": images}), own, first=True))).values()

@@ -17,7 +17,7 @@ from privbench.contracts.threat import threat_model
 from privbench.errors import CellFailed
 from privbench.executors import Call
 from privbench.grid.attacking import Attacked, Attacking, Judging, attack, judge, reconstruct
-from privbench.grid.calls import Ready, now, result, serves
+from privbench.grid.calls import Ready, now, own, result, serves
 from privbench.grid.cell import Cell, inapplicable, threshold_of, without_decisions
 from privbench.grid.measuring import Deciding, Described, Describing, Measuring, decide, describe, measure
 from privbench.grid.reconstruction import evaluate
@@ -84,7 +84,8 @@ def _membership(cell: Cell, servant: Callable[[str], Servant] | None) -> Steps[t
     attacked: Attacked = result((yield from attacking(cell, servant, attack)))
     findings: Any = attacked.findings
     if isinstance(cell.attack, JudgesFindings):
-        findings = result((yield Call(judge, Judging(cell.attack, attacked, member), serves(cell.attack), first=True)))
+        call = Call(judge, Judging(cell.attack, attacked, member), serves(cell.attack), first=True)
+        findings = result((yield from own(call, cell.attack)))
     measuring = Measuring(
         attacked.scores[: len(member)], member, _deciding(cell, attacked.scores), cell.population.seed, findings
     )
@@ -122,14 +123,9 @@ def attacking(
         parcels = [cell.parcel(target, calibrating_for=other, lending=lending) for target, other in places]
         wanted = len(cell.target_indices) if findings else 0
         job = Attacking(cell.attack, tuple(parcels), wanted, len(population.dataset.pool))
-        own = (cell.attack, population.task, population.defense) if needs.model or needs.training else (cell.attack,)
-        outcome: Outcome[Any] = yield Call(
-            function,
-            job,
-            serves(*own),
-            first=True,
-            answer=lambda asked: servers[asked[0]](asked[1]),
-        )
+        parts = (cell.attack, population.task, population.defense) if needs.model or needs.training else (cell.attack,)
+        call = Call(function, job, serves(*parts), first=True, answer=lambda asked: servers[asked[0]](asked[1]))
+        outcome = yield from own(call, *parts)
     finally:
         lending.close()
     return outcome
@@ -147,7 +143,7 @@ def _described(cell: Cell, known: dict[Any, Described]) -> Steps[Described]:
             ordinary=population.dataset.is_ordinary,
             facts=population.facts(),
             seconds=population.seconds(models),
-            undefended_seconds=population.undefended.seconds(models),
+            undefended_seconds=population.undefended.seconds(population.undefended.sound(models)),
         )
         known[key] = result((yield Call(describe, job, first=True)))
     return known[key]

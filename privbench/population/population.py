@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,10 +20,10 @@ from privbench.errors import CorruptArtifact, PrivbenchError, blamed, note
 from privbench.population.ce import CrossEntropy
 from privbench.population.identity import Identity
 from privbench.population.net import Net, net_of
-from privbench.store.store import Store, artifact_key
+from privbench.store.store import State, Store, artifact_key
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     from torch import nn
 
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 MODEL, ANSWERS = "model", "answers"
 """Kinds of artifacts in the store: releases, and their answers to queries."""
+WORDS = {MODEL: "release", ANSWERS: "answers"}
+"""The same in messages."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +47,17 @@ class Job:
     """Key of the release, computed by the process that planned the run."""
     trained: bool
     """Whether the release is in the store, and only to be queried."""
+    damaged: tuple[str, ...] = ()
+    """Kinds of its artifacts that are in the store, but damaged, so that they are made again."""
 
 
 @dataclass(frozen=True)
 class Population(Identity):
-    """The releases of one (task, defense) in a store; some may be missing."""
+    """The releases of one (task, defense) in a store; until they are made, some may be missing.
+
+    `missing`, `states` and `sound` tell, after verification, which are there. All other methods raise CorruptArtifact
+    for an artifact that is not there, or damaged; None always means absent by design.
+    """
 
     store: Store = field(compare=False)
 
@@ -59,28 +67,43 @@ class Population(Identity):
         return replace(self, defense=CrossEntropy())
 
     def missing(self, queries: Sequence[int]) -> list[Job]:
-        """Return the jobs that remain until every release is made and queried."""
+        """Return the jobs that remain until every release is made and queried; those of damaged artifacts included."""
         jobs = []
-        for index in range(self.models):
-            if index in self.skipped:
-                continue
-            manifest = self.manifest(index)
-            wanted = tuple(q for q in queries if not self.store.has(ANSWERS, self.answers_manifest(index, q)))
-            trained = self.inputs != "original" or self.store.has(MODEL, manifest)
-            if wanted or not trained:
-                jobs.append(Job(self, index, wanted, artifact_key(MODEL, manifest), trained))
+        indices = [index for index in range(self.models) if index not in self.skipped]
+        made = self.states(indices) if self.inputs == "original" else [State.SOUND] * len(indices)
+        wanted = [(ANSWERS, self.answers_manifest(index, count)) for index in indices for count in queries]
+        states = iter(self.store.states(wanted))
+        for index, release in zip(indices, made, strict=True):
+            answers = {count: next(states) for count in queries}
+            unasked = tuple(count for count, state in answers.items() if state is not State.SOUND)
+            if unasked or release is not State.SOUND:
+                kinds = [(MODEL, release), *((ANSWERS, state) for state in answers.values())]
+                damaged = tuple(kind for kind, state in kinds if state is State.DAMAGED)
+                key = artifact_key(MODEL, self.manifest(index))
+                jobs.append(Job(self, index, unasked, key, release is State.SOUND, damaged))
         return jobs
 
-    def artifact(self, index: int) -> Artifact | None:
-        """Return the stored release of one model, if present; verified on first access."""
-        return self._stored(MODEL, self.manifest(index), index)
+    def states(self, indices: Sequence[int]) -> list[State]:
+        """Return the states of some releases; verified."""
+        return self.store.states([(MODEL, self.manifest(index)) for index in indices])
+
+    def sound(self, indices: Sequence[int]) -> list[int]:
+        """Return those of some releases that are in the store and undamaged."""
+        return [index for index, state in zip(indices, self.states(indices), strict=True) if state is State.SOUND]
+
+    def artifact(self, index: int) -> Artifact:
+        """Return the stored release of one model; verified. Raises CorruptArtifact."""
+        return self._stored(MODEL, index)
 
     def answers(self, index: int, queries: int, role: str) -> Answers:
-        """Return one model's logits on one role's examples, read from the store on demand."""
+        """Return one model's logits on one role's examples, read from the store on demand.
+
+        Reading them raises CorruptArtifact if they are damaged, or were not made.
+        """
         key = (index, queries, role)
         if key not in self._answers:
             labels = self.dataset.shared(role).y
-            self._answers[key] = Answers(lambda: self._answered(index, queries).array(role), labels)
+            self._answers[key] = Answers(lambda: self._stored(ANSWERS, index, queries).array(role), labels)
         return self._answers[key]
 
     def filed(self, index: int, queries: int, role: str) -> Answers:
@@ -92,24 +115,28 @@ class Population(Identity):
     def _answers(self) -> dict[tuple[int, int, str], Answers]:
         return {}
 
-    def _answered(self, index: int, queries: int) -> Artifact:
-        artifact = self._stored(ANSWERS, self.answers_manifest(index, queries), index, queries)
+    def _stored(self, kind: str, index: int, queries: int = 0) -> Artifact:
+        key, artifact = (kind, index, queries), None
+        try:
+            if key in self._found:
+                artifact = self.store.again(self._found[key])
+            else:
+                manifest = self.answers_manifest(index, queries) if kind == ANSWERS else self.manifest(index)
+                artifact = self.store.find(kind, manifest)
+        except CorruptArtifact as error:
+            raise self._unusable(kind, index, str(error)) from None
         if artifact is None:
-            raise CorruptArtifact(
-                f"The stored answers of {self.defense.name} model {index} are damaged or gone; run the command again."
-            )
-        return artifact
-
-    def _stored(self, kind: str, manifest: Mapping[str, Any], *which: int) -> Artifact | None:
-        key: tuple[str | int, ...] = (kind, *which)
-        artifact = self._verified.get(key) or self.store.get(kind, manifest)
-        if artifact is not None:
-            self._verified[key] = artifact
+            raise self._unusable(kind, index, "it is not there")
+        self._found[key] = artifact
         return artifact
 
     @cached_property
-    def _verified(self) -> dict[tuple[str | int, ...], Artifact]:
+    def _found(self) -> dict[tuple[str, int, int], Artifact]:
         return {}
+
+    def _unusable(self, kind: str, index: int, why: str) -> CorruptArtifact:
+        text = f"The stored {WORDS[kind]} of {self.defense.name} model {index} cannot be used: {why.rstrip('.')}."
+        return CorruptArtifact(f"{text} Run the command again: it makes what is missing.")
 
     def model(self, index: int) -> nn.Module:
         """Return a released model, loaded from the store, in eval mode on the population's device."""
@@ -117,20 +144,21 @@ class Population(Identity):
 
     def weights(self, index: int) -> dict[str, Array]:
         """Return the weights of a released model, by name."""
-        artifact = self.artifact(index)
-        assert artifact is not None, "a model is asked for only after it was made"
-        return artifact.tensors("weights")
+        return self.artifact(index).tensors("weights")
 
     @cached_property
     def net(self) -> Net:
         """The architecture of the released models."""
         return net_of(self.blueprint, self.defense, self.device)
 
+    @property
+    def complete(self) -> bool:
+        """Whether every release is in the store, undamaged."""
+        return len(self.sound(range(self.models))) == self.models
+
     @cached_property
     def unfit(self) -> str:
-        """Why the defense cannot make a released model of the task's, while one is left to be made; else ""."""
-        if self.net.defense is None or all(self.store.has(MODEL, self.manifest(index)) for index in range(self.models)):
-            return ""
+        """Why the defense cannot make a released model of the task's; else "". Runs code of both."""
         with blamed(self.task):
             self.blueprint.model()  # a model that does not fit the data is not the defense's error
         try:
@@ -148,26 +176,23 @@ class Population(Identity):
         return np.asarray(self.defense.transform_inputs(self.blueprint, self.notes(index), x, self.device))
 
     def notes(self, index: int) -> dict[str, Array]:
-        """Return the notes of one release for figures and audits; empty without notes or release."""
+        """Return the notes of one release for figures and audits; empty if it has none."""
         artifact = self.artifact(index)
-        return artifact.tensors("notes") if artifact and artifact.json("release")["notes"] else {}
+        return artifact.tensors("notes") if artifact.json("release")["notes"] else {}
 
     def synthetic(self, index: int) -> Examples | None:
-        """Return the synthetic examples that one release publishes, if any."""
+        """Return the synthetic examples that one release publishes; None if it publishes none."""
         artifact = self.artifact(index)
-        if artifact is None or not artifact.json("release")["synthetic"]:
+        if not artifact.json("release")["synthetic"]:
             return None
         return Examples(artifact.array("synthetic_x"), artifact.array("synthetic_y"))
 
-    def facts(self) -> list[dict[str, float] | None]:
-        """Return the facts of each release; None for one that is not in the store."""
-        artifacts = map(self.artifact, range(self.models))
-        return [
-            None if each is None else {name: float(value) for name, value in each.json("release")["facts"].items()}
-            for each in artifacts
-        ]
+    def facts(self, indices: Iterable[int] | None = None) -> list[dict[str, float]]:
+        """Return the facts of some releases, or of all."""
+        chosen = range(self.models) if indices is None else indices
+        stated = [self.artifact(index).json("release")["facts"] for index in chosen]
+        return [{name: float(value) for name, value in each.items()} for each in stated]
 
     def seconds(self, indices: Iterable[int]) -> Array:
-        """Return the seconds (n,) of the releases in the store, including stored intermediate results."""
-        artifacts = filter(None, map(self.artifact, indices))
-        return np.array([float(artifact.json("timing")["seconds"]) for artifact in artifacts])
+        """Return the seconds (n,) of some releases, including stored intermediate results."""
+        return np.array([float(self.artifact(index).json("timing")["seconds"]) for index in indices])

@@ -40,8 +40,10 @@ def make(job: Job, report: Report) -> None:
     manifest = population.manifest(index)
     if artifact_key(MODEL, manifest) != job.key:
         raise CellFailed("the source of a component changed while the run was going on; start it again.")
-    release = None
-    if not population.store.has(MODEL, manifest):
+    release, told = None, bool(job.damaged)
+    for count in job.queries:
+        population.store.get(ANSWERS, population.answers_manifest(index, count), told=told)  # moves damaged ones away
+    if not population.store.get(MODEL, manifest, told=told):
         _import(population)
         start = time.perf_counter()
         keeper = Keeper.of(population)

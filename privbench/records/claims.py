@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 
-def of_record(releases: Sequence[Mapping[str, float] | None]) -> tuple[dict[str, float], Claims | None]:
+def of_record(releases: Sequence[Mapping[str, float]]) -> tuple[dict[str, float], Claims | None]:
     """Return the facts of releases for a record, and their claims; None if none states an epsilon.
 
     releases: as returned by `Population.facts`
@@ -22,18 +22,16 @@ def of_record(releases: Sequence[Mapping[str, float] | None]) -> tuple[dict[str,
     With claims, all facts are those of the one release with the weakest guarantee, because numbers of different
     releases do not belong together. Without claims they are means over the releases that state them.
     """
-    made = [(index, facts) for index, facts in enumerate(releases) if facts is not None]
-    place = weakest([facts for _, facts in made])
+    place = weakest(releases)
     if place is None:
-        names = sorted({name for _, facts in made for name in facts})
-        return {name: float(np.mean([facts[name] for _, facts in made if name in facts])) for name in names}, None
-    epsilons = [number(facts[EPSILON]) for _, facts in made if EPSILON in facts]
-    index, facts = made[place]
+        names = sorted({name for facts in releases for name in facts})
+        return {name: float(np.mean([facts[name] for facts in releases if name in facts])) for name in names}, None
+    epsilons = [number(facts[EPSILON]) for facts in releases if EPSILON in facts]
     claims = Claims(
-        release=index,
+        release=place,
         releases=len(epsilons),
         epsilon_smallest=min(epsilons),
         epsilon_median=statistics.median(epsilons),
         epsilon_largest=max(epsilons),
     )
-    return dict(sorted(facts.items())), claims
+    return dict(sorted(releases[place].items())), claims

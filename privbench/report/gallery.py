@@ -1,6 +1,6 @@
-"""Images on one page: what defenses generated, and what attacks reconstructed, beside real ones.
+"""Pages of images: synthetic images of defenses, and reconstructions of attacks next to real images.
 
-Reconstructed images need no more than records and the raw arrays beside them.
+Reconstructions are drawn from records and their raw arrays alone.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from privbench.stats.likeness import Likeness
 
 SIDE, LARGE = 40, 64
-"""Pixels that an image takes at least, enlarged by a whole factor: of many, and of few."""
+"""Minimum side of an image in pixels, reached by enlargement by a whole factor: of many images, and of few."""
 TEXT = 13
 """Size of the text in pixels."""
 MARGIN, GAP, CAPTION = 12, 2, 18
@@ -34,10 +34,14 @@ PAPER, INK = 255, 0
 def rows(
     records: Sequence[Record], arrays: Sequence[Mapping[str, Array]], classes: Sequence[int], target: int = 0
 ) -> list[tuple[str, Array]]:
-    """Return rows with their titles, as `draw` takes them: real images, then what each attack made of one target.
+    """Return titled rows for `draw`: real images, then the reconstructions of each attack on one target.
 
-    Undefended models come first, untrained nets last. arrays: what lies beside each record. classes: a column each.
-    Raises UsageError where the records are of different settings, or where the target was not attacked.
+    Undefended models come first, untrained models last.
+
+    arrays: raw arrays of each record.
+    classes: classes to show, one per column.
+
+    Raises UsageError if the records have different settings, or if the target was not attacked.
     """
     from privbench.records.comparable import SHOWN, setting, setting_text, title
 
@@ -47,36 +51,36 @@ def rows(
             f"{title(record)} (data {record.data.fingerprint[:SHOWN]}, {setting_text([record])})"
             for record in settings.values()
         ]
-        raise UsageError(f"These records are of several settings: {'; '.join(texts)}. Name those of one.")
+        raise UsageError(f"The records have several settings: {'; '.join(texts)}. Name records of one setting.")
     if not 0 <= target < records[0].targets:
         raise UsageError(f"--target {target}: the records have targets 0 to {records[0].targets - 1}.")
     order = sorted(range(len(records)), key=lambda i: (records[i].defense.spec != "ce", records[i].defense.spec))
     first = order[0]
     several = len({record.attack.spec for record in records}) > 1
-    found = [("members, one of each class", arrays[first]["real"][target])]
+    titled = [("members, one of each class", arrays[first]["real"][target])]
     for i in order:
         record, images = records[i], arrays[i]["images"][target]
         name = f"{record.defense.spec}, {record.attack.spec}" if several else record.defense.spec
         assert record.reconstruction is not None, "records without images are left out before"
-        found.append((f"{name}: {_remark(record.reconstruction.attack)}", images))
+        titled.append((f"{name}: {_remark(record.reconstruction.attack)}", images))
         if i == first:
-            found.append((f"members nearest to the images of {name}", arrays[i]["nearest"][target]))
+            titled.append((f"members nearest to the images of {name}", arrays[i]["nearest"][target]))
     if "untrained" in arrays[first]:
         judged = records[first].reconstruction
         remark = f": {_remark(judged.untrained)}" if judged and judged.untrained else ""
-        found.append((f"untrained net{remark}", arrays[first]["untrained"][0]))
+        titled.append((f"untrained net{remark}", arrays[first]["untrained"][0]))
     chosen = list(classes)
-    return [(text, np.rint(unit(images[chosen]) * 255).astype(np.uint8)[None]) for text, images in found]
+    return [(text, np.rint(unit(images[chosen]) * 255).astype(np.uint8)[None]) for text, images in titled]
 
 
 def grids(notes: Mapping[str, Array]) -> dict[str, Array]:
-    """Return the pictures among a release's notes, by title; what was before stands before what came after."""
-    found = {name.removeprefix(GRID): array for name, array in notes.items() if name.startswith(GRID)}
-    return dict(sorted(found.items(), key=lambda item: item[0].replace(" before", " 0").replace(" after", " 1")))
+    """Return the images among the notes of a release, by title; images "before" precede images "after"."""
+    images = {name.removeprefix(GRID): array for name, array in notes.items() if name.startswith(GRID)}
+    return dict(sorted(images.items(), key=lambda item: item[0].replace(" before", " 0").replace(" after", " 1")))
 
 
 def draw(blocks: Iterable[tuple[str, Array]], *, across: int = 3, side: int = SIDE, heading: str = "") -> Image:
-    """Return one image of titled blocks, `across` of them side by side; each is an array as in `GRID`."""
+    """Return one image of titled blocks, `across` of them side by side; each block is an array as in `GRID`."""
     from PIL import Image, ImageDraw, ImageFont
 
     font = ImageFont.load_default(TEXT)
@@ -100,10 +104,10 @@ def draw(blocks: Iterable[tuple[str, Array]], *, across: int = 3, side: int = SI
 
 
 def load(records: Sequence[Record], paths: Sequence[Path]) -> list[dict[str, Array]]:
-    """Return the raw arrays beside records. Raises UsageError where a file is missing or is not the record's."""
+    """Return the raw arrays of records. Raises UsageError if a file is missing or belongs to another record."""
     from privbench.records.files import images_sha256
 
-    found = []
+    loaded = []
     for record, path in zip(records, paths, strict=True):
         file = path.with_suffix(".scores.npz")
         try:
@@ -112,19 +116,19 @@ def load(records: Sequence[Record], paths: Sequence[Path]) -> list[dict[str, Arr
         except (OSError, ValueError) as error:
             raise UsageError(f"The images of {path} are missing: cannot read {file} ({error}).") from None
         if images_sha256(arrays["images"]) != record.scores_sha256:
-            raise UsageError(f"{file} does not hold the images of {path}: their SHA-256 is another.")
-        found.append(arrays)
-    return found
+            raise UsageError(f"{file} does not hold the images of {path}: their SHA-256 differs.")
+        loaded.append(arrays)
+    return loaded
 
 
-def _remark(found: Likeness) -> str:
-    recognised, ratio = found.accuracy.value, found.distance_ratio.value
+def _remark(likeness: Likeness) -> str:
+    recognised, ratio = likeness.accuracy.value, likeness.distance_ratio.value
     shown = "n/a" if recognised is None else f"{100 * recognised:.0f} %"
     return f"recognised {shown}, ratio {'n/a' if ratio is None else f'{ratio:.3f}'}"
 
 
 def _tile(array: Array, side: int) -> Array:
-    """Return (classes, columns, h, w, c) as one RGB image, with gaps, enlarged where the images are small."""
+    """Return images (classes, columns, h, w, c) as one RGB image, with gaps; small images are enlarged."""
     factor = max(1, -(-side // max(array.shape[2:4])))
     colour = np.repeat(array, 3 // array.shape[-1], axis=-1)
     large = colour.repeat(factor, axis=2).repeat(factor, axis=3)

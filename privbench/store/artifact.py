@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import re
+import stat
 import time
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -29,8 +30,10 @@ RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt"
 _FILE = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]*[A-Za-z0-9_-])?")
 _RACY = 100_000_000  # ns; two changes of a file within one tick of the clock have the same time
 _ARRAY, _TENSORS, _JSON = ".npy", ".safetensors", ".json"
-_verified: dict[Path, tuple[Any, ...]] = {}
-"""State of every file of an artifact when this process last compared it with its SHA-256."""
+_LOST = {errno.EIO, errno.ENOTDIR}
+"""Errors of the system if a part of the disk, or a folder, is no longer what it was."""
+_verified: dict[Path, tuple[tuple[Any, ...], Artifact]] = {}
+"""State of every file of an artifact when this process last compared it with its SHA-256, and the artifact."""
 
 
 @dataclass(frozen=True)
@@ -157,10 +160,18 @@ def read(folder: Path, kind: str, key: str) -> Artifact:
     """
     where = f"Stored {kind} {key[:16]}: {MANIFEST!r}"
     try:
+        mode = folder.lstat().st_mode
+    except NotADirectoryError:
+        raise FileNotFoundError(folder) from None
+    if not stat.S_ISDIR(mode):
+        raise CorruptArtifact(f"Stored {kind} {key[:16]} is not a folder.")
+    try:
+        if not stat.S_ISREG((folder / MANIFEST).lstat().st_mode):
+            raise CorruptArtifact(f"{where} is not a file.")
         content = (folder / MANIFEST).read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
-        if not folder.exists():
-            raise FileNotFoundError(folder) from None
+    except FileNotFoundError:
+        if not folder.exists():  # removed in the meantime
+            raise
         raise CorruptArtifact(f"{where} is missing.") from None
     try:
         parsed = json.loads(content)
@@ -183,27 +194,46 @@ def intact(folder: Path, kind: str, key: str) -> Artifact | None:
 
     Files are verified once per process, and again if they seem changed. Raises CorruptArtifact.
     """
+    if known := seen(folder):
+        return known
     try:
         artifact = read(folder, kind, key)
-        found = {path.name: path.lstat() for path in folder.iterdir()}
-        looks = tuple(sorted((name, stat.st_size, stat.st_mtime_ns, stat.st_ino) for name, stat in found.items()))
-        if _verified.get(folder) == looks:
-            return artifact
-        for name in sorted({*found, *artifact.files} - {MANIFEST}):
-            size = found[name].st_size if name in found else None
-            fault = _fault(folder / name, size, artifact.files.get(name))
+        looks = _looks(folder)
+        sizes = {name: size for name, size, *_ in looks}
+        for name in sorted({*sizes, *artifact.files} - {MANIFEST}):
+            fault = _fault(folder / name, sizes.get(name), artifact.files.get(name))
             if fault:
                 raise CorruptArtifact(f"Stored {kind} {key[:16]}: {name!r} {fault}.")
     except FileNotFoundError:  # never existed, or removed in the meantime
         return None
-    if max(stat.st_mtime_ns for stat in found.values()) < time.time_ns() - _RACY:
-        _verified[folder] = looks
+    except OSError as error:
+        if error.errno not in _LOST:
+            raise
+        raise CorruptArtifact(f"Stored {kind} {key[:16]} cannot be read: {error.strerror}.") from None
+    if max(changed for _, _, changed, _ in looks) < time.time_ns() - _RACY:
+        _verified[folder] = looks, artifact
     return artifact
+
+
+def seen(folder: Path) -> Artifact | None:
+    """Return an artifact that was verified in this process, and seems unchanged since; else None."""
+    looks, artifact = _verified.get(folder, ((), None))
+    try:
+        return artifact if artifact and not folder.is_symlink() and looks == _looks(folder) else None
+    except OSError:
+        return None
 
 
 def forget(folder: Path) -> None:
     """Verify the files of an artifact again at its next use."""
     _verified.pop(folder, None)
+
+
+def _looks(folder: Path) -> tuple[tuple[str, int, int, int], ...]:
+    """Return name, size, time of change and inode of each file of an artifact, the manifest's too."""
+    with os.scandir(folder) as entries:
+        found = [(entry.name, entry.stat(follow_symlinks=False)) for entry in entries]
+    return tuple(sorted((name, each.st_size, each.st_mtime_ns, each.st_ino) for name, each in found))
 
 
 def _fault(path: Path, size: int | None, listed: Mapping[str, Any] | None) -> str:

@@ -1,4 +1,4 @@
-"""Content-addressed store: artifacts are published atomically and verified before they are read.
+"""Content-addressed store: artifacts are published atomically and verified before they are used.
 
     root/<kind>/<key[:2]>/<key>/    manifest.json and the files that it lists with size and SHA-256
     root/.tmp/                      artifacts being written; `sweep` removes leftovers of dead processes
@@ -17,6 +17,7 @@ import re
 import shutil
 from collections.abc import Mapping
 from datetime import datetime, timezone
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,21 +25,23 @@ import platformdirs
 
 from privbench.errors import CannotWrite, CorruptArtifact, UsageError
 from privbench.store.artifact import (
-    MANIFEST,
     RESERVED,
     Artifact,
     forget,
     intact,
     read,
     seal,
+    seen,
 )
 from privbench.store.atomic import NO_FOLDER, is_abandoned, sync_folder, temporary_name, try_writing
 from privbench.store.hashing import json_sha256
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 TEMPORARY, QUARANTINE = ".tmp", ".quarantine"
+READERS = 4
+"""Number of artifacts that are verified at once: hashing is as fast as reading, and disks serve several readers."""
 _KIND = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _KEY = re.compile(r"[0-9a-f]{64}")
 
@@ -59,6 +62,14 @@ def artifact_key(kind: str, manifest: Mapping[str, Any]) -> str:
     return json_sha256([kind, _plain(manifest, kind)])
 
 
+class State(Enum):
+    """State of an artifact in the store."""
+
+    SOUND = "sound"
+    ABSENT = "absent"
+    DAMAGED = "damaged"
+
+
 class Store:
     """Store in one folder, shared by any number of processes without locks."""
 
@@ -68,24 +79,46 @@ class Store:
     def __repr__(self) -> str:
         return f"Store({str(self.root)!r})"
 
-    def has(self, kind: str, manifest: Mapping[str, Any]) -> bool:
-        """Return whether an artifact is published. Cheap: the artifact is not verified and may be damaged."""
-        return (self._folder(kind, artifact_key(kind, manifest)) / MANIFEST).is_file()
+    def find(self, kind: str, manifest: Mapping[str, Any]) -> Artifact | None:
+        """Return a verified artifact, or None if it was never made, or was removed.
 
-    def get(self, kind: str, manifest: Mapping[str, Any]) -> Artifact | None:
-        """Return a verified artifact, or None if it must be computed (again).
-
-        Files are compared with their SHA-256 once per process, and again when they change. A damaged artifact is
-        moved to quarantine with a logged warning. Raises UsageError if the store cannot be read.
+        Files are compared with their SHA-256 once per process, and again when they change. Raises CorruptArtifact for
+        a damaged artifact, which stays where it is; UsageError if the store cannot be read.
         """
-        key = artifact_key(kind, manifest)
-        folder = self._folder(kind, key)
+        return self._intact(kind, artifact_key(kind, manifest))
+
+    def again(self, artifact: Artifact) -> Artifact | None:
+        """Return an artifact that was found before, if it is still there. Raises like `find`."""
+        return self._intact(artifact.kind, artifact.key)
+
+    def states(self, wanted: Sequence[tuple[str, Mapping[str, Any]]]) -> list[State]:
+        """Return the states of artifacts, given their kinds and manifests; several are verified at once."""
+        from concurrent.futures import ThreadPoolExecutor
+
+        keys = [(kind, artifact_key(kind, manifest)) for kind, manifest in wanted]
+
+        def state(kind_and_key: tuple[str, str]) -> State:
+            try:
+                return State.ABSENT if self._intact(*kind_and_key) is None else State.SOUND
+            except CorruptArtifact:
+                return State.DAMAGED
+
+        found = {key: State.SOUND for key in keys if seen(self._folder(*key))}
+        if unseen := [key for key in keys if key not in found]:
+            with ThreadPoolExecutor(READERS) as readers:
+                found.update(zip(unseen, readers.map(state, unseen), strict=True))
+        return [found[key] for key in keys]
+
+    def get(self, kind: str, manifest: Mapping[str, Any], *, told: bool = False) -> Artifact | None:
+        """Return a verified artifact, or None if it must be computed (again); a damaged one is moved to quarantine.
+
+        told: whether the user knows of the damage; else a warning is logged. Raises UsageError like `find`.
+        """
         try:
-            with self._one_line("read"):
-                return intact(folder, kind, key)
+            return self.find(kind, manifest)
         except CorruptArtifact as error:
-            _log.warning("%s It is moved to quarantine, and made again when it is needed.", error)
-            self._quarantine(folder)
+            _log.log(logging.INFO if told else logging.WARNING, "%s It is moved to quarantine, and made again.", error)
+            self._quarantine(self._folder(kind, artifact_key(kind, manifest)))
             return None
 
     @contextlib.contextmanager
@@ -165,9 +198,14 @@ class Store:
         freed = 0
         for path in waste:
             size = _size_on_disk(path)
-            shutil.rmtree(path, ignore_errors=True)
+            _remove(path)
             freed += size if not path.exists() else 0
         return freed
+
+    def _intact(self, kind: str, key: str) -> Artifact | None:
+        folder = self._folder(kind, key)
+        with self._one_line("read"):
+            return intact(folder, kind, key)
 
     def _temporary(self) -> Path:
         folder = self.root / TEMPORARY / temporary_name()
@@ -194,7 +232,7 @@ class Store:
             try:
                 folder.rename(target)
             except OSError:
-                if not target.exists():
+                if not os.path.lexists(target):
                     raise
             else:
                 for parent in list(target.parents)[:3]:
@@ -247,6 +285,14 @@ def _damaged(folder: Path, kind: str, key: str) -> Artifact:
 
 def _size_on_disk(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def _remove(path: Path) -> None:
+    """Remove a folder with its content, or a file; of a link, the link alone."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _entries(folder: Path) -> list[Path]:

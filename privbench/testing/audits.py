@@ -125,6 +125,5 @@ class _Audit:
         before = digest([examples.x, examples.y])
         self.measure()
         require(digest([examples.x, examples.y]) == before, "The audit changed the examples; work on a copy.")
-        for index in range(MODELS):
-            artifact = self.population.artifact(index)
-            require(artifact is not None, "The audit removed a release from the store.")
+        kept = self.population.sound(range(MODELS))
+        require(len(kept) == MODELS, "The audit removed or changed a release in the store.")

@@ -37,7 +37,7 @@ def test_records_tables_findings_and_pictures(here):
     assert found[0].data.name == "made"
     assert "60 members, 60 non-members, seed 0" in result.stdout
     assert "nearest-neighbour found memorisation_rate" in result.stdout
-    assert "need a model's answers (privbench audit predictions)" in result.stdout
+    assert "need predictions of a model (privbench audit predictions)" in result.stdout
     shown = result.stdout.partition("The 2 most exposed members, by the scores of ")[2].splitlines()
     assert shown[1].split()[:4] == ["real", "label", "nearest", "distance"]
     assert list(here.rglob("*.pairs.png"))

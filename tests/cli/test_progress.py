@@ -28,6 +28,8 @@ def cell(population, attack, impossible=""):
 class Planned:
     """A plan of one population, of which so many models are left to make."""
 
+    waves = ()
+
     def __init__(self, task, left, models=4, trained=0):
         self._trained = trained
         self.population = Releases(task, models)
@@ -37,7 +39,10 @@ class Planned:
 
     def jobs(self):
         left = range(self._left)
-        return [types.SimpleNamespace(population=self.population, index=i, trained=i < self._trained) for i in left]
+        return [
+            types.SimpleNamespace(population=self.population, index=i, trained=i < self._trained, damaged=())
+            for i in left
+        ]
 
 
 def scored(status="ok", reason=""):

@@ -11,11 +11,12 @@ from privbench.builtin.tasks.downloads import Extent
 from privbench.cli import main
 from privbench.cli import run as module
 from privbench.errors import Diverged
-from privbench.options.fields import component
+from privbench.options.fields import component, spec
 from privbench.plugins import loading as plugins
-from privbench.plugins.loading import Registered, catalogue
+from privbench.plugins.loading import Registered, catalogue, resolve
 from privbench.records import leaderboard
 from privbench.records.record import load
+from privbench.store.store import Store
 
 
 @component
@@ -191,6 +192,28 @@ def test_a_dry_run_trains_nothing_and_counts(here, tiny, inline):
     assert "with 1 worker. Nothing was trained. Scoring takes additional time." in result.stdout
     assert [type(job).__name__ for job in inline.ran] == ["Population"]  # a few timed steps
     assert len(load([here / "privbench-results"])) == 1  # of the run before
+
+
+def test_damage_is_told_in_one_line_which_a_dry_run_leaves_as_it_is(here, tiny, inline):
+    grid = ("--task", tiny, "-d", "ce", "-a", "confidence", "-a", "m-entropy", "--models", 4)
+    ran(*grid)
+    store = Store(here / "store")
+    paths = {(each.kind, each.manifest["index"]): each.path for each in store.artifacts()}
+    (paths["model", 3] / "release.json").write_text("{}")
+    (paths["answers", 1] / "pool.npy").unlink()
+    (paths["answers", 3] / "manifest.json").write_text("")
+    left = sorted(path for path in (here / "store").rglob("*") if ".tmp" not in path.parts)
+    names = "model 1 (answers), model 3 (release, answers)"
+    line = f"3 damaged artifacts of ce ({spec(resolve('task', tiny))}) are made again: {names}."
+    result = ran(*grid, "--dry-run")
+    assert line in result.stderr.splitlines()
+    assert re.search(r" ce +2 +1 +1 ", result.stdout)
+    assert sorted(path for path in (here / "store").rglob("*") if ".tmp" not in path.parts) == left
+    inline.ran.clear()
+    told = ran(*grid).stderr.splitlines()
+    assert [each for each in told if "damaged" in each] == [line]
+    assert len(inline.ran) == 2
+    assert "damaged" not in ran(*grid).stderr
 
 
 def test_a_dry_run_names_its_defenses_on_80_columns(here, tiny, monkeypatch):

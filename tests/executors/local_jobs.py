@@ -371,3 +371,17 @@ def starts_workers(job, report):
     from privbench.executors.local import LocalProcesses
 
     return list(LocalProcesses(1).run(square, [job]))
+
+
+def child_once(job, report):
+    """Start a process that holds a lock, and wait, the first time; return the next time."""
+    path, once = job
+    if not Path(once).exists():
+        started = subprocess.Popen([sys.executable, "-c", LOCKED, path], stdout=subprocess.PIPE)
+        started.stdout.readline()
+        Path(once).touch()
+        time.sleep(600)
+
+
+def surroundings(job, report):
+    return sys.path[0], str(Path.cwd())

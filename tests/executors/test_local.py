@@ -20,7 +20,7 @@ def test_work_starts_when_the_first_outcome_is_requested(jobs, tmp_path):
 
 
 def test_without_jobs_nothing_starts(started, monkeypatch):
-    monkeypatch.setattr("privbench.executors.crew.Crew._start", lambda *_: pytest.fail("started"))
+    monkeypatch.setattr("privbench.executors.local.Worker", lambda *_: pytest.fail("started"))
     assert list(LocalProcesses(2).run(print, [])) == []
 
 
@@ -49,12 +49,18 @@ def test_workers_have_their_own_threads_and_gpus_and_the_parent_its_own(jobs, st
     assert [executor.environment(slot)["CUDA_VISIBLE_DEVICES"] for slot in range(3)] == ["0", "1", "0"]
 
 
-def test_an_executor_has_one_nursery_for_all_of_its_pools_and_none_after_them(jobs):
+def test_workers_see_the_environment_path_and_folder_of_the_parent_as_they_are_now(
+    jobs, started, monkeypatch, tmp_path
+):
     executor = LocalProcesses(1)
-    executor.load(["json", "no_such_module"])
-    for _ in range(2):
-        assert [outcome.result for outcome in executor.run(jobs.square, [2])] == [4]
-        assert executor._nursery is None
+    assert [outcome.error for outcome in executor.run(jobs.square, [1])] == [None]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "late")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    for function, expected in ((jobs.environment, "late"), (jobs.surroundings, (str(tmp_path), str(tmp_path)))):
+        [outcome] = executor.run(function, [0])
+        found = outcome.result if function is jobs.surroundings else outcome.result[0]["CUDA_VISIBLE_DEVICES"]
+        assert found == expected
 
 
 @pytest.mark.parametrize(

@@ -92,7 +92,7 @@ BAD = {
     "too few labels": ({"labels": np.zeros(N - 1, int)}, "(39,), but logits has shape (40, 4)"),
     "labels from 1": (
         {"labels": np.arange(N) % C + 1},
-        "class numbers run from 1 to 4, but the answers have 4 columns; number them 0 to 3",
+        "class numbers run from 1 to 4, but the predictions have 4 columns; number them 0 to 3",
     ),
     "negative labels": ({"labels": np.arange(N) % C - 1}, "class numbers run from -1 to 2"),
     "halves": ({"labels": np.full(N, 0.5)}, "no whole numbers"),
@@ -184,7 +184,7 @@ def test_a_shadow_with_the_targets_members(arrays):
     assert warning.startswith("shadow 1 has the target's own members: ")
     arrays["shadow_logits"][1] = np.float32(arrays["logits"])
     arrays["logits"] = np.float32(arrays["logits"])
-    assert "its answers are the target's too" in predictions(arrays, "mine").warnings[0]
+    assert "its predictions are the target's too" in predictions(arrays, "mine").warnings[0]
 
 
 def test_a_shadow_that_is_the_targets_partner(arrays):

@@ -102,11 +102,11 @@ def test_other_columns_are_named(arrays, tmp_path):
 def test_tables_that_do_not_fit(arrays, tmp_path):
     frame = _with_shadows(arrays)
     cases = {
-        "no columns of answers": frame[["label", "membership"]],
+        "no columns of predictions": frame[["label", "membership"]],
         "'label' has 60 empty cells": frame.assign(label=None),
         "'probabilities_1' has 1 empty cells": frame.assign(probabilities_1=[None, *[0.5] * (N - 1)]),
         "11 columns of shadow_probabilities for 4 shadows of 3 classes": frame.drop(columns="shadow_probabilities_1_2"),
-        "'prob_1' is there twice": frame.assign(prob_1=0.5),
+        "'prob_1' occurs twice": frame.assign(prob_1=0.5),
         "no array 'labels'": frame.drop(columns="label"),
     }
     for said, each in cases.items():
@@ -118,9 +118,9 @@ def test_tables_that_do_not_fit(arrays, tmp_path):
 
 
 def test_what_is_no_table_at_all(arrays):
-    with pytest.raises(DataError, match="a list is no file, data frame or mapping"):
+    with pytest.raises(DataError, match="a list is not a file, data frame or mapping"):
         audit_predictions([1, 2])
-    with pytest.raises(DataError, match="a ndarray is no file, data frame or mapping"):
+    with pytest.raises(DataError, match="a ndarray is not a file, data frame or mapping"):
         audit_predictions(arrays["probabilities"])
 
 

@@ -65,9 +65,7 @@ def test_labels_are_texts_and_only_empty_cells_are_missing(read):
     names = ["NA", "None", "01", "1"]
     found = read(FRAME.assign(outcome=[names[i % 4] for i in range(60)]), index=False)
     assert sorted(set(found.y.tolist())) == sorted(names)
-    assert found.warnings == [
-        "t.csv: 'NA', 'None' are classes like any other; leave those rows out if their label is missing."
-    ]
+    assert found.warnings == ["t.csv: 'NA', 'None' count as classes; leave those rows out if their labels are missing."]
     with pytest.raises(DataError, match="'outcome' has empty cells"):
         read(FRAME.assign(outcome=np.where(np.arange(60) % 2, "yes", "")), index=False)
 
@@ -100,7 +98,7 @@ def test_columns_that_are_no_features_are_named(read, column, said):
 
 
 def test_lists_in_cells_are_refused():
-    with pytest.raises(DataError, match=r"t.parquet: 'a': lists in cells; give each number a column of its own"):
+    with pytest.raises(DataError, match=r"t.parquet: 'a': cells hold lists; give each number its own column"):
         check_numbers({"a": np.zeros((4, 2)), "b": np.zeros(4)}, "t.parquet")
 
 
@@ -125,11 +123,14 @@ def test_the_label_column_must_be_named(read, label, said):
 
 
 NO_CLASSES = {
-    "continuous": (RNG.normal(100, 20, 200).round(6).astype(str), "numbers to predict, no classes"),
-    "continuous floats": (RNG.normal(100, 20, 200), "numbers to predict, no classes"),
-    "tenths": ((RNG.integers(10, 50, 200) / 10).astype(str), "numbers to predict, no classes"),
-    "identifiers": (np.array([f"u{i}" for i in range(200)]), "nearly each is a class of its own, as identifiers are"),
-    "whole numbers": (np.arange(200) * 3, "nearly each is a class of its own"),
+    "continuous": (RNG.normal(100, 20, 200).round(6).astype(str), "numbers to predict, not classes"),
+    "continuous floats": (RNG.normal(100, 20, 200), "numbers to predict, not classes"),
+    "tenths": ((RNG.integers(10, 50, 200) / 10).astype(str), "numbers to predict, not classes"),
+    "identifiers": (
+        np.array([f"u{i}" for i in range(200)]),
+        "most examples have their own label, like an identifier",
+    ),
+    "whole numbers": (np.arange(200) * 3, "most examples have their own label"),
 }
 
 

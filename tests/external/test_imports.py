@@ -75,7 +75,7 @@ def test_a_folder_with_train_and_test_and_a_size(root, tmp_path):
 
 def test_a_path_that_makes_no_name_takes_one(root, tmp_path):
     table = write_table(tmp_path / "日本.csv")
-    with pytest.raises(BadOption, match=r"'日本\.csv' makes no name; give --name NAME: use letters, digits"):
+    with pytest.raises(BadOption, match=r"'日本\.csv' gives no valid name; give --name NAME: use letters, digits"):
         import_data(table, label="outcome")
     assert import_data(table, label="outcome", name="japan").spec == "japan"
 
@@ -151,7 +151,7 @@ def test_a_class_that_only_the_test_part_has_is_refused(root, tmp_path):
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [
-        (lambda path: path / "absent.npz", DataError, "There is no .*absent.npz; import a .npz file, a table"),
+        (lambda path: path / "absent.npz", DataError, ".*absent.npz does not exist; import a .npz file, a table"),
         (lambda path: path, DataError, "holds no images in subfolders; expected CLASS/image.png"),
         (lambda _path: Path(__file__), DataError, "Cannot import .*test_imports.py: expected a .npz file"),
     ],

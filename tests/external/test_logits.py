@@ -45,7 +45,7 @@ LOST = {
 
 @pytest.mark.parametrize("of", LOST.values(), ids=LOST)
 def test_lost_differences_are_refused(answers, of):
-    with pytest.raises(DataError, match="holds no differences between classes any more; subtract each row's maximum"):
+    with pytest.raises(DataError, match="no longer resolves differences between classes; subtract each row's maximum"):
         check(of(answers[0])[:, None], "mine: logits")
 
 

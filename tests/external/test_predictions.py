@@ -123,7 +123,7 @@ def test_shadows_of_one_kind_take_no_result_away(population, inside):
         assert audited.scores[one.attack.spec].tobytes() == without.scores[other.attack.spec].tobytes()
         assert one.metrics == other.metrics
         assert one.metrics.balanced_accuracy.value is None
-        assert one.threshold.startswith("none: shadow models of which none was trained on any example")
+        assert one.threshold.startswith("none: no threshold can be calibrated if all shadow models were trained on all")
         assert (one.threat_model, one.shadows) == ("logits", 0)
     online, offline = audited[4:]
     assert online.status == "failed"
@@ -197,7 +197,7 @@ def test_what_an_audit_without_shadows_cannot_see_is_said(population):
     assert not any("Without shadow models" in note for note in notes)
     right = arrays["logits"][:, 0].argmax(axis=1) == arrays["labels"]
     inside = right[arrays["membership"]]
-    assert f"is right on {inside.sum()} of {len(inside)} ({100 * inside.mean():.1f} %) members" in notes[0]
+    assert f"classifies {inside.sum()} of {len(inside)} ({100 * inside.mean():.1f} %) members" in notes[0]
 
 
 def test_another_file_is_another_record(population):
@@ -414,10 +414,10 @@ def test_a_file_name_that_is_no_text_is_no_trouble(tmp_path):
 @pytest.mark.parametrize(
     ("slip", "said"),
     [
-        ({"attacks": "lirra"}, "no 'attacks'. Did you mean 'attack'?"),
-        ({"Attack": ["correctness"]}, "no 'Attack'. Did you mean 'attack'?"),
-        ({"audit": "all"}, "no 'audit'; it takes attack, seed, name and command, and arrays"),
-        ({"models": 4}, "no 'models'; it takes"),
+        ({"attacks": "lirra"}, "no argument 'attacks'. Did you mean 'attack'?"),
+        ({"Attack": ["correctness"]}, "no argument 'Attack'. Did you mean 'attack'?"),
+        ({"audit": "all"}, "no argument 'audit'; it takes attack, seed, name and command, and arrays"),
+        ({"models": 4}, "no argument 'models'; it takes"),
     ],
 )
 def test_a_misspelt_option_is_not_taken_for_an_array(slip, said):

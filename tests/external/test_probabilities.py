@@ -67,7 +67,7 @@ def test_lira_finds_in_a_forest_what_is_there(forest, data):
     assert audited[0].metrics.auc.value == pytest.approx(right, abs=0.05)
     assert audited.warnings == ()
     assert "smallest other probability is 0.0333: the zeros of a row share half of that, 0.017" in audited.notes[0]
-    assert "If the model has logits" in audited.notes[0]
+    assert "if the model has them" in audited.notes[0]
 
 
 @pytest.mark.parametrize(

@@ -100,7 +100,7 @@ def test_exact_copies_are_said(images):
     synthetic[3] = holdout[0]
     note = sets(real, synthetic, holdout, 0).notes[0]
     assert note.startswith("2 of 10 real examples are published bit for bit")
-    assert "(of 12 held-out examples 1 are)" in note
+    assert "(of 12 held-out examples: 1)" in note
 
 
 def _table(n=8, width=3):

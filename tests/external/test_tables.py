@@ -124,9 +124,9 @@ def test_a_column_without_a_name_that_is_no_index_is_named(tmp_path):
 UNREADABLE = {
     "nothing": (b"", "is empty"),
     "header only": (b"a,b\n", "has no rows"),
-    "rows of different lengths": (b"a,b\n1,2\n1,2,3,4\n", "no readable table"),
-    "Latin-1": ("a,b\né,2\n".encode("latin-1"), "no text in UTF-8"),
-    "Latin-1, far down": (b"a,b\n" + b"1,2\n" * 100_000 + b"\xe9,2\n", "no readable table"),
+    "rows of different lengths": (b"a,b\n1,2\n1,2,3,4\n", "not a readable table"),
+    "Latin-1": ("a,b\né,2\n".encode("latin-1"), "not text in UTF-8"),
+    "Latin-1, far down": (b"a,b\n" + b"1,2\n" * 100_000 + b"\xe9,2\n", "not a readable table"),
     "two columns of one name": (b"a,b,a\n1,2,3\n", "has several columns called 'a'; give each its own name"),
     "zero bytes": (b"a,b\n\0,1\n", "zero bytes"),
     "integers beyond 64 bits": (b"a,b\n99999999999999999999999,1\n", "column 'a' holds integers of more than 64 bits"),
@@ -194,7 +194,7 @@ def test_parquet_with_a_list_in_each_cell(tmp_path, monkeypatch):
     ("error", "said"),
     [
         (ImportError("Unable to find a usable engine"), "pip install 'privbench[parquet]'"),
-        (OSError("torn\nfile"), "no readable .parquet file: torn file"),
+        (OSError("torn\nfile"), "not a readable .parquet file: torn file"),
     ],
 )
 def test_parquet_that_cannot_be_read(tmp_path, monkeypatch, error, said):

@@ -69,7 +69,7 @@ def test_copies_are_called_what_they_are(kind, how):
     real = np.round(FLOATS * 100) if kind is np.int64 else FLOATS
     _, _, (note,) = compared(real[:20], real[:8].astype(kind), real[20:])
     assert note.startswith(f"8 of 20 real examples are {how}: exact copies")
-    assert "(of 10 held-out examples 0 are)" in note
+    assert "(of 10 held-out examples: 0)" in note
 
 
 def test_repeated_synthetic_examples_are_said():
@@ -119,7 +119,7 @@ def test_a_column_that_counts_the_rows_is_left_out_of_all_sets():
 UNLIKE = {
     "missing": (named(FLOATS), named(FLOATS[:, :2], "ab"), "synthetic has no column 'c', which real has."),
     "misspelt": (named(FLOATS, ("age", "dose", "sex")), named(FLOATS, ("age", "does", "sex")), "Did you mean 'does'?"),
-    "more": (named(FLOATS[:, :2], "ab"), named(FLOATS), "synthetic has a column 'c', which real has not; leave it out"),
+    "more": (named(FLOATS[:, :2], "ab"), named(FLOATS), "synthetic has a column 'c', which real lacks; leave it out"),
     "width": (named(FLOATS), FLOATS[:, :2], "synthetic has 2 columns without names, the others have 3; name them."),
     "unnamed width": (FLOATS, named(FLOATS[:, :2], "01"), "synthetic has inputs of shape (2,), real of (3,)"),
     "table and images": (FLOATS, np.zeros((4, 5, 5)), "synthetic has inputs of shape (5, 5), real of (3,)"),

@@ -45,17 +45,17 @@ def test_names_are_those_of_the_columns_in_their_order():
 @pytest.mark.parametrize(
     ("raw", "names", "said"),
     [
-        (Y - 1, [], "class numbers run from -1 to 1, but the answers have 3 columns; number them 0 to 2"),
-        (Y + 1, [], "class numbers run from 1 to 3, but the answers have 3 columns"),
+        (Y - 1, [], "class numbers run from -1 to 1, but the predictions have 3 columns; number them 0 to 2"),
+        (Y + 1, [], "class numbers run from 1 to 3, but the predictions have 3 columns"),
         (np.array([5, 6]), [], "class numbers run from 5 to 6"),
         (NAMED, [], "holds texts, 'ant', 'bee', 'cat'; number them 0 to 2"),
         (NAMED, ["ant", "bee", "dog"], "which are not the names of the columns, 'ant', 'bee', 'dog'"),
-        (Y, ["1", "2", "3"], "has the classes 0, 1, 2, but the columns of the answers are called 1, 2, 3"),
+        (Y, ["1", "2", "3"], "has the classes 0, 1, 2, but the columns of the predictions are called 1, 2, 3"),
         (np.array(["01", "1"]), [], "holds texts, '01', '1'"),
         (np.array([str(i) + "x" for i in range(9)]), [], "'0x', '1x', ..., '8x'"),
         (np.array([0, np.nan]), [], "1 values that are NaN"),
         (np.array([0.5, 1]), [], "no whole numbers"),
-        (np.full((4, 3), 1 / 3), [], "no single 1 among zeros"),
+        (np.full((4, 3), 1 / 3), [], "its rows are not one-hot"),
         (np.zeros((4, 2)), [], "expected one class number per example"),
         (np.array([True, False]), [], "bool and no whole numbers"),
     ],
@@ -83,5 +83,5 @@ def test_membership():
     ):
         membership(np.array(["a", "b"]), "mine: membership")
     for raw in (np.array([1, -1]), np.array([0.5])):
-        with pytest.raises(DataError, match="holds other things than 0 and 1"):
+        with pytest.raises(DataError, match="holds values other than 0 and 1"):
             membership(raw, "mine: membership")

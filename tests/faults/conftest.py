@@ -41,8 +41,8 @@ class Laboratory:
 
     def cli(self, *words, plugins=()):
         """Run a command to its end."""
-        options = {"capture_output": True, "text": True, "errors": "replace", "timeout": 300, "check": False}
-        return subprocess.run(**self.command(*words, plugins=plugins), **options)
+        options = {"capture_output": True, "text": True, "errors": "replace", "timeout": 300}
+        return subprocess.run(check=False, **self.command(*words, plugins=plugins), **options)
 
     def run(self, *words, store="store", out="out", plugins=()):
         """Run a grid."""

@@ -112,15 +112,15 @@ FAILING = {
 SOUND = {
     "sound": "return good(e)",
     "patches-metrics": "import privbench.stats.metrics as m; m.best_threshold = m.evaluate = lambda *a, **k: 0.0; return good(e)",  # noqa: E501
-    "patches-numpy": "np.argsort = np.sort = np.mean = lambda *a, **k: np.zeros(3); return e.x if e.n == 0 else good(e)",
+    "patches-numpy": "np.argsort = np.sort = np.mean = lambda *a, **k: np.zeros(3); return good(e)",
     "patches-torch": "import torch; torch.nn.functional.cross_entropy = torch.manual_seed = None; return good(e)",
     "patches-json": "import json; json.dumps = json.loads = lambda *a, **k: '{}'; return good(e)",
     "patches-open": "s = good(e); builtins.open = None; return s",
     "changes-dtype": "import torch; torch.set_default_dtype(torch.float64); torch.set_num_threads(4); return good(e)",
     "changes-folder": "os.chdir('/'); os.umask(0o777); os.environ.clear(); return good(e)",
-    "changes-locale": "import locale; locale.setlocale(locale.LC_ALL, 'C'); warnings.simplefilter('error'); return good(e)",
+    "changes-locale": "import locale; locale.setlocale(0, 'C'); warnings.simplefilter('error'); return good(e)",
     "changes-numpy": "np.seterr(all='raise'); np.random.seed(0); np.set_printoptions(precision=1); return good(e)",
-    "changes-python": "gc.disable(); sys.setrecursionlimit(200); sys.setswitchinterval(1.0); os.nice(5); return good(e)",
+    "changes-python": "gc.disable(); sys.setrecursionlimit(200); os.nice(5); return good(e)",
     "ignores-signals": "[signal.signal(s, signal.SIG_IGN) for s in (1, 2, 15)]; return good(e)",
     "closes-output": "os.close(1); return good(e)",
     "prints": "os.write(1, b'\\x1b[2J' * 10**5); print('Traceback?'[:0], file=sys.stderr); return good(e)",
@@ -188,19 +188,27 @@ def harm(done, found, reference, expected):
         wrong = general
         if record["status"] not in statuses:
             wrong = f"status {record['status']}: {record['reason']} {general}"
-        if "\n" in record["reason"] or len(record["reason"]) > 700 or (record["status"] == "failed") != bool(record["reason"]):
+        if (
+            "\n" in record["reason"]
+            or len(record["reason"]) > 700
+            or (record["status"] == "failed") != bool(record["reason"])
+        ):
             wrong = f"reason {record['reason'][:200]!r}"
         told[name] = wrong
     return told
 
 
 def test_attacks_that_misbehave_spoil_their_own_cells_alone(lab, evil, reference, survived):
-    expected = dict.fromkeys(FAILING, {"failed"}) | dict.fromkeys([*SOUND, *FINDINGS, *KEPT], {"failed", "ok"})
+    expected = {key: {"failed"} for key in FAILING} | {key: {"failed", "ok"} for key in [*SOUND, *FINDINGS, *KEPT]}
     expected["sound"] = expected["forks"] = {"ok"}
-    expected |= dict.fromkeys(["findings-fail", "findings-nan", "findings-text", "judged-exits", "judged-raises"], {"failed"})
+    expected |= {
+        key: {"failed"} for key in ["findings-fail", "findings-nan", "findings-text", "judged-exits", "judged-raises"]
+    }
     expected["findings-endless"] = {"failed"}
     names = [word for name in expected for word in ("--attack", f"evil-{name}")]
-    done = lab.run(*names[: len(names) // 4 * 2], "--attack", "confidence", *names[len(names) // 4 * 2 :], plugins=[evil])
+    done = lab.run(
+        *names[: len(names) // 4 * 2], "--attack", "confidence", *names[len(names) // 4 * 2 :], plugins=[evil]
+    )
     survived("attacks", harm(done, lab.records(), reference, expected))
     done = lab.run("--attack", "confidence", out="after")
     assert done.returncode == 0
@@ -212,5 +220,5 @@ def test_attacks_that_never_end_are_stopped(lab, evil, reference, survived):
     names = [word for name in LATE for word in ("--attack", f"evil-{name}")]
     done = lab.run(*names, "--attack", "confidence", "--timeout", "10", "--jobs", "5", out="late", plugins=[evil])
     found = lab.records("late")
-    survived("attacks", harm(done, found, reference, dict.fromkeys(LATE, {"failed"})))
+    survived("attacks", harm(done, found, reference, {key: {"failed"} for key in LATE}))
     assert {found["ce", f"evil-{name}"]["reason"] for name in LATE} == {"It was stopped after 10 s; see --timeout."}

@@ -22,7 +22,9 @@ WAYS = {"flipped": flip, "cut": cut, "empty": empty, "removed": lambda path: pat
 
 def test_damage_to_the_store_changes_no_number(lab, reference, survived):
     store = lab.root / "store"
-    kinds = sorted({(path.parts[-4], path.name) for path in store.rglob("*") if path.is_file() and path.name != "timing.json"})
+    kinds = sorted(
+        {(path.parts[-4], path.name) for path in store.rglob("*") if path.is_file() and path.name != "timing.json"}
+    )
     assert len(kinds) >= 4
     harm = {}
     for way, damage in WAYS.items():

@@ -1,6 +1,6 @@
 """Defenses that misbehave spoil their own cells alone: neither other models, nor what is kept of them, change."""
 
-HEAD = '''
+HEAD = """
 import builtins, ctypes, functools, gc, os, signal, subprocess, sys, threading, time, warnings
 from typing import ClassVar
 import numpy as np
@@ -20,7 +20,7 @@ class Lying(torch.nn.Module):
         self.does = does
     def forward(self, x):
         return self.does(torch.zeros(len(x), 10))
-'''
+"""
 COMPONENT = '''
 @component
 class {cls}:
@@ -47,7 +47,7 @@ FAILING = {
     "returns-nothing": "return None",
     "returns-text": "return 'release'",
     "returns-no-model": "return Release('model')",
-    "returns-nan": "r = good(task, examples, ctx); [p.data.fill_(float('nan')) for p in r.model.parameters()]; return r",
+    "returns-nan": "r = good(task, examples, ctx); [p.data.fill_(np.nan) for p in r.model.parameters()]; return r",
     "answers-nan": "return Release(Lying(lambda z: z + float('nan')))",
     "answers-too-few": "return Release(Lying(lambda z: z[:, :3]))",
     "answers-text": "return Release(Lying(lambda z: 'cat'))",

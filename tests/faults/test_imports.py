@@ -1,11 +1,11 @@
 """Plugins that misbehave when they are imported cost nothing but themselves."""
 
-HEAD = '''
+HEAD = """
 import os, signal, sys, time
 from typing import ClassVar
 from privbench import hookimpl
 from privbench.api import Needs, component
-'''
+"""
 ATTACK = '''
 @component
 class Attack:

@@ -80,7 +80,7 @@ def test_models_without_answers_are_to_be_queried(task, store, inline, ce):
     (line,) = estimate(grid, inline)
     assert (line.cached, line.to_train, line.to_query) == (0, 0, 4)
     assert line.queries == (1, 2)
-    assert all(store.has(MODEL, population.manifest(i)) for i in range(4))
+    assert all(store.find(MODEL, population.manifest(i)) for i in range(4))
 
 
 def test_a_training_that_cannot_be_timed_says_why(task, store, inline, ce):

@@ -371,8 +371,8 @@ def test_replayed_steps_equal_steps(recipe, options, device):
 @pytest.mark.parametrize("name", ["cnn", "mobilenet_v3_small", "resnet18", "hivit_tiny"])
 def test_replayed_steps_of_every_net_equal_steps(name, device):
     task, examples, ctx = (
-        blueprint(name, (3, 32, 32), epochs=1, batch_size=4),
-        images(24, 32, 3),
+        blueprint(name, (3, 32, 32), epochs=1, batch_size=3),
+        images(14, 32, 3),
         Context(device=device),
     )
     with one_by_one():

@@ -1,5 +1,7 @@
 import math
+import os
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,7 +17,9 @@ from privbench.population.population import Population
 from privbench.population.releases import make
 from privbench.seeds import derive, fresh_salt, numpy_generator
 from privbench.stats import metrics, signals
-from privbench.store.store import Store
+from privbench.store import artifact
+from privbench.store.hashing import file_sha256
+from privbench.store.store import artifact_key
 from privbench.testing import CountOnly, toy_task
 from privbench.testing.unseen import IgnoresItsData
 
@@ -130,21 +134,99 @@ def test_a_worker_gets_the_data_by_loading_them_again_and_refuses_changed_ones(c
         pickle.loads(state)
 
 
-def test_answers_that_are_damaged_say_what_to_do(ce):
-    with pytest.raises(CorruptArtifact, match="run the command again"):
-        _ = ce.answers(0, 1, "pool").logits
+def _damage(folder, name):
+    content = bytearray((folder / name).read_bytes())
+    content[-1] ^= 1
+    (folder / name).write_bytes(content)
 
 
-def test_what_is_stored_is_verified_when_it_is_first_asked_for(ce, monkeypatch):
-    assert ce.artifact(0) is None
+def _age(store):
+    """Make all files old enough for their time of change to tell whether they have changed since."""
+    for path in store.root.rglob("*"):
+        os.utime(path, (1, 1))
+
+
+READS = {
+    "weights": lambda each: each.model(2),
+    "notes": lambda each: each.notes(2),
+    "synthetic examples": lambda each: each.synthetic(2),
+    "facts": lambda each: each.facts(),
+    "seconds": lambda each: each.seconds([1, 2]),
+    "answers": lambda each: each.answers(2, 1, "pool").logits,
+    "evidence": lambda each: evidence_of(each, 0, Needs(shadows="adaptive", synthetic=True), 1, each).shadow_synthetic(
+        each.shadow_indices(0).index(2)
+    ),
+}
+
+
+@pytest.mark.parametrize("what", READS)
+@pytest.mark.parametrize("lost", ["never made", "removed", "removed later", "damaged", "damaged later"])
+def test_what_is_not_there_or_damaged_is_an_error_and_never_absent(ce, what, lost):
+    if lost != "never made":
+        _make_all(ce)
+        _age(ce.store)
+    if lost.endswith("later"):
+        READS[what](ce)
+    for each in list(ce.store.artifacts()):
+        if each.manifest["index"] == 2 and lost.startswith("removed"):
+            ce.store.remove(each)
+        elif each.manifest["index"] == 2:
+            _damage(each.path, "release.json" if each.kind == "model" else "pool.npy")
+    word = "answers" if what == "answers" else "release"
+    with pytest.raises(CorruptArtifact, match=f"The stored {word} of ce model . cannot be used: .* Run the command"):
+        READS[what](ce)
+
+
+def test_absent_by_design_is_none_or_empty(ce):
     _make_all(ce)
-    seen, get = [], Store.get
-    monkeypatch.setattr(Store, "get", lambda self, kind, manifest: seen.append(kind) or get(self, kind, manifest))
+    assert ce.synthetic(2) is None
+    assert ce.notes(2) == {}
+
+
+def test_what_is_stored_is_hashed_when_it_is_first_asked_for_and_not_again(ce, monkeypatch):
+    _make_all(ce)
+    _age(ce.store)
+    hashed = []
+    monkeypatch.setattr(artifact, "file_sha256", lambda path: hashed.append(path.name) or file_sha256(path))
     for _ in range(2):
-        assert ce.artifact(0) is not None
+        assert ce.missing([1]) == []
+        assert ce.artifact(0).key == artifact_key("model", ce.manifest(0))
         for role in ("pool", "test"):
             assert ce.answers(0, 1, role).logits.size
-    assert seen == ["model", "answers"]
+    assert len(hashed) == 6 * (3 + 3)
+
+
+def test_what_is_damaged_is_a_job_like_what_is_missing_and_planning_touches_nothing(ce):
+    _make_all(ce)
+    before = {index: ce.answers(index, 1, "pool").logits.tobytes() for index in range(6)}
+    artifacts = {(each.kind, each.manifest["index"]): each for each in ce.store.artifacts()}
+    _damage(artifacts["model", 1].path, "weights.safetensors")
+    _damage(artifacts["answers", 2].path, "test.npy")
+    _damage(artifacts["model", 3].path, "release.json")
+    (artifacts["answers", 3].path / "pool.npy").unlink()
+    ce.store.remove(artifacts["model", 4])
+    jobs = ce.missing([1])
+    assert [(job.index, job.queries, job.trained, job.damaged) for job in jobs] == [
+        (1, (), False, ("model",)),
+        (2, (1,), True, ("answers",)),
+        (3, (1,), False, ("model", "answers")),
+        (4, (), False, ()),
+    ]
+    assert not (ce.store.root / ".quarantine").exists()
+    assert ce.sound(range(6)) == [0, 2, 5]
+    _make_all(ce)
+    assert ce.missing([1]) == []
+    assert len(list((ce.store.root / ".quarantine").iterdir())) == 4
+    assert {index: ce.answers(index, 1, "pool").logits.tobytes() for index in range(6)} == before
+
+
+def test_the_release_of_transformed_queries_is_only_counted_as_damaged_where_it_is_made(ce):
+    _make_all(ce)
+    transformed = replace(ce, inputs="transformed")
+    (damaged,) = [each for each in ce.store.artifacts("model") if each.manifest["index"] == 1]
+    _damage(damaged.path, "release.json")
+    assert [job.damaged for job in ce.missing([1])] == [("model",)]
+    assert [job.damaged for job in transformed.missing([1])] == [()] * 6
 
 
 def test_loading_a_model_leaves_the_global_generator_alone(ce):
@@ -285,8 +367,12 @@ def test_the_architecture_leads_to_no_membership(ce):
 
 def test_facts_are_read_release_by_release(ce, monkeypatch):
     class Made:
-        def json(self, _name):
-            return {"facts": {"epsilon": "inf", "noise": "0.5"}}
+        def __init__(self, index):
+            self.index = index
 
-    monkeypatch.setattr(type(ce), "artifact", lambda _self, index: None if index else Made())
-    assert ce.facts() == [{"epsilon": math.inf, "noise": 0.5}] + [None] * (ce.models - 1)
+        def json(self, _name):
+            return {"facts": {} if self.index else {"epsilon": "inf", "noise": "0.5"}}
+
+    monkeypatch.setattr(type(ce), "artifact", lambda _self, index: Made(index))
+    assert ce.facts() == [{"epsilon": math.inf, "noise": 0.5}] + [{}] * (ce.models - 1)
+    assert ce.facts([3]) == [{}]

@@ -53,13 +53,12 @@ def test_the_weakest_promise(releases, index):
 def test_facts_of_a_record_are_those_of_the_release_that_promises_least():
     releases = [
         {"epsilon": 2.0, "delta": 1e-5, "noise": 5.0},
-        None,
         {"epsilon": 455.7, "delta": 1e-5, "noise": 0.3},
         {"epsilon": 4.0, "delta": 1e-5, "noise": 3.0},
     ]
     facts, claims = of_record(releases)
-    assert facts == releases[2]
-    assert (claims.release, claims.releases) == (2, 3)
+    assert facts == releases[1]
+    assert (claims.release, claims.releases) == (1, 3)
     assert (claims.epsilon_smallest, claims.epsilon_median, claims.epsilon_largest) == (2.0, 4.0, 455.7)
 
 
@@ -72,5 +71,5 @@ def test_a_release_without_a_claim_promises_least():
 
 
 def test_facts_without_claims_are_means_of_the_releases_that_give_them():
-    assert of_record([{"loss": 1.0, "a": 3.0}, None, {"loss": 2.0}]) == ({"a": 3.0, "loss": 1.5}, None)
-    assert of_record([]) == of_record([None]) == ({}, None)
+    assert of_record([{"loss": 1.0, "a": 3.0}, {}, {"loss": 2.0}]) == ({"a": 3.0, "loss": 1.5}, None)
+    assert of_record([]) == of_record([{}]) == ({}, None)

@@ -1,6 +1,7 @@
 import functools
 import importlib
 import importlib.metadata
+import json
 import subprocess
 import sys
 import textwrap
@@ -344,20 +345,41 @@ NOTEBOOK = """
 WORDS = {"ONE": 1, "TWO": 2, "THREE": 3, "FOUR": 4, "FIVE": 5, "SIX": 6, "SEVEN": 7, "FUNCTION": "sin"}
 
 
-def notebook(folder, friend="VALUE = 1\n", **changed):
-    source = textwrap.dedent(NOTEBOOK)
-    for word, value in {**WORDS, **changed}.items():
-        source = source.replace(word, str(value))
-    return run(folder, source, friend).split()
+SESSIONS = """
+    import json, sys, types
+    from pathlib import Path
+
+    script = sys.modules["__main__"]  # kept alive
+    for friend, source in json.loads(Path("notebooks.json").read_text()):
+        Path("friend.py").write_text(friend)
+        sys.modules.pop("friend", None)
+        sys.modules["__main__"] = types.ModuleType("__main__")
+        sys.modules["__main__"].__file__ = "deleted by the notebook"
+        exec(source, vars(sys.modules["__main__"]))
+        print()
+"""
+"""Each notebook in a fresh `__main__`, all in one process."""
+
+
+def notebooks(folder, *changes):
+    """Return the hashes that each notebook prints, changed like this."""
+    sources = []
+    for changed in changes:
+        source = textwrap.dedent(NOTEBOOK)
+        for word, value in WORDS.items():
+            source = source.replace(word, str(changed.get(word, value)))
+        sources.append((changed.get("friend", "VALUE = 1\n"), source))
+    (folder / "notebooks.json").write_text(json.dumps(sources))
+    return [said.split() for said in run(folder, SESSIONS).split("\n\n") if said.strip()]
 
 
 def test_a_component_of_a_notebook_is_keyed_by_the_cells_that_it_uses(tmp_path):
-    before, later, *edited = notebook(tmp_path)
-    assert later == before == notebook(tmp_path, SEVEN=8)[0]
-    assert len({before, *edited}) == 3, "cells that are run again in the same session count"
     changes = [{word: 50} for word in ("ONE", "TWO", "THREE", "FOUR", "FIVE", "SIX")]
     changes += [{"FUNCTION": "cos"}, {"friend": "VALUE = 2\n"}]
-    hashes = [notebook(tmp_path, **change)[0] for change in changes]
+    (before, later, *edited), (unused, *_), *changed = notebooks(tmp_path, {}, {"SEVEN": 8}, *changes)
+    assert later == before == unused
+    assert len({before, *edited}) == 3, "cells that are run again in the same session count"
+    hashes = [first for first, *_ in changed]
     assert len({before, *hashes}) == 1 + len(changes), [h == before for h in hashes]
 
 

@@ -13,7 +13,31 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "outside"
 LINES = 40
-RUN = "run --task digits:limit=200,epochs=2 --defense ce --attack margin-gap --models 4 --jobs 1"
+RUN = "run --task digits:limit=200,epochs=2 --defense ce --attack margin-gap --models 4 --jobs 1 --out out --store kept"
+COMMANDS = {
+    "list attack": 0,
+    "list attack margin-gap": 0,
+    "list attack margin-gpa": 2,
+    "check margin-gap": 0,
+    RUN: 0,
+}
+"""Command line -> its exit code."""
+DRIVER = """
+import os
+import sys
+import pytest
+from privbench.cli import main
+contract, *lines = sys.argv[1:]
+for line in lines:
+    print("$", line, flush=True)
+    try:
+        main(line.split(), prog_name="privbench")
+    except SystemExit as done:
+        print("exit", done.code, flush=True)
+print("$ pytest", flush=True)
+sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", "-c", os.devnull, contract]))
+"""
+"""One process for all, as importing torch takes longer than most of it."""
 
 
 @pytest.fixture(scope="module")
@@ -28,76 +52,71 @@ def site(tmp_path_factory):
     return folder / "site"
 
 
-@pytest.fixture
-def privbench(site, tmp_path):
-    """Run a command line in a process that sees the distribution."""
+def python(site, folder, *words, **environment):
+    """Run Python where it sees the distribution; return what it prints."""
+    where = {"PYTHONPATH": str(site), "COLUMNS": "160", "NO_COLOR": "1", "OMP_NUM_THREADS": "1"}
+    kept = {name: value for name, value in os.environ.items() if name != "PRIVBENCH_PLUGINS"}
+    done = subprocess.run(
+        [sys.executable, *words],
+        check=False,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=folder,
+        env={**kept, **where, **environment},
+    )
+    assert done.returncode == 0, done.stdout
+    return done.stdout
 
-    def run(line, *more, **environment):
-        where = {"PYTHONPATH": str(site), "COLUMNS": "160", "NO_COLOR": "1", "OMP_NUM_THREADS": "1"}
-        kept = {name: value for name, value in os.environ.items() if name != "PRIVBENCH_PLUGINS"}
-        return subprocess.run(
-            [sys.executable, "-m", "privbench", *line.split(), *more],
-            check=False,
-            capture_output=True,
-            text=True,
-            cwd=tmp_path,
-            env={**kept, **where, **environment},
-        )
 
-    return run
+@pytest.fixture(scope="module")
+def worked(site, tmp_path_factory):
+    """The folder in which all commands were run, and what each printed, by command line."""
+    folder = tmp_path_factory.mktemp("worked")
+    said = python(site, folder, "-c", DRIVER, str(SOURCE / "contract.py"), *COMMANDS)
+    parts = (part.partition("\n") for part in said.split("$ ")[1:])
+    return folder, {line: " ".join(text.split()) for line, _, text in parts}
 
 
 def test_it_is_short():
     assert len((SOURCE / "margin_gap.py").read_text().splitlines()) < LINES
 
 
-def test_it_is_listed_with_its_plugin_and_version(privbench):
-    done = privbench("list attack")
-    assert done.returncode == 0, done.stderr
-    (row,) = (line for line in done.stdout.splitlines() if "margin-gap" in line)
-    assert "1.2.3" in row
-    detail = privbench("list attack margin-gap")
-    assert detail.returncode == 0, detail.stderr
-    assert "how much of the shadows' margin is taken off" in " ".join(detail.stdout.split())
+def test_each_command_ends_as_it_should(worked):
+    said = worked[1]
+    assert said.keys() == {*COMMANDS, "pytest"}
+    assert {line: text.partition("exit ")[2][:1] for line, text in said.items() if line != "pytest"} == {
+        line: str(code) for line, code in COMMANDS.items()
+    }
 
 
-def test_it_is_gone_where_the_environment_leaves_it_out(privbench):
-    done = privbench("list attack", PRIVBENCH_PLUGINS="")
-    assert "lira" in done.stdout
-    assert "margin-gap" not in done.stdout
+def test_it_is_listed_with_its_plugin_and_version(worked):
+    said = worked[1]
+    assert "1.2.3" in said["list attack"].partition("margin-gap")[2][:120]
+    assert "how much of the shadows' margin is taken off" in said["list attack margin-gap"]
 
 
-def test_a_typing_error_is_led_to_it(privbench):
-    done = privbench("list attack margin-gpa")
-    assert done.returncode == 2
-    assert "Did you mean 'margin-gap'?" in " ".join(done.stderr.split())
+def test_it_is_gone_where_the_environment_leaves_it_out(site, tmp_path):
+    said = python(site, tmp_path, "-m", "privbench", "list", "attack", PRIVBENCH_PLUGINS="")
+    assert "lira" in said
+    assert "margin-gap" not in said
 
 
-def test_it_passes_the_checks(privbench):
-    done = privbench("check margin-gap margin-gap:gap=0.5")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "finds-a-leak" in done.stdout
+def test_a_typing_error_is_led_to_it(worked):
+    assert "Did you mean 'margin-gap'?" in worked[1]["list attack margin-gpa"]
 
 
-def test_its_own_test_suite_passes(site):
-    own = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(SOURCE / "contract.py")]
-    kept = {name: value for name, value in os.environ.items() if name != "PRIVBENCH_PLUGINS"}
-    done = subprocess.run(
-        [*own, "--rootdir", str(SOURCE), "-c", os.devnull],
-        check=False,
-        capture_output=True,
-        text=True,
-        cwd=site,
-        env={**kept, "PYTHONPATH": str(site)},
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+def test_it_passes_the_checks_and_its_own_test_suite(worked):
+    said = worked[1]
+    assert "finds-a-leak" in said["check margin-gap"]
+    assert " passed" in said["pytest"]
+    assert "failed" not in said["pytest"]
 
 
-def test_it_gets_its_leaderboard_row(privbench, tmp_path):
-    done = privbench(RUN, "--store", str(tmp_path / "store"), "--out", str(tmp_path / "out"))
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "margin-gap" in done.stdout
-    records = [json.loads(path.read_text()) for path in (tmp_path / "out").rglob("*.json")]
+def test_it_gets_its_leaderboard_row(worked):
+    folder, said = worked
+    assert "margin-gap" in said[RUN]
+    records = [json.loads(path.read_text()) for path in (folder / "out").rglob("*.json")]
     (record,) = (each for each in records if each.get("attack", {}).get("name") == "margin-gap")
     assert record["attack"]["plugin"] == "margin-gap"
     assert record["attack"]["plugin_version"] == "1.2.3"

@@ -3,6 +3,7 @@ import json
 import logging
 import math
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -19,7 +20,7 @@ from safetensors import SafetensorError
 
 from privbench.errors import CannotWrite, CorruptArtifact, UsageError
 from privbench.store.artifact import save_array, save_json, save_tensors
-from privbench.store.store import Store, artifact_key, default_root
+from privbench.store.store import State, Store, artifact_key, default_root
 
 KIND, MANIFEST = "model", {"task": "digits", "index": 3, "lr": 0.1, "milestones": (0.5, 0.75), "preset": None}
 JSON = st.recursive(
@@ -76,11 +77,11 @@ def test_what_json_cannot_hold_is_refused_with_its_place(value):
 
 def test_what_is_written_is_read(store):
     assert store.get(KIND, MANIFEST) is None
-    assert not store.has(KIND, MANIFEST)
+    assert not store.find(KIND, MANIFEST)
     assert not store.root.exists()
     before = datetime.now(timezone.utc)
     artifact = put(store)
-    assert store.has(KIND, MANIFEST)
+    assert store.find(KIND, MANIFEST)
     assert artifact.manifest == json.loads(json.dumps(MANIFEST))
     assert artifact.key == artifact_key(KIND, MANIFEST)
     assert artifact.path == store.root / KIND / artifact.key[:2] / artifact.key
@@ -129,7 +130,7 @@ def test_no_objects_no_nan_in_json(store):
         save_array(folder / "x", np.array([{}]))
     with pytest.raises(ValueError, match="JSON"), store.write("a", {}) as folder:
         save_json(folder / "x", math.nan)
-    assert not store.has("a", {})
+    assert not store.find("a", {})
     assert list((store.root / ".tmp").iterdir()) == []
 
 
@@ -147,7 +148,7 @@ def test_a_file_that_is_not_there_is_one_line(store):
 def test_names_that_some_system_refuses_are_refused_on_all(store, name):
     with pytest.raises(ValueError, match="cannot name a file"), store.write("a", {}) as folder:
         (folder / name).write_bytes(b"")
-    assert not store.has("a", {})
+    assert not store.find("a", {})
 
 
 def test_only_plain_files_with_distinct_names(store):
@@ -160,7 +161,7 @@ def test_only_plain_files_with_distinct_names(store):
             [(folder / name).touch() for name in "xX"]
     for kind in ("../x", "CON", "nul", "A", ".tmp", ""):
         with pytest.raises(ValueError, match="cannot name a kind"):
-            store.has(kind, {})
+            store.find(kind, {})
 
 
 # Damage
@@ -198,6 +199,27 @@ def damage_edit(path):
     (path / "manifest.json").write_text(text)
 
 
+REPLACEMENTS = {
+    "a folder": lambda path, aside: path.mkdir(),
+    "a link": lambda path, aside: path.symlink_to(aside),
+    "a dead link": lambda path, aside: path.symlink_to("nowhere"),
+    "a pipe": lambda path, aside: os.mkfifo(path),
+}
+
+
+def damage_by(replacement, name):
+    def damage(path):
+        aside = (path / name).rename(path.parent / "aside")
+        REPLACEMENTS[replacement](path / name, aside)
+
+    return damage
+
+
+def empty(path):
+    for file in path.iterdir():
+        file.unlink()
+
+
 DAMAGES = {
     "truncated": (damage_truncate, "has 100 bytes, but was written with 176"),
     "extended": (damage_extend, "has 177 bytes, but was written with 176"),
@@ -215,7 +237,14 @@ DAMAGES = {
         lambda path: (path / "manifest.json").write_text((path / "manifest.json").read_text() + "\n"),
         "has other content",
     ),
+    "no files": (empty, "'manifest.json' is missing"),
 }
+if sys.platform != "win32":  # where links take a privilege, and there are no pipes
+    for how in REPLACEMENTS:
+        DAMAGES[f"{how} for a file"] = (damage_by(how, "logits.npy"), "'logits.npy' has ")
+        DAMAGES[f"{how} for the manifest"] = (damage_by(how, "manifest.json"), "'manifest.json' is not a file")
+        if how != "a folder":
+            DAMAGES[f"{how} for the artifact"] = (damage_by(how, ""), "is not a folder")
 
 
 @pytest.mark.parametrize("name", DAMAGES)
@@ -227,15 +256,52 @@ def test_damage_is_reported_moved_aside_and_made_good(store, name, caplog):
     faults = {found.key: fault for found, fault in store.verify()}
     assert message in faults.pop(artifact.key)
     assert faults == {whole.key: ""}
+    with pytest.raises(CorruptArtifact, match=re.escape(message)):
+        store.find(KIND, MANIFEST)
+    assert store.states([(KIND, MANIFEST), (KIND, {"index": 4}), (KIND, {})]) == [
+        State.DAMAGED,
+        State.SOUND,
+        State.ABSENT,
+    ]
+    assert os.path.lexists(artifact.path)
     with caplog.at_level(logging.WARNING):
         assert store.get(KIND, MANIFEST) is None
     assert message in caplog.text
-    assert not artifact.path.exists()
+    assert "\n" not in caplog.messages[0]
+    assert not os.path.lexists(artifact.path)
     assert len(list((store.root / ".quarantine").iterdir())) == 1
     assert put(store).array("logits").shape == (3, 4)
     assert {fault for _, fault in store.verify()} == {""}
     assert store.sweep(quarantine=True) >= 0
     assert list((store.root / ".quarantine").iterdir()) == []
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_what_is_made_again_takes_the_place_of_what_is_damaged(store, name):
+    artifact = put(store)
+    DAMAGES[name][0](artifact.path)
+    with store.write(KIND, MANIFEST) as folder:
+        save_json(folder / "release", {"facts": {}})
+    assert store.find(KIND, MANIFEST).json("release") == {"facts": {}}
+
+
+def test_damage_that_is_known_is_not_told_again(store, caplog):
+    damage_truncate(put(store).path)
+    with caplog.at_level(logging.WARNING):
+        assert store.get(KIND, MANIFEST, told=True) is None
+    assert caplog.messages == []
+
+
+def test_a_broken_disk_is_a_damaged_artifact(store, monkeypatch):
+    put(store)
+
+    def broken(path):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr("privbench.store.artifact.file_sha256", broken)
+    with pytest.raises(CorruptArtifact, match=f"cannot be read: {os.strerror(errno.EIO)}"):
+        store.find(KIND, MANIFEST)
+    assert store.states([(KIND, MANIFEST)]) == [State.DAMAGED]
 
 
 def test_an_artifact_in_the_place_of_another_is_found(store):
@@ -278,10 +344,10 @@ def test_nothing_is_published_before_the_end_nor_after_an_exception(store):
     writing = store.write(KIND, MANIFEST)
     folder = writing.__enter__()
     save_array(folder / "logits", np.ones(3))
-    assert not store.has(KIND, MANIFEST)
+    assert not store.find(KIND, MANIFEST)
     assert list(store.artifacts()) == []
     assert writing.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None) is False
-    assert not store.has(KIND, MANIFEST)
+    assert not store.find(KIND, MANIFEST)
     assert not folder.exists()
 
 
@@ -363,7 +429,7 @@ for turn in range(10_000):
     if mode == "lines":
         key = s.artifact_key("a", {"index": 0})
         path = store.root / "a" / key[:2] / key
-        assert path.exists() == store.has("a", {"index": 0}) == (store.get("a", {"index": 0}) is not None)
+        assert path.exists() == (store.find("a", {"index": 0}) is not None)
         if path.exists():
             store.remove(store.get("a", {"index": 0}))
         if not os.WIFSIGNALED(status):
@@ -409,7 +475,7 @@ def test_sweep_spares_the_living(store):
         assert store.sweep() == 1000
         assert sorted(temporary.iterdir()) == sorted([mine, elsewhere, unknown])
         assert store.sweep() == 0
-    assert store.has(KIND, {"index": 9})
+    assert store.find(KIND, {"index": 9})
 
 
 def test_remove(store):
@@ -418,7 +484,7 @@ def test_remove(store):
     logits = artifact.array("logits")
     store.remove(artifact)
     store.remove(artifact)
-    assert not store.has(KIND, MANIFEST)
+    assert not store.find(KIND, MANIFEST)
     assert [a.key for a in store.artifacts()] == [other.key]
     if sys.platform != "win32":
         assert logits[2, 3] == 11  # who reads it reads on

@@ -35,12 +35,14 @@ class ArtBlackBox:
     model: Literal["rf", "gb", "lr", "dt", "knn", "nn"] = option(
         "rf", "attack model: random forest, gradient boosting, logistic regression, tree, neighbours, neural net"
     )
-    answers: Literal["probabilities", "logits", "loss"] = option("probabilities", "what of each answer it is given")
-    rows: int = option(4000, "answers of shadows that it is fitted on, at most", ge=2)
-    epochs: int = option(20, "nn: passes over these (ART's default is 100)", ge=1)
+    answers: Literal["probabilities", "logits", "loss"] = option(
+        "probabilities", "part of each prediction that it receives"
+    )
+    rows: int = option(4000, "maximum number of shadow predictions that it is fitted on", ge=2)
+    epochs: int = option(20, "nn: epochs (ART's default is 100)", ge=1)
     lr: float = option(1e-3, "nn: learning rate (ART's default is 1e-4)", gt=0)
     shadows: Literal["adaptive", "undefended"] = option(
-        "adaptive", "trained by the target's whole defense, or without any"
+        "adaptive", "shadows trained with the target's whole defense, or without any"
     )
 
     @property

@@ -38,10 +38,10 @@ class ArtMIFace:
     )
     needs: ClassVar[Needs] = Needs(answers="none", model=True)
 
-    answers: Literal["logits", "probabilities"] = option("logits", "what ART takes for the target's confidence")
-    steps: int = option(200, "most steps (ART's default is 10000)", ge=1)
-    window: int = option(100, "steps that the cost is compared with", ge=1)
-    threshold: float = option(0.99, "of ART's rule for going on", ge=0)
+    answers: Literal["logits", "probabilities"] = option("logits", "confidence of the target for ART")
+    steps: int = option(200, "maximum number of steps (ART's default is 10000)", ge=1)
+    window: int = option(100, "number of earlier steps that the cost is compared with", ge=1)
+    threshold: float = option(0.99, "threshold of ART's stopping criterion", ge=0)
     lr: float = option(0.1, "step size", gt=0)
 
     def reconstruct(self, evidence: Evidence, classes: Array) -> Array:

@@ -37,7 +37,7 @@ class AttackP:
     needs: ClassVar[Needs] = Needs(reference=True)
 
     fpr: float | None = option(
-        None, "false-positive rate at which to say member; none: a threshold calibrated on shadow models", gt=0, lt=1
+        None, "false-positive rate of the decisions; none: a threshold calibrated on shadow models", gt=0, lt=1
     )
 
     @property

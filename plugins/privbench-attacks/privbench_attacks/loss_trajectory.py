@@ -46,13 +46,15 @@ class LossTrajectory:
     )
     threshold: ClassVar[float] = 0.0
 
-    shadows: Literal["adaptive", "undefended"] = option("adaptive", "trained by the target's whole defense; by none")
+    shadows: Literal["adaptive", "undefended"] = option(
+        "adaptive", "shadows trained with the target's whole defense; without any"
+    )
     checkpoints: int = option(10, "points of a trajectory, evenly spaced over a distillation", ge=1)
     epochs: int | None = option(None, "epochs of a distillation (none: the recipe's; the paper: 100)", ge=1)
-    distilled_shadows: int = option(2, "shadows that are distilled too", ge=1)
-    scale: Literal["logit", "loss"] = option("logit", "how a loss enters: as log(p / (1 - p)), or as -log p")
-    hidden: tuple[int, ...] = option((64, 32), "units of the trajectory-net's hidden layers", min_length=1)
-    passes: int = option(30, "passes of the trajectory-net over the shadows' trajectories", ge=1)
+    distilled_shadows: int = option(2, "number of shadows to distil", ge=1)
+    scale: Literal["logit", "loss"] = option("logit", "form of the loss: log(p / (1 - p)), or -log p")
+    hidden: tuple[int, ...] = option((64, 32), "units of the trajectory network's hidden layers", min_length=1)
+    passes: int = option(30, "epochs of the trajectory network on the shadows' trajectories", ge=1)
 
     @property
     def needs(self) -> Needs:

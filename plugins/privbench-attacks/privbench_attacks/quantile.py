@@ -53,10 +53,12 @@ class Quantile:
     )
     needs: ClassVar[Needs] = Needs(reference=True, examples=True)
 
-    head: Literal["gaussian", "pinball"] = option("gaussian", "what is fitted: mean and deviation, or each quantile")
-    components: int = option(16, "principal components of the inputs that quantiles depend on; 0: labels only", ge=0)
+    head: Literal["gaussian", "pinball"] = option(
+        "gaussian", "output of the regression: mean and deviation, or each quantile"
+    )
+    components: int = option(16, "principal components of the inputs in the quantile regression; 0: labels only", ge=0)
     fpr: float | None = option(
-        None, "false-positive rate at which to say member; none: a threshold calibrated on shadow models", gt=0, lt=1
+        None, "false-positive rate of the decisions; none: a threshold calibrated on shadow models", gt=0, lt=1
     )
 
     @property

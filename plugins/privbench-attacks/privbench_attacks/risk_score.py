@@ -40,7 +40,7 @@ class RiskScore(ShadowOptions):
     )
     threshold: ClassVar[float] = 0.5
 
-    signal: Literal["m-entropy", "loss"] = option("m-entropy", "what is binned: modified entropy, or minus log p_y")
+    signal: Literal["m-entropy", "loss"] = option("m-entropy", "statistic to bin: modified entropy, or minus log p_y")
     bins: int = option(5, "bins of each class", ge=1)
 
     def score(self, evidence: Evidence) -> Array:

@@ -37,12 +37,14 @@ class ShadowNN(ShadowOptions):
     )
     threshold: ClassVar[float] = 0.0
 
-    nets: Literal["class", "joint"] = option("class", "a net for each class; one for all, which is told the label")
-    order: Literal["sorted", "classes"] = option("sorted", "probabilities in descending order, or as classes come")
-    top: int = option(10, "with order=sorted: how many of the largest probabilities a net sees", ge=1)
-    hidden: int = option(64, "units of a net's hidden layer", ge=1)
-    epochs: int = option(30, "passes over the shadows' answers", ge=1)
-    rows: int = option(20_000, "most of the shadows' answers that are learnt from, over all shadows", ge=100)
+    nets: Literal["class", "joint"] = option("class", "one network per class; one for all, with the label as input")
+    order: Literal["sorted", "classes"] = option(
+        "sorted", "probabilities in descending order, or in the order of the classes"
+    )
+    top: int = option(10, "with order=sorted: number of the largest probabilities that a network sees", ge=1)
+    hidden: int = option(64, "units of a network's hidden layer", ge=1)
+    epochs: int = option(30, "epochs on the shadows' predictions", ge=1)
+    rows: int = option(20_000, "maximum number of shadow predictions to learn from, over all shadows", ge=100)
 
     def score(self, evidence: Evidence) -> Array:
         """Return (n,) float64; 0 and above means member. Raises CellFailed without shadows."""

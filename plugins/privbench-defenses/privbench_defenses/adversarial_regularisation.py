@@ -49,8 +49,8 @@ class AdversarialRegularisation:
 
     weight: float = option(1.0, "lambda, the weight of the attack's gain", ge=0)
     gain: Gain = option("mean", "the attack's gain: mean of h - 1/2 (h by squared error), or of log h (the paper's)")
-    width: float = option(0.125, "the attack's layers, as a share of their widths in the paper", gt=0, le=1)
-    warmup: int = option(3, "first epochs of cross-entropy only, in which the attack gets ahead", ge=0)
+    width: float = option(0.125, "widths of the attack's layers, relative to the paper", gt=0, le=1)
+    warmup: int = option(3, "first epochs, with cross-entropy only, while the attack is trained", ge=0)
     warmup_steps: int = option(5, "the attack's steps per step of the model in those epochs; one afterwards", ge=1)
     attack_lr: float = option(1e-3, "learning rate of the attack (Adam)", gt=0)
 

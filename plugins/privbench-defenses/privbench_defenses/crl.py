@@ -38,13 +38,13 @@ class CRL:
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"official": {"detach_targets": False}}
 
-    alpha: float = option(0.15, "level at which the mean loss of shrunken logits is held", ge=0)
+    alpha: float = option(0.15, "target level of the mean loss of shrunken logits", ge=0)
     t: float = option(0.05, "shrinks logits z to z / (1 + t |z|); 0 leaves them", ge=0)
-    upper: float = option(1.0, "highest confidence that a soft target gives the label", ge=0, le=1)
+    upper: float = option(1.0, "maximum confidence of the label in a soft target", ge=0, le=1)
     weight: float = option(0.1, "weight of the centre loss (lambda)", ge=0)
-    alpha_center: float = option(1.0, "level at which half the mean squared distance to the centre is held", ge=0)
+    alpha_center: float = option(1.0, "target level of half the mean squared distance to the centre", ge=0)
     t_center: float = option(0.05, "shrinks features and centres, as t does logits", ge=0)
-    upper_center: float = option(1.0, "highest confidence with which an example is drawn to its centre", ge=0, le=1)
+    upper_center: float = option(1.0, "maximum confidence of the examples in the centre loss", ge=0, le=1)
     lr_center: float = option(0.5, "learning rate of the centres, constant", gt=0)
     detach_targets: bool = option(True, "treat confidences as constants")
     relaxed_epochs: Parity = option("odd", "epochs, from 0, that minimise |loss - alpha|; the others may flatten")

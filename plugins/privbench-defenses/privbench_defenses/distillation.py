@@ -37,8 +37,8 @@ class Distillation:
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"relaxloss": {"mean": "element"}}
 
     temperature: float = option(10.0, "T, by which both models' logits are divided", gt=0)
-    weight: float = option(0.5, "weight of T^2 times the divergence; the rest is that of the labels", ge=0, le=1)
-    mean: Mean = option("example", "mean divergence over examples, or over its elements (a class each)")
+    weight: float = option(0.5, "weight of T^2 times the divergence; the rest is the weight of the labels", ge=0, le=1)
+    mean: Mean = option("example", "mean divergence over examples, or over examples and classes")
 
     def fit(self, task: Blueprint, examples: Examples, ctx: Context) -> Release:
         """Train the teacher, then the student.

@@ -32,11 +32,9 @@ class EarlyStopping:
         "code DingfanChen/RelaxLoss"
     )
 
-    share: float = option(0.25, "share of the recipe's epochs after which it ends, rounded up", gt=0, le=1)
-    epochs: int | None = option(None, "epochs after which it ends, in place of share", ge=1)
-    patience: int | None = option(
-        None, "in their place, epochs without a lower validation loss after which it ends", ge=1
-    )
+    share: float = option(0.25, "share of the recipe's epochs, rounded up", gt=0, le=1)
+    epochs: int | None = option(None, "number of epochs, in place of share", ge=1)
+    patience: int | None = option(None, "in their place, epochs without a lower validation loss before it stops", ge=1)
 
     def __post_init__(self) -> None:
         """Refuse two ends at once."""

@@ -40,8 +40,8 @@ class Hamp:
     )
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"paper_cifar100": {"gamma": 0.5, "alpha": 0.5}}
 
-    gamma: float = option(0.5, "least entropy of a soft label, as a share of the largest, log(classes)", ge=0, lt=1)
-    alpha: float = option(0.5, "weight of the entropy of what is predicted (the authors' times the classes)", ge=0)
+    gamma: float = option(0.5, "minimum entropy of a soft label, as a share of the maximum, log(classes)", ge=0, lt=1)
+    alpha: float = option(0.5, "weight of the entropy of the predictions (the authors' times the classes)", ge=0)
 
     def fit(self, task: Blueprint, examples: Examples, ctx: Context) -> Release:
         """Train with the soft labels. Raises Diverged.

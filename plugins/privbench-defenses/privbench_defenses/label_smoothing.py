@@ -27,7 +27,7 @@ class LabelSmoothing:
     traits: ClassVar[Traits] = Traits(publishes_synthetic=False)
     paper: ClassVar[str] = "Szegedy et al., Rethinking the Inception Architecture for Computer Vision, CVPR 2016"
 
-    amount: float = option(0.1, "share of each label that goes to all classes alike", ge=0, lt=1)
+    amount: float = option(0.1, "share of each label that is spread over all classes", ge=0, lt=1)
 
     def fit(self, task: Blueprint, examples: Examples, ctx: Context) -> Release:
         """Train by the task's recipe. The fact `train_loss` is the final mean cross-entropy with the hard labels.

@@ -42,9 +42,11 @@ class MemGuard:
     }
     traits: ClassVar[Traits] = Traits(relative_cost=0.0)
 
-    budget: float = option(1.0, "expected L1 distance that noise may move confidences, in [0, 2]", ge=0, le=2)
-    max_steps: int = option(150, "steps of 0.1 in logits that a walk may take", ge=1)
-    patience: int = option(20, "steps without coming nearer after which a walk is given up", ge=1)
+    budget: float = option(
+        1.0, "maximum expected L1 distance between confidences with and without noise, in [0, 2]", ge=0, le=2
+    )
+    max_steps: int = option(150, "maximum number of steps of a walk, of 0.1 in the logits", ge=1)
+    patience: int = option(20, "steps without progress after which a walk ends", ge=1)
     hidden: tuple[int, ...] = option((64, 32), "hidden layers of the defender's own attack")
     attack_steps: int = option(1000, "training steps of the defender's own attack", ge=1)
     attack_lr: float = option(1e-3, "its learning rate (Adam)", gt=0)

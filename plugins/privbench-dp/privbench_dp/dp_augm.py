@@ -41,9 +41,9 @@ class DPAuGM:
     rate: float = option(0.25, "probability that an example is in a step", gt=0, le=1)
     steps: int = option(100, "steps of the autoencoder", ge=1)
     lr: float = option(0.02, "learning rate of the autoencoder (Adam, cosine)", gt=0, allow_inf_nan=False)
-    code: int = option(64, "numbers that an input is encoded as", ge=1)
-    width: int = option(64, "hidden units of the encoder where it does not convolve", ge=1)
-    head_width: int = option(128, "hidden units of the classifier; 0 is a linear one", ge=0)
+    code: int = option(64, "dimensions of the code of an input", ge=1)
+    width: int = option(64, "hidden units of the encoder without convolutions", ge=1)
+    head_width: int = option(128, "hidden units of the classifier; 0 for a linear one", ge=0)
 
     def fit(self, task: Blueprint, examples: Examples, ctx: Context) -> Release:
         """Train the autoencoder on private inputs, then the classifier on public examples.

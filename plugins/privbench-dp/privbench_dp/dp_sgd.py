@@ -54,7 +54,7 @@ class DPSGD:
         "Differentially Private Image Classification through Scale, 2022; by Opacus"
     )
 
-    epsilon: float | None = option(None, f"target epsilon; {EPSILON:g} where neither noise nor accuracy is given", gt=0)
+    epsilon: float | None = option(None, f"target epsilon; {EPSILON:g} if neither noise nor accuracy is given", gt=0)
     noise: float | None = option(None, "in place of epsilon: standard deviation of the noise, in units of clip", ge=0)
     accuracy: float | None = option(
         None, "in place of epsilon: search the largest noise with this accuracy on the validation examples", gt=0, le=1
@@ -68,15 +68,13 @@ class DPSGD:
     )
     momentum: float = option(0.9, "momentum of SGD", ge=0, lt=1)
     optimizer: Literal["sgd", "adam"] = option("sgd", "SGD with momentum, or Adam")
-    schedule: Literal["constant", "cosine"] = option("constant", "how the learning rate falls, from step to step")
+    schedule: Literal["constant", "cosine"] = option("constant", "schedule of the learning rate, per step")
     ema: float = option(
         0.9, "decay of the released average of the weights over steps (0: the last weights)", ge=0, lt=1
     )
-    copies: int = option(1, "with an augmenting recipe: altered copies of an example in a step", ge=1)
+    copies: int = option(1, "with an augmenting recipe: augmented copies of an example per step", ge=1)
     accountant: Literal["prv", "rdp"] = option("prv", "Opacus's accountant: prv is tight, rdp is the older bound")
-    search: int = option(
-        7, "with accuracy: trainings that bisect the noise, which each halves the logarithmic range", ge=1
-    )
+    search: int = option(7, "with accuracy: trainings that bisect the noise; each halves the logarithmic range", ge=1)
 
     def __post_init__(self) -> None:
         """Refuse two answers to the question how much noise there is."""

@@ -47,7 +47,7 @@ class DPVaeGM:
     steps: int = option(50, "steps of each autoencoder", ge=1)
     lr: float = option(0.05, "learning rate (Adam, cosine)", gt=0, allow_inf_nan=False)
     width: int = option(16, "hidden units of encoder and decoder", ge=1)
-    latent: int = option(4, "normals that an input is generated from", ge=1)
+    latent: int = option(4, "dimensions of the noise", ge=1)
     ratio: float = option(1.0, "generated examples per member, for each class", gt=0, allow_inf_nan=False)
 
     # No `reuse`, as for `dp-critic`: models see their half through the autoencoders alone, so that those of an attacker

@@ -58,13 +58,13 @@ class Pate:
     }
     traits: ClassVar[Traits] = Traits(relative_cost=4.0, publishes_synthetic=False)
 
-    teachers: int | None = option(None, "number of teachers; none: one for 13 members, 250 at most", ge=1)
+    teachers: int | None = option(None, "number of teachers; none: one per 13 members, at most 250", ge=1)
     mechanism: Literal["gnmax", "lnmax"] = option("gnmax", "Confident-GNMax (2018), or the Laplace noise of 2017")
     threshold: float | None = option(
-        None, "gnmax: votes that the first must have, with noise; none: 0.4 teachers", allow_inf_nan=False
+        None, "gnmax: minimum of the noisy votes of the first class; none: 0.4 teachers", allow_inf_nan=False
     )
     sigma1: float | None = option(
-        None, "gnmax: sd of the noise on the first's votes; none: 0.3 teachers", ge=0, allow_inf_nan=False
+        None, "gnmax: sd of the noise on the votes of the first class; none: 0.3 teachers", ge=0, allow_inf_nan=False
     )
     sigma2: float | None = option(
         None, "gnmax: sd of the noise on each class's votes; none: 0.16 teachers", ge=0, allow_inf_nan=False
@@ -75,9 +75,7 @@ class Pate:
         gt=0,
         allow_inf_nan=False,
     )
-    answers: int | None = option(
-        None, "queries after whose answers the teachers stop; none: as many as there are", ge=1
-    )
+    answers: int | None = option(None, "maximum number of queries that the teachers answer; none: all", ge=1)
     delta: float = option(1e-5, "delta at which epsilon is given", gt=0, lt=1)
 
     def __post_init__(self) -> None:

@@ -38,7 +38,7 @@ class GanLeaks(FeatureOptions):
     )
 
     calibrated: bool = option(False, "subtract the distance to the synthetic examples of shadows trained without x")
-    by_class: bool = option(False, "look for the nearest among synthetic examples of x's label, where there are any")
+    by_class: bool = option(False, "only consider synthetic examples with the label of x, if there are any")
 
     @property
     def needs(self) -> Needs:

@@ -72,19 +72,21 @@ class Inversion:
         },
     }
 
-    access: Literal["white-box", "black-box"] = option("white-box", "gradients of the model, or differences of answers")
-    loss: Literal["cross-entropy", "confidence"] = option("cross-entropy", "descend -log p_c, or the paper's 1 - p_c")
-    alpha: int = option(1000, "most steps of a descent", ge=1)
+    access: Literal["white-box", "black-box"] = option(
+        "white-box", "gradients of the model, or finite differences of predictions"
+    )
+    loss: Literal["cross-entropy", "confidence"] = option("cross-entropy", "minimise -log p_c, or the paper's 1 - p_c")
+    alpha: int = option(1000, "maximum number of steps of a descent", ge=1)
     beta: int = option(100, "steps without a lower cost that end a descent", ge=1)
     gamma: float = option(0.99, "a confidence p_c that ends a descent", gt=0, le=1)
     lr: float = option(0.1, "step size: x - lr * gradient, in [0, 1]", gt=0)
     restarts: int = option(8, "starts per class: black, grey, then random ones", ge=1)
     tv: float = option(0.001, "weight of the total variation, summed over pixels, in the cost", ge=0)
     differences: Literal["random", "pixels"] = option(
-        "random", "black box: along random directions, or of each pixel (twice as many queries a step as pixels)"
+        "random", "black box: along random directions, or along each pixel (twice as many queries per step as pixels)"
     )
     directions: int = option(32, "black box: random directions per step, two queries each", ge=1)
-    radius: float = option(0.01, "black box: how far from x it asks", gt=0, le=0.5)
+    radius: float = option(0.01, "black box: distance of queries from x", gt=0, le=0.5)
 
     @property
     def needs(self) -> Needs:

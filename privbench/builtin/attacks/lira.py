@@ -58,7 +58,9 @@ class LiRA(ShadowOptions):
     variance: Literal["auto", "example", "global", "pooled"] = option(
         "auto", "of each example's scores; one for all examples, of raw scores; or of scores about their example's mean"
     )
-    queries: Literal["task", 1, 2, 18, 162] = option("task", "aligned queries per example; task: as it augments")
+    queries: Literal["task", 1, 2, 18, 162] = option(
+        "task", "aligned queries per example; task: as in its augmentation"
+    )
     center: Literal["mean", "median"] = option("mean", "centre of the Gaussians (the authors' code: median)")
     formulas: Literal["paper", "official"] = option(
         "paper", "official: what the authors' code computes; see its presets"

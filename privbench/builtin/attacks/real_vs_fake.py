@@ -57,7 +57,7 @@ class RealVsFake(FeatureOptions):
     paper: ClassVar[str] = "none: a talk's slides on the privacy loss of generated data"
 
     mode: Literal["reference", "slide-literal"] = option(
-        "reference", "what generated examples are told from: the attacker's reference examples; noise (see above)"
+        "reference", "the other class of the classifier: the attacker's reference examples; noise (see above)"
     )
     classifier: Literal["neighbours", "forest", "logistic", "mlp"] = option(
         "neighbours", "ratio of nearest distances; random forest; logistic regression; multi-layer perceptron"

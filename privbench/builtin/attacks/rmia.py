@@ -63,18 +63,22 @@ class RMIA(ShadowOptions):
     }
     """The paper's settings for CIFAR-10 (CIFAR-100: temperature 1, a 0.6), and those of the authors' tool."""
 
-    mode: Literal["online", "offline"] = option("online", "expect what IN and OUT shadows have, or OUT shadows and a")
+    mode: Literal["online", "offline"] = option(
+        "online", "expected confidence from IN and OUT shadows, or from OUT shadows and a"
+    )
     gamma: float = option(1.0, "ratio from which x beats z (paper: 2)", gt=0)
     a: Annotated[float, Field(ge=0, le=1)] | Literal["tune"] = option(
-        A, "how mean_IN rises with mean_OUT; tune: what does best on shadows posing as the target"
+        A, "increase of mean_IN with mean_OUT; tune: the best on shadows used as pseudo-targets"
     )
-    queries: Literal["task", 1, 2, 18, 162] = option("task", "aligned queries per example; task: as it augments")
+    queries: Literal["task", 1, 2, 18, 162] = option(
+        "task", "aligned queries per example; task: as in its augmentation"
+    )
     confidence: Literal["softmax", "taylor"] = option("softmax", "p(x); taylor: a Taylor softmax with a soft margin")
-    temperature: float = option(1.0, "what logits are divided by", gt=0)
+    temperature: float = option(1.0, "divisor of the logits", gt=0)
     order: Literal[2, 4, 6, 8] = option(4, "of the Taylor softmax")
-    margin: float = option(0.6, "of the Taylor softmax: taken from the true class's logit", ge=0)
-    trim: float = option(0.0, "share of shadows left out at either end of a mean", ge=0, lt=0.5)
-    ties: Literal["ratio", "keep"] = option("ratio", "equal shares: by the mean log LR, or left equal")
+    margin: float = option(0.6, "of the Taylor softmax: subtracted from the logit of the true class", ge=0)
+    trim: float = option(0.0, "share of shadows trimmed at either end of a mean", ge=0, lt=0.5)
+    ties: Literal["ratio", "keep"] = option("ratio", "equal shares: ordered by the mean log LR, or kept equal")
 
     @property
     def needs(self) -> Needs:

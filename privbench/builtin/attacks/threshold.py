@@ -37,7 +37,7 @@ class ThresholdOptions(ShadowOptions):
 
     cut: Cut = option(
         "midpoint",
-        "of equally good thresholds the highest, midway between scores; value: the first of the scores (authors')",
+        "among equally good thresholds: the highest, midway between scores; value: the first of the scores (authors')",
     )
 
 

@@ -55,10 +55,10 @@ class DataBreakdown:
         "Fake data training and transform by CycleGAN (3.1.3, Fig. 2), which describes both; the criteria are ours"
     )
 
-    fraction: float = option(0.5, "share of a release's members that make the subset", gt=0, lt=1)
+    fraction: float = option(0.5, "share of a release's members in the subset", gt=0, lt=1)
     pairs: int = option(3, "pairs of seeds; each takes two trainings on the subset and one on all members", ge=2)
     steps: Literal["epochs", "equal"] = option(
-        "epochs", "train on all for the recipe's epochs, or for as many steps as on the subset"
+        "epochs", "train on all members for the recipe's epochs, or for as many steps as on the subset"
     )
 
     def measure(self, population: Population, ctx: Context) -> Measurement:

@@ -80,7 +80,7 @@ class Epsilon:
             rows.append(cell.scores(target))
             ctx.progress((target + 1) / population.models, f"target {target}")
         scores, member = np.stack(rows), np.stack([population.members(target) for target in cell.target_indices])
-        claims = [Claim.of(facts or {}) for facts in population.facts()]
+        claims = [Claim.of(facts) for facts in population.facts()]
         found = self.bounds(scores, member, ctx.rng("matching"), claims)
         return Measurement(found.values, found.tables, {"scores": scores, "member": member}, [*found.notes, UPWARDS])
 

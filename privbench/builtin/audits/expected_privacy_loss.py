@@ -50,15 +50,15 @@ class ExpectedPrivacyLoss:
         "Triastcyn, Faltings: Generating Artificial Data for Private Deep Learning, PAL 2019 (1803.03148), section 4.2"
     )
 
-    features: Literal["encoder", "pca", "pixels"] = option("encoder", "where distances are measured")
+    features: Literal["encoder", "pca", "pixels"] = option("encoder", "feature space of the distances")
     gamma: float = option(1e-5, "probability with which a loss may exceed mu", gt=0, lt=1)
-    k: Literal["auto"] | int = option("auto", "synthetic points taken out for a record; auto: see choice")
+    k: Literal["auto"] | int = option("auto", "number of synthetic points removed for a record; auto: see choice")
     choice: Literal["kappa", "closed-form"] = option(
         "kappa",
-        "auto K: the smallest with mean loss KL(members || synthetic), or its closed form for even densities",
+        "auto K: the smallest with mean loss KL(members || synthetic), or a closed form for uniform densities",
     )
-    points: int = option(1000, "members, and held-out examples, that are looked at, evenly spaced", ge=10)
-    synthetic: int = option(5000, "synthetic examples that are looked at, evenly spaced", ge=10)
+    points: int = option(1000, "number of members, and of held-out examples, evenly spaced", ge=10)
+    synthetic: int = option(5000, "number of synthetic examples, evenly spaced", ge=10)
 
     def compared(self, population: Population) -> Sequence[Population]:
         """Return no further populations. Raises CellFailed for a defense that publishes no synthetic examples."""

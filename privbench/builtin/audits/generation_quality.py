@@ -52,8 +52,8 @@ class GenerationQuality:
         "Heusel et al., NeurIPS 2017 (1706.08500: Frechet distance); Kynkaanniemi et al., NeurIPS 2019 (1904.06991)"
     )
 
-    features: Literal["encoder", "pca", "pixels"] = option("encoder", "where distances are measured")
-    examples: int = option(5000, "synthetic and real examples that are looked at, evenly spaced", ge=10)
+    features: Literal["encoder", "pca", "pixels"] = option("encoder", "feature space of the distances")
+    examples: int = option(5000, "number of synthetic and of real examples, evenly spaced", ge=10)
 
     def compared(self, population: Population) -> Sequence[Population]:
         """Return no further populations. Raises CellFailed for a defense that publishes no synthetic examples."""

@@ -45,8 +45,8 @@ class UtilityMatrix:
     name: ClassVar[str] = "utility-matrix"
     paper: ClassVar[str] = "none: a talk's slides that define accuracy loss; its bootstrap is ours"
 
-    releases: int = option(SEEDS, "releases that are judged, each by two students with seeds of its own", ge=1)
-    student: Literal["task", "logistic", "cnn", "mlp"] = option("task", "what is trained: the task's model, or another")
+    releases: int = option(SEEDS, "number of releases evaluated, each by two students with their own seeds", ge=1)
+    student: Literal["task", "logistic", "cnn", "mlp"] = option("task", "model to train: the task's model, or another")
 
     def compared(self, population: Population) -> Sequence[Population]:
         """Return no further populations. Raises CellFailed for a defense that publishes no synthetic examples."""

@@ -56,10 +56,10 @@ class ValidationTransfer:
     )
 
     configurations: int = option(
-        24, "settings that are tried; the same ones for a number and a student", ge=FEWEST, le=MOST
+        24, "number of configurations; the same ones for the same number and student", ge=FEWEST, le=MOST
     )
-    student: Literal["task", "logistic", "cnn", "mlp"] = option("mlp", "what is trained with them")
-    release: int = option(0, "release whose generated examples are judged", ge=0)
+    student: Literal["task", "logistic", "cnn", "mlp"] = option("mlp", "model to train with each configuration")
+    release: int = option(0, "release whose generated examples are evaluated", ge=0)
 
     def compared(self, population: Population) -> Sequence[Population]:
         """Return no further populations. Raises CellFailed for a defense that publishes no synthetic examples."""

@@ -53,15 +53,15 @@ class DPCritic:
         1.5, "standard deviation of the noise on the critic's clipped code", ge=0, allow_inf_nan=False
     )
     clip: float = option(1.0, "largest norm of the critic's code; inf clips nothing", gt=0)
-    code: int = option(64, "numbers in the critic's code", ge=1)
+    code: int = option(64, "dimensions of the critic's code", ge=1)
     gp_weight: float = option(10.0, "weight of the gradient penalty", ge=0, allow_inf_nan=False)
-    n_critic: int = option(2, "critic's steps for each of the generator", ge=1)
-    gan_steps: int = option(150, "generator's steps", ge=1)
+    n_critic: int = option(2, "critic steps per generator step", ge=1)
+    gan_steps: int = option(150, "generator steps", ge=1)
     gan_width: int = option(32, "channels of the generator's first map", ge=1)
-    gan_batch: int = option(64, "real images per critic's step", ge=1)
-    gan_lr: float = option(5e-3, "learning rate of both nets", gt=0, allow_inf_nan=False)
-    gan_average: float = option(0.95, "how much of the averaged generator stays in a step; 0 is no average", ge=0, lt=1)
-    latent: int = option(32, "normals that an image is generated from", ge=1)
+    gan_batch: int = option(64, "real images per critic step", ge=1)
+    gan_lr: float = option(5e-3, "learning rate of both networks", gt=0, allow_inf_nan=False)
+    gan_average: float = option(0.95, "decay of the averaged generator per step; 0 for no average", ge=0, lt=1)
+    latent: int = option(32, "dimensions of the noise", ge=1)
     ratio: float = option(1.0, "generated examples per member, exact per class", gt=0, allow_inf_nan=False)
 
     # No `reuse`: its models depend on their half only through the generator, so that those of an attacker that reuses

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class TrainsOnBoth:
     """Real and generated examples, with equal augmentation unless `augment` says otherwise (the paper's ablation)."""
 
-    augment: Literal["both", "real", "fake"] = option("both", "which examples the task's augmentation changes")
+    augment: Literal["both", "real", "fake"] = option("both", "examples to which the task's augmentation applies")
 
     def reuse(self, task: Blueprint, members: Examples, synthetic: Examples, _ctx: Context) -> Examples:
         """Return the attacker's real examples and the generated ones that the target published."""

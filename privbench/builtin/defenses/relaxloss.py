@@ -36,8 +36,8 @@ class RelaxLoss:
         "seed_s0": {"variant": "official_nonimage", "detach_targets": False, "relaxed_epochs": "odd"},
     }
 
-    alpha: float = option(0.08, "level at which the mean training loss is held", ge=0)
-    upper: float = option(1.0, "highest confidence that a soft target gives the label", ge=0, le=1)
+    alpha: float = option(0.08, "target level of the mean training loss", ge=0)
+    upper: float = option(1.0, "maximum confidence of the label in a soft target", ge=0, le=1)
     variant: Variant = option(
         "official_cifar", "authors' image trainer (flattens misclassified examples, ascends on all), or their other one"
     )

@@ -37,7 +37,9 @@ class Selena:
     )
 
     models: int = option(25, "K, the number of sub-models", ge=2)
-    held_out: int = option(10, "L, the sub-models that never see an example and answer for it; fewer than models", ge=1)
+    held_out: int = option(
+        10, "L, sub-models per example that are trained without it and label it; fewer than models", ge=1
+    )
 
     def __post_init__(self) -> None:
         """Refuse options with which sub-models have no training examples."""

@@ -63,8 +63,8 @@ class Transform(TrainsOnBoth, CycleGanOptions, ValuationOptions, TacGanOptions):
         "seed_s0": {"distance": "abs", "cycle_matched": False},
     }
 
-    domains: Literal["union", "real_only"] = option("union", "safe and risky examples that the CycleGAN learns from")
-    mode: Literal["replace", "append"] = option("replace", "moved examples stand in place of theirs, or beside them")
+    domains: Literal["union", "real_only"] = option("union", "safe and risky examples on which the CycleGAN is trained")
+    mode: Literal["replace", "append"] = option("replace", "moved examples replace their originals, or are added")
 
     @property
     def traits(self) -> Traits:

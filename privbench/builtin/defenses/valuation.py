@@ -41,16 +41,18 @@ class ValuationOptions:
     """The options for assigning privacy levels. Each field is also an option of `transform`."""
 
     valuation: Literal["relaxloss", "ce"] = option("relaxloss", "loss of the valuing models")
-    valuation_models: int = option(5, "valuing models, each with seeds of its own", ge=1)
-    valuation_steps: float = option(
-        0.5, "steps of a valuing model, as a share of those that the task's recipe takes on the members", gt=0
-    )
-    alpha: float = option(RelaxLoss().alpha, "with relaxloss: level at which the valuing models' loss is held", ge=0)
+    valuation_models: int = option(5, "valuing models, each with its own seeds", ge=1)
+    valuation_steps: float = option(0.5, "steps of a valuing model, relative to the task's recipe on the members", gt=0)
+    alpha: float = option(RelaxLoss().alpha, "with relaxloss: target level of the valuing models' loss", ge=0)
     valued: Literal["union", "real_only"] = option(
-        "union", "what the valuing models are trained on; with real_only, generated examples are scored as non-members"
+        "union", "training data of the valuing models; with real_only, generated examples are scored as non-members"
     )
-    threshold: Threshold = option("global", "one threshold per class between trained-on and reference, or one for all")
-    distance: Distance = option("signed", "rank by the distance above the threshold, or (the paper) from it either way")
+    threshold: Threshold = option(
+        "global", "one threshold per class (training against reference examples), or one for all"
+    )
+    distance: Distance = option(
+        "signed", "rank by the signed distance above the threshold, or (the paper) the absolute one"
+    )
     quantile: float = option(0.5, "share of its ranking that each model votes safe, and risky", gt=0, le=0.5)
     votes: int | None = option(None, "votes for a level, more than half of the models (none: all of them)", ge=1)
 

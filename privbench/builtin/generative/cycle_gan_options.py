@@ -16,11 +16,11 @@ CURVE = "curve"
 class CycleGanOptions:
     """The options of a CycleGAN. Each field is also an option of `transform`."""
 
-    lambda_cycle: float = option(10.0, "weight of the cycle's L1 loss, on pixels in [-1, 1]: higher moves less", ge=0)
-    identity: float = option(0.0, "weight, times lambda_cycle, of leaving a generator's own targets as they are", ge=0)
-    cycle_matched: bool = option(True, "CycleGAN: batches of both domains hold the same classes equally often")
-    cycle_skip: bool = option(True, "CycleGAN: generators add to their input, so that they begin as the identity")
-    cycle_steps: int = option(300, "CycleGAN: training steps, the second half at a falling learning rate", ge=1)
+    lambda_cycle: float = option(10.0, "weight of the cycle's L1 loss, on pixels in [-1, 1]: higher changes less", ge=0)
+    identity: float = option(0.0, "weight, times lambda_cycle, of the identity loss", ge=0)
+    cycle_matched: bool = option(True, "CycleGAN: the same class frequencies in the batches of both domains")
+    cycle_skip: bool = option(True, "CycleGAN: generators add to their input, so that they start as the identity")
+    cycle_steps: int = option(300, "CycleGAN: training steps, the second half with a decreasing learning rate", ge=1)
     cycle_batch: int = option(64, "CycleGAN: images of each domain per step", ge=1)
     cycle_width: int = option(
         16, "CycleGAN: channels of the outermost layers (at 8 pixels: a quarter of the hidden units)", ge=1

@@ -39,11 +39,11 @@ class DataTask(Recipe):
     hidden: tuple[Annotated[int, Field(ge=1)], ...] = option(
         (256,), "sizes of the hidden layers of 'mlp' and 'dae_mlp', such as 1000/300", min_length=1
     )
-    limit: int | None = option(None, "train on a class-balanced subset of so many examples (none: on all)", ge=2)
+    limit: int | None = option(None, "size of a class-balanced training subset (none: all examples)", ge=2)
     canaries: Literal["none", "clean", "mislabelled", "ood", "duplicate"] = option(
-        "none", "examples of the pool that stand for the most exposed, counted by themselves"
+        "none", "examples of the pool that represent the most exposed, evaluated separately"
     )
-    canary_count: int = option(100, "how many canaries, where there are any", ge=1)
+    canary_count: int = option(100, "number of canaries, if any", ge=1)
 
     def __post_init__(self) -> None:
         """Refuse `hidden` if it has no effect."""

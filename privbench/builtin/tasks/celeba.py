@@ -31,7 +31,7 @@ class CelebA(DownloadedTask):
     name: ClassVar[str] = "celeba"
     size: ClassVar[str] = "1.8 GB"
 
-    attribute: str = option("Smiling", "which of the 40 attributes is the label, such as Male or Young")
+    attribute: str = option("Smiling", "the attribute, of 40, that is the label, such as Male or Young")
     model: ModelName = option("cnn", "architecture")
     epochs: int = option(20, "passes over the training examples", ge=1)
     batch_size: int = option(128, "examples per step", ge=1)

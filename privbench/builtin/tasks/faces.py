@@ -32,7 +32,7 @@ class Faces(Npz):
     depicts: ClassVar[str] = "faces"
 
     path: str = option(..., "the file, the folder, or the name of an imported data set", keyed=False)
-    size: int | None = option(None, "resize to squares of so many pixels (none: as they are)", ge=8)
+    size: int | None = option(None, "side in pixels of resized squares (none: no resizing)", ge=8)
     hidden: tuple[Annotated[int, Field(ge=1)], ...] = option(
         (1000, 300), "sizes of the hidden layers of 'mlp' and 'dae_mlp'", min_length=1
     )

@@ -107,7 +107,7 @@ def test_the_claim_is_judged_at_its_own_delta_and_not_at_the_audits():
 
 def test_claims_are_those_of_the_releases(population, monkeypatch):
     claimed = [{"epsilon": 0.01 if index == 5 else 50.0, "delta": 1e-6} for index in range(6)]
-    monkeypatch.setattr(type(population), "facts", lambda _: [*claimed[:4], None, claimed[5]])
+    monkeypatch.setattr(type(population), "facts", lambda _: [*claimed[:4], {}, claimed[5]])
     found = resolve("audit", "epsilon").measure(population, Context())
     assert found.values["epsilon_claimed"] == 50.0
     shown = [row["claimed epsilon"] for row in found.tables["By target"]]

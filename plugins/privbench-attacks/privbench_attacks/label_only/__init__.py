@@ -43,11 +43,11 @@ class LabelOnly:
         "Choquette-Choo, Tramer, Carlini, Papernot: Label-Only Membership Inference Attacks, ICML 2021 (2007.14321)"
     )
 
-    method: Literal["augmentation", "boundary", "noise"] = option("augmentation", "how examples are disturbed")
-    shift: int = option(1, "augmentation: pixels of the shifts, over both axes together (0: none)", ge=0)
+    method: Literal["augmentation", "boundary", "noise"] = option("augmentation", "perturbation of the examples")
+    shift: int = option(1, "augmentation: pixels of the shifts, summed over both axes (0: none)", ge=0)
     rotate: int = option(4, "augmentation: degrees of the largest rotation, either way (0: none)", ge=0, le=180)
     grid: Literal[0, 18, 162] = option(0, "augmentation: aligned queries in place of shifts and rotations (0: not)")
-    budget: int = option(500, "boundary: most queries an example", ge=100)
+    budget: int = option(500, "boundary: maximum number of queries per example", ge=100)
     levels: tuple[Annotated[float, Field(gt=0)], ...] = option(
         (0.05, 0.1, 0.2), "noise: standard deviations, or probabilities of a flip", min_length=1
     )
