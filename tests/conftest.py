@@ -78,3 +78,18 @@ def table_file(tmp_path_factory):
 @pytest.fixture
 def task(table_file):
     return resolve("task", "npz", {"path": str(table_file), "epochs": 3, "hidden": (32,), "model": "mlp"})
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Say how many faults of each kind the tests in `faults` have tried, and how many did no harm."""
+    reports = [each for some in terminalreporter.stats.values() for each in some]
+    told = [value for each in reports for name, value in getattr(each, "user_properties", ()) if name == "faults"]
+    figures = {}
+    for kind, tried, survived in told:
+        before = figures.get(kind, (0, 0))
+        figures[kind] = before[0] + tried, before[1] + survived
+    if figures:
+        text = "; ".join(
+            f"{tried} {kind} tried, {survived} survived" for kind, (tried, survived) in sorted(figures.items())
+        )
+        terminalreporter.write_line(f"faults: {text}")

@@ -15,7 +15,6 @@ import queue
 import threading
 import time
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import spawn
 from multiprocessing.connection import wait
 from multiprocessing.reduction import ForkingPickler
@@ -25,13 +24,14 @@ from typing_extensions import Protocol
 
 from privbench.errors import CellFailed, PrivbenchError, TimedOut, WorkerDied, one_line
 from privbench.executors import Call, Outcome, Progress
-from privbench.executors.process import Worker, cause, ctrl_c_later, hint, why_not_started
+from privbench.executors.process import cause, ctrl_c_later, hint, why_not_started
 from privbench.executors.servant import LocalServant
 from privbench.executors.worker import ASKED, DEVICE, ENDED, MEMORY, PROGRESS, portable
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Mapping
 
+    from privbench.executors.process import Worker
 
 ATTEMPTS = 2
 """Number of workers that may die in one call before it fails."""
@@ -71,6 +71,8 @@ class Crew:
         self._waiting: list[int] = []
         self._alone: set[int] = set()
         """Calls that failed beside others, and are tried again alone."""
+        self._beside: dict[int, int] = {}
+        """Number of lanes when a call began."""
         self._lanes = executor.lanes
         self._deaths = Counter[int]()
         self._failed_starts = 0
@@ -82,7 +84,7 @@ class Crew:
         self._cancelled: dict[int, PrivbenchError] = {}
         self._servants: dict[str, LocalServant] = {}
         self._hiring = threading.Lock()
-        self._answering = ThreadPoolExecutor(max_workers=executor.workers, thread_name_prefix="privbench-answers")
+        self._answering: list[threading.Thread] = []
         self._thread = threading.Thread(target=self._serve, name="privbench-crew", daemon=True)
 
     def submit(self, call: Call[Any]) -> int:
@@ -108,7 +110,7 @@ class Crew:
         """Return the process for further calls of a component; see `Pool.servant`."""
         with self._hiring:
             if serves not in self._servants:
-                self._servants[serves] = LocalServant(self._executor.worker)
+                self._servants[serves] = LocalServant(self._start, self._executor.timeout)
             return self._servants[serves]
 
     def outcomes(self) -> Generator[Outcome[Any], None, None]:
@@ -131,7 +133,8 @@ class Crew:
             self._thread.join()
         for servant in self._servants.values():
             servant.close()
-        self._answering.shutdown(cancel_futures=True)
+        for thread in self._answering:
+            thread.join()
         while self._workers:
             self._workers.pop().end()
         self._wake.close()
@@ -184,7 +187,7 @@ class Crew:
             return False
         if not worker.calls:
             return True
-        beside = call.lane is not None and call.lane == worker.lane and index not in self._alone
+        beside = call.lane is not None and call.lane == worker.lane and self._alone.isdisjoint([index, *worker.calls])
         return beside and len(worker.calls) < self._lanes
 
     def _hire(self) -> Worker | None:
@@ -199,10 +202,14 @@ class Crew:
             idle.end()
         taken = {worker.slot for worker in self._workers}
         slot = next(each for each in range(self._executor.workers) if each not in taken)
-        with self._hiring, ctrl_c_later():  # otherwise a started process could be forgotten
-            worker = self._executor.worker(slot)
-            self._workers.append(worker)
+        worker = self._start(slot)
+        self._workers.append(worker)
         return worker
+
+    def _start(self, slot: int) -> Worker:
+        """Start a process. Threads that answer calls start some as well."""
+        with self._hiring, ctrl_c_later():
+            return self._executor.worker(slot)
 
     def _employ(self, worker: Worker, index: int) -> None:
         call = self._calls[index]
@@ -215,6 +222,7 @@ class Crew:
         worker.serves = call.serves or (SCRIPT if script else "")
         worker.lane = call.lane
         worker.calls[index] = time.monotonic()
+        self._beside[index] = self._lanes
         threaded = self._lanes > 1 and call.lane is not None
         with contextlib.suppress(OSError):  # a dead worker is noticed elsewhere
             worker.connection.send((index, threaded, _main() if script else {}, content))
@@ -223,7 +231,7 @@ class Crew:
 
     def _attend(self, worker: Worker) -> None:
         try:
-            while (content := worker.receive()) is not None:
+            while worker in self._workers and (content := worker.receive()) is not None:
                 self._hear(worker, content)
         except (EOFError, OSError):
             self._bury(worker)
@@ -236,46 +244,57 @@ class Crew:
     def _hear(self, worker: Worker, content: bytes) -> None:
         try:
             kind, *rest = ForkingPickler.loads(content)
-        except Exception as error:  # noqa: BLE001 - a plugin's class may do anything
-            failed = CellFailed(f"The result cannot be received: {one_line(error)}")
-            index = next(iter(worker.calls), -1)
-            kind, rest = ENDED, [index, None, failed, "", time.monotonic() - worker.calls.get(index, 0.0)]
+        except BaseException as error:  # noqa: BLE001 - a plugin's class may do anything
+            self._give_up(worker, CellFailed(f"The result cannot be received: {one_line(error)}"))
+            return
         if kind == PROGRESS:
             self._news.put(tuple(rest))
-            return
-        if kind == ASKED:
-            self._answering.submit(self._answer, worker, *rest)
-            return
-        worker.started, self._failed_starts = True, 0
-        if kind == ENDED:
-            index, result, failure, sort, seconds = rest
-            beside = len(worker.calls) > 1
-            worker.calls.pop(index, None)
-            if sort == MEMORY and self._lanes > 1:
-                self._lanes = max(1, self._lanes // 2)
-            if sort and (beside or worker.lane is not None) and index not in self._alone and self._shared(worker):
+        elif kind == ASKED:
+            thread = threading.Thread(target=self._answer, args=(worker, *rest), name="privbench-answer", daemon=True)
+            self._answering = [each for each in self._answering if each.is_alive()]
+            self._answering.append(thread)
+            thread.start()
+        else:
+            worker.started, self._failed_starts = True, 0
+            if kind == ENDED:
+                self._hear_end(worker, *rest)
+
+    def _hear_end(self, worker: Worker, index: int, *told: Any) -> None:
+        result, error, sort, seconds = told
+        worker.calls.pop(index)
+        shared = self._executor.lanes > 1 and worker.lane is not None and index not in self._alone
+        if sort == MEMORY:
+            self._lanes = max(1, min(self._lanes, self._beside[index] // 2))
+        if sort == MEMORY and shared and self._beside[index] > 1:
+            self._waiting.append(index)
+        elif sort == DEVICE and shared:
+            self._again(index)
+        else:
+            self._end(index, result, error, seconds)
+        if sort == DEVICE:  # its device refuses everything from now on
+            for other in worker.calls:
+                self._again(other)
+            self._workers.remove(worker)
+            worker.end()
+
+    def _give_up(self, worker: Worker, why: PrivbenchError) -> None:
+        """End a worker whose message cannot be read; calls beside another are tried again, each alone."""
+        self._workers.remove(worker)
+        worker.end()
+        for index, since in worker.calls.items():
+            if len(worker.calls) > 1:
                 self._again(index)
             else:
-                self._end(index, result, failure, seconds)
-            if sort == DEVICE:  # its device refuses everything from now on
-                for other in list(worker.calls):
-                    self._again(other)
-                self._workers.remove(worker)
-                worker.end()
+                self._end(index, None, why, time.monotonic() - since)
 
     def _answer(self, worker: Worker, index: int, request: Any) -> None:
         """Answer a request of a call, in a thread of its own."""
-        message: tuple[Any, PrivbenchError | None]
         try:
-            message = _answered(self._calls[index], request), None
+            message = ForkingPickler.dumps((_answered(self._calls[index], request), None))
         except BaseException as raised:  # noqa: BLE001 - it is the call's
-            message = None, portable(raised)
+            message = ForkingPickler.dumps((None, portable(raised)))
         with contextlib.suppress(OSError):  # a dead worker is noticed elsewhere
-            worker.connection.send(message)
-
-    def _shared(self, worker: Worker) -> bool:
-        """Return whether a worker may run several calls at once."""
-        return self._executor.lanes > 1 and worker.lane is not None
+            worker.connection.send_bytes(message)
 
     def _again(self, index: int) -> None:
         """Try a call again, alone in its process."""
@@ -285,6 +304,7 @@ class Crew:
     def _bury(self, worker: Worker) -> None:
         """Retry the call of a dead worker once, with a new worker; several calls at once each alone."""
         self._workers.remove(worker)
+        ended = worker.ended()
         code = worker.end()
         if not worker.started:
             self._failed_starts += 1
@@ -300,7 +320,8 @@ class Crew:
             if self._deaths[index] < ATTEMPTS:
                 self._waiting.append(index)
             else:
-                why = f"The worker process {cause(code)} in {ATTEMPTS} attempts{hint(code)}."
+                how = f"{cause(code)} in {ATTEMPTS} attempts{hint(code)}" if ended else "has closed its connection"
+                why = f"The worker process {how}."
                 self._end(index, None, WorkerDied(why), time.monotonic() - since)
 
     def _stop(self, worker: Worker, late: int) -> None:

@@ -1,12 +1,15 @@
 """Nursery: a process in which nothing is computed, and which forks workers on request.
 
 Workers start in milliseconds with the nursery's imports, but with nothing of the process that uses them. Requests are
-JSON on a socket; that for a worker carries the worker's end of a pipe. It needs `fork` and `SOCK_SEQPACKET`.
+JSON on a socket; that for a worker carries the worker's end of a pipe. It needs Linux.
+
+Between the nursery and each worker is a process that only waits, so that a worker's parent is nobody else's.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import gc
 import importlib
 import json
@@ -23,11 +26,15 @@ from typing import TYPE_CHECKING, Any
 from privbench.executors.worker import serve
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
     from typing import NoReturn
 
 LARGEST = 2**20
 """Bytes of a request."""
+SIGNALLED = 128
+"""Exit code, less the signal's number, of a process whose worker was killed by a signal."""
+SUBREAPER = 36
+"""Option of `prctl`: whoever outlives its parent becomes a child of the nursery, which can end it then."""
 START = "import sys; sys.path[:] = {path!a}; from privbench.executors.nursery import main; main({number})"
 
 
@@ -64,9 +71,12 @@ class Nursery:
 
     def end(self, number: int) -> int:
         """Kill a worker and its children, and return its exit code, or that of its earlier end."""
-        with self._lock:
-            self._send({"end": number})
-            return int(self._answer())
+        try:
+            with self._lock:
+                self._send({"end": number})
+                return int(self._answer())
+        except EOFError:  # the nursery was killed, and its workers with it
+            return -signal.SIGKILL
 
     def close(self) -> int:
         """End the nursery and its workers; return its exit code."""
@@ -89,6 +99,7 @@ class Nursery:
 def main(number: int) -> None:
     """Answer requests until the parent closes its end, however it ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    ctypes.CDLL(None).prctl(SUBREAPER, 1)
     with contextlib.suppress(OSError):
         os.dup2(2, 1)  # what components print does not belong into the output of a command
     requests = socket.socket(fileno=number)
@@ -103,7 +114,7 @@ def main(number: int) -> None:
             _load(request)
         elif kind == "end":
             workers.discard(request)
-            requests.send(json.dumps(_end(request)).encode())
+            requests.send(json.dumps(_end(request, workers)).encode())
         else:
             try:
                 child = os.fork()
@@ -113,24 +124,45 @@ def main(number: int) -> None:
                 if not child:
                     requests.close()
                     os.close(lifeline[1])
-                    _work(numbers[0], lifeline[0], request)
+                    _guard(numbers[0], lifeline[0], request)
                 workers.add(child)
                 requests.send(json.dumps(child).encode())
             os.close(numbers[0])
-    for worker in workers:
-        _end(worker)
+    while workers:
+        _end(workers.pop(), workers)
+
+
+def _guard(number: int, lifeline: int, environment: Mapping[str, Any]) -> NoReturn:
+    """Be the parent of a worker: end when it ends, and with all of its group when the nursery has ended."""
+    code = 1
+    try:
+        os.setsid()
+        worker = os.fork()
+        if not worker:
+            _work(number, lifeline, environment)
+        os.close(number)
+        threading.Thread(target=_end_group, args=(lifeline,), daemon=True).start()
+        code = os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1])
+    finally:
+        os._exit(code if code >= 0 else SIGNALLED - code)
 
 
 def _work(number: int, lifeline: int, environment: Mapping[str, Any]) -> NoReturn:
     """Be a worker."""
     code = 1
+    connection = Connection(number)  # never closed: a component may have done so, and Python would complain
     try:
-        os.setsid()  # its children end with it
         _adopt(environment)
-        serve(Connection(number), lambda: os.read(lifeline, 1))
+        serve(connection, lambda: _end_group(lifeline))
         code = 0
     finally:
         os._exit(code)
+
+
+def _end_group(lifeline: int) -> None:
+    """End all processes of this one's group when the nursery has ended."""
+    os.read(lifeline, 1)
+    os.killpg(0, signal.SIGKILL)
 
 
 def _surroundings(environment: Mapping[str, str]) -> dict[str, Any]:
@@ -153,11 +185,31 @@ def _load(modules: Iterable[str]) -> None:
     gc.freeze()
 
 
-def _end(number: int) -> int:
+def _end(number: int, others: Collection[int]) -> int:
+    """Kill a worker, and everything that it and earlier ones have started; return its exit code."""
+    _kill(number)
+    code = _reaped(number)
+    with contextlib.suppress(OSError):  # a system that lists no children
+        while orphans := _children() - set(others):
+            for orphan in orphans:
+                _kill(orphan)
+                _reaped(orphan)
+    return code if code <= SIGNALLED else SIGNALLED - code
+
+
+def _kill(number: int) -> None:
     for kill in (os.killpg, os.kill):  # the second one, if it has not made a group yet
         with contextlib.suppress(OSError):
             kill(number, signal.SIGKILL)
+
+
+def _reaped(number: int) -> int:
     try:
         return os.waitstatus_to_exitcode(os.waitpid(number, 0)[1])
     except ChildProcessError:
         return 0
+
+
+def _children() -> set[int]:
+    threads = Path("/proc/self/task").glob("*/children")
+    return {int(number) for thread in threads for number in thread.read_text().split()}

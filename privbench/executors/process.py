@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 KILLED = 9
 """SIGKILL, which does not exist on Windows."""
+GRACE = 1.0
+"""Seconds in which a process ends that has closed its pipe because it ends."""
 FORKS = sys.platform == "linux" and hasattr(socket, "SOCK_SEQPACKET")
 """Whether workers are forked by a nursery. On macOS, system libraries do not survive a fork."""
 
@@ -70,18 +72,20 @@ class Spawned:
         self._process = context.Process(target=spawned, args=(theirs,), name="privbench", daemon=True)
         with _environment(environment):
             self._process.start()
+        self._code: int | None = None
 
     def sentinels(self) -> list[Any]:
         """Return the process's sentinel."""
-        return [self._process.sentinel]
+        return [self._process.sentinel] if self._code is None else []
 
     def end(self) -> int:
         """Kill the process; return its exit code."""
-        self._process.kill()
-        self._process.join()
-        code = self._process.exitcode or 0
-        self._process.close()
-        return code
+        if self._code is None:
+            self._process.kill()
+            self._process.join()
+            self._code = self._process.exitcode or 0
+            self._process.close()
+        return self._code
 
 
 class Worker:
@@ -108,6 +112,10 @@ class Worker:
             raise PrivbenchError(f"Cannot start a worker process: {reason}; try fewer --jobs.") from error
         finally:
             theirs.close()  # otherwise the end of the process would not be noticed
+
+    def ended(self) -> bool:
+        """Return whether the process has ended, as far as the system tells."""
+        return not self.process.sentinels() or bool(multiprocessing.connection.wait(self.process.sentinels(), GRACE))
 
     @property
     def sources(self) -> Iterable[Any]:

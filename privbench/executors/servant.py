@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from multiprocessing.connection import wait
 from multiprocessing.reduction import ForkingPickler
 from typing import TYPE_CHECKING, Any
 
-from privbench.errors import WorkerDied
-from privbench.executors.process import cause, ctrl_c_later, hint
+from privbench.errors import TimedOut, WorkerDied
+from privbench.executors.process import cause, hint
 from privbench.executors.worker import ENDED
 
 if TYPE_CHECKING:
@@ -23,10 +24,11 @@ class LocalServant:
     """A worker process for one caller at a time; started at its first call, and again after its death.
 
     hire: starts a worker, given the number that determines its GPU
+    timeout: seconds after which a call is stopped; 0: never
     """
 
-    def __init__(self, hire: Callable[[int], Worker]) -> None:
-        self._hire = hire
+    def __init__(self, hire: Callable[[int], Worker], timeout: float = 0.0) -> None:
+        self._hire, self._timeout = hire, timeout
         self._worker: Worker | None = None
         self._lock = threading.Lock()
         self._closed = False
@@ -38,13 +40,17 @@ class LocalServant:
             worker = self._started()
             try:
                 worker.connection.send((0, False, {}, content))
+                end = time.monotonic() + self._timeout if self._timeout else None
                 while True:
-                    wait(worker.sources)
+                    if not wait(worker.sources, None if end is None else max(0.0, end - time.monotonic())):
+                        self._worker = None
+                        worker.end()
+                        raise TimedOut(f"The process that answers queries was stopped after {self._timeout:g} s.")
                     message = worker.receive()
                     kind, *rest = (None,) if message is None else ForkingPickler.loads(message)
                     if kind == ENDED:
                         break
-            except (EOFError, OSError):
+            except (EOFError, OSError, ValueError):  # the last one, if the pool is closed meanwhile
                 self._worker = None
                 code = worker.end()
                 raise WorkerDied(f"The process that answers queries {cause(code)}{hint(code)}.") from None
@@ -66,6 +72,5 @@ class LocalServant:
         if self._closed:
             raise WorkerDied("The run has ended.")
         if self._worker is None:
-            with ctrl_c_later():
-                self._worker = self._hire(0)
+            self._worker = self._hire(0)
         return self._worker

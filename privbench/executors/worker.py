@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import threading
@@ -74,20 +75,29 @@ def serve(connection: Connection[Any, Any], until: Callable[[], object]) -> None
 
 
 class _Sender:
-    """Sends messages of several threads, and receives answers for the main thread."""
+    """Sends messages of several threads, and receives answers for the main thread.
+
+    A process that a component has forked ends where it would send or receive: its parent does.
+    """
 
     def __init__(self, connection: Connection[Any, Any]) -> None:
         self._connection, self._lock = connection, threading.Lock()
+        self._process = os.getpid()
 
     def send(self, message: object) -> None:
         self.send_bytes(bytes(ForkingPickler.dumps(message)))
 
     def send_bytes(self, message: bytes) -> None:
+        self._end_forked()
         with self._lock:
             self._connection.send_bytes(message)
 
     def receive(self) -> Any:
         return self._connection.recv()
+
+    def _end_forked(self) -> None:
+        if os.getpid() != self._process:
+            os._exit(0)
 
 
 def _lane(index: int, main: dict[str, str], content: bytes, sender: _Sender) -> None:
@@ -112,9 +122,17 @@ def _do(index: int, main: dict[str, str], content: bytes, sender: _Sender) -> by
         message = bytes(ForkingPickler.dumps((ENDED, index, result, None, "", seconds)))
     except BaseException as error:  # noqa: BLE001 - not even SystemExit may end the worker
         seconds = time.perf_counter() - start
-        message = bytes(ForkingPickler.dumps((ENDED, index, None, portable(error), _kind(error), seconds)))
+        message = bytes(ForkingPickler.dumps((ENDED, index, None, *_described(error), seconds)))
     reporter.close()
     return message
+
+
+def _described(error: BaseException) -> tuple[PrivbenchError, str]:
+    """Return an error that can be sent, and its kind."""
+    try:
+        return portable(error), _kind(error)
+    except BaseException:  # noqa: BLE001 - a plugin's class may do anything
+        return CellFailed(f"{type(error).__name__}: (it cannot be described)"), ""
 
 
 def _prepare(main: dict[str, str]) -> None:
@@ -139,11 +157,13 @@ class _Reporter:
         self._next = 0.0
 
     def __call__(self, done: float, stage: str = "") -> None:
+        share, stage = float(done), str(stage)
+        share = 0.0 if math.isnan(share) else min(max(share, 0.0), 1.0)
         with self._lock:
             now = time.monotonic()
             if now >= self._next:
                 self._next = now + INTERVAL
-                self._sender.send((PROGRESS, self._index, min(max(float(done), 0.0), 1.0), str(stage)))
+                self._sender.send((PROGRESS, self._index, share, stage))
 
     def ask(self, request: object) -> Any:
         if threading.current_thread() is not threading.main_thread():
