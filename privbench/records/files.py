@@ -34,6 +34,8 @@ ATTACK, AUDIT = "attack", "audit"
 """Kinds of records. That of an audit names its `kind` (privbench.records.audit_record), the other has none."""
 READERS = {ATTACK: "privbench leaderboard show", AUDIT: "privbench audit show"}
 """Commands that show the records of each kind."""
+BANDS = ".bands"
+"""Suffix of the file of a record's bands; its content is JSON."""
 AUDIT_PREFIX = f"{AUDIT}-"
 """Prefix of the file names of audit records. Files are told apart by `kind`, not by their names."""
 
@@ -120,9 +122,20 @@ def save(record: Filed, out: Path, arrays: Mapping[str, npt.NDArray[Any]] | None
             written = file_sha256(raw)
         content = json.loads(record.model_dump_json(exclude={"files"}))
         content["digest"] = content.pop("digest")
+        _save_bands(path.with_suffix(BANDS), content)
         content["files"] = {"raw_sha256": written}
         atomic_write(path, readable(content).encode())
     return path
+
+
+def _save_bands(file: Path, content: dict[str, Any]) -> None:
+    """Move the bands of a record into a file beside it: they tell of other attacks, and a record is one attack's."""
+    selection = content.get("selection")
+    if selection is None:
+        file.unlink(missing_ok=True)
+        return
+    content["selection"] = None
+    atomic_write(file, readable({"digest": content["digest"], "selection": selection}).encode())
 
 
 def raw_file(record: Filed, file: Path) -> Path:

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import ValidationError
 
 from privbench.errors import DataError, InvalidRecord, UsageError, one_line
-from privbench.records.files import READABLE, READERS, Filed, digest_of, kind_of, raw_fault, raw_file
+from privbench.records.files import BANDS, READABLE, READERS, Filed, digest_of, kind_of, raw_fault, raw_file
+from privbench.records.parts import Selection
 from privbench.store.hashing import file_sha256
 from privbench.store.reading import below, content, is_folder, outside
 
@@ -148,7 +149,22 @@ def _with_raw(record: R, file: Path) -> R:
         known = record.files.raw_sha256 if record.files is not None else ""
         if wrong := _other(raw, known) if known else raw_fault(record, raw):
             raise _invalid(file, f"{raw.name} beside it {wrong}; restore that file, or run the record's command again")
-    return record if record.files is None else record.model_copy(update={"files": None})
+    about = {"files": None, **_bands(record, file)}
+    return record.model_copy(update=about)
+
+
+def _bands(record: Filed, file: Path) -> dict[str, Any]:
+    """Return the bands in the file beside a record, if it has none itself and they are its own."""
+    bands = file.with_suffix(BANDS)
+    if "selection" not in type(record).model_fields or vars(record)["selection"] or not os.path.lexists(bands):
+        return {}
+    found = _json(bands, _text(bands))
+    if not isinstance(found, dict) or found.get("digest") != record.digest:
+        return {}
+    try:
+        return {"selection": Selection.model_validate(found.get("selection"))}
+    except ValidationError as error:
+        raise _invalid(bands, str(error.errors()[0]["msg"])) from None
 
 
 def _other(raw: Path, known: str) -> str:
