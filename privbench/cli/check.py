@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 from privbench.cli import console as out
 from privbench.cli.shared import Device
 from privbench.errors import location, note, one_line
+from privbench.executors import Call
+from privbench.executors.inline import Inline
+from privbench.executors.local import LocalProcesses
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from rich.console import Console
+
+    from privbench.executors import Executor
 
 EPILOG = """\b
 Examples:
@@ -59,35 +66,56 @@ def _check(console: Console, kind: str, text: str, component: Any, **where: str)
 
     where: salt and device of `checks_for`
     """
-    from rich.text import Text
-
+    from privbench.grid.calls import serves
     from privbench.testing import checks_for
 
     console.print(f"{kind} {text}", style="bold cyan")
     checks, failed, start = list(checks_for(component, **where)), 0, time.perf_counter()
     wide = max((len(check.name) for check in checks), default=0)
-    for check in checks:
-        with console.status(Text(f"{check.name}: {check.description}")):
-            reason = _reason(check, component)
-        failed += bool(reason)
-        console.print("  FAIL " if reason else "  pass ", style="bold red" if reason else "green", end="")
-        console.print(f" {check.name:<{wide}}  {reason or check.description}", soft_wrap=True)
+    with _executor(component).pool() as pool:
+        for index, check in enumerate(checks):
+            with console.status(f"{check.name}: {check.description}"):
+                pool.submit(Call(_reason, Asked(component, index, where), serves(component)))
+                (outcome,) = pool.outcomes()
+            reason = outcome.result if outcome.error is None else str(outcome.error)
+            failed += bool(reason)
+            console.print("  FAIL " if reason else "  pass ", style="bold red" if reason else "green", end="")
+            console.print(f" {check.name:<{wide}}  {reason or check.description}", soft_wrap=True)
     verdict = f"{failed} failed" if failed else "none failed"
     took = time.perf_counter() - start
     console.print(f"  {out.count_text(len(checks), 'check')}, {verdict}, {took:.1f} s\n", soft_wrap=True)
     return failed
 
 
-def _reason(check: Any, component: Any) -> str:
+def _executor(component: Any) -> Executor:
+    """Return a process for the checks of a component that is not privbench's own; else this one."""
+    from privbench.grid.calls import sendable, serves
+
+    if serves(component) and sendable(component):
+        return LocalProcesses(1)
+    return Inline()
+
+
+class Asked(NamedTuple):
+    """One check of a component, as sent to its process."""
+
+    component: Any
+    index: int
+    where: Mapping[str, str]
+
+
+def _reason(asked: Asked, _port: object = None) -> str:
     """Run one check; return the reason of a failure, in one line, or an empty text."""
+    from privbench.testing import checks_for
+
     try:
-        check.run()
+        list(checks_for(asked.component, **asked.where))[asked.index].run()
     except AssertionError as error:
         return " ".join(str(error).split()) or "failed without a message"
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # noqa: BLE001 - a broken component may raise anything, and the other checks still run
         note(error)
-        where = location(error, type(component).__module__)
+        where = location(error, type(asked.component).__module__)
         return one_line(error) + (f" ({where})" if where else "")
     return ""
