@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -11,7 +12,6 @@ from privbench.cli import console as out
 from privbench.cli.shared import Device
 from privbench.errors import location, note, one_line
 from privbench.executors import Call
-from privbench.executors.inline import Inline
 from privbench.executors.local import LocalProcesses
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from privbench.executors import Executor
+    from privbench.executors import Pool
 
 EPILOG = """\b
 Examples:
@@ -66,18 +66,18 @@ def _check(console: Console, kind: str, text: str, component: Any, **where: str)
 
     where: salt and device of `checks_for`
     """
-    from privbench.grid.calls import serves
+    from privbench.grid.calls import sendable, serves
     from privbench.testing import checks_for
 
     console.print(f"{kind} {text}", style="bold cyan")
     checks, failed, start = list(checks_for(component, **where)), 0, time.perf_counter()
     wide = max((len(check.name) for check in checks), default=0)
-    with _executor(component).pool() as pool:
+    own = LocalProcesses(1).pool() if serves(component) and sendable(component) else contextlib.nullcontext()
+    with own as pool:
         for index, check in enumerate(checks):
             with console.status(f"{check.name}: {check.description}"):
-                pool.submit(Call(_reason, Asked(component, index, where), serves(component)))
-                (outcome,) = pool.outcomes()
-            reason = outcome.result if outcome.error is None else str(outcome.error)
+                asked = Asked(component, index, where)
+                reason = _reason(check, component) if pool is None else _elsewhere(pool, asked, serves(component))
             failed += bool(reason)
             console.print("  FAIL " if reason else "  pass ", style="bold red" if reason else "green", end="")
             console.print(f" {check.name:<{wide}}  {reason or check.description}", soft_wrap=True)
@@ -87,35 +87,37 @@ def _check(console: Console, kind: str, text: str, component: Any, **where: str)
     return failed
 
 
-def _executor(component: Any) -> Executor:
-    """Return a process for the checks of a component that is not privbench's own; else this one."""
-    from privbench.grid.calls import sendable, serves
-
-    if serves(component) and sendable(component):
-        return LocalProcesses(1)
-    return Inline()
-
-
 class Asked(NamedTuple):
     """One check of a component, as sent to its process."""
 
     component: Any
-    index: int
+    number: int
     where: Mapping[str, str]
 
 
-def _reason(asked: Asked, _port: object = None) -> str:
-    """Run one check; return the reason of a failure, in one line, or an empty text."""
+def _elsewhere(pool: Pool, asked: Asked, serves: str) -> str:
+    """Run one check in the process of its component; return the reason of a failure."""
+    pool.submit(Call(_asked, asked, serves))
+    (outcome,) = pool.outcomes()
+    return outcome.result if outcome.error is None else str(outcome.error)
+
+
+def _asked(asked: Asked, _port: object) -> str:
     from privbench.testing import checks_for
 
+    return _reason(list(checks_for(asked.component, **asked.where))[asked.number], asked.component)
+
+
+def _reason(check: Any, component: Any) -> str:
+    """Run one check; return the reason of a failure, in one line, or an empty text."""
     try:
-        list(checks_for(asked.component, **asked.where))[asked.index].run()
+        check.run()
     except AssertionError as error:
         return " ".join(str(error).split()) or "failed without a message"
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # noqa: BLE001 - a broken component may raise anything, and the other checks still run
         note(error)
-        where = location(error, type(asked.component).__module__)
+        where = location(error, type(component).__module__)
         return one_line(error) + (f" ({where})" if where else "")
     return ""
