@@ -37,11 +37,10 @@ PATIENCE = 120.0
 """Seconds that a plugin may take to be imported."""
 WATCHED = ("privbench", "torch", "numpy", "random", "math", "json", "hashlib", "pickle", "builtins", "os", "time")
 """Top-level modules whose functions and classes a plugin must leave as they are."""
-COMPUTING = ("privbench.population.releases", "privbench.learn.training", "privbench.plugins.builtins")
+COMPUTING = ("torch", "privbench.learn", "privbench.population", "privbench.plugins.builtins")
 """Modules that are imported before a plugin, so that it can be seen what it replaces."""
 REMEMBERED = 256
 """Number of sound plugins, or versions of them, that are remembered."""
-PLAIN = (types.FunctionType, types.BuiltinFunctionType, type)
 
 
 class Probed(NamedTuple):
@@ -134,11 +133,11 @@ def _parts() -> Iterator[tuple[str, Any]]:
         if name.partition(".")[0] not in WATCHED or not isinstance(module, types.ModuleType):
             continue
         for attribute, value in list(vars(module).items()):
-            if issubclass(type(value), PLAIN):  # not isinstance, which asks proxies of other objects
+            if callable(value):
                 yield f"{name}.{attribute}", value
             if issubclass(type(value), type) and value.__module__ == name:
                 for method, function in list(vars(value).items()):
-                    if issubclass(type(function), PLAIN):
+                    if callable(function):
                         yield f"{name}.{attribute}.{method}", function
 
 
