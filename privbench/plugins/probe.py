@@ -77,9 +77,11 @@ def problems(
             name = outcome.job.name
             if isinstance(outcome.error, WorkerDied | TimedOut):
                 found[name] = f"its import ends the process, or takes too long: {outcome.error}"
+            elif outcome.error is not None:  # such as KeyboardInterrupt, which would end every command
+                found[name] = str(outcome.error)
             elif outcome.result:
                 found[name] = outcome.result
-            elif outcome.error is None:
+            else:
                 known += filter(None, [signatures[name]])
     _remember(known)
     return found
@@ -134,9 +136,10 @@ def _parts() -> Iterator[tuple[str, Any]]:
         if name.partition(".")[0] not in WATCHED or not isinstance(module, types.ModuleType):
             continue
         for attribute, value in list(vars(module).items()):
-            if isinstance(value, PLAIN):
-                yield f"{name}.{attribute}", value
-            if isinstance(value, type) and value.__module__ == name:
+            if not issubclass(type(value), PLAIN):  # `isinstance` would ask objects for their class, and torch's warn
+                continue
+            yield f"{name}.{attribute}", value
+            if issubclass(type(value), type) and value.__module__ == name:
                 for method, function in list(vars(value).items()):
                     if isinstance(function, PLAIN):
                         yield f"{name}.{attribute}.{method}", function
