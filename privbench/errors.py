@@ -8,6 +8,7 @@
     │   └── CannotWrite            2: a file or folder that cannot be written, for a full disk or lack of permission
     ├── PluginError                   a plugin clashes, or breaks the rules of registration
     ├── CorruptArtifact               an artifact in the store is damaged, or no longer there
+    ├── InvalidRecord                 a file of records that is damaged, was changed, or is no record; others are read
     ├── UndeclaredEvidence            an attack accessed evidence outside its threat model
     └── CellFailed                    one cell of the grid has no result; the others continue
         ├── Diverged                  training gave non-finite numbers
@@ -70,6 +71,10 @@ class PluginError(PrivbenchError):
 
 class CorruptArtifact(PrivbenchError):  # noqa: N818
     """A stored artifact that is not what was written, or is no longer there; never one that is absent by design."""
+
+
+class InvalidRecord(PrivbenchError):  # noqa: N818
+    """A record that is damaged or was changed, has impossible numbers, or is no record."""
 
 
 class UndeclaredEvidence(PrivbenchError):  # noqa: N818

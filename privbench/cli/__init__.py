@@ -13,7 +13,9 @@ import click
 
 from privbench import __version__
 from privbench.cli import mistakes, streams
+from privbench.cli.console import say
 from privbench.errors import PrivbenchError, UnknownName, did_you_mean
+from privbench.escapes import one_line
 
 INTERRUPTED = 130
 
@@ -105,7 +107,7 @@ class LazyGroup(click.Group):
         except click.exceptions.NoArgsIsHelpError:
             raise
         except click.UsageError as error:
-            click.echo(mistakes.told(error), err=True)
+            say(mistakes.told(error), err=True)
             raise click.exceptions.Exit(error.exit_code) from None
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -115,15 +117,16 @@ class LazyGroup(click.Group):
         except PrivbenchError as error:
             if _debugging():
                 raise
-            click.echo(f"Error: {' '.join(str(error).split())}", err=True)
+            say(f"Error: {one_line(str(error))}", err=True)
             ctx.exit(error.exit_code)
         except click.exceptions.NoArgsIsHelpError:
             raise
         except click.UsageError as error:
-            click.echo(mistakes.told(error), err=True)
+            say(mistakes.told(error), err=True)
             ctx.exit(error.exit_code)
         except KeyboardInterrupt:
-            click.echo("\nInterrupted. The same command continues where it stopped.", err=True)
+            click.echo(err=True)
+            say("Interrupted. The same command continues where it stopped.", err=True)
             ctx.exit(INTERRUPTED)
 
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from privbench.cli import shared
-from privbench.cli.console import stdout, warn_problems
+from privbench.cli.console import say, stdout, warn_problems
 from privbench.errors import UnknownName, did_you_mean
+from privbench.escapes import printable_lines
 from privbench.store.atomic import ensure_writable
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def _command(text: str) -> click.Command:
         console = stdout()
         for record in records:
             console.print(render(record))
-        click.echo(f"Records and arrays are in {options['out']}.", err=True)
+        say(f"Records and arrays are in {options['out']}.", err=True)
         if any(record.status == "failed" for record in records):
             ctx.exit(1)
 
@@ -116,7 +117,7 @@ def _command(text: str) -> click.Command:
 def _help(chosen: Any) -> str:
     from privbench.options.fields import spec
 
-    doc = (type(chosen).__doc__ or "").strip().replace("\n    ", "\n")
+    doc = printable_lines((type(chosen).__doc__ or "").strip().replace("\n    ", "\n"))
     return f"{doc}\n\nOptions: {spec(chosen)}:option=value. `privbench list audit {chosen.name}` lists them."
 
 
@@ -132,10 +133,8 @@ def _conduct(chosen: Any, options: Mapping[str, Any]) -> list[AuditRecord]:
         chosen = with_student(chosen, options["student"])
     grid = grid_of(options)
     store = Store(options["store"] or default_root())
-    store.ensure_writable()
-    store.sweep()
     ensure_writable(options["out"], "records")
-    with Progress() as progress:
+    with Progress(before=store.prepare) as progress:
         return list(
             conduct(
                 grid,

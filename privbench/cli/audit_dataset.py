@@ -10,7 +10,7 @@ import click
 from privbench.cli import shared
 from privbench.cli.audit_predictions import command, show
 from privbench.cli.console import stdout, warn_problems
-from privbench.cli.shell import readable
+from privbench.escapes import printable
 from privbench.store.atomic import ensure_writable
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def dataset(
     places = [real, synthetic, "--holdout", holdout, *([] if label is None else ["--label", label])]
     words = command("dataset", places, attack, seed)
     audited = audit_dataset(
-        real, synthetic, holdout, attack=attack, label=label, seed=seed, name=readable(synthetic.stem), command=words
+        real, synthetic, holdout, attack=attack, label=label, seed=seed, name=printable(synthetic.stem), command=words
     )
     columns: dict[str, Callable[[dict[str, object]], str]] = {"real": lambda row: str(row["index"])}
     if audited.exposed["label"].notna().any():

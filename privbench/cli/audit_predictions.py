@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import click
 
 from privbench.cli import shared
-from privbench.cli.console import count_text, stdout, table, warn_problems
+from privbench.cli.console import count_text, say, stdout, table, warn_problems
 from privbench.cli.shell import command_line
+from privbench.escapes import printable
 from privbench.store.atomic import ensure_writable
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def show(audited: Audited, out: Path, top: int, columns: dict[str, Callable[[dic
     from privbench.report.tables import render
 
     for warning in audited.warnings:
-        click.echo(f"Warning: {warning}", err=True)
+        say(f"Warning: {warning}", err=True)
     audited.save(out)
     console = stdout()
     inside = int(audited.member.sum())
@@ -89,14 +90,14 @@ def show(audited: Audited, out: Path, top: int, columns: dict[str, Callable[[dic
         each["setting"] = f"{sizes}, seed {audited[0].seed}; 95 % intervals"
         console.print(render(each, folders=[out]))
     for note in audited.notes:
-        console.print(note)
+        console.print(printable(note))
     for lacking in dict.fromkeys(audited.left_out.values()):
         names = [name for name, reason in audited.left_out.items() if reason == lacking]
         console.print(f"skipped: {', '.join(names)} {'needs' if len(names) == 1 else 'need'} {lacking}")
     best = audited.strongest
     if best is not None and top:
         _show_exposed(audited, best.attack.spec, min(top, len(audited.exposed)), columns)
-    click.echo(f"Records, raw scores and a list of all members by exposure are in {out}.", err=True)
+    say(f"Records, raw scores and a list of all members by exposure are in {out}.", err=True)
 
 
 def _show_exposed(

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from privbench.cli import shared
-from privbench.cli.console import stdout
+from privbench.cli.console import LeftOut, stdout
 from privbench.errors import UnknownName
 
 RESULTS = Path(shared.RESULTS)
@@ -27,11 +27,13 @@ def show(paths: tuple[Path, ...], *, form: str) -> None:
     from privbench.report.audits import markdown, render
 
     places = paths or (RESULTS,)
-    records = load(places)
-    if not records:
+    left_out = LeftOut()
+    records = load(places, left_out)
+    if not records and not left_out.any:
         raise UnknownName(f"No audits in {', '.join(map(str, places))}. `privbench audit NAME` writes them.")
     for record in records:
         if form == "md":
             click.echo(markdown(record))
         else:
             stdout().print(render(record))
+    left_out.conclude()

@@ -74,7 +74,7 @@ def list_(root: Path | None, *, long: bool) -> None:
     store = _open(root)
     found = sorted(store.artifacts(), key=_order) if store else []
     if not found:
-        click.echo(f"Nothing is cached in {_root(root)} yet.")
+        out.say(f"Nothing is cached in {_root(root)} yet.")
         return
     console = out.stdout()
     console.print(_each(console, found) if long else _grouped(console, found))
@@ -111,10 +111,10 @@ def verify(ctx: click.Context, root: Path | None) -> None:
         checked += 1
         if problem:
             bad += 1
-            click.echo(problem)
-    click.echo(f"{out.count_text(checked, 'artifact')} checked, {bad or 'none'} damaged.")
+            out.say(problem)
+    out.say(f"{out.count_text(checked, 'artifact')} checked, {bad or 'none'} damaged.")
     if bad:
-        click.echo("`privbench run` recomputes damaged artifacts automatically when it needs them.", err=True)
+        out.say("`privbench run` recomputes damaged artifacts automatically when it needs them.", err=True)
         ctx.exit(BAD)
 
 
@@ -149,17 +149,17 @@ def prune(
     keep = _filter(older_than, tasks, defenses, kinds)
     chosen = [artifact for artifact in found if keep(artifact)]
     if not store or not chosen:
-        click.echo(f"Nothing to remove: none of {_total(found)} in {_root(root)} matches.")
+        out.say(f"Nothing to remove: none of {_total(found)} in {_root(root)} matches.")
         return
     if dry_run:
-        click.echo(f"Would remove {_total(chosen)}, of {_total(found)}.")
+        out.say(f"Would remove {_total(chosen)}, of {_total(found)}.")
         return
     if not yes:
         click.confirm(f"Remove {_total(chosen)}, of {_total(found)}?", abort=True)
     for artifact in chosen:
         store.remove(artifact)
     freed = sum(artifact.size for artifact in chosen) + store.sweep(quarantine=everything)
-    click.echo(f"Removed {out.count_text(len(chosen), 'artifact')}; freed {out.size_text(freed)}.")
+    out.say(f"Removed {out.count_text(len(chosen), 'artifact')}; freed {out.size_text(freed)}.")
 
 
 def _check_names(
@@ -210,16 +210,18 @@ def _named(spec: str, text: str) -> bool:
 
 
 def _root(root: Path | None) -> Path:
+    from privbench.store.reading import home
     from privbench.store.store import default_root
 
-    return root or default_root()
+    return home(root) if root else default_root()
 
 
 def _open(root: Path | None) -> Store | None:
     """Open an existing store; None if there is none yet. Raises UnknownName for a wrong --store."""
+    from privbench.store.reading import is_folder
     from privbench.store.store import Store
 
-    if _root(root).is_dir():
+    if is_folder(_root(root)):
         return Store(_root(root))
     if root:
         raise UnknownName(f"No store at {root}: no such folder. Without --store the default is {_root(None)}.")

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 from privbench.cli import console as out
 from privbench.cli.shared import Device
 from privbench.errors import location, note, one_line
+from privbench.executors import Call
+from privbench.executors.local import LocalProcesses
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from rich.console import Console
+
+    from privbench.executors import Pool
 
 EPILOG = """\b
 Examples:
@@ -59,21 +66,46 @@ def _check(console: Console, kind: str, text: str, component: Any, **where: str)
 
     where: salt and device of `checks_for`
     """
+    from privbench.grid.calls import sendable, serves
     from privbench.testing import checks_for
 
     console.print(f"{kind} {text}", style="bold cyan")
     checks, failed, start = list(checks_for(component, **where)), 0, time.perf_counter()
     wide = max((len(check.name) for check in checks), default=0)
-    for check in checks:
-        with console.status(f"{check.name}: {check.description}"):
-            reason = _reason(check, component)
-        failed += bool(reason)
-        console.print("  FAIL " if reason else "  pass ", style="bold red" if reason else "green", end="")
-        console.print(f" {check.name:<{wide}}  {reason or check.description}", soft_wrap=True)
+    own = LocalProcesses(1).pool() if serves(component) and sendable(component) else contextlib.nullcontext()
+    with own as pool:
+        for index, check in enumerate(checks):
+            with console.status(f"{check.name}: {check.description}"):
+                asked = Asked(component, index, where)
+                reason = _reason(check, component) if pool is None else _elsewhere(pool, asked, serves(component))
+            failed += bool(reason)
+            console.print("  FAIL " if reason else "  pass ", style="bold red" if reason else "green", end="")
+            console.print(f" {check.name:<{wide}}  {reason or check.description}", soft_wrap=True)
     verdict = f"{failed} failed" if failed else "none failed"
     took = time.perf_counter() - start
     console.print(f"  {out.count_text(len(checks), 'check')}, {verdict}, {took:.1f} s\n", soft_wrap=True)
     return failed
+
+
+class Asked(NamedTuple):
+    """One check of a component, as sent to its process."""
+
+    component: Any
+    number: int
+    where: Mapping[str, str]
+
+
+def _elsewhere(pool: Pool, asked: Asked, serves: str) -> str:
+    """Run one check in the process of its component; return the reason of a failure."""
+    pool.submit(Call(_asked, asked, serves))
+    (outcome,) = pool.outcomes()
+    return outcome.result if outcome.error is None else str(outcome.error)
+
+
+def _asked(asked: Asked, _port: object) -> str:
+    from privbench.testing import checks_for
+
+    return _reason(list(checks_for(asked.component, **asked.where))[asked.number], asked.component)
 
 
 def _reason(check: Any, component: Any) -> str:

@@ -20,7 +20,7 @@ def with_config(ctx: click.Context, options: Mapping[str, Any], lists: Container
     Options in `lists` hold one or several names. Raises UsageError, naming the file, for invalid TOML, an unknown
     option, and an invalid value.
     """
-    from privbench.records.files import toml_of
+    from privbench.store.reading import toml_of
 
     file, merged = options["config"], dict(options)
     known = {option.name: option for option in ctx.command.params if option.name not in NOT_IN_A_FILE}

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
-from privbench.errors import UnknownName, UsageError, did_you_mean
+from privbench.errors import UnknownName, UsageError, did_you_mean, one_line
+from privbench.escapes import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from privbench.errors import InvalidRecord
+
 KINDS = ("task", "defense", "attack", "audit")
 PLURALS = {"tasks": "task", "defenses": "defense", "attacks": "attack", "audits": "audit"}
 PARAGRAPH = 100
@@ -27,11 +30,16 @@ UNLIMITED = 10_000
 USUAL, NARROWEST = 80, 40
 
 
+def say(text: str, *, err: bool = False) -> None:
+    """Print a sentence on one line, with hidden characters as escapes."""
+    click.echo(printable(text), err=err)
+
+
 def stdout() -> Console:
     """Return a console on stdout. In a pipe it is plain, and each row of a table is one line."""
-    from rich.console import Console
+    from privbench.cli.safe_console import SafeConsole
 
-    return Console(width=width(sys.stdout), highlight=False, markup=False, emoji=False)
+    return SafeConsole(width=width(sys.stdout))
 
 
 def width(stream: TextIO | None) -> int:
@@ -82,7 +90,24 @@ def warn_problems() -> None:
     from privbench.plugins.loading import catalogue
 
     for problem in catalogue().problems:
-        click.echo(f"Warning: plugin {problem.plugin!r}: {problem.reason}", err=True)
+        say(f"Warning: plugin {problem.plugin!r}: {problem.reason}", err=True)
+
+
+class LeftOut:
+    """Names each record that is left out, on stderr."""
+
+    def __init__(self) -> None:
+        self.any = False
+
+    def __call__(self, invalid: InvalidRecord) -> None:
+        """Name one, with the reason."""
+        self.any = True
+        say(f"Error: {one_line(invalid)} It is left out.", err=True)
+
+    def conclude(self) -> None:
+        """End the command with exit code 1 if a record was left out."""
+        if self.any:
+            click.get_current_context().exit(1)
 
 
 def kind_of(word: str) -> str | None:
@@ -130,7 +155,7 @@ def complete_names(_ctx: click.Context, _param: click.Parameter, incomplete: str
 
 def summary(cls: type) -> str:
     """Return the first line of a component's docstring, without its full stop."""
-    return (cls.__doc__ or "").strip().partition("\n")[0].rstrip(".")
+    return printable((cls.__doc__ or "").strip().partition("\n")[0].rstrip("."))
 
 
 def size_text(size: float) -> str:

@@ -47,8 +47,10 @@ def list_(root: Path | None) -> None:
     from privbench.builtin.tasks.downloads import DownloadedTask
     from privbench.builtin.tasks.npz import Npz
     from privbench.data.imported import IMPORTED, data_root
+    from privbench.store.reading import guarded, is_file
 
-    root_given, root = root, data_root(root)
+    with guarded("The folder of the data sets is unknown", "write it without ~"):
+        root_given, root = root, data_root(root)
     console = out.stdout()
     rows = out.table(console, "data set", "state", "size", "where", wrap=["where"])
     for name, cls in _tasks().items():
@@ -63,7 +65,8 @@ def list_(root: Path | None) -> None:
             how = cls.by_hand.format(root=root) if cls.by_hand else f"privbench data fetch {name}{option}"
             rows.add_row(name, "absent", cls.size, how)
     for path in sorted((root / IMPORTED).glob("*.npz")):
-        rows.add_row(f"npz:path={path.stem}", "imported", out.size_text(path.stat().st_size), str(path))
+        if is_file(path):
+            rows.add_row(f"npz:path={path.stem}", "imported", out.size_text(path.stat().st_size), str(path))
     console.print(rows)
     console.print("Your own arrays, tables and images: privbench data import PATH", style="dim")
 
@@ -89,10 +92,10 @@ def fetch(names: tuple[str, ...], root: Path | None) -> None:
             known[name].fetch(folder)
     for name in names:
         if _is_sound(known[name](root=str(folder))):
-            click.echo(f"{name} is already in {folder}.")
+            out.say(f"{name} is already in {folder}.")
         else:
             known[name].fetch(folder)
-            click.echo(f"{name} is in {folder}. Use it with: --task {name}")
+            out.say(f"{name} is in {folder}. Use it with: --task {name}")
 
 
 @data.command("import")
@@ -112,19 +115,18 @@ def import_(path: Path, name: str | None, label: str | None, size: int | None, r
     made = import_data(path, name=name, label=label, size=size, root=root)
     dataset = made.dataset
     counts = ", ".join(f"{role} {len(dataset.rows(role)):,}" for role in ("pool", "reference", "validation", "test"))
-    click.echo(f"{made.path}: {len(dataset.examples):,} examples of shape {dataset.shape}, {dataset.classes} classes")
+    out.say(f"{made.path}: {len(dataset.examples):,} examples of shape {dataset.shape}, {dataset.classes} classes")
     shown = ", ".join(made.labels[:SHOWN]) + (f" and {len(made.labels) - SHOWN} more" if made.labels[SHOWN:] else "")
-    click.echo(f"classes, from 0: {shown}")
-    click.echo(f"roles: {counts}")
+    out.say(f"classes, from 0: {shown}")
+    out.say(f"roles: {counts}")
     for note in made.notes:
-        click.echo(f"Note: {note}")
+        out.say(f"Note: {note}")
     for warning in made.warnings:
-        click.echo(f"Warning: {warning}", err=True)
+        out.say(f"Warning: {warning}", err=True)
     if made.duplicates:
-        click.echo(
-            f"Warning: {made.duplicates:,} examples have an exact duplicate: their membership is ambiguous.", err=True
-        )
-    click.echo(f"Use it with: --task npz:path={made.spec}")
+        duplicates = f"{made.duplicates:,} examples have an exact duplicate"
+        out.say(f"Warning: {duplicates}: their membership is ambiguous.", err=True)
+    out.say(f"Use it with: --task npz:path={made.spec}")
 
 
 def _tasks() -> dict[str, type[DataTask]]:
@@ -135,8 +137,11 @@ def _tasks() -> dict[str, type[DataTask]]:
 
 def _is_sound(task: DownloadedTask) -> bool:
     """Return whether all files are present, with correct checksums if these are known."""
+    from privbench.store.reading import guarded
+
     try:
-        task.source()
+        with guarded(f"{task.name} cannot be read", ""):
+            task.source()
     except DataError:
         return False
     return True

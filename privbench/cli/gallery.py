@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from privbench.cli.console import LeftOut, say
 from privbench.errors import UnknownName, UsageError
 
 EPILOG = """\b
@@ -39,10 +40,12 @@ def gallery(paths: tuple[Path, ...], *, output: Path, classes: str | None, targe
     from privbench.records.record import located
     from privbench.report import gallery as drawing
 
-    found = located(paths)
+    left_out = LeftOut()
+    found = located(paths, left_out)
     files = {id(record): file for file, record in found}
     records = latest(record for _, record in found if record.reconstruction is not None)
     if not records:
+        left_out.conclude()
         raise UnknownName(
             f"No reconstructed images in {', '.join(map(str, paths))}. `privbench run --attack inversion` makes them."
         )
@@ -56,7 +59,8 @@ def gallery(paths: tuple[Path, ...], *, output: Path, classes: str | None, targe
         picture.save(output)
     except (OSError, ValueError) as error:
         raise UsageError(f"Cannot write {output}: {error}.") from None
-    click.echo(f"{output} shows {len(rows)} rows.", err=True)
+    say(f"{output} shows {len(rows)} rows.", err=True)
+    left_out.conclude()
 
 
 def _chosen(text: str | None, classes: int) -> list[int]:

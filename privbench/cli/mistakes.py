@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from privbench.escapes import one_line
+
 ELSEWHERE = {
     "show": "leaderboard show",
     "export": "leaderboard export",
@@ -27,7 +29,7 @@ KINDS = {"task": "digits", "defense": "ce", "attack": "lira"}
 
 def told(error: click.UsageError) -> str:
     """Return a usage error as one line: what is wrong, what would be right, and where to find help."""
-    text = " ".join(error.format_message().split()).rstrip(".") + "."
+    text = one_line(error.format_message()).rstrip(".") + "."
     command = error.ctx.command_path if error.ctx else "privbench"
     hint = _hint(error, text, command)
     if hint and isinstance(error, click.NoSuchOption):  # better than click's own suggestion

@@ -14,6 +14,7 @@ import click
 from privbench import __version__
 from privbench.cli import console as out
 from privbench.errors import UnknownName, UsageError, did_you_mean
+from privbench.store.reading import home
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,8 +25,6 @@ Examples:
   privbench new defense my-defense --into ~/src
 """
 NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
-RESERVED = {"all", "privbench", "predictions", "dataset", "show", *out.KINDS, *out.PLURALS}
-"""Words with another meaning on the command line."""
 RUN = {
     "attack": "privbench run --attack {name} --attack lira",
     "defense": "privbench run --defense ce --defense {name}",
@@ -70,17 +69,18 @@ def new(kind: str, name: str, into: Path) -> None:
     check_name(name)
     folder = write(kind, name, into)
     filled = words(kind, name)
-    click.echo(f"Wrote {folder}; the {kind} is in {filled['module']}.py. Next:", err=True)
+    out.say(f"Wrote {folder}; the {kind} is in {filled['module']}.py. Next:", err=True)
     for command in (f"pip install -e {_quoted(folder)}", f"privbench check {kind}:{name}", filled["run"]):
-        click.echo(f"  {command}")
+        out.say(f"  {command}")
 
 
 def check_name(name: str) -> None:
     """Raise UsageError if a component cannot, or should not, have this name."""
     from privbench.plugins.loading import catalogue
+    from privbench.plugins.naming import dashed, name_fault
 
     if not NAME.fullmatch(name):
-        fixed = re.sub(r"[^a-z0-9]+", "-", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", name).lower()).strip("-0123456789")
+        fixed = dashed(name).strip("-0123456789")
         hint = f" Try {fixed!r}." if NAME.fullmatch(fixed) else ""
         raise UsageError(
             f"{name!r} is not a valid name: use lower-case letters, digits, single dashes, a letter first.{hint}"
@@ -88,8 +88,8 @@ def check_name(name: str) -> None:
     if name.startswith("privbench-"):
         raise UsageError(f"The distribution will be named privbench-NAME; omit the prefix: {name[10:]!r}.")
     stem = name.replace("-", "_")
-    if name in RESERVED:
-        raise UsageError(f"{name!r} has another meaning on the command line; choose another name.")
+    if wrong := name_fault(name):
+        raise UsageError(f"{name!r} is not a valid name: {wrong}.")
     if keyword.iskeyword(stem) or keyword.iskeyword(stem.capitalize()):
         raise UsageError(f"{name!r} is a keyword of Python; choose another name, such as 'my-{name}'.")
     if stem in sys.stdlib_module_names:
@@ -140,7 +140,7 @@ def files(kind: str, name: str) -> Mapping[str, str]:
 def write(kind: str, name: str, into: Path) -> Path:
     """Write the distribution into a new folder, completely or not at all; return the folder. Raises UsageError."""
     content = files(kind, name)
-    folder = into.expanduser() / f"privbench-{name}"
+    folder = home(into) / f"privbench-{name}"
     try:
         if folder.is_symlink() or (folder.exists() and not (folder.is_dir() and not any(folder.iterdir()))):
             raise UsageError(f"{folder} exists and is not empty; remove it, or choose another name or --into.")

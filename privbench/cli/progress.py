@@ -6,15 +6,15 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-import click
-
-from privbench.cli.console import width
+from privbench.cli.console import say, width
 from privbench.cli.eta import Work
+from privbench.escapes import printable
 from privbench.grid.damage import damage_of
 from privbench.grid.estimate import WILL_FAIL, describe, foreseen
 from privbench.options.fields import spec
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
 
     from typing_extensions import Self
@@ -43,22 +43,26 @@ def duration_text(seconds: float) -> str:
 
 
 class Progress:
-    """Displays the progress that `privbench.run` reports; use as a context manager."""
+    """Displays the progress that `privbench.run` reports; use as a context manager.
 
-    def __init__(self) -> None:
-        from rich.console import Console
+    before: called once, before the first model is made; not if all are in the store.
+    """
+
+    def __init__(self, before: Callable[[], object] = lambda: None) -> None:
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
         from rich.progress import Progress as Bars
 
-        self._console = Console(stderr=True, width=width(sys.stderr), highlight=False, markup=False)
+        from privbench.cli.safe_console import SafeConsole
+
+        self._console = SafeConsole(stderr=True, width=width(sys.stderr))
         self._draws = self._console.is_terminal and not self._console.is_dumb_terminal
         self._bars = Bars(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[eta]}"),
+            TextColumn("{task.fields[eta]}", markup=False),
             TimeElapsedColumn(),
-            TextColumn("{task.fields[stage]}", style="dim"),
+            TextColumn("{task.fields[stage]}", style="dim", markup=False),
             console=self._console,
             transient=True,
             disable=not self._draws,
@@ -68,6 +72,7 @@ class Progress:
         self._total = self._cells = 0
         self._stage = ""
         self._places: dict[int, int] = {}
+        self._before = before
         self._told: set[tuple[str, str]] = set()
         self._in_work: dict[int, float] = {}
         """Cells that are being scored, each with the time of its first news."""
@@ -91,6 +96,8 @@ class Progress:
         """Show the total work."""
         wanted = plan.models
         jobs = plan.jobs()
+        if jobs:
+            self._before()
         self._total, to_query = len(jobs), sum(job.trained for job in jobs)
         self._work = Work([(job.population, job.trained) for job in jobs], list(map(_cost, jobs)))
         self._cells = len(plan.cells)
@@ -195,10 +202,10 @@ class Progress:
     def _log(self, text: str) -> None:
         """Print a message that the bar in a terminal shows anyway."""
         if not self._draws:
-            click.echo(text, err=True)
+            say(text, err=True)
 
     def _say(self, text: str) -> None:
-        self._bars.console.print(text, soft_wrap=True)
+        self._bars.console.print(printable(text), soft_wrap=True)
 
 
 def _left(work: Work, spent: float) -> str:

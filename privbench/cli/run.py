@@ -10,7 +10,7 @@ import click
 
 from privbench.cli import shared
 from privbench.cli.config import with_config
-from privbench.cli.console import stdout, warn_problems
+from privbench.cli.console import say, stdout, warn_problems
 from privbench.cli.shell import command_line
 from privbench.errors import UsageError
 from privbench.store.atomic import ensure_writable
@@ -91,8 +91,6 @@ def run(ctx: click.Context, /, **options: Any) -> None:
     warn_problems()
     grid = grid_of(options)
     store = Store(options["store"] or default_root())
-    store.ensure_writable()
-    store.sweep()
     executor = executor_of(options["jobs"], grid.device, options["timeout"])
     if options["dry_run"]:
         _dry_run(grid, store, executor)
@@ -127,7 +125,7 @@ def grid_of(options: Mapping[str, Any]) -> Grid:
         salt=salt_of(options["salt"]),
     )
     if grid.salt and grid.salt != options["salt"].lower():
-        click.echo(f"The salt is {grid.salt}: pass it as --salt to continue or extend this run.", err=True)
+        say(f"The salt is {grid.salt}: pass it as --salt to continue or extend this run.", err=True)
     return grid
 
 
@@ -158,7 +156,7 @@ def _run(grid: Grid, store: Store, executor: Executor, options: Mapping[str, Any
     from privbench.cli.progress import Progress
     from privbench.run import run as run_grid
 
-    with Progress() as progress:
+    with Progress(before=store.prepare) as progress:
         records = run_grid(
             grid, store, executor, out=options["out"], listener=progress, command=command_of(grid, "run")
         )
@@ -177,7 +175,7 @@ def _dry_run(grid: Grid, store: Store, executor: LocalProcesses) -> None:
     tasks, absent = with_stand_ins(list(grid.tasks))
     planned, workers = plan(replace(grid, tasks=tasks), store), executor.workers
     for damaged in damage_of(planned, planned.jobs()):
-        click.echo(damaged, err=True)
+        say(damaged, err=True)
     lines = estimate(planned, executor)
     console = stdout()
     numbers = ("cached", "to train", "to query", "per model", "core time")
@@ -215,4 +213,4 @@ def show(records: list[Record], options: Mapping[str, Any]) -> None:
     for table in tables:
         if not table.empty:
             console.print(render(table, folders=[options["out"]]))
-    click.echo(f"Records and raw scores are in {options['out']}.", err=True)
+    say(f"Records and raw scores are in {options['out']}.", err=True)

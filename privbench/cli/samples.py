@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from privbench.cli.console import say
 from privbench.cli.shared import Device
 from privbench.errors import UsageError
 
@@ -53,8 +54,8 @@ def samples(**options: Any) -> None:
     except (OSError, ValueError) as error:
         raise UsageError(f"Cannot write {options['out']}: {error}.") from None
     for fact, value in population.facts([index])[0].items():
-        click.echo(f"{fact:24} {value:.4g}")
-    click.echo(f"{options['out']} shows model {index} of {name}.", err=True)
+        say(f"{fact:24} {value:.4g}")
+    say(f"{options['out']} shows model {index} of {name}.", err=True)
 
 
 def population_of(options: dict[str, Any]) -> Any:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from privbench.escapes import printable_lines
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -61,7 +63,7 @@ def debug_log(*, wanted: bool) -> Iterator[None]:
 
     class Stderr(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            click.echo(self.format(record), err=True)  # above the progress bar, if there is one
+            click.echo(printable_lines(self.format(record)), err=True)  # above the progress bar, if there is one
 
     handler, logger = Stderr(), logging.getLogger("privbench")
     level, propagate = logger.level, logger.propagate

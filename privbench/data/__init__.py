@@ -8,6 +8,7 @@ from privbench.data.folders import folder, numbered
 from privbench.data.images import ImageFiles
 from privbench.data.imported import IMPORTED, data_root, imported, to_import
 from privbench.data.source import Part, Source, check
+from privbench.store.reading import home, is_file, is_folder
 
 __all__ = [
     "IMPORTED",
@@ -22,7 +23,10 @@ __all__ = [
     "data_root",
     "duplicated",
     "folder",
+    "home",
     "imported",
+    "is_file",
+    "is_folder",
     "numbered",
     "plant",
     "read",

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-import zipfile
-import zlib
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from privbench.data.archives import archive
 from privbench.data.dataset import IMAGE_DIMENSIONS
 from privbench.data.source import Part, Source
 from privbench.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from privbench.aliases import Array
@@ -22,8 +19,6 @@ if TYPE_CHECKING:
 TRAINING = (("x_train", "y_train"), ("X_train", "y_train"), ("train_images", "train_labels"))
 TEST = (("x_test", "y_test"), ("X_test", "y_test"), ("test_images", "test_labels"))
 WHOLE = (("x", "y"), ("X", "y"), ("data", "labels"), ("images", "labels"))
-UNSOUND = (OSError, EOFError, zipfile.BadZipFile, zlib.error)
-"""What NumPy raises for files that are no archives, or damaged."""
 CHANNELS = (1, 3)
 TABLE, GREY = 2, 3
 WIDE = 4
@@ -54,9 +49,9 @@ def read(path: Path) -> Source:
 def raw(path: Path) -> dict[str, Raw]:
     """Return the arrays of "train", and of "test" if present. Raises DataError."""
     name = path.stem
-    with opened(path, f"{name}: {path}", "two, with numpy.savez(file, x=inputs, y=labels)") as archive:
-        keys = zip(("train", "test"), _keys(archive.files, name), strict=False)
-        found = {role: Raw(archive[x], archive[y], x, y) for role, (x, y) in keys}
+    with archive(path, f"{name}: {path}", "two, with numpy.savez(file, x=inputs, y=labels)") as arrays:
+        keys = zip(("train", "test"), _keys(arrays.files, name), strict=False)
+        found = {role: Raw(arrays[x], arrays[y], x, y) for role, (x, y) in keys}
     for part in found.values():
         if not part.x.ndim or not part.y.ndim or len(part.x) != len(part.y):
             shapes = f"{part.x_key} has shape {part.x.shape}, but {part.y_key} has shape {part.y.shape}"
@@ -64,27 +59,6 @@ def raw(path: Path) -> dict[str, Raw]:
         if not len(part.y):
             raise DataError(f"{name}: {part.x_key} and {part.y_key} are empty; leave out a part that has no examples.")
     return found
-
-
-@contextlib.contextmanager
-def opened(path: Path, where: str, several: str) -> Iterator[np.lib.npyio.NpzFile]:
-    """Lend a .npz file to be read. Raises DataError for what is none, is damaged, or holds objects.
-
-    where: what it is called in messages; several: what to save in place of a single array.
-    """
-    try:
-        with path.open("rb") as file:  # NumPy leaves the file open if it is not an archive
-            archive = np.load(file, allow_pickle=False)
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise DataError(f"{where} is a single array; save {several}.")
-            yield archive
-    except ValueError:  # raised by NumPy for objects, and for text instead of an array
-        raise DataError(
-            f"{where} holds pickled objects, which are never loaded, or no arrays; "
-            f"save plain arrays of numbers with numpy.savez."
-        ) from None
-    except UNSOUND:
-        raise DataError(f"{where} is no readable .npz file; write it again with numpy.savez.") from None
 
 
 def same_kind(parts: list[Array], name: str) -> None:

@@ -6,14 +6,18 @@ in [0, 1] all become black.
 
 from __future__ import annotations
 
+import contextlib
+import logging
+import warnings
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from privbench.errors import DataError
+from privbench.store.reading import guarded, opened
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from PIL.Image import Image
@@ -21,12 +25,16 @@ if TYPE_CHECKING:
 
     from privbench.aliases import Array
 
+FORMATS = ("BMP", "DIB", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+"""Formats that are read. Pillow knows others, some of which start programs or read further files."""
 GREY = {"1", "L", "LA", "La", "F"}
 SIXTEEN_BIT = {"PNG", "PPM"}
 """Formats for which Pillow's mode I means 16 bits, with the full range 0 to 65535."""
 SINGLE = {"GIF", "PNG", "TIFF", "WEBP"}
 """Formats whose further frames are separate pictures rather than thumbnails."""
 BITS_PER_SAMPLE = 258
+SILENT = logging.NullHandler()
+"""Keeps Pillow's log of a damaged file from being printed beside our line."""
 BYTE = 255
 LEVELS = 64
 """Level, of 256, that the brightest pixel of 16-bit files must exceed: the maximum of 14 bits saved as 16."""
@@ -42,13 +50,27 @@ class Header(NamedTuple):
 
 def header(path: Path, name: str) -> Header:
     """Read the header of an image file. Raises DataError if it is not an image."""
+    with picture(path, f"{name}: {path}", "repair it, or remove it") as image:
+        return Header(image.mode in GREY or image.mode.startswith("I"), _is_deep(image))
+
+
+@contextlib.contextmanager
+def picture(path: Path, where: str, right: str) -> Iterator[ImageFile]:
+    """Lend an image file to be decoded. Raises DataError for anything that is none, or has too many pixels.
+
+    where: the file in messages; right: what would be right.
+    """
     from PIL import Image
 
-    try:
-        with Image.open(path) as image:
-            return Header(image.mode in GREY or image.mode.startswith("I"), _is_deep(image))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        raise DataError(f"{name}: {path} is no readable image; repair it, or remove it.") from None
+    logging.getLogger("PIL").addHandler(SILENT)
+    with (
+        guarded(f"{where} is no readable image", right),
+        opened(path, where) as file,
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        with Image.open(file, formats=FORMATS) as image:
+            yield image
 
 
 def eight_bit(image: Image, where: str, *, grey: bool) -> Image:

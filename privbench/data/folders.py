@@ -10,6 +10,7 @@ from privbench.data.arrays import inputs
 from privbench.data.depth import header, scaled
 from privbench.data.images import ImageFiles
 from privbench.errors import DataError
+from privbench.store.reading import files_below, folders_in, inside
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,7 +52,7 @@ def folder(path: Path, size: int | None, how: str = "--size 32") -> tuple[Parts,
     """
     split = (path / "train").is_dir()
     homes = {role: path / role if split else path for role in (("train", "test") if split else ("train",))}
-    found = {role: pairs for role, home in homes.items() if home.is_dir() and (pairs := _images(home))}
+    found = {role: pairs for role, home in homes.items() if home.is_dir() and (pairs := _images(path, home))}
     files = [file for pairs in found.values() for file, _ in pairs]
     if "train" not in found:
         raise DataError(
@@ -75,12 +76,11 @@ def folder(path: Path, size: int | None, how: str = "--size 32") -> tuple[Parts,
     return parts, notes
 
 
-def _images(home: Path) -> list[tuple[Path, str]]:
+def _images(root: Path, home: Path) -> list[tuple[Path, str]]:
     """Return the image files below each subfolder, with the name of the subfolder, sorted."""
-    folders = sorted(folder for folder in home.iterdir() if folder.is_dir() and not folder.name.startswith("."))
     return [
         (file, folder.name)
-        for folder in folders
-        for file in sorted(folder.rglob("*"))
+        for folder in folders_in(inside(root, home), root)
+        for file in (files_below(folder, root) if not folder.name.startswith(".") else ())
         if file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
     ]

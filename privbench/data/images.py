@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from privbench.data.depth import eight_bit
+from privbench.data.archives import archive
+from privbench.data.depth import eight_bit, picture
 from privbench.errors import DataError
 from privbench.store.atomic import atomic_write
+from privbench.store.reading import memory
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,9 +47,8 @@ class ImageFiles:
             return self._decode(paths)
         kept = self.cache / f"{self.name}-{self._key(paths)}.npz"
         # The archive's own checksum is verified on reading; a damaged archive is recreated.
-        unsound = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
-        with contextlib.suppress(*unsound), kept.open("rb") as file, np.load(file) as archive:
-            return np.asarray(archive["x"])
+        with contextlib.suppress(DataError), archive(kept, str(kept), "one by name") as arrays:
+            return arrays["x"]
         x = self._decode(paths)
         with contextlib.suppress(OSError):  # a read-only data root only costs time
             kept.parent.mkdir(parents=True, exist_ok=True)
@@ -62,6 +63,10 @@ class ImageFiles:
                 raise DataError(
                     f"{self.name}: {path} has {_pixels(image)} pixels, but {paths[0]} has {_pixels(images[0])}; "
                     f"resize them to one size."
+                )
+            if not images and image.nbytes * len(paths) > memory():
+                raise DataError(
+                    f"{self.name}: {len(paths)} images of {_pixels(image)} pixels do not fit into memory; resize them."
                 )
             images.append(image)
         return np.stack(images)
@@ -84,12 +89,11 @@ def decode(path: Path, name: str, *, crop: int | None = None, size: int | None =
     """
     from PIL import Image
 
-    try:
-        with Image.open(path) as file:
-            image = eight_bit(file, f"{name}: {path}", grey=grey)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        what = "is no readable image" if path.exists() else "is missing"
-        raise DataError(f"{name}: {path} {what}; put it there again, or remove it from the data set.") from None
+    where, right = f"{name}: {path}", "put it there again, or remove it from the data set"
+    if not path.exists():
+        raise DataError(f"{where} is missing; {right}.")
+    with picture(path, where, right) as file:
+        image = eight_bit(file, where, grey=grey)
     if crop:
         left, top = (image.width - crop) // 2, (image.height - crop) // 2
         image = image.crop((left, top, left + crop, top + crop))

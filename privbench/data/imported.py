@@ -7,6 +7,7 @@ import shlex
 from pathlib import Path
 
 from privbench.errors import did_you_mean
+from privbench.store.reading import home, is_file, is_folder
 
 IMPORTED = "imported"
 """Folder of imported data sets below the data root."""
@@ -24,7 +25,7 @@ def data_root(root: str | Path | None = None) -> Path:
 
 def imported() -> list[str]:
     """Return the names of imported data sets, sorted."""
-    return sorted(path.stem for path in (data_root() / IMPORTED).glob("*.npz"))
+    return sorted(path.stem for path in (data_root() / IMPORTED).glob("*.npz") if is_file(path))
 
 
 def of_imported(name: str) -> str:
@@ -34,8 +35,8 @@ def of_imported(name: str) -> str:
 
 def of_data(name: str) -> str:
     """Return, for an unknown task name, how to use a file, folder or similar imported data set, or an empty text."""
-    path = Path(name).expanduser()
-    if path.is_dir() or (path.is_file() and path.suffix.lower() in SUFFIXES):
+    path = home(Path(name))
+    if is_folder(path) or (is_file(path) and path.suffix.lower() in SUFFIXES):
         return to_import(path)
     return did_you_mean(name, imported()).replace("'", "'npz:path=", 1)
 

@@ -20,6 +20,7 @@ from privbench.external import files
 from privbench.external.conversion import as_array, columns_of
 from privbench.external.files import ALIASES
 from privbench.external.tables import read_table
+from privbench.store.reading import home, is_file
 
 if TYPE_CHECKING:
     from privbench.aliases import Array
@@ -45,10 +46,10 @@ PER_CLASS = ("logits", "probabilities")
 def arrays_of(source: str | Path | Mapping[str, Any]) -> tuple[Mapping[str, Any], tuple[str, ...]]:
     """Return the arrays of a file, a data frame or a mapping by name, and notes. Raises DataError."""
     if isinstance(source, (str, Path)):
-        path = Path(source).expanduser()
+        path = home(Path(source))
         if path.suffix.lower() in SUFFIXES:
             return read(path)
-        if path.is_file() and not (path.suffix.lower() in NUMPY or zipfile.is_zipfile(path)):
+        if is_file(path) and not (path.suffix.lower() in NUMPY or zipfile.is_zipfile(path)):
             raise DataError(f"{path} is not a file of arrays or columns; give a .npz, .csv, .tsv or .parquet file.")
         return files.read(path), ()
     if isinstance(source, Mapping):

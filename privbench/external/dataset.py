@@ -14,7 +14,7 @@ from privbench.contracts.attack import MembershipAttack
 from privbench.contracts.evidence import Answered, Evidence
 from privbench.data.dataset import Examples
 from privbench.data.duplicates import duplicated
-from privbench.errors import printable
+from privbench.escapes import printable
 from privbench.external.measures import OneRelease, measured
 from privbench.external.measures import chosen as measurements_of
 from privbench.external.result import Audited, about, above, attacks, exposure, judge, judged, strongest

@@ -6,9 +6,10 @@ import difflib
 import itertools
 from typing import TYPE_CHECKING, Any
 
-from privbench.data.arrays import opened
+from privbench.data.archives import archive
 from privbench.errors import DataError, UsageError, did_you_mean
 from privbench.external.conversion import are_shuffled, as_array, columns_of
+from privbench.store.reading import fault
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,11 +31,10 @@ ALIASES = {
 
 def read(path: Path) -> dict[str, Array]:
     """Return the arrays of a .npz file by name. Raises DataError, saying what is wrong and what would be right."""
-    if not path.is_file():
-        what = "is a folder" if path.is_dir() else "no such file"
-        raise DataError(f"{path}: {what}; give a .npz file, as numpy.savez writes it.")
-    with opened(path, str(path), "several by name, with numpy.savez(file, name=array, ...)") as archive:
-        return {name: archive[name] for name in archive.files}
+    if found := fault(path):
+        raise DataError(f"{path}: {found}; give a .npz file, as numpy.savez writes it.")
+    with archive(path, str(path), "several by name, with numpy.savez(file, name=array, ...)") as arrays:
+        return {name: arrays[name] for name in arrays.files}
 
 
 class Found:

@@ -21,6 +21,7 @@ from privbench.external.exactness import alike, exactly
 from privbench.external.features import doubtful_classes, features_and_classes
 from privbench.options.fields import build
 from privbench.store.atomic import atomic_write, writing_into
+from privbench.store.reading import fault, home, is_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -65,8 +66,11 @@ def import_data(
 
     Raises DataError, and writes nothing, if the data are not a valid task; BadOption for an invalid name or option.
     """
-    path = path.expanduser()
+    path = home(path)
     path = path if path.name else path.resolve()  # the current folder, "."
+    if (found := fault(path)) not in ("", "is a folder"):
+        what = f"There is no {path}" if found == "no such file" else f"{path} {found}"
+        raise DataError(f"{what}; import a .npz file, a table or a folder of images.")
     chosen = name or re.sub(r"[^A-Za-z0-9_-]+", "-", path.resolve().stem).strip("-_")
     if not NAME.fullmatch(chosen):
         wrong = f"--name {name!r}" if name else f"{path.name!r} gives no valid name; give --name NAME"
@@ -88,9 +92,7 @@ def import_data(
 
 
 def _read(path: Path, label: str | None, size: int | None) -> _Read:
-    kind = "folder" if path.is_dir() else path.suffix.lower()
-    if not path.exists():
-        raise DataError(f"{path} does not exist; import a .npz file, a table or a folder of images.")
+    kind = "folder" if is_folder(path) else path.suffix.lower()
     if label is not None and kind not in TABLES:
         raise BadOption(f"--label is for tables ({', '.join(TABLES)}), but {path} is not one.")
     if size is not None and kind != "folder":

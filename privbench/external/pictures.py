@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from privbench.errors import DataError
+from privbench.store.reading import files_below
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,7 +30,7 @@ def folder(path: Path, name: str) -> tuple[Array, list[str]]:
     from privbench.data.folders import SUFFIXES
     from privbench.data.images import ImageFiles
 
-    found = sorted(each for each in path.rglob("*") if each.suffix.lower() in SUFFIXES and each.name[0] != ".")
+    found = [each for each in files_below(path, path) if each.suffix.lower() in SUFFIXES and each.name[0] != "."]
     if not found:
         raise DataError(f"{name}: {path} holds no images; give a folder of them, or a .npz file with an array x.")
     headers = [header(each, name) for each in found]

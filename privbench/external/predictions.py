@@ -14,7 +14,8 @@ from privbench.api import Needs
 from privbench.contracts.answers import Answers
 from privbench.contracts.attack import MembershipAttack
 from privbench.contracts.evidence import Evidence
-from privbench.errors import UsageError, printable
+from privbench.errors import UsageError
+from privbench.escapes import printable
 from privbench.external import columns, files
 from privbench.external.answers import Predictions, predictions
 from privbench.external.result import Audited, about, above, attacks, exposure, judge, judged, strongest

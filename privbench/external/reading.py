@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from privbench.data import arrays
+from privbench.data.archives import single
 from privbench.data.dataset import Examples
 from privbench.data.imported import SUFFIXES
 from privbench.errors import BadOption, DataError, did_you_mean
@@ -17,6 +18,7 @@ from privbench.external import files
 from privbench.external.conversion import NUMERIC, as_array, columns_of
 from privbench.external.features import check_numbers, listing
 from privbench.external.tables import classes, read_table
+from privbench.store.reading import home, is_folder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,13 +72,13 @@ def one_set(given: Given, role: str, label: str | None = None) -> OneSet:
     if isinstance(given, Examples):
         return OneSet(name, given.x, given.y)
     if isinstance(given, (str, Path)):
-        path = Path(given).expanduser()
-        if path.is_dir():
+        path = home(Path(given))
+        if is_folder(path):
             from privbench.external.pictures import folder
 
             x, said = folder(path, name)
             return OneSet(name, x, notes=tuple(said), is_scaled=bool(said))
-        given = {"x": _single(path)} if path.suffix == ".npy" else files.read(path)
+        given = {"x": single(path)} if path.suffix == ".npy" else files.read(path)
     return _of_mapping(given, name) if isinstance(given, Mapping) else _of_array(given, name, "x")
 
 
@@ -91,8 +93,8 @@ def _dimensions(value: Any) -> int:
 def _named(given: Given, name: str, label: str | None) -> tuple[Mapping[str, Array] | None, tuple[str, ...]]:
     """Return the columns of a table file or of a data frame with column names, and notes; None for anything else."""
     if isinstance(given, (str, Path)):
-        path = Path(given).expanduser()
-        if path.is_dir() or path.suffix.lower() not in SUFFIXES:
+        path = home(Path(given))
+        if is_folder(path) or path.suffix.lower() not in SUFFIXES:
             return None, ()
         table = read_table(path, lambda column: column == label)
         if table.empty:
@@ -166,13 +168,3 @@ def _labelled(found: OneSet, given: Any, key: str) -> OneSet:
     if len(y) != len(found) or (y.dtype.kind != "U" and y.min() < 0):
         raise DataError(f"{found.name}: {len(found)} examples, {key} {y.shape}; give one class from 0 per example.")
     return replace(found, y=y)
-
-
-def _single(path: Path) -> Array:
-    try:
-        array: Array = np.load(path, allow_pickle=False)
-    except ValueError:
-        raise DataError(f"{path} holds pickled objects, which are never loaded; save an array of numbers.") from None
-    except arrays.UNSOUND:
-        raise DataError(f"{path}: no such file, or no readable .npy file; write it with numpy.save.") from None
-    return array

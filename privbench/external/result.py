@@ -17,12 +17,14 @@ from privbench.grid.attacking import findings_of, with_truth
 from privbench.grid.calls import apart
 from privbench.grid.cell import needs_of
 from privbench.grid.measuring import Deciding, Measuring, measured
+from privbench.plugins import registration
 from privbench.records.files import save
 from privbench.records.parts import Component, Data
 from privbench.records.provenance import caught, component, heading
 from privbench.records.ranking import RANKINGS
 from privbench.records.record import Record
 from privbench.records.selection import Together
+from privbench.report.tables import csv
 from privbench.stats import metrics
 from privbench.store.atomic import atomic_write, writing_into
 
@@ -87,7 +89,7 @@ class Audited(Sequence[Record]):
             paths.append(save(record, out, raw))
         best = self.strongest
         if best is not None:
-            table = self.exposed.to_csv(index=False, lineterminator="\n")
+            table = csv(self.exposed)
             with writing_into(out, "records"):
                 atomic_write(best.path(out).with_suffix(".exposed.csv"), table.encode())
         return paths
@@ -227,6 +229,7 @@ def attacks(texts: Any, supports: Callable[[Any], str]) -> tuple[list[Any], dict
     for attack in chosen:
         if not isinstance(attack, MembershipAttack | ReconstructionAttack):
             raise UsageError(f"attack={attack!r}: give names of attacks, or objects with name, needs and score.")
+    registration.check("attack", chosen)
     lacking = {attack: _unreadable(attack) or supports(attack) for attack in chosen}
     left_out = {spec(attack): reason for attack, reason in lacking.items() if reason}
     kept = [attack for attack, reason in lacking.items() if not reason]

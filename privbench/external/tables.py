@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import csv
-import itertools
+import io
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from privbench.data.archives import EXPANSION, SPARE
 from privbench.errors import DataError
 from privbench.external.conversion import EXACT, as_array
+from privbench.store.reading import fault, guarded, memory, opened
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,6 +27,10 @@ SEPARATORS = {"\t": "tabs", ";": "semicolons", "|": "vertical bars", ",": "comma
 """Separators in the order of trial: a comma may also be a decimal point, a blank may be part of a text."""
 FOR_EXCEL = re.compile(r'"?sep=.?"?\s*')
 """First line with the separator for Excel."""
+LONGEST = 1 << 24
+"""Characters that a line of a table may have, among those that are sampled."""
+CELL = 8
+"""Bytes of a cell in memory."""
 SAMPLE = 50
 """Number of rows used to detect the separator and the header."""
 
@@ -51,8 +57,8 @@ def read_table(path: Path, as_text: Callable[[str], bool] = lambda name: False) 
 
     Raises DataError with the fault and its correction.
     """
-    if not path.is_file():
-        raise DataError(f"{path}: no such file.")
+    if found := fault(path):
+        raise DataError(f"{path}: {found}; give a table.")
     frame, notes = (_parquet if path.suffix.lower() == ".parquet" else _text)(path, as_text)
     frame, said = _without_index(frame)
     if not len(frame):
@@ -112,14 +118,14 @@ def _without_index(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
 def _parquet(path: Path, as_text: Callable[[str], bool]) -> tuple[pd.DataFrame, list[str]]:
     import pandas as pd
 
-    try:
-        frame = pd.read_parquet(path)
-    except ImportError:
-        raise DataError(
-            f"Reading {path.name} takes pyarrow: pip install 'privbench[parquet]', or save the table as .csv."
-        ) from None
-    except Exception as error:  # noqa: BLE001 - each engine has errors of its own for damaged files
-        raise DataError(f"{path} is not a readable .parquet file: {_line(error)}") from None
+    with guarded(f"{path} is not a readable .parquet file", "write it again, or save the table as .csv"):
+        try:
+            _check_size(path)
+            frame = pd.read_parquet(path)
+        except ImportError:
+            raise DataError(
+                f"Reading {path.name} takes pyarrow: pip install 'privbench[parquet]', or save the table as .csv."
+            ) from None
     frame.columns = pd.Index([str(name) for name in frame.columns])
     if not frame.columns.is_unique:
         raise DataError(f"{path.name} has several columns of one name; give each its own.")
@@ -138,7 +144,8 @@ def _text(path: Path, as_text: Callable[[str], bool]) -> tuple[pd.DataFrame, lis
 
     sample, encoding = _sample(path)
     above = int(len(sample) > 1 and FOR_EXCEL.fullmatch(sample[0]) is not None)
-    separator, rows = _separator(sample[above:])
+    with guarded(f"{path} is not a readable table", "save it again as CSV in UTF-8"):
+        separator, rows = _separator(sample[above:])
     header = _has_header(rows)
     names = rows[0] if header else [str(i) for i in range(len(rows[0]))]
     twice = next((name for name in names if name and names.count(name) > 1), None)
@@ -147,9 +154,9 @@ def _text(path: Path, as_text: Callable[[str], bool]) -> tuple[pd.DataFrame, lis
     # With our own names, pandas finds the type of a label with blanks around its name, and without a header.
     columns = [name or f"Unnamed: {i}" for i, name in enumerate(names)]
     decimal = "," if separator in ";\t" and _decimal_commas(rows[1:]) else "."
-    try:
+    with guarded(f"{path} is not a readable table", "save it again as CSV in UTF-8"), opened(path) as file:
         frame = pd.read_csv(
-            path,
+            file,
             sep=r"\s+" if separator == " " else separator,
             header=0 if header else None,
             names=columns,
@@ -162,8 +169,6 @@ def _text(path: Path, as_text: Callable[[str], bool]) -> tuple[pd.DataFrame, lis
             low_memory=False,
             encoding=encoding,
         )
-    except (OSError, ValueError, OverflowError) as error:  # pandas' own errors are ValueErrors
-        raise DataError(f"{path} is not a readable table: {_line(error)}") from None
     notes = [] if separator == "," else [f"columns are separated by {SEPARATORS[separator]}."]
     notes += ["numbers have decimal commas."] if decimal == "," else []
     notes += [] if header else ["the first row holds numbers only: there is no header, columns are called 0, 1, ..."]
@@ -175,15 +180,13 @@ def _text(path: Path, as_text: Callable[[str], bool]) -> tuple[pd.DataFrame, lis
 
 def _sample(path: Path) -> tuple[list[str], str]:
     """Return the first lines of a text file, and its encoding: UTF-8, or UTF-16 if it has a byte order mark."""
-    try:
-        with path.open("rb") as file:
-            encoding = "utf-16" if file.read(2) in {b"\xff\xfe", b"\xfe\xff"} else "utf-8-sig"
-        with path.open(encoding=encoding, newline="") as file:
-            lines = list(itertools.islice(file, SAMPLE))
-    except UnicodeError:
-        raise DataError(f"{path} is not text in UTF-8; save it as CSV in UTF-8.") from None
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}.") from None
+    with guarded(f"{path} is not text in UTF-8", "save it as CSV in UTF-8"), opened(path) as file:
+        encoding = "utf-16" if file.read(2) in {b"\xff\xfe", b"\xfe\xff"} else "utf-8-sig"
+        file.seek(0)
+        with io.TextIOWrapper(file, encoding=encoding, newline="") as text:
+            lines = [text.readline(LONGEST) for _ in range(SAMPLE)]
+    if any(len(line) == LONGEST for line in lines):
+        raise DataError(f"{path} is not a table: it has a line of more than {LONGEST:,} characters.")
     if "\0" in "".join(lines):
         raise DataError(f"{path} is not a text file: it contains zero bytes.")
     if not "".join(lines).strip():
@@ -233,5 +236,17 @@ def _decimal_commas(rows: list[list[str]]) -> bool:
     return any("," in cell for cell in cells) and not any("." in cell for cell in cells)
 
 
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
+def _check_size(path: Path) -> None:
+    """Raise DataError if a .parquet file, which stores equal cells once, promises more cells than fit into memory."""
+    try:
+        from pyarrow import parquet  # type: ignore[import-not-found]
+
+        found = parquet.read_metadata(path)
+        needed = found.num_rows * found.num_columns * CELL
+    except Exception:  # noqa: BLE001 - the reader says what is wrong with it
+        return
+    if needed > min(EXPANSION * path.stat().st_size + SPARE, memory()):
+        raise DataError(
+            f"{path} promises {found.num_rows:,} rows of {found.num_columns:,} columns, too many for its size or the "
+            f"memory of this machine; give fewer rows."
+        )

@@ -7,10 +7,12 @@ Built-in and third-party components are loaded in the same way: by a module name
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib.metadata
 import os
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import pluggy
@@ -115,9 +117,25 @@ def catalogue() -> Catalogue:
         from privbench.plugins import probe
 
         refused = probe.problems(others, load)
-    found = load(each for each in entry_points if each.name not in refused)
+    with _as_it_was():
+        found = load(each for each in entry_points if each.name not in refused)
     found.problems += [Problem(name, reason) for name, reason in refused.items()]
     return found
+
+
+@contextlib.contextmanager
+def _as_it_was() -> Iterator[None]:
+    """Undo what the imports in the block do to this process: its folder, environment, and rights of new files."""
+    folder, environment, mask = Path.cwd(), dict(os.environ), os.umask(0)
+    os.umask(mask)
+    try:
+        yield
+    finally:
+        os.chdir(folder)
+        os.umask(mask)
+        if dict(os.environ) != environment:
+            os.environ.clear()
+            os.environ.update(environment)
 
 
 def load(entry_points: Iterable[importlib.metadata.EntryPoint]) -> Catalogue:

@@ -77,11 +77,9 @@ def problems(
             name = outcome.job.name
             if isinstance(outcome.error, WorkerDied | TimedOut):
                 found[name] = f"its import ends the process, or takes too long: {outcome.error}"
-            elif outcome.error is not None:  # such as KeyboardInterrupt, which would end every command
-                found[name] = str(outcome.error)
             elif outcome.result:
                 found[name] = outcome.result
-            else:
+            elif outcome.error is None:
                 known += filter(None, [signatures[name]])
     _remember(known)
     return found
@@ -136,12 +134,11 @@ def _parts() -> Iterator[tuple[str, Any]]:
         if name.partition(".")[0] not in WATCHED or not isinstance(module, types.ModuleType):
             continue
         for attribute, value in list(vars(module).items()):
-            if not issubclass(type(value), PLAIN):  # `isinstance` would ask objects for their class, and torch's warn
-                continue
-            yield f"{name}.{attribute}", value
+            if issubclass(type(value), PLAIN):  # not isinstance, which asks proxies of other objects
+                yield f"{name}.{attribute}", value
             if issubclass(type(value), type) and value.__module__ == name:
                 for method, function in list(vars(value).items()):
-                    if isinstance(function, PLAIN):
+                    if issubclass(type(function), PLAIN):
                         yield f"{name}.{attribute}.{method}", function
 
 

@@ -9,7 +9,6 @@ import difflib
 import functools
 import itertools
 import numbers
-import re
 import reprlib
 import types
 from collections.abc import Mapping
@@ -40,13 +39,12 @@ from privbench.contracts.traits import Traits
 from privbench.errors import PluginError, did_you_mean
 from privbench.options.about import About
 from privbench.options.fields import parts_of
+from privbench.plugins.naming import name_fault
 from privbench.population.audit import Audit
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
 
-NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
-"""What a component may be called."""
 REQUIRED: dict[str, tuple[tuple[str, ...], ...]] = {
     "task": (("load",), ("network",), ("recipe",)),
     "defense": (("fit", "prepare", "filter"),),
@@ -85,8 +83,8 @@ def fault(kind: str, cls: Any) -> str:
     if "__pydantic_fields__" not in has:
         return f"{cls.__qualname__} is no component; decorate it with @privbench.api.component."
     name = has.get("name")
-    if not isinstance(name, str) or not NAME.fullmatch(name):
-        return f"{cls.__qualname__} is named {name!r}; use lower-case letters, digits and '-'."
+    if wrong := name_fault(name, kind):
+        return f"{cls.__qualname__} is named {_shown(name)}; {wrong}."
     if wrong := misdeclared(kind, cls):
         return wrong
     for words in REQUIRED[kind]:
@@ -98,8 +96,14 @@ def fault(kind: str, cls: Any) -> str:
 
 
 def check(kind: str, components: Iterable[Any]) -> None:
-    """Raise PluginError for components, registered or not, that declare what is not read; CellFailed for bad traits."""
+    """Raise PluginError for components, registered or not, with a wrong name or with declarations that are not read.
+
+    Raises CellFailed for bad traits.
+    """
     for part in (part for component in components for part in parts_of(component)):
+        name = attributes(type(part)).get("name")
+        if isinstance(name, str) and (wrong := name_fault(name, kind)):
+            raise PluginError(f"{kind.capitalize()} {type(part).__qualname__} is named {_shown(name)}; {wrong}.")
         if wrong := misdeclared(kind, type(part)):
             raise PluginError(f"{wrong[0].upper()}{wrong[1:]}")
         if kind == "defense":

@@ -48,11 +48,10 @@ class Lending:
         self._sent += logits.nbytes
         if self._sent <= LARGEST or not isinstance(logits, np.memmap):
             return Answers(Held(logits), answers.labels)
-        folder.mkdir(parents=True, exist_ok=True)
         link = folder / f"{next(self._names)}.npy"
-        file = logits.filename
         try:
-            os.link(str(file), link)
-        except OSError:  # a file system without links
-            shutil.copyfile(str(file), link)
+            folder.mkdir(parents=True, exist_ok=True)
+            os.link(str(logits.filename), link)
+        except OSError:  # no links there, or a store that is only read
+            return Answers(Held(logits), answers.labels)
         return Answers(Mapped(str(link)), answers.labels)

@@ -7,26 +7,32 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from privbench.errors import UsageError
-from privbench.records.files import AUDIT_PREFIX, SCHEMA_VERSION, Filed, check_version, contents
+from privbench.records.files import AUDIT, AUDIT_PREFIX, SCHEMA_VERSION, Filed
 from privbench.records.parts import Component, Data
+from privbench.records.reading import read, refuse
 from privbench.seeds import salted
 from privbench.stats.intervals import Estimate
-from privbench.store.hashing import json_sha256
+from privbench.stats.ranges import AtLeastOne, Finite, NonNegative
+from privbench.store.hashing import arrays_sha256, json_sha256
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
-Plain = str | int | float | bool | None
+    from privbench.aliases import Array
+    from privbench.errors import InvalidRecord
+
+Plain = str | int | Finite | bool | None
 
 
 class AuditRecord(Filed):
     """The results of one audit on one (task, defense)."""
 
     ARRAYS: ClassVar = "arrays"
-    NOT_REPRODUCED: ClassVar = frozenset({"seconds", "environment", "created", "digest", "command"})
+    NOT_REPRODUCED: ClassVar = frozenset({"seconds", "environment", "created", "digest", "command", "files"})
     LATER: ClassVar = frozenset({"salt"})
+    KIND: ClassVar = AUDIT
+    WRITTEN_BY: ClassVar = "`privbench audit NAME --out` writes them."
 
     schema_version: Literal[1, 2] = SCHEMA_VERSION
     kind: Literal["audit"] = "audit"
@@ -34,21 +40,29 @@ class AuditRecord(Filed):
     data: Data
     defense: Component
     audit: Component
-    models: int
+    models: AtLeastOne
     seed: int
     salt: str = Field("", description="of the halves; empty: the public one")
     device: str
     status: Literal["ok", "failed"]
     reason: str = ""
-    values: dict[str, Estimate | int | float | str | None] = Field(default_factory=dict)
+    values: dict[str, Estimate | int | Finite | str | None] = Field(default_factory=dict)
     tables: dict[str, list[dict[str, Plain]]] = Field(default_factory=dict, description="small tables, by title")
     notes: list[str] = Field(default_factory=list, description="what must be said beside the numbers")
     arrays_sha256: str = Field("", description="of the arrays beside the record, by name, little-endian")
     command: str = ""
-    seconds: float | None = Field(None, description="that measuring took, without making the releases")
+    seconds: NonNegative | None = Field(None, description="that measuring took, without making the releases")
     environment: dict[str, str] = Field(default_factory=dict)
     created: dt.datetime | None = None
-    digest: str = Field("", description="SHA-256 of what the command reproduces on the same machine")
+
+    @property
+    def raw_digest(self) -> str:
+        """The SHA-256 of the arrays; empty: there are none."""
+        return self.arrays_sha256
+
+    def own(self, arrays: Mapping[str, Array]) -> bool:
+        """Return whether arrays are those of the record."""
+        return arrays_sha256(sorted(arrays.items())) == self.arrays_sha256
 
     def path(self, out: Path) -> Path:
         """Return the location in a folder of records: <task>/<defense>/audit-<name>-<hash>.json."""
@@ -58,15 +72,11 @@ class AuditRecord(Filed):
         return out / self.task.name / self.defense.name / file
 
 
-def load(paths: Sequence[Path]) -> list[AuditRecord]:
-    """Return the records of audits in files and folders, sorted by path. Raises UsageError for invalid files."""
-    found = []
-    for file, content, mixed in contents(paths, f"{AUDIT_PREFIX}*.json", "`privbench audit NAME --out` writes them."):
-        if mixed and isinstance(content, dict) and "attack" in content:
-            continue  # the record of an attack, which may be called `audit-...` as well
-        check_version(file, content)
-        try:
-            found.append(AuditRecord.model_validate(content))
-        except ValueError as error:
-            raise UsageError(f"{file} is no record of an audit: {' '.join(str(error).split())[:200]}.") from None
-    return found
+def load(paths: Iterable[Path], invalid: Callable[[InvalidRecord], None] = refuse) -> list[AuditRecord]:
+    """Return the records of audits in files and folders, sorted by path; each is verified.
+
+    invalid: called for each file that is no valid record, which is left out; by default it raises
+
+    Raises UsageError where there is no such file or folder.
+    """
+    return [record for _, record in read(AuditRecord, paths, invalid)]

@@ -2,34 +2,42 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import re
-import sys
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field
 
-from privbench.errors import UsageError
-from privbench.records.parts import Part
+from privbench.data.archives import archive
+from privbench.errors import CannotWrite, one_line
+from privbench.records.parts import Files, Part
 from privbench.store.atomic import atomic_write, writing_into
-from privbench.store.hashing import json_sha256, sha256
+from privbench.store.hashing import file_sha256, json_sha256, sha256
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
     from typing_extensions import Self
+
+    from privbench.aliases import Array
 
 SCHEMA_VERSION: Final = 2
 """The version that is written."""
 READABLE = (1, 2)
 """Readable versions: a record of version 1 remains one, and keeps its digest."""
-AUDIT = "audit"
-"""The `kind` of a record of an audit (privbench.records.audit_record); the other records have none."""
+ATTACK, AUDIT = "attack", "audit"
+"""Kinds of records. That of an audit names its `kind` (privbench.records.audit_record), the other has none."""
+READERS = {ATTACK: "privbench leaderboard show", AUDIT: "privbench audit show"}
+"""Commands that show the records of each kind."""
+BANDS = ".bands"
+"""Suffix of the file of a record's bands; its content is JSON."""
 AUDIT_PREFIX = f"{AUDIT}-"
-"""Prefix of the file names of audit records; attacks may have it too, so `kind` decides."""
+"""Prefix of the file names of audit records. Files are told apart by `kind`, not by their names."""
 
 
 class Filed(Part):
@@ -41,13 +49,17 @@ class Filed(Part):
     """Fields excluded from a digest, because the record's command does not reproduce them."""
     LATER: ClassVar[frozenset[str]]
     """Fields added after the first records: part of a digest only if they differ from their default."""
+    KIND: ClassVar[str]
+    """ATTACK or AUDIT."""
+    WRITTEN_BY: ClassVar[str]
+    """Sentence for those who have no such records."""
+
+    digest: str = Field("", description="SHA-256 of what the command reproduces on the same machine")
+    files: Files | None = Field(None, description="null: a record from before there was this entry")
 
     def compute_digest(self) -> str:
         """Return the SHA-256 of what the record's command reproduces on the same machine."""
-        content = json.loads(self.model_dump_json(exclude=set(self.NOT_REPRODUCED)))
-        fields = type(self).model_fields
-        absent = {name: fields[name].get_default(call_default_factory=True) for name in self.LATER}
-        return json_sha256({n: value for n, value in content.items() if n not in absent or value != absent[n]})
+        return digest_of(type(self), json.loads(self.model_dump_json(exclude=set(self.NOT_REPRODUCED))))
 
     def sealed(self, **found: Any) -> Self:
         """Return the record with what was found, and with the digest of all of it."""
@@ -58,18 +70,87 @@ class Filed(Part):
         """Return where the record lies in a folder of records."""
         raise NotImplementedError
 
+    @property
+    def raw_digest(self) -> str:
+        """The SHA-256 of the raw arrays; empty: there are none."""
+        raise NotImplementedError
+
+    def own(self, arrays: Mapping[str, Array]) -> bool:
+        """Return whether raw arrays are those of the record."""
+        raise NotImplementedError
+
+
+def digest_of(kind: type[Filed], content: Mapping[str, Any]) -> str:
+    """Return the digest of a record that is given as JSON."""
+    absent = _absent(kind)
+    return json_sha256(
+        {
+            name: value
+            for name, value in content.items()
+            if name not in kind.NOT_REPRODUCED and (name not in absent or value != absent[name])
+        }
+    )
+
+
+@functools.lru_cache(maxsize=2)
+def _absent(kind: type[Filed]) -> dict[str, Any]:
+    """Return the values that mean the same as the absence of their fields."""
+    return {name: kind.model_fields[name].get_default(call_default_factory=True) for name in kind.LATER}
+
 
 def save(record: Filed, out: Path, arrays: Mapping[str, npt.NDArray[Any]] | None = None) -> Path:
-    """Write a record, and its raw arrays beside it; return the record's path. Raises CannotWrite."""
-    path = record.path(out)
+    """Write a record, sealed, and its raw arrays beside it; return the record's path. Raises CannotWrite.
+
+    arrays: none if those of an earlier call remain, or if there are none
+    """
+    path, record = record.path(out), record.sealed(files=None)
+    raw = raw_file(record, path)
+    for file in (path, raw):
+        if file.is_dir():
+            raise CannotWrite(f"Cannot write {file}: it is a folder; remove it.")
     with writing_into(out, "records"):
         path.parent.mkdir(parents=True, exist_ok=True)
+        written = ""
         if arrays:
             buffer = io.BytesIO()
             np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
-            atomic_write(path.with_suffix(f".{record.ARRAYS}.npz"), buffer.getvalue())
-        atomic_write(path, readable(json.loads(record.model_dump_json())).encode())
+            atomic_write(raw, buffer.getvalue())
+            written = sha256(buffer.getvalue())
+        elif not record.raw_digest:
+            raw.unlink(missing_ok=True)  # of an earlier record of the cell, which had some
+        elif raw.is_file() and not raw_fault(record, raw):
+            written = file_sha256(raw)
+        content = json.loads(record.model_dump_json(exclude={"files"}))
+        content["digest"] = content.pop("digest")
+        _save_bands(path.with_suffix(BANDS), content)
+        content["files"] = {"raw_sha256": written}
+        atomic_write(path, readable(content).encode())
     return path
+
+
+def _save_bands(file: Path, content: dict[str, Any]) -> None:
+    """Move the bands of a record into a file beside it: they tell of other attacks, and a record is one attack's."""
+    selection = content.get("selection")
+    if selection is None:
+        file.unlink(missing_ok=True)
+        return
+    content["selection"] = None
+    atomic_write(file, readable({"digest": content["digest"], "selection": selection}).encode())
+
+
+def raw_file(record: Filed, file: Path) -> Path:
+    """Return where the raw arrays of a record in a file lie."""
+    return file.with_suffix(f".{record.ARRAYS}.npz")
+
+
+def raw_fault(record: Filed, raw: Path) -> str:
+    """Return why a file does not hold the raw arrays of a record; "" if it does."""
+    try:
+        with archive(raw, str(raw), "several") as arrays:
+            own = record.own({name: arrays[name] for name in arrays.files})
+            return "" if own else "holds other arrays than the record's"
+    except Exception as error:  # noqa: BLE001 - the parsers of these formats raise anything for a damaged file
+        return f"cannot be read ({one_line(error)})"
 
 
 def scores_sha256(scores: npt.NDArray[np.float64], member: npt.NDArray[np.bool_]) -> str:
@@ -82,49 +163,12 @@ def images_sha256(images: npt.NDArray[np.float32]) -> str:
     return sha256(images.astype("<f4"))
 
 
-def contents(paths: Iterable[Path], pattern: str, source: str) -> Iterator[tuple[Path, Any, bool]]:
-    """Yield files, and those of folders that match a pattern, sorted: file, JSON in it, whether it is of a folder.
-
-    Raises UsageError where there is nothing, or no JSON; `source` says where records come from.
-    """
-    for path in paths:
-        if not path.exists():
-            raise UsageError(f"No records at {path}: no such file or folder. {source}")
-        for file in sorted(path.rglob(pattern)) if path.is_dir() else [path]:
-            yield file, _json(file), path.is_dir()
-
-
-def _json(file: Path) -> Any:
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{file} is no record: {error}.") from None
-
-
-def toml_of(file: Path) -> dict[str, Any]:
-    """Return what a file of TOML holds. Raises UsageError where it is none."""
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
-    try:
-        content: dict[str, Any] = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{file} is not valid TOML: {error}.") from None
-    return content
-
-
-def is_audit(content: Any) -> bool:
-    """Return whether the JSON of a record is that of an audit."""
-    return isinstance(content, dict) and content.get("kind") == AUDIT
-
-
-def check_version(file: Path, content: Any) -> None:
-    """Raise UsageError for a record of an unsupported version."""
-    version = content.get("schema_version") if isinstance(content, dict) else None
-    if version not in READABLE:
-        readable_versions = " and ".join(map(str, READABLE))
-        raise UsageError(f"{file}: schema_version is {version!r}; this privbench reads versions {readable_versions}.")
+def kind_of(content: Any) -> str:
+    """Return the kind of a record by its JSON, whatever its file is called: ATTACK, AUDIT, or "" for none of them."""
+    if not isinstance(content, dict):
+        return ""
+    named, attacks = content.get("kind"), "attack" in content
+    return AUDIT if named == AUDIT and not attacks else ATTACK if named is None and attacks else ""
 
 
 def readable(content: Any) -> str:

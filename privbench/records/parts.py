@@ -2,10 +2,32 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+import math
+from typing import Annotated
 
-from privbench.stats.intervals import Estimate
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic_core import PydanticCustomError
+
+from privbench.stats.intervals import Share
+from privbench.stats.ranges import AtLeastOne, Band, Count, NonNegative
 from privbench.stats.roc import OperatingPoint
+
+
+def _facts(facts: dict[str, float]) -> dict[str, float]:
+    """Return the facts of releases. Raises what pydantic reports for those that say nothing, or what cannot be."""
+    for name, value in facts.items():
+        least, most = {"epsilon": (0.0, math.inf), "delta": (0.0, 1.0)}.get(name, (-math.inf, math.inf))
+        if not least <= value <= most:  # NaN lies nowhere
+            raise PydanticCustomError("range", f"{name} is {value:g}, outside [{least:g}, {most:g}]")
+    return facts
+
+
+FileName = Annotated[str, Field(pattern=r"^[^./\\\x00-\x1f\x7f][^/\\\x00-\x1f\x7f]{0,254}$")]
+"""A name that is a part of a file's: no path, no control characters."""
+Facts = Annotated[dict[str, float], AfterValidator(_facts)]
+"""Numbers of releases by name. An epsilon may be infinite, which is no guarantee."""
+Epsilon = Annotated[float, Field(ge=0)]
+"""An epsilon; infinite if there is no guarantee."""
 
 
 class Part(BaseModel):
@@ -18,7 +40,7 @@ class Component(Part):
     """A task, defense or attack: enough to rebuild it, and to distinguish its versions."""
 
     spec: str = Field(description="text that rebuilds it, name:option=value, without the locations of files")
-    name: str
+    name: FileName
     version: int = 1
     plugin: str = Field(description="distribution that registered it")
     plugin_version: str = ""
@@ -30,60 +52,70 @@ class Data(Part):
 
     name: str
     fingerprint: str = Field(description="SHA-256 of all examples and their roles")
-    classes: int
-    pool: int
-    reference: int
-    validation: int
-    test: int
-    duplicates: int = Field(description="examples whose input occurs more than once, in any roles")
+    classes: AtLeastOne
+    pool: AtLeastOne
+    reference: Count
+    validation: Count
+    test: Count
+    duplicates: Count = Field(description="examples whose input occurs more than once, in any roles")
 
 
 class Utility(Part):
     """The accuracy of the released models; without canaries and their twins."""
 
-    train_accuracy: Estimate = Field(description="on members")
-    nonmember_accuracy: Estimate = Field(description="on non-members of the pool")
-    test_accuracy: Estimate
-    test_accuracy_sd: float | None = Field(description="standard deviation over the models; null for a single one")
+    train_accuracy: Share = Field(description="on members")
+    nonmember_accuracy: Share = Field(description="on non-members of the pool")
+    test_accuracy: Share
+    test_accuracy_sd: NonNegative | None = Field(
+        description="standard deviation over the models; null for a single one"
+    )
 
 
 class PerExample(Part):
     """Number of times that the attack flagged each pool example (per-example attack success R)."""
 
-    member_hits: list[int] = Field(description="number of flags by the targets trained on it")
-    member_trials: int | list[int] = Field(description="one number if it is the same for all")
-    nonmember_hits: list[int] = Field(description="number of flags by the other targets")
-    nonmember_trials: int | list[int]
+    member_hits: list[Count] = Field(description="number of flags by the targets trained on it")
+    member_trials: Count | list[Count] = Field(description="one number if it is the same for all")
+    nonmember_hits: list[Count] = Field(description="number of flags by the other targets")
+    nonmember_trials: Count | list[Count]
 
 
 class Canaries(Part):
     """The results of an attack on the canaries of the pool, with non-member canaries as false positives."""
 
     kind: str = Field(description="clean, mislabelled, ood or duplicate, or a kind defined by the task")
-    count: int = Field(description="number of canaries in the pool")
+    count: Count = Field(description="number of canaries in the pool")
     tpr_at_fpr: list[OperatingPoint]
-    auc: Estimate
+    auc: Share
 
 
 class Claims(Part):
     """The epsilons that the releases claim. One that depends on the data, as after a noise search, is no guarantee."""
 
-    release: int = Field(description="index of the release with the weakest claim, whose facts the record has")
-    releases: int = Field(description="number of releases that state an epsilon")
-    epsilon_smallest: float
-    epsilon_median: float
-    epsilon_largest: float
+    release: Count = Field(description="index of the release with the weakest claim, whose facts the record has")
+    releases: AtLeastOne = Field(description="number of releases that state an epsilon")
+    epsilon_smallest: Epsilon
+    epsilon_median: Epsilon
+    epsilon_largest: Epsilon
+
+
+class Files(Part):
+    """The files of a record as they were written, to notice changes and damage."""
+
+    raw_sha256: str = Field(description="of the file of raw arrays beside it; empty: there was none")
 
 
 class Cost(Part):
     """The cost of the defense, measured while each release was made; not reproducible."""
 
-    seconds_per_model: float = Field(description="median")
-    relative_to_ce: float | None = Field(
+    seconds_per_model: NonNegative = Field(description="median")
+    relative_to_ce: NonNegative | None = Field(
         None, description="ratio to the median of ce for the same task, seed and device, if that is in the store"
     )
-    relative_low: float | None = Field(None, description="lower end of its interval, because wall-clock time varies")
-    relative_high: float | None = Field(None, description="upper end; a ratio whose interval contains 1 is noise")
+    relative_low: NonNegative | None = Field(
+        None, description="lower end of its interval, because wall-clock time varies"
+    )
+    relative_high: NonNegative | None = Field(None, description="upper end; a ratio whose interval contains 1 is noise")
 
 
 class Selection(BaseModel):
@@ -93,9 +125,9 @@ class Selection(BaseModel):
 
     attacks: list[str]
     """The attacks among which the strongest is selected, including this one."""
-    resamples: int
+    resamples: AtLeastOne
     """Number of bootstrap samples of examples, common to all these attacks."""
-    bands: dict[str, tuple[float, float]]
+    bands: dict[str, Band]
     """Limits of this attack's 95 % simultaneous band, by the names of ranking columns."""
-    critical: dict[str, float]
+    critical: dict[str, NonNegative]
     """Half-width of a band in standard errors; 1.96 for a single attack."""

@@ -12,7 +12,8 @@ from privbench import __version__
 from privbench.data.dataset import ROLES
 from privbench.data.duplicates import duplicates
 from privbench.devices import card, processor
-from privbench.errors import ENDS_THE_RUN, note, one_line, printable
+from privbench.errors import ENDS_THE_RUN, note, one_line
+from privbench.escapes import printable
 from privbench.options.fields import parts_of, spec
 from privbench.records.parts import Component, Data
 from privbench.store.fingerprint import component_key, library_versions, source_hash

@@ -9,23 +9,29 @@ within their intervals.
 from __future__ import annotations
 
 import datetime as dt
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from privbench.errors import UsageError
-from privbench.records.files import SCHEMA_VERSION, Filed, check_version, contents, is_audit
-from privbench.records.parts import Canaries, Claims, Component, Cost, Data, PerExample, Selection, Utility
+from privbench.records.files import ATTACK, SCHEMA_VERSION, Filed, images_sha256, scores_sha256
+from privbench.records.parts import Canaries, Claims, Component, Cost, Data, Facts, PerExample, Selection, Utility
+from privbench.records.reading import read, refuse
 from privbench.seeds import salted
 from privbench.stats.intervals import Estimate
 from privbench.stats.likeness import Reconstruction
 from privbench.stats.metrics import Metrics
+from privbench.stats.ranges import AtLeastOne, Count
 from privbench.store.hashing import json_sha256
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
+    from privbench.aliases import Array
+    from privbench.errors import InvalidRecord
+
+MASKS = ("ordinary", "canary")
+"""Raw arrays that say which examples of the pool are meant."""
 PER_EXAMPLE_LIMIT = 5000
 """Largest pool with per-example results in the record; for larger ones they are in the raw scores only."""
 
@@ -34,8 +40,10 @@ class Record(Filed):
     """One cell of the grid."""
 
     ARRAYS: ClassVar = "scores"
-    NOT_REPRODUCED: ClassVar = frozenset({"cost", "environment", "created", "digest", "command", "selection"})
+    NOT_REPRODUCED: ClassVar = frozenset({"cost", "environment", "created", "digest", "command", "selection", "files"})
     """`selection` tells of the other attacks of the run as well, and a cell is one attack's."""
+    KIND: ClassVar = ATTACK
+    WRITTEN_BY: ClassVar = "`privbench run --out` writes them."
     LATER: ClassVar = frozenset({"findings", "family", "reconstruction", "canaries", "claims", "salt"})
 
     schema_version: Literal[1, 2] = SCHEMA_VERSION
@@ -46,9 +54,9 @@ class Record(Filed):
     attack: Component
     threat_model: str
     threshold: str = Field("", description="where the decisions behind balanced accuracy come from")
-    models: int
-    targets: int
-    shadows: int = Field(description="per target")
+    models: AtLeastOne
+    targets: AtLeastOne
+    shadows: Count = Field(description="per target")
     seed: int
     salt: str = Field("", description="of the halves, trainings and evidence; empty: the public one")
     device: str
@@ -61,7 +69,7 @@ class Record(Filed):
     )
     reconstruction: Reconstruction | None = Field(None, description="of an attack that reconstructs images")
     utility: Utility | None = None
-    facts: dict[str, float] = Field(
+    facts: Facts = Field(
         default_factory=dict,
         description="the releases' own numbers: with `claims`, all of the one release whose privacy claim is weakest "
         "(largest epsilon, then largest delta); without, the mean of each. Records from before `claims`: the mean of "
@@ -75,7 +83,24 @@ class Record(Filed):
     cost: Cost | None = None
     environment: dict[str, str] = Field(default_factory=dict)
     created: dt.datetime | None = None
-    digest: str = ""
+
+    @property
+    def raw_digest(self) -> str:
+        """The SHA-256 of the raw scores or images; empty: there are none."""
+        return self.scores_sha256
+
+    def own(self, arrays: Mapping[str, Array]) -> bool:
+        """Return whether raw arrays are those of the record: scores with memberships, or images."""
+        if self.family == "reconstruction":
+            return images_sha256(arrays["images"]) == self.scores_sha256
+        scores, member = arrays["scores"], arrays["member"]
+        shapes = {"member": scores.shape, "decisions": scores.shape, **dict.fromkeys(MASKS, scores.shape[1:])}
+        fits = scores.shape == (self.targets, self.data.pool) and all(
+            arrays[name].shape == shape and arrays[name].dtype == bool
+            for name, shape in shapes.items()
+            if name in arrays
+        )
+        return fits and scores_sha256(scores, member) == self.scores_sha256
 
     @property
     def identity(self) -> tuple[str, ...]:
@@ -90,27 +115,16 @@ class Record(Filed):
         return out / self.task.name / self.defense.name / file
 
 
-def load(paths: Iterable[Path]) -> list[Record]:
-    """Return the records in files and folders, sorted by path, without those of audits.
+def load(paths: Iterable[Path], invalid: Callable[[InvalidRecord], None] = refuse) -> list[Record]:
+    """Return the records in files and folders, sorted by path, without those of audits; each is verified.
 
-    Raises UsageError for a file that is not a record.
+    invalid: called for each file that is no valid record, which is left out; by default it raises
+
+    Raises UsageError where there is no such file or folder.
     """
-    return [record for _, record in located(paths)]
+    return [record for _, record in located(paths, invalid)]
 
 
-def located(paths: Iterable[Path]) -> list[tuple[Path, Record]]:
+def located(paths: Iterable[Path], invalid: Callable[[InvalidRecord], None] = refuse) -> list[tuple[Path, Record]]:
     """Return the same records, each with its file."""
-    found = contents(paths, "*.json", "`privbench run --out` writes them.")
-    return [(file, _record(file, content)) for file, content, mixed in found if not (mixed and is_audit(content))]
-
-
-def _record(file: Path, content: Any) -> Record:
-    check_version(file, content)
-    if is_audit(content):
-        raise UsageError(f"{file} is the record of an audit: `privbench audit show` reads it.")
-    try:
-        return Record.model_validate(content)
-    except ValidationError as error:
-        problem = error.errors()[0]
-        where = ".".join(map(str, problem["loc"]))
-        raise UsageError(f"{file} is no record: {where}: {problem['msg']}.") from None
+    return read(Record, paths, invalid)

@@ -10,14 +10,14 @@ Young 1993, "Resampling-Based Multiple Testing"). Attacks with the same results 
 from __future__ import annotations
 
 import functools
-import zipfile
-import zlib
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from privbench.data.archives import archive
+from privbench.errors import DataError
 from privbench.records.comparable import circumstances, setting
 from privbench.records.files import scores_sha256
 from privbench.records.parts import Selection
@@ -131,10 +131,10 @@ def _from_raw(records: Sequence[tuple[Path, Record]]) -> list[Record]:
 def _raw(file: Path, record: Record) -> Raw | None:
     """Return the raw arrays next to a record; None if they are missing, or do not belong to the record."""
     try:
-        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
-            raw = dict(arrays)
-        same = scores_sha256(raw["scores"], raw["member"]) == record.scores_sha256
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+        with archive(file, str(file), "several") as arrays:
+            raw = {name: arrays[name] for name in arrays.files}
+            same = scores_sha256(raw["scores"], raw["member"]) == record.scores_sha256
+    except DataError:
         return None
     return raw if same and ("canary" in raw or record.canaries is None) else None
 

@@ -9,6 +9,7 @@ A file `board.toml` in a folder, written by hand, declares them for all records 
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,14 +17,16 @@ from privbench.errors import UnknownName, UsageError, did_you_mean
 from privbench.options import quoting
 from privbench.records import ranking
 from privbench.records.comparable import age, made_as
-from privbench.records.files import toml_of
+from privbench.records.reading import refuse
 from privbench.records.record import located
 from privbench.records.selection import completed
+from privbench.store.reading import inside, toml_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
+    from privbench.errors import InvalidRecord
     from privbench.records.record import Record
 
 DECLARATION = "board.toml"
@@ -44,24 +47,37 @@ class Board:
     """Pairs of files of one cell, of which the first is newer and counts."""
 
 
-def boards(paths: Iterable[Path], attacks: Sequence[str] | None = None) -> list[Board]:
+def boards(
+    paths: Iterable[Path],
+    attacks: Sequence[str] | None = None,
+    invalid: Callable[[InvalidRecord], None] = refuse,
+) -> list[Board]:
     """Return the boards in files and folders: one for each folder with a declaration, one for the rest.
 
     attacks: declared by the caller, for all records together; declarations in folders are then ignored
+    invalid: called for each file that is no valid record, which is left out; by default it raises
 
-    Raises UsageError for an invalid record or declaration, UnknownName for an unknown declared attack.
+    Raises UsageError for an invalid declaration, UnknownName for an unknown declared attack.
     """
     found: dict[Path | None, list[tuple[Path, Record]]] = {}
+    left_out: list[InvalidRecord] = []
+
+    def leave_out(error: InvalidRecord) -> None:
+        left_out.append(error)
+        invalid(error)
+
     for path in paths:
-        for file, record in located([path]):
-            place = None if attacks is not None else _declared(path, file)
+        declared = functools.lru_cache(maxsize=None)(functools.partial(_declared, path))
+        for file, record in located([path], leave_out):
+            place = None if attacks is not None else declared(file.parent)
             found.setdefault(place, []).append((file, record))
     made = []
     for place, records in found.items():
-        board = read(place / DECLARATION) if place is not None else Board()
+        board = read(inside(place, place / DECLARATION)) if place is not None else Board()
         board = board if attacks is None else replace(board, attacks=tuple(attacks))
         where = f"{place / DECLARATION}: attacks" if place is not None else "--attacks"
-        full = None if board.attacks is None else _full(board.attacks, [record for _, record in records], where)
+        there = {record.attack.spec for _, record in records}
+        full = None if board.attacks is None else _full(board.attacks, there, where, lenient=bool(left_out))
         kept, replaced = _newest(records)
         made.append(replace(board, attacks=full, records=[r for _, r in completed(kept)], replaced=replaced))
     return made
@@ -103,9 +119,9 @@ def named(texts: Sequence[str]) -> list[str]:
     return found
 
 
-def _declared(path: Path, file: Path) -> Path | None:
-    """Return the closest folder above a file, up to the given path, that declares a board."""
-    for folder in file.parents if path.is_dir() else ():
+def _declared(path: Path, place: Path) -> Path | None:
+    """Return the closest folder, from that of a file up to the given path, that declares a board."""
+    for folder in (place, *place.parents) if path.is_dir() else ():
         if (folder / DECLARATION).is_file():
             return folder
         if folder == path:
@@ -127,12 +143,14 @@ def _newest(records: Sequence[tuple[Path, Record]]) -> tuple[list[tuple[Path, Re
     return list(found.values()), replaced
 
 
-def _full(attacks: Sequence[str], records: Sequence[Record], where: str) -> tuple[str, ...]:
-    """Return attacks as in records, with all options in order."""
+def _full(attacks: Sequence[str], there: set[str], where: str, *, lenient: bool) -> tuple[str, ...]:
+    """Return attacks as in records, with all options in order.
+
+    there: those in records. lenient: accept unknown ones, because they may be those of records that were left out
+    """
     from privbench.options.fields import spec
     from privbench.plugins.loading import catalogue, resolve
 
-    there = {record.attack.spec for record in records}
     full = []
     installed = set() if there.issuperset(attacks) else set(catalogue().of("attack"))
     for text in attacks:
@@ -141,7 +159,7 @@ def _full(attacks: Sequence[str], records: Sequence[Record], where: str) -> tupl
             full.append(spec(resolve("attack", text), keyed_only=True))
             continue
         names = {each.partition(":")[0] for each in there} | installed
-        if name not in names:
+        if name not in names and not lenient:
             raise UnknownName(f"{where}: no attack named {name!r}.{did_you_mean(name, names)}")
         full.append(text)
     return tuple(dict.fromkeys(full))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from privbench import escapes
+from privbench.escapes import printable
 from privbench.records.comparable import device_text
 from privbench.report.tables import markdown_lines
 from privbench.stats.intervals import Estimate
@@ -25,29 +27,40 @@ def render(record: AuditRecord) -> RenderableType:
     from rich.console import Group
     from rich.text import Text
 
-    title = Text(f"{record.audit.spec} of {record.defense.spec} on {record.task.spec}", style="bold")
+    title = Text(printable(_title(record)), style="bold")
     models = "1 model" if record.models == 1 else f"{record.models} models"
     salt = f", salt {record.salt[:8]}..." if record.salt else ""
-    caption = Text(f"{models}, seed {record.seed}{salt}, {device_text([record])}; 95 % intervals", style="dim")
+    caption = Text(
+        f"{models}, seed {record.seed}{salt}, {printable(device_text([record]))}; 95 % intervals", style="dim"
+    )
     if record.status == "failed":
-        return Group(title, Text(f"failed: {record.reason}"))
+        return Group(title, Text(printable(f"failed: {record.reason}")))
     values = [{"value": name.replace("_", " "), "": text(value)} for name, value in record.values.items()]
     parts: list[RenderableType] = [title, caption, _table(values)]
     for name, rows in record.tables.items():
-        parts += [Text(name, style="bold"), _table(rows)]
-    return Group(*parts, *map(Text, record.notes), Text(""))
+        parts += [Text(printable(name), style="bold"), _table(rows)]
+    return Group(*parts, *map(Text, map(printable, record.notes)), Text(""))
 
 
 def markdown(record: AuditRecord) -> str:
     """Return the record of an audit as Markdown."""
-    lines = [f"### {record.audit.spec} of {record.defense.spec} on {record.task.spec}", ""]
+    lines = [f"### {escapes.markdown(_title(record))}", ""]
     if record.status == "failed":
-        return "\n".join([*lines, f"failed: {record.reason}", ""])
+        return "\n".join([*lines, escapes.markdown(f"failed: {record.reason}"), ""])
     lines += _grid(["value", ""], [[name, text(value)] for name, value in record.values.items()])
     for name, rows in record.tables.items():
         columns = _columns(rows)
-        lines += ["", name, "", *_grid(columns, [[text(row.get(column)) for column in columns] for row in rows])]
-    return "\n".join([*lines, "", *(f"- {note}" for note in record.notes), ""])
+        lines += [
+            "",
+            escapes.markdown(name),
+            "",
+            *_grid(columns, [[text(row.get(column)) for column in columns] for row in rows]),
+        ]
+    return "\n".join([*lines, "", *(f"- {escapes.markdown(note)}" for note in record.notes), ""])
+
+
+def _title(record: AuditRecord) -> str:
+    return f"{record.audit.spec} of {record.defense.spec} on {record.task.spec}"
 
 
 def text(value: Any) -> str:
@@ -75,9 +88,9 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> Table:
     columns = _columns(rows)
     for column in columns:
         numeric = all(isinstance(row.get(column), int | float | None) for row in rows)
-        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
+        table.add_column(printable(column), justify="right" if numeric else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(text(row.get(column)) for column in columns))
+        table.add_row(*(printable(text(row.get(column))) for column in columns))
     return table
 
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from privbench.contracts.release import GRID
-from privbench.errors import UsageError
+from privbench.data.archives import archive
+from privbench.errors import DataError, UsageError
 from privbench.stats.likeness import unit
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ TEXT = 13
 """Size of the text in pixels."""
 MARGIN, GAP, CAPTION = 12, 2, 18
 PAPER, INK = 255, 0
+IMAGES = ("images", "real", "nearest", "untrained")
+"""Arrays of images beside a record."""
 
 
 def rows(
@@ -111,14 +114,22 @@ def load(records: Sequence[Record], paths: Sequence[Path]) -> list[dict[str, Arr
     for record, path in zip(records, paths, strict=True):
         file = path.with_suffix(".scores.npz")
         try:
-            with np.load(file) as raw:
-                arrays = {name: raw[name] for name in ("images", "real", "nearest", "untrained") if name in raw}
-        except (OSError, ValueError) as error:
-            raise UsageError(f"The images of {path} are missing: cannot read {file} ({error}).") from None
-        if images_sha256(arrays["images"]) != record.scores_sha256:
+            with archive(file, str(file), "several") as raw:
+                arrays = {name: raw[name] for name in raw.files if name in IMAGES}
+                same = images_sha256(arrays["images"]) == record.scores_sha256 and _fits(arrays)
+        except DataError as error:
+            raise UsageError(f"The images of {path} are missing: {error}") from None
+        if not same:
             raise UsageError(f"{file} does not hold the images of {path}: their SHA-256 differs.")
         loaded.append(arrays)
     return loaded
+
+
+def _fits(arrays: Mapping[str, Array]) -> bool:
+    images = arrays["images"]
+    of_targets = images.shape[:1] == arrays["real"].shape[:1] == arrays["nearest"].shape[:1]
+    alike = all(each.shape[1:] == images.shape[1:] and each.dtype.kind in "uif" for each in arrays.values())
+    return of_targets and alike and len(images) > 0
 
 
 def _remark(likeness: Likeness) -> str:

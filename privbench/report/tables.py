@@ -5,7 +5,9 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING, Any
 
+from privbench import escapes
 from privbench.errors import UsageError, did_you_mean
+from privbench.escapes import latex, markdown, printable
 from privbench.grid.costs import SPREAD
 from privbench.records.comparable import INTERVALS
 from privbench.records.leaderboard import COSTS, LIKENESS, NUMBERS
@@ -28,15 +30,6 @@ ALONE_NOTE = (
 )
 NA = "n/a"
 NA_NOTE = "n/a: too few examples or models to support a number, or the attack does not apply; the record says which."
-_LATEX = {
-    **{char: "\\" + char for char in "#%&_${}"},
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-}
 
 
 def readable(table: pd.DataFrame, columns: Sequence[str] = ()) -> pd.DataFrame:
@@ -60,7 +53,7 @@ def export(table: pd.DataFrame, form: str, columns: Sequence[str] = ()) -> str:
     if form in ("csv", "json"):
         table = table[plain(table, columns)] if columns else table
     if form == "csv":
-        return str(table.to_csv(index=False, lineterminator="\n"))
+        return csv(table)
     if form == "json":
         return str(table.to_json(orient="records", indent=1, double_precision=12)) + "\n"
     draw = {"md": _markdown, "latex": _latex}[form]
@@ -68,6 +61,16 @@ def export(table: pd.DataFrame, form: str, columns: Sequence[str] = ()) -> str:
     return "\n".join(
         draw(str(task), _caption(table, setting, group), group, columns) for (task, setting), group in groups
     )
+
+
+def csv(table: pd.DataFrame) -> str:
+    """Return a table as CSV; texts that a spreadsheet would compute are escaped."""
+    safe = table.copy()
+    for name, column in table.items():
+        if any(isinstance(cell, str) for cell in column):
+            safe[name] = column.map(escapes.csv)
+    safe.columns = safe.columns.map(escapes.csv)
+    return str(safe.to_csv(index=False, lineterminator="\n"))
 
 
 def export_all(tables: Sequence[pd.DataFrame], form: str, columns: Sequence[str] = ()) -> str:
@@ -106,11 +109,11 @@ def render(table: pd.DataFrame, *, folders: Sequence[Path] = (), columns: Sequen
         shown = headings(group, columns)
         blocks.append(
             Block(
-                title=str(task),
-                caption=_caption(table, setting, group),
+                title=printable(str(task)),
+                caption=printable(_caption(table, setting, group)),
                 headings=shown,
-                rows=_cells(group, shown),
-                notes=_notes(group),
+                rows=[{name: printable(cell) for name, cell in row.items()} for row in _cells(group, shown)],
+                notes=list(map(printable, _notes(group))),
                 explain=explained,
                 export=shlex.join(["privbench", "leaderboard", "export", *map(str, folders)]),
                 keep=str(table.attrs.get("rank_by", "")),
@@ -238,22 +241,22 @@ def _markdown(task: str, caption: str, group: pd.DataFrame, columns: Sequence[st
     shown = readable(group, columns)
     rule = ["---" if name in LEFT else "---:" for name in headings(group, columns)]
     body = "\n".join(markdown_lines([list(shown.columns), rule, *shown.to_numpy().tolist()])) + "\n"
-    notes = "".join(f"\n- {note}" for note in _all_notes(group, shown))
-    return f"### {task}\n\n{caption}\n\n{body}" + (f"{notes}\n" if notes else "")
+    notes = "".join(f"\n- {markdown(note)}" for note in _all_notes(group, shown))
+    return f"### {markdown(task)}\n\n{markdown(caption)}\n\n{body}" + (f"{notes}\n" if notes else "")
 
 
 def markdown_lines(lines: Iterable[Sequence[str]]) -> list[str]:
     """Return the lines of a Markdown table from its cells."""
-    return ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]
+    return ["| " + " | ".join(map(markdown, line)) + " |" for line in lines]
 
 
 def _latex(task: str, caption: str, group: pd.DataFrame, columns: Sequence[str]) -> str:
-    def escape(text: str) -> str:
-        return "".join(_LATEX.get(char, char) for char in text)
-
     shown = readable(group, columns)
-    head, *body = (" & ".join(map(escape, line)) + r" \\" for line in [list(shown.columns), *shown.to_numpy().tolist()])
-    notes = [f"% {line}" for line in (f"{task}: {caption}", *_all_notes(group, shown), r"Needs \usepackage{booktabs}.")]
+    head, *body = (" & ".join(map(latex, line)) + r" \\" for line in [list(shown.columns), *shown.to_numpy().tolist()])
+    notes = [
+        f"% {printable(line)}"
+        for line in (f"{task}: {caption}", *_all_notes(group, shown), r"Needs \usepackage{booktabs}.")
+    ]
     align = "".join("l" if name in LEFT else "r" for name in headings(group, columns))
     begin, rules = rf"\begin{{tabular}}{{{align}}}", (r"\toprule", r"\midrule", r"\bottomrule")
     return "\n".join([*notes, begin, rules[0], head, rules[1], *body, rules[2], r"\end{tabular}"]) + "\n"

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import math
 from statistics import NormalDist
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, model_validator
+from pydantic_core import PydanticCustomError
+
+from privbench.stats.ranges import Count, Finite, ordered
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from typing_extensions import Self
 
@@ -30,16 +33,41 @@ class Estimate(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    value: float | None
+    value: Finite | None
     """The number; null if the data cannot support one."""
-    low: float | None
+    low: Finite | None
     """Lower end of the 95 % interval."""
-    high: float | None
+    high: Finite | None
     """Upper end of the 95 % interval; the interval contains the value."""
-    n: int
+    n: Count
     """Number of observations; one example counts once for every target."""
     note: str = ""
     """Why it is n/a, or a remark."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        ordered(self.low, self.value, self.high)
+        return self
+
+
+def _within(least: float, most: float) -> Callable[[Estimate], Estimate]:
+    """Return a validator of estimates, which with their intervals lie in [least, most]."""
+
+    def validate(found: Estimate) -> Estimate:
+        for number in (found.value, found.low, found.high):
+            if number is not None and not least <= number <= most:
+                raise PydanticCustomError("range", f"{number:g} is outside [{least:g}, {most:g}]")
+        return found
+
+    return validate
+
+
+Share = Annotated[Estimate, AfterValidator(_within(0.0, 1.0))]
+"""An estimate from 0 to 1, such as a rate or an AUC."""
+Signed = Annotated[Estimate, AfterValidator(_within(-1.0, 1.0))]
+"""An estimate from -1 to 1."""
+AtLeastZero = Annotated[Estimate, AfterValidator(_within(0.0, math.inf))]
+"""An estimate of at least 0, such as a distance."""
 
 
 def unavailable(reason: str, n: int = 0) -> Estimate:

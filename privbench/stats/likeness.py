@@ -15,7 +15,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from privbench.stats import intervals
-from privbench.stats.intervals import Estimate
+from privbench.stats.intervals import AtLeastZero, Estimate, Share, Signed
+from privbench.stats.ranges import Fraction
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,27 +41,27 @@ class _Part(BaseModel):
 class Likeness(_Part):
     """The similarity of images to the training data of their classes."""
 
-    accuracy: Estimate
+    accuracy: Share
     """Share of images that the evaluation classifier assigns to the requested class."""
-    confidence: Estimate
+    confidence: Share
     """Mean probability of that class under the attacked model."""
-    detected: Estimate
+    detected: Share
     """Share of images in which the detector finds an object: see `detector`."""
-    feature_distance: Estimate
+    feature_distance: AtLeastZero
     """Mean distance to the nearest member of the class, in features of the evaluation classifier (L2, k = 1)."""
-    psnr_mean: Estimate
+    psnr_mean: AtLeastZero
     """Mean PSNR in dB to the mean of the class's members."""
-    psnr_member: Estimate
+    psnr_member: AtLeastZero
     """Mean PSNR in dB to the nearest member of the class, by pixels (L2)."""
-    psnr_nonmember: Estimate
+    psnr_nonmember: AtLeastZero
     """Mean PSNR in dB to the nearest non-member of the class in the pool."""
-    ssim_mean: Estimate
+    ssim_mean: Signed
     """Mean structural similarity to the mean of the class's members."""
-    ssim_member: Estimate
+    ssim_member: Signed
     """Mean structural similarity to the same nearest member."""
-    ssim_nonmember: Estimate
+    ssim_nonmember: Signed
     """Mean structural similarity to the same nearest non-member."""
-    distance_ratio: Estimate
+    distance_ratio: AtLeastZero
     """Distance to the nearest member divided by that to the nearest non-member, geometric mean; 1 by chance."""
 
 
@@ -76,11 +77,11 @@ class Reconstruction(_Part):
     """A control: the same attack on untrained networks; null if it uses no network."""
     evaluator: str
     """Architecture of the evaluation classifier, different from the task's; trained on all but the test examples."""
-    evaluator_accuracy: Estimate
+    evaluator_accuracy: Share
     """Accuracy of the evaluation classifier on test examples."""
     detector: str
     """The detector of `detected`: a face detector, or the evaluation classifier's confidence."""
-    per_class_accuracy: list[float]
+    per_class_accuracy: list[Fraction]
     """`accuracy` of the attack for each class, as a share of targets."""
 
 

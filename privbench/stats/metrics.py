@@ -18,7 +18,8 @@ from pydantic import BaseModel, ConfigDict
 
 from privbench.errors import CellFailed, InvalidScores
 from privbench.stats import intervals, roc
-from privbench.stats.intervals import Estimate
+from privbench.stats.intervals import Estimate, Share, Signed
+from privbench.stats.ranges import Fraction, FractionsWithIntervals, NonNegative
 from privbench.stats.roc import OperatingPoint
 
 if TYPE_CHECKING:
@@ -37,11 +38,11 @@ class _Part(BaseModel):
 class Spread(_Part):
     """One number for each target, and their spread."""
 
-    values: list[tuple[float, float, float] | None]
+    values: FractionsWithIntervals
     """(value, low, high) in the order of targets, six digits; null for n/a."""
-    mean: float | None
+    mean: Fraction | None
     """Mean over the targets with a value."""
-    sd: float | None
+    sd: NonNegative | None
     """Standard deviation over these targets (n - 1); null with fewer than two."""
 
 
@@ -61,19 +62,19 @@ class Metrics(_Part):
 
     tpr_at_fpr: list[OperatingPoint]
     """TPR at low FPR, of pooled scores."""
-    auc: Estimate
+    auc: Share
     """Area under the ROC curve of pooled scores, ties count half."""
-    balanced_accuracy: Estimate
+    balanced_accuracy: Share
     """(1 + TPR - FPR) / 2 of the attacker's decisions."""
-    advantage: Estimate
+    advantage: Signed
     """TPR - FPR of the attacker's decisions."""
-    true_positive_rate: Estimate
+    true_positive_rate: Share
     """TPR for the decisions of the attack."""
-    false_positive_rate: Estimate
+    false_positive_rate: Share
     """FPR for the decisions of the attack."""
-    oracle_balanced_accuracy: Estimate
+    oracle_balanced_accuracy: Share
     """At the best threshold of each target in hindsight, averaged; not available to an attacker, never used to rank."""
-    roc: list[tuple[float, float]]
+    roc: list[tuple[Fraction, Fraction]]
     """Achieved (FPR, TPR) of pooled scores, log-spaced, without interpolation; six digits."""
     per_target: TargetSpread
     """The results of each target."""

@@ -14,7 +14,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from privbench.seeds import numpy_generator
-from privbench.stats.intervals import LEVEL, Estimate, estimate, rate, unavailable
+from privbench.stats.intervals import LEVEL, Share, estimate, rate, unavailable
+from privbench.stats.ranges import Count, Finite, Fraction
 from privbench.stats.resampling import multiplicities
 
 if TYPE_CHECKING:
@@ -33,17 +34,17 @@ class OperatingPoint(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    fpr: float
+    fpr: Fraction
     """Nominal false positive rate."""
-    tpr: Estimate
+    tpr: Share
     """True positive rate; the interval includes the uncertainty of the threshold."""
-    threshold: float | None
+    threshold: Finite | None
     """The lowest flagged score; null if none is flagged."""
-    false_positives: int
+    false_positives: Count
     """Number of non-members at or above the threshold."""
-    members: int
+    members: Count
     """Number of member scores."""
-    nonmembers: int
+    nonmembers: Count
     """Number of non-member scores."""
     supported: Literal["yes", "barely", "no"]
     """Whether the non-members suffice: no, if less than 1 false positive is allowed; barely, if less than 10."""

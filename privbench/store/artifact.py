@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from privbench.errors import CorruptArtifact
+from privbench.errors import CorruptArtifact, DataError
 from privbench.store.atomic import sync_file, sync_folder
 from privbench.store.hashing import file_sha256, json_sha256
+from privbench.store.reading import JSON_LIMIT, content
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -159,34 +160,41 @@ def read(folder: Path, kind: str, key: str) -> Artifact:
     Raises FileNotFoundError if there is none, CorruptArtifact if any bit of the manifest has changed.
     """
     where = f"Stored {kind} {key[:16]}: {MANIFEST!r}"
+    found = _manifest(folder, f"Stored {kind} {key[:16]}", where)
+    try:
+        parsed = json.loads(found)
+        body = {name: value for name, value in parsed.items() if name != "checksum"}
+        if body["format"] != FORMAT:
+            raise CorruptArtifact(f"{where} has format {body['format']!r}; this version reads {FORMAT}.")
+        if found != _rendered(parsed) or parsed["checksum"] != json_sha256(body):
+            raise CorruptArtifact(f"{where} has other content than was written.")
+        if (kind, key) != (body["kind"], body["key"]) or key != json_sha256([kind, body["manifest"]]):
+            raise CorruptArtifact(f"{where} belongs to another artifact.")
+        size = len(found) + sum(entry["size"] for entry in body["files"].values())
+        created = datetime.fromisoformat(body["created"])
+        return Artifact(kind, key, folder, body["manifest"], created, size, body["files"])
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, MemoryError, OverflowError):
+        raise CorruptArtifact(f"{where} cannot be read: it is not what privbench writes.") from None
+
+
+def _manifest(folder: Path, artifact: str, where: str) -> bytes:
+    """Return the content of a manifest; artifact, where: the artifact and the file, in messages."""
     try:
         mode = folder.lstat().st_mode
     except NotADirectoryError:
         raise FileNotFoundError(folder) from None
     if not stat.S_ISDIR(mode):
-        raise CorruptArtifact(f"Stored {kind} {key[:16]} is not a folder.")
+        raise CorruptArtifact(f"{artifact} is not a folder.")
     try:
         if not stat.S_ISREG((folder / MANIFEST).lstat().st_mode):
             raise CorruptArtifact(f"{where} is not a file.")
-        content = (folder / MANIFEST).read_bytes()
+        return content(folder / MANIFEST, JSON_LIMIT)
     except FileNotFoundError:
         if not folder.exists():  # removed in the meantime
             raise
         raise CorruptArtifact(f"{where} is missing.") from None
-    try:
-        parsed = json.loads(content)
-        body = {name: value for name, value in parsed.items() if name != "checksum"}
-        if body["format"] != FORMAT:
-            raise CorruptArtifact(f"{where} has format {body['format']!r}; this version reads {FORMAT}.")
-        if content != _rendered(parsed) or parsed["checksum"] != json_sha256(body):
-            raise CorruptArtifact(f"{where} has other content than was written.")
-        if (kind, key) != (body["kind"], body["key"]) or key != json_sha256([kind, body["manifest"]]):
-            raise CorruptArtifact(f"{where} belongs to another artifact.")
-        size = len(content) + sum(entry["size"] for entry in body["files"].values())
-        created = datetime.fromisoformat(body["created"])
-        return Artifact(kind, key, folder, body["manifest"], created, size, body["files"])
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        raise CorruptArtifact(f"{where} cannot be read: it is not what privbench writes.") from None
+    except DataError as error:
+        raise CorruptArtifact(f"{where} cannot be read: {error}") from None
 
 
 def intact(folder: Path, kind: str, key: str) -> Artifact | None:

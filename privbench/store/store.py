@@ -35,6 +35,7 @@ from privbench.store.artifact import (
 )
 from privbench.store.atomic import NO_FOLDER, is_abandoned, sync_folder, temporary_name, try_writing
 from privbench.store.hashing import json_sha256
+from privbench.store.reading import home, inside
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -51,7 +52,7 @@ _log = logging.getLogger(__name__)
 def default_root() -> Path:
     """Return the default folder of the store: $PRIVBENCH_STORE, or a folder in the user's cache."""
     named = os.environ.get("PRIVBENCH_STORE")
-    return Path(named) if named else platformdirs.user_cache_path("privbench") / "store"
+    return home(Path(named)) if named else platformdirs.user_cache_path("privbench") / "store"
 
 
 def artifact_key(kind: str, manifest: Mapping[str, Any]) -> str:
@@ -74,7 +75,7 @@ class Store:
     """Store in one folder, shared by any number of processes without locks."""
 
     def __init__(self, root: Path | str) -> None:
-        self.root = Path(root).expanduser().absolute()
+        self.root = home(Path(root)).absolute()
 
     def __repr__(self) -> str:
         return f"Store({str(self.root)!r})"
@@ -150,8 +151,16 @@ class Store:
         """Return a path for a folder of this process, not made yet; if it is left, `sweep` removes it later."""
         return self.root / TEMPORARY / temporary_name()
 
+    def prepare(self) -> None:
+        """Check that the store is writable, and remove leftovers. To be called before the first training.
+
+        Raises CannotWrite. A run that finds everything in the store needs none of this, and no writable store.
+        """
+        self.ensure_writable()
+        self.sweep()
+
     def ensure_writable(self) -> None:
-        """Raise CannotWrite if the store is not writable. To be called before the first training."""
+        """Raise CannotWrite if the store is not writable."""
         folder = self._temporary()
         try:
             with self._one_line("write to"):
@@ -184,8 +193,9 @@ class Store:
             folder = self.root / TEMPORARY / temporary_name()
             folder.parent.mkdir(parents=True, exist_ok=True)
             with contextlib.suppress(FileNotFoundError):  # already removed by another process
+                inside(self.root, artifact.path.parent)
                 artifact.path.rename(folder)
-                shutil.rmtree(folder)
+                _discard(folder)
 
     def sweep(self, *, quarantine: bool = False) -> int:
         """Remove unfinished artifacts of dead processes of this host; return the number of bytes freed.
@@ -198,8 +208,9 @@ class Store:
         freed = 0
         for path in waste:
             size = _size_on_disk(path)
-            _remove(path)
-            freed += size if not path.exists() else 0
+            with contextlib.suppress(OSError):
+                _discard(path)
+            freed += size if not os.path.lexists(path) else 0
         return freed
 
     def _intact(self, kind: str, key: str) -> Artifact | None:
@@ -219,7 +230,7 @@ class Store:
         return self.root / kind / key[:2] / key
 
     def _folders(self, kind: str | None) -> Iterator[tuple[Path, str, str]]:
-        for top in _entries(self.root):
+        for top in sorted(self.root.iterdir()) if self.root.is_dir() else ():
             if _KIND.fullmatch(top.name) and kind in (None, top.name):
                 for part in _entries(top):
                     for folder in _entries(part):
@@ -250,6 +261,7 @@ class Store:
         aside = self.root / QUARANTINE / f"{folder.parent.parent.name}-{folder.name[:16]}-{temporary_name()}"
         forget(folder)
         with self._one_line("write to"), contextlib.suppress(FileNotFoundError):
+            inside(self.root, folder.parent)
             aside.parent.mkdir(parents=True, exist_ok=True)
             folder.rename(aside)
 
@@ -284,16 +296,17 @@ def _damaged(folder: Path, kind: str, key: str) -> Artifact:
 
 
 def _size_on_disk(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-
-
-def _remove(path: Path) -> None:
-    """Remove a folder with its content, or a file; of a link, the link alone."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
+    return sum(path.lstat().st_size for path in folder.rglob("*") if path.is_symlink() or path.is_file())
 
 
 def _entries(folder: Path) -> list[Path]:
-    return sorted(folder.iterdir()) if folder.is_dir() else []
+    """Return what a folder of the store contains; nothing for a link, because it may lead out of the store."""
+    return sorted(folder.iterdir()) if folder.is_dir() and not folder.is_symlink() else []
+
+
+def _discard(path: Path) -> None:
+    """Remove a folder, or a link but not what it leads to."""
+    if path.is_symlink() or not path.is_dir():
+        path.unlink()
+    else:
+        shutil.rmtree(path)

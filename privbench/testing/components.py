@@ -10,7 +10,8 @@ from privbench.contracts.abilities import traits_of
 from privbench.errors import BadOption, CellFailed
 from privbench.options.about import about
 from privbench.options.fields import build, option_infos, parts_of, read, spec
-from privbench.plugins.registration import NAME, fault
+from privbench.plugins.naming import name_fault
+from privbench.plugins.registration import fault
 from privbench.testing.base import Check, require
 
 if TYPE_CHECKING:
@@ -98,7 +99,8 @@ def _picklable(component: Any) -> None:
 def _documented(component: Any, kind: str) -> None:
     cls = type(component)
     name, doc = component.name, cls.__doc__ or ""
-    require(NAME.fullmatch(name), f"It is named {name!r}; use lower-case letters, digits and '-'.")
+    wrong = name_fault(name, kind)
+    require(not wrong, f"It is named {name!r}; {wrong}.")
     require(doc and not doc.startswith(f"{cls.__name__}("), f"{cls.__qualname__} has no docstring: describe it.")
     if kind in WITH_PAPER:
         require(about(cls).paper, "It has no `paper`: name its source, or 'none'.")

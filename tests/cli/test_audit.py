@@ -92,3 +92,17 @@ def test_a_student_where_none_is_trained(audit):
     shown = audit("privacy-levels", "--student", "mlp")
     assert shown.exit_code == 2
     assert "trains no student" in shown.stderr
+
+
+def test_a_damaged_record_is_named_and_the_next_run_writes_it_anew(audit, tmp_path):
+    audit("privacy-levels")
+    (file,) = (tmp_path / "out").rglob("audit-*.json")
+    whole = file.read_text()
+    file.write_text(whole[:-100])
+    shown = audit("show", str(tmp_path / "out"))
+    assert (shown.exit_code, shown.stdout) == (1, "")
+    assert shown.stderr.startswith(f"Error: {file} is no valid record: ")
+    assert shown.stderr.endswith(" It is left out.\n")
+    assert shown.stderr.count("\n") == 1
+    assert audit("privacy-levels").exit_code == 0
+    assert audit("show", str(tmp_path / "out")).exit_code == 0

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import sys
 
 import pytest
 from click.testing import CliRunner
@@ -171,3 +172,31 @@ def test_a_wrong_age_is_one_line(store, age):
     assert result.exit_code == 2
     assert "30d, 12h, 2w" in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such users")
+def test_the_users_folder_is_found_wherever_the_store_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with Store(tmp_path / "mine").write("model", {"index": 0}) as folder:
+        save_json(folder / "release", {})
+    monkeypatch.setenv("PRIVBENCH_STORE", "~/mine")
+    assert "1 artifact" in CliRunner().invoke(main, ["cache", "list"]).output
+    assert "1 artifact" in CliRunner().invoke(main, ["cache", "list", "--store", "~/mine"]).output
+    monkeypatch.setenv("PRIVBENCH_STORE", "~no-such-user/mine")
+    result = CliRunner().invoke(main, ["cache", "list"])
+    assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links take a privilege there")
+def test_pruning_all_leaves_what_links_lead_to(tmp_path):
+    store, outside = tmp_path / "store", tmp_path / "precious"
+    for root in (store, outside):
+        with Store(root).write("model", {"index": 0}) as folder:
+            save_json(folder / "release", {})
+    (store / "kept").symlink_to(outside / "model")
+    (store / ".quarantine").symlink_to(outside)
+    before = sorted(outside.rglob("*"))
+    result = CliRunner().invoke(main, ["cache", "prune", "--all", "--yes", "--store", str(store)])
+    assert result.exit_code == 0, result.output
+    assert "Removed 1 artifact" in result.output
+    assert sorted(outside.rglob("*")) == before

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import pytest
 from rich.console import Console
+from rich.text import Text
 
-from privbench.cli.console import UNLIMITED, count_text, paragraphs, size_text, stdout, width
+from privbench.cli import console
+from privbench.cli.console import UNLIMITED, count_text, paragraphs, say, size_text, stdout, table, width
+from privbench.cli.safe_console import SafeConsole
 
 
 @pytest.mark.parametrize(
@@ -56,3 +60,41 @@ def test_a_terminal_that_does_not_know_its_size_has_the_usual_one(monkeypatch):
     monkeypatch.setenv("COLUMNS", "0")
     assert width(Terminal()) == 80
     assert width(None) == 10_000
+
+
+HOSTILE = "\x1b[31m[red]x[/red] :smile:\r\x07\u202egnp\x9b"
+SHOWN = r"\x1b[31m[red]x[/red] :smile:\r\x07\u202egnp\x9b"
+
+
+def test_sentences_show_hidden_characters(capsys):
+    say(f"a {HOSTILE}\nb")
+    say(HOSTILE, err=True)
+    assert capsys.readouterr() == (f"a {SHOWN}\\nb\n", f"{SHOWN}\n")
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_nothing_printed_through_a_console_reaches_the_terminal_as_a_command(terminal):
+    file = io.StringIO()
+    safe = SafeConsole(width=200, file=file, force_terminal=terminal, color_system=None)
+    made = table(safe, HOSTILE)
+    made.add_row(HOSTILE)
+    safe.print(HOSTILE)
+    safe.print(made)
+    safe.print(Text(HOSTILE))
+    assert not set(file.getvalue()) & set("\x1b\r\x07\u202e\x9b")
+    assert file.getvalue().count(r"\x1b[31m[red]x[/red] :smile:") == 4
+    assert "one\ntwo\n" in _printed("one\ntwo")
+
+
+def _printed(text):
+    file = io.StringIO()
+    SafeConsole(width=80, file=file).print(text)
+    return file.getvalue()
+
+
+def test_every_command_prints_through_the_escapes():
+    formatted = {"text, nl=False", "markdown(record)", "json.dumps", "err=True)"}  # escaped for their format, or empty
+    for file in Path(console.__file__).parent.glob("*.py"):
+        if file.name not in ("console.py", "streams.py"):
+            for rest in file.read_text(encoding="utf-8").split("click.echo(")[1:]:
+                assert rest.startswith(tuple(formatted)), file.name

@@ -1,5 +1,7 @@
 """`privbench data`: what is here, fetching, importing."""
 
+import sys
+
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -106,3 +108,19 @@ def test_import_prints_how_to_use_it_and_warns_of_duplicates(root, tmp_path):
 
 def test_import_of_nothing_is_one_line(root, tmp_path):
     assert "There is no" in str(failure("import", tmp_path / "absent.csv"))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such users")
+def test_a_folder_of_a_user_who_does_not_exist_is_one_line(monkeypatch):
+    monkeypatch.setenv("PRIVBENCH_DATA", "~no-such-user/data")
+    assert "write it without ~" in str(failure("list"))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links take a privilege there")
+def test_list_leaves_out_what_is_no_file(root):
+    (root / "imported").mkdir(parents=True)
+    (root / "imported" / "gone.npz").symlink_to("nowhere")
+    (root / "imported" / "folder.npz").mkdir()
+    output = run("list").output
+    assert "gone" not in output
+    assert "folder.npz" not in output

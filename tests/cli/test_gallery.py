@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -107,3 +109,20 @@ def test_a_run_shows_both_families_each_in_its_own_table(results, capsys):
     alone = capsys.readouterr().out
     assert alone.count("2 models") == 1
     assert "mirror" in alone
+
+
+def test_a_damaged_record_is_named_and_the_others_are_drawn(results, tmp_path):
+    folder = tmp_path / "results"
+    shutil.copytree(results, folder)
+    damaged = next(folder.rglob("confidence-*.json"))
+    damaged.write_text("{")
+    result = command(folder, "-o", tmp_path / "x.png")
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[0].startswith(f"Error: {damaged} is no valid record: ")
+    assert result.stderr.endswith("x.png shows 3 rows.\n")
+    raw = next(folder.rglob("mirror-*.npz"))
+    raw.write_bytes(raw.read_bytes()[:-100])
+    result = command(folder, "-o", tmp_path / "y.png")
+    assert (result.exit_code, result.stderr.count("\n")) == (1, 2)
+    assert f"{raw.name} beside it is not the file that was written with it" in result.stderr
+    assert not (tmp_path / "y.png").exists()

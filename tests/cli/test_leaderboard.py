@@ -208,3 +208,55 @@ def test_a_wrong_ranking_names_the_right_ones(folder):
     result = run("show", folder, "--rank-by", "aux")
     assert result.exit_code == 2
     assert "tpr@1%" in result.stderr
+
+
+@pytest.fixture
+def damaged(tmp_path):
+    """Two records of ce, and one of "loud" that was changed."""
+    for each in (record("ce", "lira", 0.5), record("ce", "entropy", 0.1), record("loud", "lira", 1.5)):
+        file = save(each, tmp_path)
+    file.write_text(file.read_text().replace('"seed": 0', '"seed": 3'))
+    return tmp_path, file
+
+
+@pytest.mark.parametrize("words", [("show",), ("show", "--cells"), ("export",), ("export", "--format", "csv")])
+def test_a_damaged_record_is_named_and_the_others_are_shown(damaged, words):
+    folder, file = damaged
+    result = run(*words, folder)
+    assert result.exit_code == 1
+    assert result.stderr == (
+        f"Error: {file} is no valid record: its content is not that of its digest, so it was changed or damaged; "
+        "run its command again. It is left out.\n"
+    )
+    assert "lira" in result.stdout
+    assert "loud" not in result.stdout
+
+
+def test_a_file_is_written_of_the_others(damaged, tmp_path):
+    result = run("export", damaged[0], "-o", tmp_path / "table.md")
+    assert result.exit_code == 1
+    assert "| ce |" in (tmp_path / "table.md").read_text()
+    assert result.stderr.count("\n") == 2
+
+
+def test_a_damaged_record_alone_is_named_once(damaged):
+    result = run("show", damaged[1])
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.count("\n") == 1
+
+
+def test_each_damaged_record_is_named(damaged):
+    folder, _ = damaged
+    (folder / "digits" / "a\n\x1b[31m.json").write_bytes(b"\xff")
+    result = run("show", folder)
+    assert result.exit_code == 1
+    assert [line.startswith("Error: ") for line in result.stderr.splitlines()] == [True] * 2
+    assert r"a\n\x1b[31m.json is no valid record" in result.stderr
+
+
+def test_garbage_is_collected_again_after_the_command(folder):
+    import gc
+
+    assert gc.isenabled()
+    run("show", folder)
+    assert gc.isenabled()

@@ -199,6 +199,9 @@ def test_the_next_commands(tmp_path, monkeypatch):
         ("attack", "json", "'json' is a module of Python's standard library"),
         ("attack", "all", "has another meaning on the command line"),
         ("audit", "tasks", "has another meaning on the command line"),
+        ("attack", "audit-loss", "the files of audits begin with 'audit-': choose another, such as 'my-audit-loss'."),
+        ("task", "cuda0", "that is the name of a device: choose another, such as 'my-cuda0'."),
+        ("task", "x" * 65, "at most 64 characters"),
     ],
 )
 def test_bad_names_are_one_line_and_write_nothing(tmp_path, kind, name, words):

@@ -6,6 +6,7 @@ import types
 import pytest
 
 from privbench.cli import progress as module
+from privbench.cli import safe_console
 from privbench.cli.progress import Progress, duration_text
 from privbench.errors import Diverged
 from privbench.executors import Outcome
@@ -64,17 +65,15 @@ def clock(monkeypatch):
 @pytest.fixture
 def terminal(monkeypatch):
     """A terminal of 100 columns; what was written to it."""
-    import rich.console
-
     monkeypatch.setenv("TERM", "xterm")
 
     written = io.StringIO()
 
-    class Forced(rich.console.Console):
+    class Forced(safe_console.SafeConsole):
         def __init__(self, **options):
             super().__init__(**{**options, "file": written, "width": 100, "force_terminal": True, "color_system": None})
 
-    monkeypatch.setattr(rich.console, "Console", Forced)
+    monkeypatch.setattr(safe_console, "SafeConsole", Forced)
     return written
 
 

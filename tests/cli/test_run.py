@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import errno
 import json
 import re
+import shutil
 import types
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -400,3 +403,60 @@ def test_a_file_that_is_not_there(here):
     result = run("--config", "nowhere.toml")
     assert result.exit_code == 2
     assert "nowhere.toml" in result.stderr
+
+
+@pytest.fixture
+def read_only(monkeypatch):
+    """A function after which nothing can be written below a folder, as on a read-only disk; also for root."""
+    real = Path.mkdir
+
+    def forbid(folder):
+        def mkdir(self, *given, **how):
+            if folder in (self, *self.parents) and not self.is_dir():
+                raise OSError(errno.EROFS, "Read-only file system", str(self))
+            return real(self, *given, **how)
+
+        monkeypatch.setattr(Path, "mkdir", mkdir)
+
+    return forbid
+
+
+def test_a_run_that_finds_all_in_the_store_needs_no_writable_one(here, tiny, read_only):
+    words = ("--task", tiny, "--models", 4, "--attack", "confidence")
+    first = ran(*words)
+    shutil.rmtree(here / "store" / ".tmp")
+    read_only(here / "store")
+    assert ran(*words).stdout == first.stdout
+    assert "0" in ran(*words, "--dry-run").stdout
+    assert fails(*words[:2], "--models", 6).startswith(f"Error: Cannot write to the store {here / 'store'}: Read-only")
+
+
+def test_a_store_that_cannot_be_written_is_said_before_the_first_training(here, tiny):
+    (here / "file").touch()
+    assert "file/store: it is not a folder; name another" in fails(
+        "--task", tiny, "--models", 4, "--store", "file/store"
+    )
+
+
+@pytest.mark.parametrize("words", [["run", "--dry-run"], ["cache", "list"], ["cache", "verify"], ["doctor"], ["list"]])
+def test_what_only_shows_makes_no_store(here, tiny, words):
+    given = ["--task", tiny, "--models", "4"] if words[0] == "run" else []
+    result = CliRunner().invoke(main, [*words, *given])
+    assert result.exit_code in (0, 1), result.output
+    assert not (here / "store").exists()
+    assert not (here / "privbench-results").exists()
+
+
+def test_a_disk_that_is_full_is_one_line_that_names_the_place(here, tiny, monkeypatch):
+    def full(*_given, **_how):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("privbench.store.atomic.sync_file", full)
+    told = fails("--task", tiny, "--models", 4)
+    assert "privbench-results" in told
+    assert "No space left on device" in told
+    monkeypatch.setattr("privbench.store.store.try_writing", full)
+    monkeypatch.setattr(module, "ensure_writable", lambda *_: None)
+    told = fails("--task", tiny, "--models", 4)
+    assert str(here / "store") in told
+    assert "No space left on device" in told

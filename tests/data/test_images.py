@@ -1,12 +1,14 @@
 """Image files as rows, and the archive that keeps them decoded."""
 
 import os
+import struct
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from privbench.data import images
+from privbench.data.depth import header
 from privbench.data.images import ImageFiles, decode, npz_bytes
 from privbench.errors import DataError
 
@@ -95,3 +97,35 @@ def test_an_archive_has_the_same_bytes_at_every_writing_and_reads_back(tmp_path)
     (tmp_path / "a.npz").write_bytes(npz_bytes(arrays))
     with np.load(tmp_path / "a.npz") as found:
         assert all(np.array_equal(found[name], array) for name, array in arrays.items())
+
+
+def entry(tag, value):
+    """Return an entry of the header of a TIFF file."""
+    return struct.pack("<HHII", tag, 4, 1, value)
+
+
+def test_what_is_no_image_is_refused_in_one_line(tmp_path, monkeypatch, capfd):
+    pixels = np.random.default_rng(0).integers(0, 256, (9, 9, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "sound.png")
+    sound = (tmp_path / "sound.png").read_bytes()
+    hostile = {
+        "cut": sound[: len(sound) // 2],
+        "text": b"hello",
+        "nothing": b"",
+        "samples": b"II*\0\x08\0\0\0\x03\0" + b"".join(map(entry, (256, 257, 277), (9, 9, 9999))) + bytes(4),
+        "postscript": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n",
+        "large": sound.replace(b"IHDR" + (9).to_bytes(4, "big") * 2, b"IHDR" + (60_000).to_bytes(4, "big") * 2),
+    }
+    for name, content in hostile.items():
+        (tmp_path / f"{name}.png").write_bytes(content)
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "folder.png").mkdir()
+    for name in [*hostile, "pipe", "folder"]:
+        for read in (decode, header)[: 1 if name == "cut" else 2]:  # a header has no pixels
+            with pytest.raises(DataError, match=rf"set: .*{name}\.png") as told:
+                read(tmp_path / f"{name}.png", "set")
+            assert "\n" not in str(told.value)
+    assert capfd.readouterr() == ("", "")
+    monkeypatch.setattr(images, "memory", lambda: 300.0)
+    with pytest.raises(DataError, match="2 images of 9x9 pixels do not fit into memory; resize them"):
+        ImageFiles([tmp_path / "sound.png"] * 2, "set")[np.arange(2)]

@@ -1,5 +1,7 @@
 """Imports: archives, tables and folders become checked data sets of the same bytes."""
 
+import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +10,9 @@ from PIL import Image
 
 from privbench.builtin.tasks.npz import Npz
 from privbench.errors import BadOption, DataError
+from privbench.external.columns import arrays_of
 from privbench.external.imports import import_data
+from privbench.external.reading import one_set
 from privbench.options.fields import build
 
 
@@ -151,7 +155,7 @@ def test_a_class_that_only_the_test_part_has_is_refused(root, tmp_path):
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [
-        (lambda path: path / "absent.npz", DataError, ".*absent.npz does not exist; import a .npz file, a table"),
+        (lambda path: path / "absent.npz", DataError, ".*There is no .*absent.npz; import a .npz file, a table"),
         (lambda path: path, DataError, "holds no images in subfolders; expected CLASS/image.png"),
         (lambda _path: Path(__file__), DataError, "Cannot import .*test_imports.py: expected a .npz file"),
     ],
@@ -178,3 +182,32 @@ def test_the_folder_one_stands_in_has_a_name_in_messages(root, tmp_path, monkeyp
     monkeypatch.chdir(tmp_path / "faces")
     with pytest.raises(DataError, match=r"^faces: .*a\.png is no readable image"):
         import_data(Path())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links take a privilege there")
+def test_no_image_outside_the_folder_is_read(root, tmp_path):
+    write_folder(tmp_path / "faces")
+    write_folder(tmp_path / "others")
+    write_folder(tmp_path / "split" / "all")
+    (tmp_path / "split" / "train").symlink_to(tmp_path / "split" / "all")
+    assert import_data(tmp_path / "split").labels == ("cat", "dog")  # inside the folder
+    (tmp_path / "faces" / "bird").symlink_to(tmp_path / "others" / "cat")
+    with pytest.raises(DataError, match=r"bird is a link out of .*faces, which is not followed; put the files"):
+        import_data(tmp_path / "faces")
+    (tmp_path / "faces" / "bird").unlink()
+    (tmp_path / "faces" / "cat" / "x.png").symlink_to(tmp_path / "others" / "cat" / "00.png")
+    for read in (import_data, lambda path: one_set(path, "real")):
+        with pytest.raises(DataError, match=r"x\.png is a link out of .*faces"):
+            read(tmp_path / "faces")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no pipes with names")
+def test_pipes_devices_and_names_that_no_file_has_are_refused(root, tmp_path):
+    for name in ("x.npz", "x.csv", "x.parquet", "x.npy", "x.png", "x"):
+        os.mkfifo(tmp_path / name)
+    names = ["x.npz", "x.csv", "x.parquet", "x.npy", "x.png", "x"]
+    for path in (*(tmp_path / name for name in names), Path("/dev/zero"), tmp_path / ("x" * 999), Path("~nobody-x/a")):
+        for read in (import_data, lambda path: one_set(path, "real"), arrays_of):
+            with pytest.raises(DataError) as told:
+                read(path)
+            assert "\n" not in str(told.value)

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from privbench.errors import DataError
+from privbench.external import tables
 from privbench.external.tables import classes, read_table
 
 FRAME = pd.DataFrame({"label": ["NA", "None", "nan"], "a": [1, 2, 3], "b": [0.5, 0.25, 0.125]})
@@ -194,7 +195,10 @@ def test_parquet_with_a_list_in_each_cell(tmp_path, monkeypatch):
     ("error", "said"),
     [
         (ImportError("Unable to find a usable engine"), "pip install 'privbench[parquet]'"),
-        (OSError("torn\nfile"), "not a readable .parquet file: torn file"),
+        (
+            OSError("torn\nfile"),
+            "not a readable .parquet file; write it again, or save the table as .csv (OSError: torn file)",
+        ),
     ],
 )
 def test_parquet_that_cannot_be_read(tmp_path, monkeypatch, error, said):
@@ -203,3 +207,31 @@ def test_parquet_that_cannot_be_read(tmp_path, monkeypatch, error, said):
     with pytest.raises(DataError) as caught:
         read_table(tmp_path / "t.parquet")
     assert said in str(caught.value)
+
+
+HOSTILE = {
+    "a field beyond the limit of csv": b'a,b\n"' + b"x" * 200_000 + b'",1\n',
+    "an endless line": b"x" * (1 << 24),
+    "zero bytes": b"a,b\n1,\0\n",
+    "an open quote": b'a,b\n1,"2\n3,4\n',
+    "ragged rows": b"a,b\n" + b"1,2\n" * 60 + b"1,2,3,4\n",
+    "half a character": b"a,b\n" + b"1,2\n" * 60 + b"\xff,1\n",
+    "UTF-16 cut in two": b"\xff\xfea\0,\0b\0\n\0001",
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_tables_are_refused_in_one_line(name, tmp_path):
+    (tmp_path / "t.csv").write_bytes(HOSTILE[name])
+    with pytest.raises(DataError, match=r"t\.csv") as told:
+        read_table(tmp_path / "t.csv")
+    assert "\n" not in str(told.value)
+
+
+def test_parquet_that_promises_more_rows_than_fit_is_refused(tmp_path, monkeypatch):
+    arrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    monkeypatch.setattr(tables, "SPARE", 0)
+    parquet.write_table(arrow.table({"a": arrow.array([1.0] * 100_000)}), tmp_path / "t.parquet")
+    with pytest.raises(DataError, match="promises 100,000 rows of 1 columns, too many for its size"):
+        read_table(tmp_path / "t.parquet")

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 TINY = ["--task", "digits:epochs=1,hidden=8,limit=300", "--models", "4", "--jobs", "2"]
-VOLATILE = ("cost", "environment", "created", "command", "selection")
+VOLATILE = ("cost", "environment", "created", "command")
 """Of a record, what may differ beside failures: times, and the number of attacks of which one is the strongest."""
 
 

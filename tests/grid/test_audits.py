@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from privbench.api import Measurement, component
-from privbench.errors import BadOption, CellFailed, UsageError
+from privbench.errors import BadOption, CellFailed, InvalidRecord, UsageError
 from privbench.grid import audits as audit
 from privbench.plugins.loading import resolve
 from privbench.records import audit_record
@@ -138,7 +138,7 @@ def test_a_student_is_an_option_of_audits_that_train_one():
 
 def test_what_is_no_record_of_an_audit_is_said(tmp_path):
     (tmp_path / "audit-x.json").write_text("{}")
-    with pytest.raises(UsageError, match="schema_version is None"):
+    with pytest.raises(InvalidRecord, match="schema_version is None"):
         audit_record.load([tmp_path])
     with pytest.raises(UsageError, match="No records at"):
         audit_record.load([tmp_path / "nowhere"])

@@ -11,6 +11,7 @@ from privbench.errors import BadOption, PluginError, UnknownName
 from privbench.options.fields import component, option
 from privbench.plugins import loading as plugins
 from privbench.plugins.loading import BUILTIN, BUILTIN_MODULE, KINDS, catalogue, load, resolve, resolve_all
+from privbench.plugins.naming import RIGHT
 from privbench.population.composition import chain
 
 
@@ -149,7 +150,7 @@ def versioned(version):
         ({"register_defenses": lambda: [defense("x")]}, "defense 'x' has no 'fit' or 'prepare' or 'filter'; see"),
         ({"register_attacks": lambda: [Plain]}, "Plain is no component; decorate it with @privbench.api.component."),
         ({"register_attacks": lambda: [attack("x")()]}, "is no class; return the classes themselves, not instances."),
-        ({"register_attacks": lambda: [attack("Bad Name")]}, "is named 'Bad Name'; use lower-case letters"),
+        ({"register_attacks": lambda: [attack("Bad Name")]}, "is named 'Bad Name'; use lower-case words"),
         ({"register_attacks": lambda: [versioned("2")]}, "attack 'x' has the version '2'; it must be a whole number."),
         ({"API_VERSION": 99}, "it is written for version 99 of privbench.api, and this privbench 0.1.0 has 1."),
         ({}, "registers nothing; decorate its hooks with @privbench.hookimpl."),
@@ -168,9 +169,7 @@ def test_a_pydantic_model_is_not_mistaken_for_a_component(plugin):
     import pydantic
 
     found = load([plugin("odd", register_attacks=lambda: [pydantic.create_model("Odd")])])
-    assert [told for _, told in reasons(found)] == [
-        "register_attacks: Odd is named None; use lower-case letters, digits and '-'."
-    ]
+    assert [told for _, told in reasons(found)] == [f"register_attacks: Odd is named None; {RIGHT}."]
 
 
 def test_one_bad_component_spares_those_beside_it(plugin):

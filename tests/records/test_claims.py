@@ -2,6 +2,7 @@ import math
 
 import pytest
 
+from privbench.errors import CellFailed
 from privbench.population.claims import Claim, weakest
 from privbench.records.claims import of_record
 
@@ -73,3 +74,18 @@ def test_a_release_without_a_claim_promises_least():
 def test_facts_without_claims_are_means_of_the_releases_that_give_them():
     assert of_record([{"loss": 1.0, "a": 3.0}, {}, {"loss": 2.0}]) == ({"a": 3.0, "loss": 1.5}, None)
     assert of_record([]) == of_record([{}]) == ({}, None)
+
+
+def test_a_fact_that_is_nan_states_nothing():
+    assert of_record([{"loss": math.nan, "a": 3.0}, {"loss": 2.0}]) == ({"a": 3.0, "loss": 2.0}, None)
+    facts, claims = of_record([{"epsilon": math.nan, "delta": math.nan}])
+    assert facts == {"epsilon": math.inf}
+    assert claims.epsilon_largest == math.inf
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("epsilon", -0.1), ("delta", -1.0), ("delta", 1.5), ("epsilon", -math.inf)]
+)
+def test_an_impossible_claim_has_no_record(name, value):
+    with pytest.raises(CellFailed, match=f"a release states {name} {value:g}; it must lie in"):
+        of_record([{"epsilon": 1.0}, {name: value}])

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from privbench.errors import UsageError
-from privbench.records import audit_record, files
+from privbench.records import files
 from privbench.records import record as records
 
 
@@ -26,23 +26,6 @@ def test_the_hash_of_scores_covers_scores_and_memberships():
 def test_a_missing_folder_says_so(tmp_path):
     with pytest.raises(UsageError, match="no such file or folder"):
         records.load([tmp_path / "nowhere"])
-
-
-@pytest.mark.parametrize(
-    ("content", "reason"),
-    [
-        ("{", "no record"),
-        ('{"schema_version": 99}', "version is 99"),
-        ("[]", "schema_version is None"),
-        ('{"schema_version": 1, "seed": 0}', "no record: task"),
-        ("\x80", "no record"),
-    ],
-)
-def test_a_file_that_is_no_record_says_why(tmp_path, content, reason):
-    file = tmp_path / "bad.json"
-    file.write_bytes(content.encode("latin-1"))
-    with pytest.raises(UsageError, match=reason):
-        records.load([file])
 
 
 def test_a_field_that_came_later_counts_in_a_digest_only_where_it_says_something():
@@ -88,24 +71,6 @@ def stored(folder, attack="lira", **changes):
         **changes,
     )
     return files.save(made.sealed(), folder)
-
-
-def test_an_attack_may_be_called_as_the_files_of_audits_are(tmp_path):
-    stored(tmp_path, "audit-by-loss")
-    stored(tmp_path, "lira")
-    (tmp_path / "audit-overlap-0.json").write_text('{"schema_version": 1, "kind": "audit"}')
-    assert [record.attack.name for record in records.load([tmp_path])] == ["audit-by-loss", "lira"]
-    (tmp_path / "audit-overlap-0.json").unlink()
-    assert audit_record.load([tmp_path]) == []
-    with pytest.raises(UsageError, match="no record of an audit"):
-        audit_record.load(sorted(tmp_path.rglob("audit-*.json")))
-
-
-def test_a_record_of_an_audit_among_those_of_attacks_says_who_reads_it(tmp_path):
-    file = tmp_path / "any.json"
-    file.write_text('{"schema_version": 2, "kind": "audit"}')
-    with pytest.raises(UsageError, match="record of an audit: `privbench audit show` reads it"):
-        records.load([file])
 
 
 def test_what_is_written_is_version_2_and_both_are_read(tmp_path):

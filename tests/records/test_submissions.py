@@ -154,15 +154,17 @@ def test_bands_of_attacks_of_several_runs_are_made_of_raw_scores(tmp_path):
     assert all({"tpr@1%", "auc"} <= set(record.selection.bands) for record in found.records)
 
 
-@pytest.mark.parametrize("damage", ["missing", "other", "truncated"])
-def test_raw_scores_that_are_not_those_of_the_record_make_no_bands(tmp_path, damage):
+def test_without_raw_scores_there_are_no_bands(tmp_path):
     stored(tmp_path, "lira")
-    raw = stored(tmp_path, "entropy").with_suffix(".scores.npz")
-    if damage == "missing":
-        raw.unlink()
-    elif damage == "other":
-        np.savez(raw, scores=np.zeros(MEMBER.shape), member=MEMBER)
-    else:
-        raw.write_bytes(raw.read_bytes()[:100])
+    stored(tmp_path, "entropy").with_suffix(".scores.npz").unlink()
     (found,) = board.boards([tmp_path])
     assert [record.selection for record in found.records] == [None, None]
+
+
+def test_a_board_whose_record_is_damaged_lacks_that_attack(tmp_path):
+    declare(tmp_path, 'attacks = ["lira", "not-installed"]')
+    stored(tmp_path, "lira")
+    stored(tmp_path, "not-installed").write_text("{")
+    said = []
+    (found,) = board.boards([tmp_path], invalid=said.append)
+    assert (found.attacks, len(found.records), len(said)) == (("lira", "not-installed"), 1, 1)

@@ -64,3 +64,15 @@ def test_one_that_failed_says_why():
     failed = record(status="failed", reason="ce publishes nothing")
     assert "failed: ce publishes nothing" in shown(failed)
     assert "failed: ce publishes nothing" in audits.markdown(failed)
+
+
+def test_names_from_outside_are_texts():
+    hostile = "\x1b[2J[red]\n| <b>"
+    found = record(
+        values={hostile: hostile}, tables={hostile: [{hostile: hostile, "n": -1}]}, notes=[hostile], reason=hostile
+    )
+    for text in (shown(found), audits.markdown(found), audits.markdown(record(status="failed", reason=hostile))):
+        assert "\x1b" not in text
+        assert "\\x1b" in text
+    assert "[red]" in shown(found)
+    assert "<b>" not in audits.markdown(found)

@@ -174,7 +174,7 @@ def test_latex_escapes_whatever_a_name_holds(name):
     text = tables.export(ranked(row(defense=name)), "latex")
     body = next(line for line in text.splitlines() if line.startswith("1 & "))
     cell = body.removeprefix("1 & ").partition(" & lira")[0]
-    left = re.sub(r"\\(?:[#%&_${}]|text[a-z]+\{\})", "", cell)
+    left = re.sub(r"^\{[*[]\}|\\(?:[#%&_${}]|text[a-z]+\{\})", "", cell)
     assert not set(left) & set("\\#%&_${}~^<>|")
 
 
@@ -437,3 +437,35 @@ def test_canaries_and_epsilon_have_columns_only_where_some_row_has_them():
 @pytest.mark.parametrize(("epsilon", "text"), [(float("inf"), "| inf (1e-05) |"), (0.98765, "| 0.988 (1e-05) |")])
 def test_an_epsilon_has_three_digits(epsilon, text):
     assert text in tables.export(ranked(row(epsilon=epsilon, delta=1e-5)), "md")
+
+
+HOSTILE = "\x1b[2Jx\n| =1+1 | <img src=x> \\input{y} \u202e"
+
+
+def hostile():
+    return pd.DataFrame(
+        [row(defense=HOSTILE, attack=f"={HOSTILE}", task=HOSTILE, setting=f"@{HOSTILE}", note=HOSTILE)]
+    ).assign(**{"threat-model": HOSTILE})
+
+
+def test_names_from_outside_are_texts_in_every_format():
+    found = {form: tables.export(hostile(), form) for form in ("md", "latex", "csv")}
+    console = Console(width=300, record=True, file=io.StringIO())
+    console.print(tables.render(hostile()))
+    for text in (*found.values(), console.export_text()):
+        assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", text)
+    assert "<img" not in found["md"]
+    lines = [line for line in found["md"].splitlines() if line.startswith("| ")]
+    assert len({len(re.findall(r"(?<!\\)\|", line)) for line in lines}) == 1
+    assert len(lines) == 3
+    assert "\\input" not in "".join(line for line in found["latex"].splitlines() if not line.startswith("%"))
+    cells = next(csv.DictReader(io.StringIO(found["csv"])))
+    assert cells["attack"].startswith("'=")
+    assert cells["setting"].startswith("'@")
+    assert float(cells["auc"]) == 0.5464
+    assert cells["canary-attack"] == ""
+
+
+def test_csv_of_sound_tables_is_unchanged():
+    table = pd.DataFrame([row(), row(rank=2, defense="relaxloss", numbers=WITH_CANARIES)])
+    assert tables.csv(table) == table.to_csv(index=False, lineterminator="\n")

@@ -4,6 +4,7 @@ import logging
 import math
 import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -20,6 +21,7 @@ from safetensors import SafetensorError
 
 from privbench.errors import CannotWrite, CorruptArtifact, UsageError
 from privbench.store.artifact import save_array, save_json, save_tensors
+from privbench.store.atomic import temporary_name
 from privbench.store.store import State, Store, artifact_key, default_root
 
 KIND, MANIFEST = "model", {"task": "digits", "index": 3, "lr": 0.1, "milestones": (0.5, 0.75), "preset": None}
@@ -583,3 +585,77 @@ def test_the_default_root(monkeypatch, tmp_path):
 def test_importing_the_store_does_not_import_torch_or_numpy():
     code = "import sys, privbench.store.store; assert not {'torch', 'numpy', 'safetensors'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.fixture
+def precious(tmp_path):
+    """A folder outside the store, whose files no command of the store may remove."""
+    folder = tmp_path / "precious"
+    put(Store(folder), MANIFEST)
+    (folder / "thesis").write_text("years of work")
+    dead = f"999999999-{'0' * 8}-{temporary_name().rpartition('-')[2]}"
+    (folder / dead).mkdir()
+    (folder / dead / "thesis").write_text("years of work")
+    return folder
+
+
+def everything(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links take a privilege there")
+def test_nothing_is_removed_through_a_link(store, precious):
+    before = everything(precious)
+    artifact = put(store, {"index": 1})
+    key = artifact_key(KIND, MANIFEST)
+    (store.root / "linked").symlink_to(precious / KIND)
+    (store.root / KIND / key[:2]).symlink_to(precious / KIND / key[:2])
+    (store.root / ".quarantine").symlink_to(precious)
+    own = artifact.path.parent / (artifact.key[:2] + "f" * 62)
+    own.symlink_to(next(precious.glob(f"{KIND}/*/*")))
+    assert [each.key for each in store.artifacts()] == [artifact.key]
+    for each in list(store.artifacts()):
+        store.remove(each)
+    store.sweep(quarantine=True)
+    shutil.rmtree(store.root / ".tmp")
+    (store.root / ".tmp").symlink_to(precious)
+    store.sweep(quarantine=True)
+    assert everything(precious) == before
+    assert (precious / "thesis").read_text() == "years of work"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links take a privilege there")
+def test_links_among_the_leftovers_are_removed_themselves(store, precious):
+    before = everything(precious)
+    put(store)
+    (store.root / ".quarantine").mkdir()
+    (store.root / ".quarantine" / "link").symlink_to(precious)
+    (store.root / ".quarantine" / "file").write_text("x")
+    store.sweep(quarantine=True)
+    assert not everything(store.root / ".quarantine")
+    assert everything(precious) == before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links take a privilege there")
+def test_damage_behind_a_link_is_told_and_stays_where_it_is(store, precious):
+    outside = next(precious.glob(f"{KIND}/*/*"))
+    (outside / "manifest.json").write_text("{}")
+    before = everything(precious)
+    key = artifact_key(KIND, MANIFEST)
+    store.root.mkdir(parents=True)
+    (store.root / KIND).symlink_to(precious / KIND)
+    with pytest.raises(UsageError, match="is a link out of"):
+        fresh(store).get(KIND, MANIFEST)
+    assert outside.name == key
+    assert everything(precious) == before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no pipes with names")
+@pytest.mark.parametrize("content", [None, b"[" * 100_000, b"9" * 5000], ids=["pipe", "nest", "digits"])
+def test_a_manifest_that_would_hang_or_exhaust_a_reader_is_damage(store, content):
+    file = put(store).path / "manifest.json"
+    file.unlink()
+    os.mkfifo(file) if content is None else file.write_bytes(content)
+    assert not list(store.artifacts())
+    assert [fault for _, fault in store.verify() if "manifest.json" in fault]
+    assert fresh(store).get(KIND, MANIFEST) is None

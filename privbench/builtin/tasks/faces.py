@@ -10,7 +10,7 @@ from pydantic import Field
 
 from privbench.api import component, option
 from privbench.builtin.tasks.npz import Npz
-from privbench.data import Part, Source, folder, numbered, same_kind
+from privbench.data import Part, Source, folder, home, is_folder, numbered, same_kind
 from privbench.errors import DataError
 
 if TYPE_CHECKING:
@@ -40,8 +40,8 @@ class Faces(Npz):
 
     def source(self) -> Source:
         """Read and check the images. Raises DataError with the problem and the remedy."""
-        path = Path(self.path).expanduser()
-        if path.is_dir():
+        path = home(Path(self.path))
+        if is_folder(path):
             return self._from_folder(path)
         source = super().source()
         train, test = self._checked(source.train, source.name), source.test and self._checked(source.test, source.name)

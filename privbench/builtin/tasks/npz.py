@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from privbench.api import component, option
 from privbench.builtin.tasks.base import DataTask
-from privbench.data import IMPORTED, data_root, imported, read, to_import
+from privbench.data import IMPORTED, data_root, home, imported, is_file, is_folder, read, to_import
 from privbench.data.imported import SUFFIXES as TABLES
 from privbench.errors import DataError, did_you_mean
 
@@ -39,8 +39,8 @@ class Npz(DataTask):
     def file(self) -> Path:
         """Return the file denoted by `path`. Raises DataError if there is none."""
         folder = data_root() / IMPORTED
-        path = Path(self.path).expanduser()
-        if NAME.fullmatch(self.path) and not path.is_file():
+        path = home(Path(self.path))
+        if NAME.fullmatch(self.path) and not is_file(path):
             found = folder / f"{self.path}.npz"
             if found.is_file():
                 return found
@@ -49,9 +49,9 @@ class Npz(DataTask):
             raise DataError(
                 f"{self.name}: no data set {self.path!r} in {folder}.{did_you_mean(self.path, known)} {listing}"
             )
-        if path.is_dir() or (path.is_file() and path.suffix.lower() in TABLES):
+        if is_folder(path) or (is_file(path) and path.suffix.lower() in TABLES):
             raise DataError(f"{self.name}: {path} is no .npz file.{to_import(path)}")
-        if not path.is_file():
+        if not is_file(path):
             raise DataError(
                 f"{self.name}: no file {path}; give the path of a .npz file, or the name of an imported data set."
             )
