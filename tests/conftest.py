@@ -82,7 +82,7 @@ def task(table_file):
 
 def pytest_terminal_summary(terminalreporter):
     """Say how many faults of each kind the tests in `faults` have tried, and how many did no harm."""
-    reports = [each for some in terminalreporter.stats.values() for each in some]
+    reports = [each for some in terminalreporter.stats.values() for each in some if getattr(each, "when", "") == "call"]
     told = [value for each in reports for name, value in getattr(each, "user_properties", ()) if name == "faults"]
     figures = {}
     for kind, tried, survived in told:

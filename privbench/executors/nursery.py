@@ -46,12 +46,13 @@ class Nursery:
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._lock = threading.Lock()
+        self._initial = {**os.environ, **environment}
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._process = subprocess.Popen(  # noqa: S603 - this interpreter
                 [sys.executable, "-c", START.format(path=sys.path, number=theirs.fileno())],
                 pass_fds=[theirs.fileno()],
-                env={**os.environ, **environment},
+                env=self._initial,
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
             )
@@ -63,7 +64,7 @@ class Nursery:
     def fork(self, connection: Connection[Any, Any], environment: Mapping[str, str]) -> int:
         """Start a worker at the other end of a pipe, and return its process number. Raises OSError."""
         with self._lock:
-            self._send({"fork": _surroundings(environment)}, [connection.fileno()])
+            self._send({"fork": self._surroundings(environment)}, [connection.fileno()])
             answer = self._answer()
         if isinstance(answer, str):
             raise OSError(answer)
@@ -82,6 +83,16 @@ class Nursery:
         """End the nursery and its workers; return its exit code."""
         self._socket.close()
         return self._process.wait()
+
+    def _surroundings(self, environment: Mapping[str, str]) -> dict[str, Any]:
+        """Return what a worker takes from the process that wants it, which may have changed since the nursery began."""
+        wanted = {**os.environ, **environment}
+        changed = dict(wanted.items() - self._initial.items())  # the whole may be too large for a message
+        gone = list(self._initial.keys() - wanted.keys())
+        folder = ""
+        with contextlib.suppress(OSError):  # it is gone
+            folder = str(Path.cwd())
+        return {"changed": changed, "gone": gone, "path": sys.path, "folder": folder}
 
     def _send(self, request: object, numbers: Iterable[int] = ()) -> None:
         try:
@@ -165,14 +176,10 @@ def _end_group(lifeline: int) -> None:
     os.killpg(0, signal.SIGKILL)
 
 
-def _surroundings(environment: Mapping[str, str]) -> dict[str, Any]:
-    """Return what a worker takes from the process that wants it, which may have changed since the nursery began."""
-    return {"environment": {**os.environ, **environment}, "path": sys.path, "folder": str(Path.cwd())}
-
-
 def _adopt(surroundings: Mapping[str, Any]) -> None:
-    os.environ.clear()
-    os.environ.update(surroundings["environment"])
+    for name in surroundings["gone"]:
+        os.environ.pop(name, None)
+    os.environ.update(surroundings["changed"])
     sys.path[:] = surroundings["path"]
     with contextlib.suppress(OSError):  # the folder is gone
         os.chdir(surroundings["folder"])

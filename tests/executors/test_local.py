@@ -63,6 +63,18 @@ def test_workers_see_the_environment_path_and_folder_of_the_parent_as_they_are_n
         assert found == expected
 
 
+def test_the_environment_may_be_large_and_the_folder_gone(jobs, started, monkeypatch, tmp_path):
+    for number in range(4):
+        monkeypatch.setenv(f"LARGE_{number}", "x" * 100_000)
+    assert [outcome.result for outcome in LocalProcesses(1, threads=3).run(jobs.square, [2])] == [4]
+    if started == "fork":
+        folder = tmp_path / "gone"
+        folder.mkdir()
+        monkeypatch.chdir(folder)
+        folder.rmdir()
+        assert [outcome.result for outcome in LocalProcesses(1, threads=3).run(jobs.square, [2])] == [4]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -36,7 +36,6 @@ REFUSED = {
 HARMLESS = {
     "prints": "print('x' * 10**5, chr(27) + '[2J')",
     "warns": "import warnings; warnings.warn('odd', stacklevel=1)",
-    "folder": "os.chdir('/')",
     "dtype": "import torch; torch.set_default_dtype(torch.float64)",
     "seeds": "import numpy, torch; numpy.random.seed(0); torch.manual_seed(0)",
     "thread": "import threading; threading.Thread(target=time.sleep, args=(600,), daemon=True).start()",
