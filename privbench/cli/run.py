@@ -81,9 +81,12 @@ def run(ctx: click.Context, /, **options: Any) -> None:
 
     Earlier results are taken from the store; an interrupted run continues where it stopped.
     """
+    from privbench.executors.local import prepare
     from privbench.records import ranking
     from privbench.store.store import Store, default_root
 
+    if not options["dry_run"]:
+        prepare(SCORING)
     if options["config"]:
         options = with_config(ctx, options, lists=LISTS)
     options = {**options, **{name: options[name] or (default,) for name, default in LISTS.items()}}
@@ -102,6 +105,8 @@ def run(ctx: click.Context, /, **options: Any) -> None:
         ctx.exit(1)
 
 
+SCORING = ("privbench.grid.scoring", "privbench.plugins.builtins", "privbench.records.selection", "scipy.special")
+"""Modules that workers need even if everything is in the store: imported beside the planning."""
 NAME_WIDTH = 16
 """Characters of a name in a plan that a narrow terminal does not break."""
 

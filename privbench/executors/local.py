@@ -123,6 +123,13 @@ class LocalProcesses:
         return changes
 
 
+def prepare(modules: Iterable[str]) -> None:
+    """Begin to import modules for single-threaded workers, before it is known whether and how many are needed."""
+    if FORKS:
+        with contextlib.suppress(EOFError, OSError):  # the first worker says what is wrong
+            nursery(1).load(modules)
+
+
 _nurseries: dict[int, Nursery] = {}
 """The nurseries of this process, by the number of threads of their workers: each is started once."""
 
