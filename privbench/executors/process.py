@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING, Any
 
@@ -58,9 +59,9 @@ class Forked:
 
     def end(self) -> int:
         """Kill the process and its children; return its exit code."""
-        if self._sentinel is not None:
-            os.close(self._sentinel)
-            self._sentinel = None
+        sentinel, self._sentinel = self._sentinel, None  # two threads may end a servant
+        if sentinel is not None:
+            os.close(sentinel)
         return self._nursery.end(self._number)
 
 
@@ -73,6 +74,7 @@ class Spawned:
         with _environment(environment):
             self._process.start()
         self._code: int | None = None
+        self._ending = threading.Lock()
 
     def sentinels(self) -> list[Any]:
         """Return the process's sentinel."""
@@ -80,12 +82,13 @@ class Spawned:
 
     def end(self) -> int:
         """Kill the process; return its exit code."""
-        if self._code is None:
-            self._process.kill()
-            self._process.join()
-            self._code = self._process.exitcode or 0
-            self._process.close()
-        return self._code
+        with self._ending:  # two threads may end a servant
+            if self._code is None:
+                self._process.kill()
+                self._process.join()
+                self._code = self._process.exitcode or 0
+                self._process.close()
+            return self._code
 
 
 class Worker:

@@ -76,9 +76,11 @@ def problems(
             name = outcome.job.name
             if isinstance(outcome.error, WorkerDied | TimedOut):
                 found[name] = f"its import ends the process, or takes too long: {outcome.error}"
+            elif outcome.error is not None:  # such as KeyboardInterrupt, which would end every command
+                found[name] = str(outcome.error)
             elif outcome.result:
                 found[name] = outcome.result
-            elif outcome.error is None:
+            else:
                 known += filter(None, [signatures[name]])
     _remember(known)
     return found
