@@ -10,9 +10,10 @@ A run resumes each with the outcome of its call (`making.py`); `now` runs them h
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
+from privbench.errors import ENDS_THE_RUN, CellFailed
 from privbench.executors import Call, inline
 from privbench.executors.local import LocalProcesses
 from privbench.executors.worker import is_worker
@@ -51,6 +52,8 @@ def sendable(*components: Any) -> bool:
 def own(call: Call[Any], *components: Any) -> Steps[Outcome[Any]]:
     """Return the steps of a call that runs components' code: elsewhere, or here if they cannot be sent."""
     outcome: Outcome[Any] = (yield call) if sendable(*components) else inline.run(call)
+    if call.serves and isinstance(outcome.error, ENDS_THE_RUN):  # a component's own word: it writes nothing itself
+        return replace(outcome, error=CellFailed(str(outcome.error)))
     return outcome
 
 

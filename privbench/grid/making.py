@@ -56,6 +56,8 @@ class Running(Generic[T]):
         self.steps, self.report = steps, report
         self.result: T | None = None
         self.begun = self.done = False
+        self.serves = ""
+        """Of the call that it waits for."""
 
 
 class Making:
@@ -178,7 +180,7 @@ class Making:
                 self._resume(running, self.why_not(ready.populations))
 
     def _resume(self, running: Running[Any], answer: Any) -> None:
-        if isinstance(answer, Outcome) and isinstance(answer.error, ENDS_THE_RUN):
+        if isinstance(answer, Outcome) and isinstance(answer.error, ENDS_THE_RUN) and not running.serves:
             raise answer.error
         try:
             wanted = running.steps.send(answer)
@@ -190,7 +192,7 @@ class Making:
         if isinstance(wanted, Ready):
             self._waiting.append((wanted, running))
         else:
-            self._calls[self.pool.submit(wanted)] = running
+            self._calls[self.pool.submit(wanted)], running.serves = running, wanted.serves
             if running.report is not None and not running.begun:
                 running.report(0.0, "")
             running.begun = True

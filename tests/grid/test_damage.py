@@ -148,7 +148,7 @@ def test_what_is_damaged_while_other_cells_are_scored_fails_its_own_cells_and_he
                     self.left = False
                     flipped(folders(store, kind, "relaxloss")[index] / "manifest.json")
 
-            def scored(self, record):
+            def scored(self, cell, record):
                 pass
 
         inline.ran.clear()
