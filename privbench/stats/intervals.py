@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from statistics import NormalDist
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, model_validator
@@ -107,6 +107,10 @@ class Bounded(float):
         self = super().__new__(cls, value)
         self.least, self.most, self.of, self.alone = least, most, of, alone
         return self
+
+    def __getnewargs__(self) -> tuple[Any, ...]:
+        """Return the arguments that make it again in another process."""
+        return float(self), self.least, self.most, self.of, self.alone
 
 
 def mean(values: Array, least: float = -math.inf, most: float = math.inf, of: int = 1) -> Estimate:

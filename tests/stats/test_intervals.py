@@ -1,4 +1,5 @@
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -271,6 +272,12 @@ def test_clustered_intervals_cover_where_those_for_independent_scores_do_not():
     share, slack = covered / repeats, 3 * math.sqrt(0.95 * 0.05 / repeats)
     assert share[:4] == pytest.approx(0.95, abs=slack)
     assert share[4] < 0.75
+
+
+def test_a_number_with_bounds_keeps_them_in_another_process():
+    number = intervals.Bounded(-0.5, -1.0, math.inf, of=7)
+    found = pickle.loads(pickle.dumps(number))
+    assert (found, vars(found)) == (number, vars(number))
 
 
 def test_a_number_may_bring_its_own_interval_for_where_it_is_the_only_one():
