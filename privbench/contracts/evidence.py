@@ -44,7 +44,7 @@ class Answered:
     ) -> None:
         self._needs, self._x = needs, x
         # Undeclared evidence is not stored, so private attributes hold no logits either.
-        self._target = target if needs.answers == "logits" and isinstance(target, Answers) else None
+        self._target = None if needs.answers != "logits" or isinstance(target, np.ndarray) else target
         self._labels_only = predicted(target) if needs.answers == "labels" else None
         self._shadows = tuple(shadows) if needs.shadows != "none" else ()
         self.labels = read_only(labels)
@@ -218,8 +218,9 @@ class Evidence(Answered):
 
 def predicted(target: Answers | Array | None) -> Array | None:
     """Return (n, q) int64, read-only: the labels that a target predicts."""
-    labels = target.logits.argmax(axis=-1) if isinstance(target, Answers) else target
-    return None if labels is None else read_only(labels)
+    if target is None:
+        return None
+    return read_only(target if isinstance(target, np.ndarray) else target.logits.argmax(axis=-1))
 
 
 def _answering(query: Query, needs: Needs) -> Query:

@@ -9,7 +9,6 @@ A run resumes each with the outcome of its call (`making.py`); `now` runs them h
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
@@ -45,7 +44,10 @@ def serves(*components: Any) -> str:
 
 
 def sendable(*components: Any) -> bool:
-    """Return whether other processes can import the classes of components: not those of a notebook or a function."""
+    """Return whether components can run elsewhere: classes of modules, not of a function, a notebook or a script.
+
+    A script is the user's own code, and to import it elsewhere would run it again.
+    """
     return all(_importable(type(part)) for component in components for part in parts_of(component))
 
 
@@ -113,9 +115,7 @@ def make(job: Any, report: Port) -> None:
 
 
 def _importable(cls: type) -> bool:
-    script = sys.modules.get("__main__")
-    interactive = cls.__module__ == "__main__" and not (script and getattr(script, "__file__", None))
-    return "<locals>" not in cls.__qualname__ and not interactive
+    return "<locals>" not in cls.__qualname__ and cls.__module__ != "__main__"
 
 
 def _built_in(part: Any) -> bool:

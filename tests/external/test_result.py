@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 """What audits of given arrays find."""
 
 import numpy as np
@@ -19,3 +22,37 @@ def test_the_strongest_of_the_attacks_on_given_predictions_has_bands():
         assert bands["auc"][0] <= record.metrics.auc.low <= record.metrics.auc.high <= bands["auc"][1]
     (alone,) = audit_predictions(logits=logits, labels=labels, membership=member, attack="confidence")
     assert alone.selection is None
+
+
+SCRIPT = """
+from typing import ClassVar
+
+import numpy as np
+
+from privbench.api import Needs, component
+from privbench.external import audit_predictions
+
+
+@component
+class Mine:
+    "The logit of the label."
+
+    name: ClassVar[str] = "mine"
+    needs: ClassVar[Needs] = Needs()
+
+    def score(self, evidence):
+        return evidence.signals(lambda logits, labels: np.take_along_axis(logits, labels[:, None, None], 2)[..., 0])[:, 0]
+
+
+rng = np.random.default_rng(0)
+logits, labels, member = rng.normal(size=(60, 2)), rng.integers(0, 2, 60), np.arange(60) < 30
+(record,) = audit_predictions(logits=logits, labels=labels, membership=member, attack=[Mine()])
+print(record.status, record.reason)
+"""
+
+
+def test_an_attack_of_a_script_runs_in_it_without_a_guard(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.stdout == "ok \n", done.stderr
