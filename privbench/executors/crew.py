@@ -26,7 +26,7 @@ from privbench.errors import CellFailed, PrivbenchError, TimedOut, WorkerDied, o
 from privbench.executors import Call, Outcome, Progress
 from privbench.executors.process import cause, ctrl_c_later, hint, why_not_started
 from privbench.executors.servant import LocalServant
-from privbench.executors.worker import ASKED, DEVICE, ENDED, MEMORY, PROGRESS, portable
+from privbench.executors.worker import ALONE, ASKED, DEVICE, ENDED, MEMORY, PROGRESS, portable
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Mapping
@@ -223,7 +223,7 @@ class Crew:
         worker.lane = call.lane
         worker.calls[index] = time.monotonic()
         self._beside[index] = self._lanes
-        threaded = self._lanes > 1 and call.lane is not None
+        threaded = self._lanes > 1 and call.lane is not None and index not in self._alone
         with contextlib.suppress(OSError):  # a dead worker is noticed elsewhere
             worker.connection.send((index, threaded, _main() if script else {}, content))
 
@@ -267,7 +267,7 @@ class Crew:
             self._lanes = max(1, min(self._lanes, self._beside[index] // 2))
         if sort == MEMORY and shared and self._beside[index] > 1:
             self._waiting.append(index)
-        elif sort == DEVICE and shared:
+        elif sort in (ALONE, DEVICE) and shared:
             self._again(index)
         else:
             self._end(index, result, error, seconds)
