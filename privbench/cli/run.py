@@ -131,10 +131,12 @@ def grid_of(options: Mapping[str, Any]) -> Grid:
 
 LANES = 8
 """Number of models that a card trains at once by default, if its memory suffices."""
+OTHERS = 4
+"""Number of processes, beside those that train in lanes on cards, for what does not: plugins' code and attacks."""
 
 
 def executor_of(jobs: str, device: str, timeout: float = 0.0) -> LocalProcesses:
-    """Return the executor for --jobs and --timeout: on cards a process for each, and so many lanes in all of them.
+    """Return the executor for --jobs and --timeout: on cards a process for each, with so many lanes in all of them.
 
     Raises UsageError for anything but a number or 'auto'.
     """
@@ -145,8 +147,11 @@ def executor_of(jobs: str, device: str, timeout: float = 0.0) -> LocalProcesses:
     found, asked = default_workers(device), None if jobs == "auto" else int(jobs)
     if device != "cuda":
         return LocalProcesses(asked or found, timeout=timeout)
+    if asked == 1:
+        return LocalProcesses(1, gpus=1, timeout=timeout)
     lanes = LANES if asked is None else max(1, asked // found)
-    return LocalProcesses(min(asked or found, found), gpus=found, lanes=lanes, timeout=timeout)
+    others = min(asked or OTHERS, OTHERS)
+    return LocalProcesses(min(asked or found, found) + others, gpus=found, lanes=lanes, timeout=timeout)
 
 
 def command_of(grid: Grid, *words: str) -> str:

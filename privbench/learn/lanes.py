@@ -120,12 +120,11 @@ class Room:
 
     def admits(self, device: torch.device, inside: int) -> bool:
         """Return whether a further lane fits beside others, by what they needed so far; the first one always does."""
-        self._most = max(self._most, inside)
         wanted = SPARE * torch.cuda.max_memory_reserved(device) / self._most
-        if not inside or torch.cuda.mem_get_info(device)[0] >= wanted:
-            return True
-        torch.cuda.empty_cache()  # what earlier lanes have left
-        return bool(torch.cuda.mem_get_info(device)[0] >= wanted)
+        if inside and torch.cuda.mem_get_info(device)[0] < wanted:
+            return False
+        self._most = max(self._most, inside + 1)
+        return True
 
 
 _room = Room()
@@ -143,7 +142,11 @@ def lane(device: str | torch.device) -> Iterator[None]:
         _numbered(),
         torch.cuda.stream(stream(device.index or 0)) if card else contextlib.nullcontext(),
     ):
-        yield
+        try:
+            yield
+        finally:
+            if card:
+                torch.cuda.empty_cache()  # for other lanes, which do not use this one's blocks
 
 
 def inside() -> bool:

@@ -308,6 +308,11 @@ def needs_memory(job, report):
         _running.discard(name)
 
 
+def waits_for(job, report):
+    """Wait until a file exists."""
+    wait_until(job.exists)
+
+
 def only_alone(job, report):
     """Refuse to work anywhere but in the main thread, if it is the job for that."""
     time.sleep(0.05)

@@ -1,5 +1,7 @@
+import contextlib
 import threading
 import time
+import warnings
 
 import pytest
 import torch
@@ -119,19 +121,23 @@ def test_a_lane_that_is_not_admitted_waits_for_another_to_leave(monkeypatch):
 
 
 def test_a_card_takes_a_further_lane_if_a_share_of_what_was_held_is_free(monkeypatch):
-    free, emptied = [10.0], []
+    free = [0.0]
     monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda device: 40.0)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free[0], 80.0))
-    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: emptied.append(0))
     room, card = Room(), torch.device("cuda")
     assert room.admits(card, 0), "the first one has nobody to wait for"
-    assert not room.admits(card, 2)  # 1.25 x 40 / 2 = 25
-    assert emptied
-    free[0] = 26.0
-    assert room.admits(card, 2)
-    free[0] = 13.0
-    assert room.admits(card, 4)  # 12.5
-    assert room.admits(card, 1), "four lanes have held what one holds now"
+    assert not room.admits(card, 1)
+    free[0] = 50.0
+    assert room.admits(card, 1)  # 1.25 x 40, which one lane has held
+    free[0] = 24.0
+    assert not room.admits(card, 2)
+    free[0] = 25.0
+    assert room.admits(card, 2)  # of two lanes that have held 40
+    assert room.admits(card, 1)
+    free[0] = 16.0
+    assert not room.admits(card, 1)
+    free[0] = 17.0
+    assert room.admits(card, 1), "three lanes have held what fewer hold now"
 
 
 # What a lane is
@@ -273,6 +279,45 @@ def test_what_is_drawn_while_generators_are_seeded_does_not_depend_on_other_thre
 
 
 # On a card
+
+
+class Card:
+    """Stands for torch's functions of a card."""
+
+    def __init__(self, monkeypatch):
+        self.entered, self.emptied = [], 0
+        for name in ("max_memory_reserved", "mem_get_info"):
+            monkeypatch.setattr(
+                torch.cuda, name, lambda device, name=name: 0.0 if name.startswith("max") else (1.0, 1.0)
+            )
+        monkeypatch.setattr(torch.cuda, "Stream", lambda card: object())
+        monkeypatch.setattr(torch.cuda, "stream", self.stream)
+        monkeypatch.setattr(torch.cuda, "empty_cache", self.empty)
+
+    @contextlib.contextmanager
+    def stream(self, stream):
+        self.entered.append(stream)
+        yield
+
+    def empty(self):
+        self.emptied += 1
+
+
+def test_a_lane_on_a_card_has_a_stream_which_a_later_one_uses_again_and_leaves_its_memory(monkeypatch):
+    card, barrier = Card(monkeypatch), threading.Barrier(3)
+    lanes._stream.cache_clear()
+
+    def work():
+        with lane("cuda"):
+            barrier.wait(PATIENCE)
+            return lanes.stream(0)
+
+    with warnings.catch_warnings():
+        first, second = (together(work, work, work) for _ in range(2))
+    lanes._stream.cache_clear()
+    assert len(set(first)) == 3
+    assert set(first) == set(second) == set(card.entered)
+    assert card.emptied == 6
 
 
 @pytest.mark.gpu
