@@ -14,7 +14,7 @@ from privbench.errors import OnlyAlone
 from privbench.learn import lanes
 from privbench.learn.drawing import Dropout
 from privbench.learn.lanes import Gate, Room, lane
-from privbench.learn.steps import Steps
+from privbench.learn.steps import RECORDERS, Steps
 from privbench.seeds import seeded
 from privbench.testing.tape import one_by_one, taped
 
@@ -185,8 +185,6 @@ def test_lanes_record_their_steps_one_at_a_time_to_the_same_bits(monkeypatch):
         (want,) = together(total())
     at_once, most, lock = [0], [0], threading.Lock()
     with taped() as tape:
-        from privbench.learn.steps import RECORDERS
-
         record = RECORDERS["cpu"]
 
         def counted(steps, generators):
@@ -199,8 +197,9 @@ def test_lanes_record_their_steps_one_at_a_time_to_the_same_bits(monkeypatch):
                 at_once[0] -= 1
             return replay
 
-        monkeypatch.setitem(RECORDERS, "cpu", counted)
-        assert together(*(total() for _ in range(6))) == [want] * 6
+        with monkeypatch.context() as patched:
+            patched.setitem(RECORDERS, "cpu", counted)
+            assert together(*(total() for _ in range(6))) == [want] * 6
     assert tape.recorded >= 6
     assert not tape.refused
     assert most == [1]
