@@ -169,7 +169,7 @@ def exclusive() -> contextlib.AbstractContextManager[None]:
 
 def stream(card: int) -> torch.cuda.Stream:
     """Return the stream of this lane on a card, or that of all loops outside of lanes."""
-    return _stream(card, _here.number)
+    return stream_of(card, _here.number)
 
 
 def check(net: nn.Module) -> None:
@@ -208,7 +208,8 @@ def _numbered() -> Iterator[None]:
 
 
 @functools.lru_cache(maxsize=64)
-def _stream(card: int, _number: int | None) -> torch.cuda.Stream:
+def stream_of(card: int, _lane: int | None) -> torch.cuda.Stream:
+    """Return the stream of a lane with a number, or of what is in none."""
     return torch.cuda.Stream(card)
 
 

@@ -109,14 +109,16 @@ def test_a_lane_that_ends_or_fails_lets_others_be_by_themselves():
 
 def test_a_lane_that_is_not_admitted_waits_for_another_to_leave(monkeypatch):
     monkeypatch.setattr(lanes, "AGAIN", PATIENCE)
-    gate, most = Gate(), []
+    gate, at_work, most = Gate(), set(), []
 
-    def work():
+    def work(number):
         with gate.shared(lambda inside: inside < 2):
-            most.append(gate._inside)
+            at_work.add(number)
+            most.append(len(at_work))
             time.sleep(0.01)
+            at_work.discard(number)
 
-    assert together(*[work] * 6) == [None] * 6
+    assert together(*(lambda number=number: work(number) for number in range(6))) == [None] * 6
     assert max(most) <= 2
 
 
@@ -143,17 +145,13 @@ def test_a_card_takes_a_further_lane_if_a_share_of_what_was_held_is_free(monkeyp
 # What a lane is
 
 
-def test_only_a_thread_inside_of_a_lane_is_one_and_numbers_are_used_again():
-    seen = []
-
+def test_only_a_thread_inside_of_a_lane_is_one():
     def work():
         with lane("cpu"):
-            seen.append(lanes._here.number)
-            return lanes.inside()
+            inside = lanes.inside()
+        return inside, lanes.inside()
 
-    assert not lanes.inside()
-    assert together(work) == together(work) == [True]
-    assert seen == [0, 0]
+    assert together(work) == [(True, False)]
     assert not lanes.inside()
     with lanes.exclusive():
         lanes.pause()  # outside of lanes nobody waits
@@ -304,7 +302,7 @@ class Card:
 
 def test_a_lane_on_a_card_has_a_stream_which_a_later_one_uses_again_and_leaves_its_memory(monkeypatch):
     card, barrier = Card(monkeypatch), threading.Barrier(3)
-    lanes._stream.cache_clear()
+    lanes.stream_of.cache_clear()
 
     def work():
         with lane("cuda"):
@@ -313,7 +311,7 @@ def test_a_lane_on_a_card_has_a_stream_which_a_later_one_uses_again_and_leaves_i
 
     with warnings.catch_warnings():
         first, second = (together(work, work, work) for _ in range(2))
-    lanes._stream.cache_clear()
+    lanes.stream_of.cache_clear()
     assert len(set(first)) == 3
     assert set(first) == set(second) == set(card.entered)
     assert card.emptied == 6
@@ -327,7 +325,7 @@ def test_lanes_have_streams_of_their_own_on_a_card():
         with lane("cuda"):
             barrier.wait(PATIENCE)
             stream = torch.cuda.current_stream()
-            same = stream == Steps("cuda", "streams")._stream
+            same = stream == lanes.stream(0)
             barrier.wait(PATIENCE)
             return same, stream.cuda_stream
 

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from privbench import seeds
 from privbench.api import Release
+from privbench.learn.graphs import TorchDispatchMode
 from privbench.learn.lanes import lane
 from privbench.learn.training import classifier, train
 from privbench.options.fields import component
@@ -204,7 +204,6 @@ class Drawn(TorchDispatchMode):
 
 @pytest.mark.parametrize("defense", TINY)
 def test_built_in_code_draws_from_global_generators_only_while_they_are_seeded(defense, store):
-    releases._import.cache_clear()
     job = tiny(defense, store).missing([1])[0]
     with lane("cpu"), Drawn() as drawn:  # in a lane, a training does not seed them
         make(job, lambda done, stage="": None)
