@@ -5,9 +5,10 @@
 For the built-in nets and the three GANs: examples/s of privbench's own training, of a bare eager loop, and of a CUDA
 graph of the same step, captured by hand (`gpu_cases.py`); each in turns, in one process, at the sizes of one card.
 "start" are the seconds that a training takes beside its epochs, which capturing its graphs is part of; models per hour
-are of 20 epochs of 6,400 examples, or of a GAN's default number of steps, that start included. "busy" is the share of a
+are of 20 epochs of 6,400 examples, or of a GAN's default number of steps, that start included, for one model at a time
+and for so many at once as the command line trains ("lanes"). "busy" is the share of a
 run, training to records, in which the card worked at recorded steps (`busy.py`): models of random images, made and
-attacked in this process one after another, as a worker makes them.
+attacked in this process, one after another and in lanes, as a worker makes them.
 
 It exits with 1 where a bar is missed, which the last lines name. What fails is named, and the others go on, in a
 process of their own. `--device cpu` does the same in tiny sizes and without the graph, to show that all of it runs: its
@@ -141,8 +142,10 @@ def page(report: dict[str, Any]) -> list[str]:
         if "failed" in result:
             lines.append(f"{name:18} failed: {result['failed']}"[:200])
         elif name in RUNS:
-            made = f"{result['models']} models in {result['seconds']:.1f} s, {result['models_per_hour']:,.0f} an hour"
-            lines.append(f"{name:25} {made}, busy {result['busy']:.0%}")
+            for run in (result["one_lane"], result):
+                lanes = f"{run['lanes']} lane{'s' if run['lanes'] > 1 else ''}"
+                made = f"{run['models']} models in {run['seconds']:.1f} s"
+                lines.append(f"{name:22} {lanes:>7} {made}, {run['models_per_hour']:,.0f}/h, busy {run['busy']:.0%}")
         else:
             graph, x_graph = result["graph"], result["x_graph"]
             cells = [f"{graph:10,.0f}" if graph else f"{'-':>10}", f"{result['x_bare']:7.2f}"]
@@ -150,6 +153,11 @@ def page(report: dict[str, Any]) -> list[str]:
             rates = f"{result['privbench']:9,.0f} {result['bare']:9,.0f}"
             lines.append(f"{name:18} {rates} {' '.join(cells)} {result['models_per_hour']:8,.0f}")
     lines += ["examples/s; x: privbench's over the other's; start: seconds before the epochs"]
+    timed = [result for result in report["cases"] if "models_per_hour_in_lanes" in result]
+    lines += ["", f"{'models an hour':18} {'1 lane':>9} {'lanes':>9} {'x':>7}"] if timed else []
+    for result in timed:
+        one, several = result["models_per_hour"], result["models_per_hour_in_lanes"]
+        lines.append(f"{result['case']:18} {one:9,.0f} {several:9,.0f} {several / one:7.2f} ({result['lanes']} lanes)")
     notes = {note: None for result in report["cases"] for note in (*result.get("said", ()), result.get("no_graph"))}
     lines += [f"note: {note}" for note in notes if note]
     if report["quick"]:

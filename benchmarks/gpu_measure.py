@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import statistics
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,17 +15,22 @@ import gpu_cases
 import numpy as np
 from busy import Busy
 
-from privbench.executors import Outcome
+from privbench.cli.run import LANES
+from privbench.executors import inline
+from privbench.learn.lanes import lane
 from privbench.plugins.loading import resolve
 from privbench.run import Grid, run
 from privbench.store.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Iterator, Mapping
+
+    from privbench.executors import Call, Outcome
 
 SECONDS, QUICK_SECONDS = 0.8, 0.05
 """Least time that is measured at once."""
 GROWTH = 16
+QUICK_LANES = 2
 HOUR = 3600.0
 RUN = {"mlp": (28, 1, 16, 20), "mobilenet_v3_small": (32, 3, 4, 20)}
 """Of a whole run: side and channels of its images, models, epochs."""
@@ -39,6 +46,8 @@ def rates(name: str, device: str, *, quick: bool) -> dict[str, Any]:
     seconds = QUICK_SECONDS if quick else SECONDS
     ways = {"privbench": gpu_cases.privbench(case, device), "bare": gpu_cases.bare(case, device)}
     steady = _steady(ways, seconds, again=not quick)
+    lanes = lanes_of(quick=quick)
+    beside = _steady({"lanes": _beside(case, device, lanes)}, seconds, again=not quick)["lanes"]
     no_graph = ""
     if device == "cuda":
         try:
@@ -54,10 +63,32 @@ def rates(name: str, device: str, *, quick: bool) -> dict[str, Any]:
         "x_graph": rate["privbench"] / rate["graph"] if "graph" in rate else None,
         "start": start,
         "models_per_hour": HOUR / (start + case.model * unit),
+        "lanes": lanes,
+        "models_per_hour_in_lanes": lanes * HOUR / (beside[1] + case.model * beside[0]),
         "batch": case.batch,
         "shape": case.shape,
         "no_graph": no_graph,
     }
+
+
+def lanes_of(*, quick: bool) -> int:
+    """Return the number of lanes that are measured beside one."""
+    return QUICK_LANES if quick else LANES
+
+
+def _beside(case: gpu_cases.Case, device: str, lanes: int) -> Callable[[int], None]:
+    """Return privbench's own training, of several models at once."""
+    trainings = [gpu_cases.privbench(case, device) for _ in range(lanes)]
+
+    def run(units: int) -> None:
+        def one(train: Callable[[int], None]) -> None:
+            with lane(device):
+                train(units)
+
+        with ThreadPoolExecutor(lanes) as threads:
+            list(threads.map(one, trainings))
+
+    return run
 
 
 def _steady(
@@ -96,17 +127,49 @@ def _enough(train: Callable[[int], None], seconds: float) -> tuple[int, list[tup
     return units, [(one, many)]
 
 
-class Here:
-    """Does jobs in this process, one after another."""
+class Lanes(inline.Inline):
+    """Runs calls in this process: those that make releases in so many lanes, others one after another."""
 
-    def run(self, function: Any, jobs: Sequence[Any], _on_progress: Any = None) -> Iterator[Outcome[Any]]:
-        """Yield outcomes as a worker's would be; an error ends it all."""
-        for index, job in enumerate(jobs):
-            yield Outcome(index, job, function(job, lambda _done, _stage="": None), None, 0.0)
+    def __init__(self, lanes: int, device: str) -> None:
+        self.lanes, self.device = lanes, device
+
+    @contextlib.contextmanager
+    def pool(self, _on_progress: Any = None) -> Iterator[LanesPool]:
+        """Return a pool."""
+        yield LanesPool(self.lanes, self.device)
+
+
+class LanesPool(inline.InlinePool):
+    """A pool of threads for calls with a lane."""
+
+    def __init__(self, lanes: int, device: str) -> None:
+        super().__init__()
+        self._lanes, self._device = lanes, device
+
+    def outcomes(self) -> Generator[Outcome[Any], None, None]:
+        """Run all calls with a lane, and then the others."""
+        beside = [index for index, call in self._waiting.items() if call.lane is not None and self._lanes > 1]
+        calls = [(self._waiting.pop(index), index) for index in beside]
+        with ThreadPoolExecutor(self._lanes) as threads:
+            yield from threads.map(self._run, calls)
+        yield from super().outcomes()
+
+    def _run(self, call_and_index: tuple[Call[Any], int]) -> Outcome[Any]:
+        with lane(self._device):
+            return inline.run(*call_and_index)
 
 
 def whole_run(name: str, device: str, *, quick: bool) -> dict[str, Any]:
-    """Return how long some models take from fresh weights to an attack's record, and how busy the device is."""
+    """Return how long some models take from fresh weights to an attack's record, and how busy the device is.
+
+    All of it in lanes as on the command line, and as `one_lane` without; a small one before them is not measured.
+    """
+    _whole_run(name, device, 1, quick=True)
+    several = _whole_run(name, device, lanes_of(quick=quick), quick=quick)
+    return {**several, "one_lane": _whole_run(name, device, 1, quick=quick)}
+
+
+def _whole_run(name: str, device: str, lanes: int, *, quick: bool) -> dict[str, Any]:
     side, channels, models, epochs = RUN[name]
     pool, models, epochs = (QUICK_POOL, 4, 1) if quick else (POOL, models, epochs)
     with tempfile.TemporaryDirectory() as folder:
@@ -124,9 +187,10 @@ def whole_run(name: str, device: str, *, quick: bool) -> dict[str, Any]:
         attacks = [resolve("attack", each) for each in ("confidence", "lira")]
         grid = Grid([task], [resolve("defense", "ce")], attacks, models, device=device)
         with busy.watched():
-            records = list(run(grid, store, Here()))
+            records = list(run(grid, store, Lanes(lanes, device)))
     failed = [record.reason for record in records if record.status != "ok"]
     return {
+        "lanes": lanes,
         "models": models,
         "seconds": busy.wall,
         "models_per_hour": HOUR * models / busy.wall,

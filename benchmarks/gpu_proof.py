@@ -7,7 +7,7 @@ its extra `test` names. Each part has a time limit, and what fails is named whil
 
 - the README's command, cold and again, and the default grid, cold, against their bars;
 - the grid's metrics against those in leaderboards/digits, which were computed on a CPU: 95 % intervals overlap;
-- the same run twice, with one worker and with two: equal bits of all raw scores and weights;
+- the same run twice, with one lane and with eight: models per hour, and equal bits of all raw scores and weights;
 - 16 MobileNetV3-S on the images that --data, or $PRIVBENCH_PROOF_DATA, names (`npz` says what is in such a file);
 - the tests that need a card;
 - gpu.py: examples/s against bare loops and graphs captured by hand, the share of time in which the card is busy.

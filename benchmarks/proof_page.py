@@ -50,8 +50,8 @@ def _said(name: str, facts: dict[str, Any]) -> str:  # noqa: PLR0911 - a sentenc
     if name == "metrics as on a CPU":
         return f"all {facts['metrics']} intervals overlap those of leaderboards/digits"
     if name == "the same bits twice":
-        times = " and ".join(f"{run['seconds']:.1f} s" for run in facts["runs"])
-        return f"all {facts['files']} files of scores and weights are equal, with one worker and with two ({times})"
+        times = [f"--jobs {run['jobs']} {run['models_per_hour']:,} models an hour" for run in facts["runs"]]
+        return f"all {facts['files']} files of scores and weights are equal; {', '.join(times)}"
     if name == "CIFAR-100":
         auc, accuracy = facts["lira_auc"], facts["test_accuracy"]
         found = f"AUC of lira {auc['value']:.3f} [{auc['low']:.3f}, {auc['high']:.3f}]"

@@ -13,6 +13,7 @@
     └── CellFailed                    one cell of the grid has no result; the others continue
         ├── Diverged                  training gave non-finite numbers
         ├── InvalidScores             an attack returned invalid scores
+        ├── OnlyAlone                 a model that cannot be trained beside others; it is tried again by itself
         ├── NotMade                   a release that is of no use, because another one of its population failed
         ├── TimedOut                  it took longer than allowed
         └── WorkerDied                the process that computed it was killed
@@ -91,6 +92,10 @@ class Diverged(CellFailed):
 
 class InvalidScores(CellFailed):
     """Scores of a wrong shape, or non-finite ones."""
+
+
+class OnlyAlone(CellFailed):
+    """Work that cannot be done beside that of other threads; whoever runs it does it again by itself."""
 
 
 class NotMade(CellFailed):

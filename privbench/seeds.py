@@ -13,6 +13,7 @@ import json
 import numbers
 import re
 import secrets
+import threading
 from typing import TYPE_CHECKING
 
 from privbench.errors import UsageError
@@ -27,6 +28,26 @@ if TYPE_CHECKING:
 PUBLIC, RANDOM = "public", "random"
 """Names on the command line of the public salt, "", and of a fresh one."""
 SALT_BYTES = 16
+
+_turn = threading.RLock()
+"""Held by the thread for which torch's global generators are seeded."""
+
+
+class _Depth(threading.local):
+    """The number of blocks of `seeded` that a thread is in."""
+
+    blocks = 0
+
+    def __enter__(self) -> None:
+        """Enter a block."""
+        self.blocks += 1
+
+    def __exit__(self, *_error: object) -> None:
+        """Leave a block."""
+        self.blocks -= 1
+
+
+_depth = _Depth()
 
 
 def fresh_salt() -> str:
@@ -74,15 +95,23 @@ def torch_generator(seed: int, *purpose: object) -> torch.Generator:
 
 @contextlib.contextmanager
 def seeded(seed: int, *purpose: object, device: str = "cpu") -> Iterator[None]:
-    """Seed torch's global generators inside the block (for initialisers and dropout), and restore them after it."""
+    """Seed torch's global generators inside the block (for initialisers and dropout), and restore them after it.
+
+    Other threads that want to seed them wait.
+    """
     import torch
 
     kind = torch.device(device).type
     devices = {"cuda": range(torch.cuda.device_count()), "mps": range(1)}.get(kind, ())
-    with torch.random.fork_rng(devices=devices, device_type=kind if devices else "cuda"):
+    with _turn, _depth, torch.random.fork_rng(devices=devices, device_type=kind if devices else "cuda"):
         # torch.manual_seed would also seed every GPU, whose state a run on the CPU has not saved.
         (torch.manual_seed if devices else torch.default_generator.manual_seed)(derive(seed, *purpose))
         yield
+
+
+def are_seeded() -> bool:
+    """Return whether this thread is inside of `seeded`."""
+    return _depth.blocks > 0
 
 
 def _plain(value: object) -> object:

@@ -134,14 +134,29 @@ def grid_of(options: Mapping[str, Any]) -> Grid:
     return grid
 
 
+LANES = 8
+"""Number of models that a card trains at once by default, if its memory suffices."""
+OTHERS = 4
+"""Number of processes, beside those that train in lanes on cards, for what does not: plugins' code and attacks."""
+
+
 def executor_of(jobs: str, device: str, timeout: float = 0.0) -> LocalProcesses:
-    """Return the executor for --jobs and --timeout. Raises UsageError for anything but a number or 'auto'."""
+    """Return the executor for --jobs and --timeout: on cards a process for each, with so many lanes in all of them.
+
+    Raises UsageError for anything but a number or 'auto'.
+    """
     from privbench.executors.local import LocalProcesses, default_workers
 
     if jobs != "auto" and (not jobs.isdecimal() or int(jobs) < 1):
         raise UsageError(f"--jobs {jobs}: give a number of at least 1, or 'auto'.")
-    gpus = default_workers(device) if device == "cuda" else 0
-    return LocalProcesses(default_workers(device) if jobs == "auto" else int(jobs), gpus=gpus, timeout=timeout)
+    found, asked = default_workers(device), None if jobs == "auto" else int(jobs)
+    if device != "cuda":
+        return LocalProcesses(asked or found, timeout=timeout)
+    if asked == 1:
+        return LocalProcesses(1, gpus=1, timeout=timeout)
+    lanes = LANES if asked is None else max(1, asked // found)
+    others = min(asked or OTHERS, OTHERS)
+    return LocalProcesses(min(asked or found, found) + others, gpus=found, lanes=lanes, timeout=timeout)
 
 
 def command_of(grid: Grid, *words: str) -> str:

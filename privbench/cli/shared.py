@@ -44,7 +44,8 @@ jobs = click.option(
     default="auto",
     show_default=True,
     metavar="N|auto",
-    help="Number of worker processes; auto: one per core or GPU. Results do not depend on it.",
+    help="Number of worker processes, by default one per core; on GPUs of models that are trained at once, by default "
+    "8 per GPU. Results do not depend on it.",
 )
 timeout = click.option(
     "--timeout",

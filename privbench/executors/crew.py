@@ -26,7 +26,7 @@ from privbench.errors import CellFailed, PrivbenchError, TimedOut, WorkerDied, o
 from privbench.executors import Call, Outcome, Progress
 from privbench.executors.process import cause, ctrl_c_later, hint, why_not_started
 from privbench.executors.servant import LocalServant
-from privbench.executors.worker import ASKED, DEVICE, ENDED, MEMORY, PROGRESS, portable
+from privbench.executors.worker import ALONE, ASKED, DEVICE, ENDED, MEMORY, PROGRESS, portable
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Mapping
@@ -50,6 +50,7 @@ class Employer(Protocol):
 
     workers: int
     lanes: int
+    laned: int
     timeout: float
 
     def worker(self, slot: int) -> Worker:
@@ -174,7 +175,7 @@ class Crew:
                 self._waiting.remove(index)
                 self._end(index, None, self._cancelled[index], 0.0)
                 continue
-            worker = next((each for each in self._workers if self._suits(each, index)), None) or self._hire()
+            worker = next((each for each in self._workers if self._suits(each, index)), None) or self._hire(index)
             if worker is None:
                 continue  # a later call may suit a worker
             self._waiting.remove(index)
@@ -183,28 +184,36 @@ class Crew:
     def _suits(self, worker: Worker, index: int) -> bool:
         """Return whether a worker may take a call now."""
         call = self._calls[index]
-        if not worker.started or worker.serves not in (None, call.serves):
+        if not worker.started or worker.serves not in (None, call.serves) or worker.slot not in self._slots(index):
             return False
         if not worker.calls:
             return True
         beside = call.lane is not None and call.lane == worker.lane and self._alone.isdisjoint([index, *worker.calls])
         return beside and len(worker.calls) < self._lanes
 
-    def _hire(self) -> Worker | None:
-        """Return a new worker, in place of an idle one if there are enough; None if all are busy, or starting."""
+    def _hire(self, index: int) -> Worker | None:
+        """Return a new worker for a call, in place of an idle one if there are enough; None if all are busy."""
         if any(not worker.started for worker in self._workers):
             return None
-        if len(self._workers) >= self._executor.workers:
-            idle = next((worker for worker in self._workers if not worker.calls), None)
-            if idle is None:
-                return None
-            self._workers.remove(idle)
-            idle.end()
-        taken = {worker.slot for worker in self._workers}
-        slot = next(each for each in range(self._executor.workers) if each not in taken)
+        taken = {worker.slot: worker for worker in self._workers}
+        slots = self._slots(index)
+        slot = next((each for each in slots if each not in taken or not taken[each].calls), None)
+        slot = next((each for each in slots if each not in taken), slot)
+        if slot is None:
+            return None
+        if slot in taken:
+            self._workers.remove(taken[slot])
+            taken[slot].end()
         worker = self._start(slot)
         self._workers.append(worker)
         return worker
+
+    def _slots(self, index: int) -> range:
+        """Return the numbers of the workers that may take a call, those first that should."""
+        laned, all_of_them = self._executor.laned, self._executor.workers
+        if laned == all_of_them:
+            return range(all_of_them)
+        return range(all_of_them - 1, -1, -1) if self._calls[index].lane is None else range(laned)
 
     def _start(self, slot: int) -> Worker:
         """Start a process. Threads that answer calls start some as well."""
@@ -223,7 +232,7 @@ class Crew:
         worker.lane = call.lane
         worker.calls[index] = time.monotonic()
         self._beside[index] = self._lanes
-        threaded = self._lanes > 1 and call.lane is not None
+        threaded = self._lanes > 1 and call.lane is not None and index not in self._alone
         with contextlib.suppress(OSError):  # a dead worker is noticed elsewhere
             worker.connection.send((index, threaded, _main() if script else {}, content))
 
@@ -267,7 +276,7 @@ class Crew:
             self._lanes = max(1, min(self._lanes, self._beside[index] // 2))
         if sort == MEMORY and shared and self._beside[index] > 1:
             self._waiting.append(index)
-        elif sort == DEVICE and shared:
+        elif sort in (ALONE, DEVICE) and shared:
             self._again(index)
         else:
             self._end(index, result, error, seconds)

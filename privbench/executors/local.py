@@ -46,7 +46,8 @@ class LocalProcesses:
     workers: number of processes.
     threads: threads per worker.
     gpus: number of GPUs; worker i sees only GPU i modulo `gpus`, as its "cuda".
-    lanes: number of calls that one worker may run at once, if their `lane` is the same.
+    lanes: number of calls that one worker may run at once, if their `lane` is the same; with GPUs only one worker for
+        each takes calls with a lane, and those beyond are for others.
     timeout: seconds after which a call is stopped; 0: never.
 
     Calls cannot start further pools. A script whose own classes are in jobs needs `if __name__ == "__main__":`, because
@@ -63,6 +64,7 @@ class LocalProcesses:
         if not timeout >= 0:
             raise UsageError(f"--timeout must be a number of seconds, or 0 for no limit, not {timeout}.")
         self.workers, self.threads, self.gpus, self.lanes, self.timeout = workers, threads, gpus, lanes, timeout
+        self.laned = min(workers, gpus or workers)
 
     @contextlib.contextmanager
     def pool(self, on_progress: Progress | None = None) -> Iterator[Crew]:

@@ -21,10 +21,11 @@ if TYPE_CHECKING:
 READY, PROGRESS, ASKED, ENDED = "ready", "progress", "asked", "ended"
 INTERVAL = 0.2
 """Minimum interval in seconds between two progress reports of a call; reports in between are dropped."""
-MEMORY, DEVICE = "memory", "device"
-"""Kinds of errors that say nothing of the call alone, if others ran beside it: no memory left, and a broken device."""
+MEMORY, DEVICE, ALONE = "memory", "device", "alone"
+"""Kinds of errors that a call may not raise if it is alone: no memory left, a broken device, no work beside others."""
 SIGNS = {
     MEMORY: ("OutOfMemoryError", "MemoryError"),
+    ALONE: ("OnlyAlone",),
     DEVICE: ("AcceleratorError", "CUDA error", "CUBLAS_STATUS", "CUDNN_STATUS", "cuDNN error"),
 }
 

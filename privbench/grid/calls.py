@@ -9,6 +9,8 @@ A run resumes each with the outcome of its call (`making.py`); `now` runs them h
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from privbench.population.population import Population
 
 T = TypeVar("T")
+BUILT_IN = "built-in"
+"""Lane of the calls that make releases with privbench's own code alone."""
 
 
 @dataclass(frozen=True)
@@ -109,9 +113,12 @@ def _tried(job: tuple[Callable[[Any, Port], Any], Any], report: Port) -> None:
 
 def make(job: Any, report: Port) -> None:
     """Make one release; see `privbench.population.releases`, which imports torch."""
+    from privbench.learn.lanes import lane
     from privbench.population import releases
 
-    releases.make(job, report)
+    beside = is_worker() and threading.current_thread() is not threading.main_thread()
+    with lane(job.population.device) if beside else contextlib.nullcontext():
+        releases.make(job, report)
 
 
 def _importable(cls: type) -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
 from privbench.errors import ENDS_THE_RUN, CellFailed, NotMade, PrivbenchError, note
 from privbench.executors import Call, Outcome
-from privbench.grid.calls import Ready, make, serves
+from privbench.grid.calls import BUILT_IN, Ready, make, serves
 from privbench.population.released import ReleasedShadows
 
 if TYPE_CHECKING:
@@ -144,7 +144,8 @@ class Making:
         self._left = Counter(job.population for job in jobs)
         self._open -= set(wave) - set(self._left)
         for number, job in enumerate(jobs, begun):
-            index = self.pool.submit(Call(make, job, serves(job.population.task, job.population.defense)))
+            served = serves(job.population.task, job.population.defense)
+            index = self.pool.submit(Call(make, job, served, lane=None if served else BUILT_IN))
             self._jobs[index], self._numbers[index] = job, number
 
     def _lose(self) -> None:

@@ -10,6 +10,8 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from privbench.learn import lanes
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -109,7 +111,8 @@ class Snapshot:
 
     def __init__(self, changed: Mapping[int, Tensor], generators: Sequence[torch.Generator]) -> None:
         self._tensors = [whole(tensor) for tensor in changed.values()]
-        self._generators = [*generators, *(default_generator(each) for each in {t.device for t in self._tensors})]
+        devices = set() if lanes.inside() else {tensor.device for tensor in self._tensors}  # which seeds others' there
+        self._generators = [*generators, *map(default_generator, devices)]
 
     def take(self) -> tuple[list[Tensor], list[Tensor]]:
         """Return a copy of the current state."""

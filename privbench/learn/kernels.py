@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 def exact(device: torch.device) -> Iterator[None]:
     """On a GPU, select deterministic float32 kernels; restore the process's settings, older and newer ones, afterwards.
 
+    Of several threads, or nested blocks, the first one selects and the last one restores.
+
     torch has two ways to set the precision of float32: `allow_tf32` and `set_float32_matmul_precision`, and since 2.9
     `fp32_precision` of a backend or operation. It refuses the older ones if the newer ones differ. The newer ones are
     therefore cleared, which leaves the choice to the older ones.
@@ -22,6 +25,38 @@ def exact(device: torch.device) -> Iterator[None]:
     if device.type != "cuda":
         yield
         return
+    with _exactly.entered():
+        yield
+
+
+class _Exactly:
+    """The settings of this process, and the number of blocks that want them to be exact."""
+
+    def __init__(self) -> None:
+        self._lock, self._blocks = threading.Lock(), 0
+        self._settings = contextlib.ExitStack()
+
+    @contextlib.contextmanager
+    def entered(self) -> Iterator[None]:
+        """Be exact inside the block."""
+        with self._lock:
+            if not self._blocks:
+                self._settings.enter_context(_exact())
+            self._blocks += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._blocks -= 1
+                if not self._blocks:
+                    self._settings.close()
+
+
+_exactly = _Exactly()
+
+
+@contextlib.contextmanager
+def _exact() -> Iterator[None]:
     newer = _newer()
     words = [_cleared(setting) for setting in newer]
     convolutions, products = _allow_tf32(), torch.get_float32_matmul_precision()

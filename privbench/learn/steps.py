@@ -22,7 +22,6 @@ Violations are detected when the step is recorded; such steps are run one by one
 from __future__ import annotations
 
 import contextlib
-import functools
 import logging
 import warnings
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -30,6 +29,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import torch
 from torch import Tensor
 
+from privbench.learn import lanes
 from privbench.learn.graphs import Snapshot, Watch, cuda_graph
 
 if TYPE_CHECKING:
@@ -50,8 +50,6 @@ KINDS = 8
 """Number of kinds of steps of a loop that stay recorded (least recently used): two phases with their last batches."""
 CLOSE = 1e-3
 """Tolerance of a replay, relative to the largest value: libraries may choose other kernels."""
-CAPTURABLE = "This instance was constructed with capturable=True"
-"""Beginning of torch's warning about a capturable optimiser outside a capture."""
 
 REFUSALS: list[list[str]] = []
 """Lists that receive, each time, the reason why steps are run one by one."""
@@ -96,7 +94,7 @@ class Steps:
         self._generators = tuple(generators)
         self._recorder = RECORDERS.get(self.device.type)
         self._kinds: dict[Hashable, _Kind] = {}
-        self._stream = _stream(self.device.index or 0) if self.device.type == "cuda" else None
+        self._stream = lanes.stream(self.device.index or 0) if self.device.type == "cuda" else None
         if eager and self._recorder is not None:
             self._recorder = None
             say(name, eager)
@@ -109,6 +107,7 @@ class Steps:
         """
         if not len(tables[0]):
             return
+        lanes.pause()
         if self._recorder is None:
             _one_by_one(step, tables)
             return
@@ -231,7 +230,8 @@ class _Kind:
             for _ in range(steps):
                 once()
 
-        return self.recorder(several, self.generators)
+        with lanes.exclusive():
+            return self.recorder(several, self.generators)
 
     def _look(self, obstacle: str) -> None:
         if obstacle:
@@ -249,12 +249,6 @@ def say(name: str, why: str) -> None:
         _log.warning(text)
 
 
-@functools.lru_cache(maxsize=16)
-def _stream(card: int) -> torch.cuda.Stream:
-    """Return the stream of all loops on a card: libraries keep working memory for each stream."""
-    return torch.cuda.Stream(card)
-
-
 def _one_by_one(step: Step, tables: Sequence[Tensor]) -> None:
     for row in zip(*map(_rows, tables), strict=True):
         step(*row)
@@ -268,6 +262,9 @@ def _rows(table: Tensor) -> Sequence[Any]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
+    if lanes.inside():  # they ignore it already, and must not restore what others have set
+        yield
+        return
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=CAPTURABLE)
+        warnings.filterwarnings("ignore", message=lanes.CAPTURABLE)
         yield

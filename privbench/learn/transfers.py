@@ -63,6 +63,11 @@ def inputs_of(dataset: Dataset, role: str, device: str) -> Tensor:
 
 @functools.lru_cache(maxsize=AT_HAND)
 def _moved(dataset: Dataset, role: str, device: str) -> Tensor:
+    import torch
+
     from privbench.learn.inference import to_inputs
 
-    return to_inputs(dataset.role(role).x).to(device)
+    moved = to_inputs(dataset.role(role).x).to(device)
+    if moved.device.type == "cuda":
+        torch.cuda.current_stream(moved.device).synchronize()  # the streams of other lanes read it too
+    return moved

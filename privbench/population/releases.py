@@ -60,7 +60,8 @@ def make(job: Job, report: Report) -> None:
 @functools.lru_cache(maxsize=8)
 def _import(population: Population) -> None:
     """Build a model of the task, once per process, so that measured times exclude the first import."""
-    population.blueprint.model()
+    with seeds.seeded(0, "empty"):
+        population.blueprint.model()
 
 
 def fit(population: Population, index: int, keep: Keep, report: Report) -> Release:

@@ -305,7 +305,17 @@ def test_jobs_is_the_number_of_workers(monkeypatch):
     monkeypatch.setattr("privbench.executors.local.default_workers", lambda device: {"cpu": 3, "cuda": 2}[device])
     assert module.executor_of("7", "cpu").workers == 7
     assert module.executor_of("auto", "cpu").workers == 3
-    assert (module.executor_of("4", "cuda").workers, module.executor_of("4", "cuda").gpus) == (4, 2)
+    assert module.executor_of("7", "cpu").lanes == 1
+
+
+@pytest.mark.parametrize(
+    ("jobs", "workers", "laned", "lanes"),
+    [("auto", 6, 2, 8), ("1", 1, 1, 1), ("2", 4, 2, 1), ("5", 6, 2, 2), ("6", 6, 2, 3)],
+)
+def test_on_cards_jobs_is_the_number_of_lanes_in_a_process_for_each(monkeypatch, jobs, workers, laned, lanes):
+    monkeypatch.setattr("privbench.executors.local.default_workers", lambda device: 2)
+    found = module.executor_of(jobs, "cuda")
+    assert (found.workers, found.laned, found.lanes) == (workers, laned, lanes)
 
 
 def test_a_device_that_does_not_exist(here):

@@ -12,7 +12,7 @@ import threading
 import time
 from pathlib import Path
 
-from privbench.errors import DataError, PrivbenchError
+from privbench.errors import DataError, OnlyAlone, PrivbenchError
 
 
 def wait_until(happened):
@@ -306,6 +306,22 @@ def needs_memory(job, report):
         return name
     finally:
         _running.discard(name)
+
+
+def waits_for(job, report):
+    """Wait until a file exists."""
+    wait_until(job.exists)
+
+
+def only_alone(job, report):
+    """Refuse to work anywhere but in the main thread, if it is the job for that."""
+    time.sleep(0.05)
+    main = threading.current_thread() is threading.main_thread()
+    if job == "alone" and not main:
+        raise OnlyAlone("it draws from global generators.")
+    if job == "never":
+        raise OnlyAlone("not even by itself.")
+    return job, main
 
 
 _broken = threading.Event()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from privbench.errors import CellFailed, DataError, NotMade, PrivbenchError, TimedOut, WorkerDied
+from privbench.errors import CellFailed, DataError, NotMade, OnlyAlone, PrivbenchError, TimedOut, WorkerDied
 from privbench.executors import Call, Outcome
 from privbench.executors.local import LocalProcesses
 
@@ -301,6 +301,29 @@ def test_what_needs_too_much_memory_even_alone_fails_alone(jobs):
     found, _ = jobs.pooled(LocalProcesses(1, lanes=4), calls)
     assert [str(outcome.error) for outcome in found if outcome.error] == ["OutOfMemoryError: CUDA out of memory"]
     assert [outcome.result for outcome in found] == [0, None, 2, 3]
+
+
+def test_with_cards_calls_without_a_lane_have_processes_of_their_own(jobs):
+    lanes = ["a", "a", "a", None, None, "a", None, "a"]
+    calls = [Call(jobs.in_lanes, number, lane=lane) for number, lane in enumerate(lanes)]
+    found, _ = jobs.pooled(LocalProcesses(3, gpus=1, lanes=2), calls)
+    processes = {lane: {each.result[1] for each, of in zip(found, lanes, strict=True) if of == lane} for lane in lanes}
+    assert len(processes["a"]) == 1
+    assert {each.result[2] for each, of in zip(found, lanes, strict=True) if of is None} == {True}
+
+
+def test_a_call_without_a_lane_does_not_wait_for_those_with_one(jobs, tmp_path):
+    done = tmp_path / "done"
+    calls = [Call(jobs.waits_for, done, lane="a") for _ in range(4)]
+    found, _ = jobs.pooled(LocalProcesses(2, gpus=1, lanes=2), [*calls, Call(jobs.touch, done, first=True)])
+    assert [outcome.error for outcome in found] == [None] * 5
+
+
+def test_what_cannot_run_beside_others_is_tried_again_alone_in_the_main_thread(jobs):
+    work = ["a", "alone", "b", "never", "c"]
+    found, _ = jobs.pooled(LocalProcesses(1, lanes=3), [Call(jobs.only_alone, job, lane="a") for job in work])
+    assert [outcome.result for outcome in found] == [*(("a", False), ("alone", True), ("b", False), None, ("c", False))]
+    assert (type(found[3].error), str(found[3].error)) == (OnlyAlone, "not even by itself.")
 
 
 def test_after_an_error_of_the_device_each_call_is_tried_alone(jobs):

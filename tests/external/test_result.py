@@ -1,7 +1,7 @@
+"""What audits of given arrays find."""
+
 import subprocess
 import sys
-
-"""What audits of given arrays find."""
 
 import numpy as np
 

@@ -1,13 +1,17 @@
 import contextlib
+import dataclasses
 
 import pytest
 
 from privbench.errors import CannotWrite, CellFailed
+from privbench.executors.local import LocalProcesses
 from privbench.grid.making import Making
 from privbench.options.fields import component
 from privbench.plugins.loading import resolve
 from privbench.population import releases
+from privbench.population.population import ANSWERS, MODEL, Job
 from privbench.run import Grid, plan, run
+from privbench.store.store import Store
 
 
 @component
@@ -125,3 +129,56 @@ def test_what_the_plan_does_not_hold_is_not_waited_for(task, store, inline):
         assert inline.ran == []
         making.wait_for(planned.populations)
         assert making.why_not(planned.populations) is None
+
+
+# Lanes
+
+
+def shaped(store):
+    """The bytes of all weights, notes and answers in a store, by what they are."""
+    found = {}
+    for artifact in store.artifacts():
+        if artifact.kind in (MODEL, ANSWERS):
+            name = artifact.kind, artifact.manifest["defense"]["spec"], artifact.manifest["index"]
+            files = [path for path in sorted(artifact.path.iterdir()) if path.suffix in (".safetensors", ".npy")]
+            found[name] = [(path.name, path.read_bytes()) for path in files]
+    return found
+
+
+def test_the_same_bytes_for_any_number_of_lanes(tmp_path):
+    digits = resolve("task", "digits", {"epochs": 2, "hidden": (8,), "limit": 120, "copies": 0})
+    defenses = ["ce", "relaxloss", resolve("defense", "dp-critic", {"gan_steps": 4, "gan_batch": 16})]
+    found, attacked = {}, {}
+    for lanes in (1, 2, 4):
+        store = Store(tmp_path / str(lanes))
+        executor = LocalProcesses(1, lanes=lanes)
+        attacked[lanes] = [record.reason for record in run(grid(digits, defenses, ["confidence"]), store, executor)]
+        found[lanes] = shaped(store)
+    assert attacked[1] == attacked[2] == attacked[4] == [""] * 3
+    assert len(found[1]) == 24
+    assert found[2] == found[1]
+    assert found[4] == found[1]
+
+
+def test_a_training_that_diverges_beside_others_is_its_own_cell_s(task, store):
+    tasks = [task, dataclasses.replace(task, lr=1e30), dataclasses.replace(task, epochs=2)]
+    made = Grid(tasks, [resolve("defense", "ce")], [resolve("attack", "confidence")], models=4)
+    records = list(run(made, store, LocalProcesses(1, lanes=6)))
+    assert [record.status for record in records] == ["ok", "failed", "ok"]
+    assert "Training diverged" in records[1].reason
+
+
+def test_only_privbench_s_own_code_runs_in_lanes(task, store, inline):
+    submitted = []
+
+    class Noted(Watched):
+        @contextlib.contextmanager
+        def pool(self, on_progress=None):
+            with super().pool(on_progress) as pool:
+                submit = pool.submit
+                pool.submit = lambda call: submitted.append(call) or submit(call)
+                yield pool
+
+    list(run(grid(task, ["ce", Failing()], ["confidence"]), store, Noted(inline)))
+    lanes = {call.job.population.defense.name: call.lane for call in submitted if isinstance(call.job, Job)}
+    assert lanes == {"ce": "built-in", "failing": None}

@@ -1,3 +1,4 @@
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import pytest
@@ -130,3 +131,18 @@ def test_elsewhere_nothing_is_touched():
     before = settings()
     with exact(torch.device("cpu")):
         assert settings() == before
+
+
+def test_of_several_threads_the_first_selects_and_the_last_puts_back():
+    torch.backends.cudnn.benchmark = True
+    before = settings()
+    first, second = exact(CARD), exact(CARD)
+    with ThreadPoolExecutor(1) as one, ThreadPoolExecutor(1) as other:
+        one.submit(first.__enter__).result()
+        chosen = settings()
+        other.submit(second.__enter__).result()
+        one.submit(first.__exit__, None, None, None).result()
+        assert settings() == chosen
+        assert not torch.backends.cudnn.benchmark
+        other.submit(second.__exit__, None, None, None).result()
+    assert settings() == before

@@ -1,10 +1,15 @@
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from torch import nn
 
+from privbench import seeds
 from privbench.api import Release
+from privbench.learn.graphs import TorchDispatchMode
+from privbench.learn.lanes import lane
 from privbench.learn.training import classifier, train
 from privbench.options.fields import component
 from privbench.plugins.loading import resolve
@@ -14,6 +19,7 @@ from privbench.population.population import Population
 from privbench.population.queries import ask
 from privbench.population.releases import make
 from privbench.store.store import Store
+from privbench.testing.tape import taped
 
 
 @pytest.fixture
@@ -163,3 +169,70 @@ def test_code_that_changes_during_a_run_is_found_out(ce):
     with pytest.raises(CellFailed, match="changed while the run was going on"):
         make(job, lambda done, stage="": None)
     assert ce.sound([0]) == []
+
+
+# Lanes
+
+TINY = {
+    "ce": {},
+    "relaxloss": {},
+    "selena": {"models": 3, "held_out": 1},
+    "fake-data": {"gan_steps": 6, "gan_batch": 16},
+    "transform": {"gan_steps": 6, "gan_batch": 16},
+    "dp-critic": {"gan_steps": 6, "gan_batch": 16},
+}
+
+
+def tiny(defense, store, **options):
+    digits = resolve("task", "digits", {"epochs": 2, "hidden": (8,), "limit": 120, **options})
+    return Population(digits, digits.load(), resolve("defense", defense, TINY[defense]), 4, 0, "cpu", store)
+
+
+class Drawn(TorchDispatchMode):
+    """Notes operations that draw from torch's global generators, and whether these are seeded."""
+
+    def __init__(self):
+        super().__init__()
+        self.seeded, self.unseeded = set(), set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        generators = [each for each in (*args, *(kwargs or {}).values()) if isinstance(each, torch.Generator)]
+        if torch.Tag.nondeterministic_seeded in func.tags and not generators:
+            (self.seeded if seeds.are_seeded() else self.unseeded).add(str(func))
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("defense", TINY)
+def test_built_in_code_draws_from_global_generators_only_while_they_are_seeded(defense, store):
+    job = tiny(defense, store).missing([1])[0]
+    with lane("cpu"), Drawn() as drawn:  # in a lane, a training does not seed them
+        make(job, lambda done, stage="": None)
+    assert drawn.seeded
+    assert not drawn.unseeded
+
+
+@pytest.mark.parametrize("model", ["cnn", "mobilenet_v3_small"])
+def test_built_in_networks_draw_from_global_generators_only_while_they_are_seeded(model, store):
+    options = {"model": model, "limit": 40, "epochs": 1, "hidden": (256,)}
+    job = tiny("ce", store, **options).missing([1])[0]
+    with lane("cpu"), Drawn() as drawn:
+        make(job, lambda done, stage="": None)
+    assert drawn.seeded
+    assert not drawn.unseeded
+
+
+@pytest.mark.parametrize("defense", ["ce", "fake-data", "dp-critic"])
+def test_lanes_that_record_their_steps_make_the_same_bytes(defense, tmp_path):
+    def in_a_lane(job):
+        with lane("cpu"):
+            make(job, lambda done, stage="": None)
+
+    found = {}
+    for lanes in (1, 4):
+        each = tiny(defense, Store(tmp_path / str(lanes)), epochs=6)
+        with taped() as tape, ThreadPoolExecutor(lanes) as threads:
+            list(threads.map(in_a_lane, each.missing([1])))
+        assert tape.replayed > 0
+        assert not tape.refused
+        found[lanes] = [{name: array.tobytes() for name, array in each.weights(i).items()} for i in range(each.models)]
+    assert found[4] == found[1]
