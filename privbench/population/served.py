@@ -73,6 +73,7 @@ class Server:
         self._population, self._target, self._needs, self._shadows = population, target, needs, shadows
         self._exclude, self._owner = exclude, owner
         self._ask = ask
+        self._pickled: Callable[[Population], bytes] = functools.lru_cache(maxsize=2)(pickle.dumps)
         self._loaded: Callable[[int | None], nn.Module] = functools.lru_cache(maxsize=ASKED_AT_ONCE)(self._load)
 
     def __call__(self, request: Request) -> Any:
@@ -94,7 +95,7 @@ class Server:
             from privbench.learn.training import predict
 
             return predict(self._loaded(shadow), x, device=self._population.device)
-        return self._ask(Query(*self._model_of(shadow, pickle.dumps), x))
+        return self._ask(Query(*self._model_of(shadow, self._pickled), x))
 
     def _load(self, shadow: int | None) -> nn.Module:
         population, index = self._model_of(shadow, lambda each: each)
