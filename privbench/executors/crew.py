@@ -15,6 +15,7 @@ import queue
 import threading
 import time
 from collections import Counter
+from dataclasses import replace
 from multiprocessing import spawn
 from multiprocessing.connection import wait
 from multiprocessing.reduction import ForkingPickler
@@ -352,7 +353,9 @@ class Crew:
         return max(0.0, min(begun) + self._executor.timeout - time.monotonic()) if begun else None
 
     def _end(self, index: int, result: Any, error: PrivbenchError | None, seconds: float) -> None:
-        self._news.put(Outcome(index, self._calls[index].job, result, error, seconds))
+        call = self._calls[index]
+        self._calls[index] = replace(call, job=None, answer=None)  # evidence may be large
+        self._news.put(Outcome(index, call.job, result, error, seconds))
 
 
 def _answered(call: Call[Any], request: Any) -> Any:
