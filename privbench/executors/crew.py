@@ -16,7 +16,6 @@ import threading
 import time
 from collections import Counter
 from dataclasses import replace
-from multiprocessing import spawn
 from multiprocessing.connection import wait
 from multiprocessing.reduction import ForkingPickler
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -25,12 +24,12 @@ from typing_extensions import Protocol
 
 from privbench.errors import CellFailed, PrivbenchError, TimedOut, WorkerDied, one_line
 from privbench.executors import Call, Outcome, Progress
-from privbench.executors.process import cause, ctrl_c_later, hint, why_not_started
+from privbench.executors.process import SCRIPT, cause, ctrl_c_later, hint, script_of, why_not_started
 from privbench.executors.servant import LocalServant
 from privbench.executors.worker import ALONE, ASKED, DEVICE, ENDED, MEMORY, PROGRESS, portable
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Mapping
+    from collections.abc import Generator, Iterable
 
     from privbench.executors.process import Worker
 
@@ -40,7 +39,6 @@ STARTS = 3
 """Number of workers in a row that may be killed during their start before the run fails."""
 WAKE = 0.5
 """Interval in seconds at which a wait is interrupted, so that Windows notices Ctrl-C."""
-SCRIPT = "__main__"
 
 News: TypeAlias = "Outcome[Any] | tuple[int, float, str] | BaseException"
 """Message to the caller: an outcome, progress, or the error that ends the run."""
@@ -111,6 +109,8 @@ class Crew:
     def servant(self, serves: str) -> LocalServant:
         """Return the process for further calls of a component; see `Pool.servant`."""
         with self._hiring:
+            if self._closing:
+                raise WorkerDied("The run has ended.")
             if serves not in self._servants:
                 self._servants[serves] = LocalServant(self._start, self._executor.timeout)
             return self._servants[serves]
@@ -133,12 +133,14 @@ class Crew:
         if self._thread.ident is not None:
             self._wake.send_bytes(b" ")
             self._thread.join()
-        for servant in self._servants.values():
+        with self._hiring:
+            servants = list(self._servants.values())
+        for servant in servants:
             servant.close()
+        while self._workers:  # before the threads that may be sending answers to them
+            self._workers.pop().end()
         for thread in self._answering:
             thread.join()
-        while self._workers:
-            self._workers.pop().end()
         self._wake.close()
         self._ears.close()
 
@@ -228,14 +230,14 @@ class Crew:
         except Exception as error:  # noqa: BLE001 - a plugin's class may do anything
             self._end(index, None, CellFailed(f"The job cannot be sent to a worker: {one_line(error)}"), 0.0)
             return
-        script = SCRIPT.encode() in content
+        script = script_of(content)
         worker.serves = call.serves or (SCRIPT if script else "")
         worker.lane = call.lane
         worker.calls[index] = time.monotonic()
         self._beside[index] = self._lanes
         threaded = self._lanes > 1 and call.lane is not None and index not in self._alone
         with contextlib.suppress(OSError):  # a dead worker is noticed elsewhere
-            worker.connection.send((index, threaded, _main() if script else {}, content))
+            worker.connection.send((index, threaded, script, content))
 
     # Messages of workers
 
@@ -362,9 +364,3 @@ def _answered(call: Call[Any], request: Any) -> Any:
     if call.answer is None:
         raise CellFailed("this call has nobody to ask.")
     return call.answer(request)
-
-
-def _main() -> Mapping[str, str]:
-    """Return how a worker imports the script of this process, so that it can unpickle its classes."""
-    data = spawn.get_preparation_data("privbench")
-    return {name: value for name, value in data.items() if name.startswith("init_main")}

@@ -9,7 +9,7 @@ import signal
 import socket
 import sys
 import threading
-from multiprocessing import resource_tracker
+from multiprocessing import resource_tracker, spawn
 from typing import TYPE_CHECKING, Any
 
 from typing_extensions import Protocol
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from privbench.executors.nursery import Nursery
 
+SCRIPT = "__main__"
 KILLED = 9
 """SIGKILL, which does not exist on Windows."""
 GRACE = 1.0
@@ -138,6 +139,14 @@ class Worker:
         """End the process; free its resources and return its exit code."""
         self.connection.close()
         return self.process.end()
+
+
+def script_of(content: bytes) -> dict[str, str]:
+    """Return how a worker imports the script of this process, if pickled content needs its classes; else {}."""
+    if SCRIPT.encode() not in content:
+        return {}
+    data = spawn.get_preparation_data("privbench")
+    return {name: value for name, value in data.items() if name.startswith("init_main")}
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from multiprocessing.reduction import ForkingPickler
 from typing import TYPE_CHECKING, Any
 
 from privbench.errors import TimedOut, WorkerDied
-from privbench.executors.process import cause, hint
+from privbench.executors.process import cause, hint, script_of
 from privbench.executors.worker import ENDED
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class LocalServant:
         with self._lock:
             worker = self._started()
             try:
-                worker.connection.send((0, False, {}, content))
+                worker.connection.send((0, False, script_of(content), content))
                 end = time.monotonic() + self._timeout if self._timeout else None
                 while True:
                     if not wait(worker.sources, None if end is None else max(0.0, end - time.monotonic())):
@@ -73,4 +73,6 @@ class LocalServant:
             raise WorkerDied("The run has ended.")
         if self._worker is None:
             self._worker = self._hire(0)
+            if self._closed:  # meanwhile
+                self.close()
         return self._worker

@@ -163,11 +163,11 @@ def judge(
     shown = np.arange(len(member)) if order is None else order
     with caught() as failed:
         scores = np.empty(len(member))
-        scores[shown], findings = apart(_scored, (attack, evidence, member.shape), attack)
+        scores[shown], findings = apart(_scored, (attack, evidence, member.shape), attack, patience=0.0)
         decisions, threshold = decide(scores)
         own = findings
         if isinstance(attack, JudgesFindings):
-            own = [apart(_with_truth, (attack, findings[0], scores[shown], member[shown]), attack)]
+            own = [apart(_with_truth, (attack, findings[0], scores[shown], member[shown]), attack, patience=0.0)]
         job = Measuring(scores[None], member[None], Deciding(None), base.seed, own)
         found = measured(job, None if decisions is None else decisions[None], threshold)
         return base.sealed(**found.found), found.raw

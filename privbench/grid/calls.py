@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from privbench.population.population import Population
 
 T = TypeVar("T")
+PATIENCE = 120.0
+"""Seconds that a component may take for what is needed before training, such as to build a model."""
 BUILT_IN = "built-in"
 """Lane of the calls that make releases with privbench's own code alone."""
 
@@ -82,8 +84,10 @@ def now(steps: Steps[T]) -> T:
         return found
 
 
-def apart(function: Callable[[J, Port], T], job: J, *components: Any) -> T:
+def apart(function: Callable[[J, Port], T], job: J, *components: Any, patience: float = PATIENCE) -> T:
     """Return function(job, report), run in a process of its own if it runs code of components that are not privbench's.
+
+    patience: seconds after which it is stopped; 0: never
 
     Raises PrivbenchError for whatever is raised, or ends the process.
     """
@@ -91,7 +95,7 @@ def apart(function: Callable[[J, Port], T], job: J, *components: Any) -> T:
     if not call.serves or is_worker() or not sendable(*components):
         found: T = result(inline.run(call))
         return found
-    with LocalProcesses(1).pool() as pool:
+    with LocalProcesses(1, timeout=patience).pool() as pool:
         pool.submit(call)
         (outcome,) = pool.outcomes()
     found = result(outcome)
@@ -101,7 +105,7 @@ def apart(function: Callable[[J, Port], T], job: J, *components: Any) -> T:
 def rehearsed(function: Callable[[J, Port], T], job: J, *components: Any) -> T:
     """Return function(job, report), run here, but tried apart before: its result cannot be sent, or is large."""
     if serves(*components):
-        apart(_tried, (function, job), *components)
+        apart(_tried, (function, job), *components, patience=0.0)  # it may download
     found: T = result(inline.run(Call(function, job)))
     return found
 

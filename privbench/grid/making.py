@@ -147,6 +147,8 @@ class Making:
             served = serves(job.population.task, job.population.defense)
             index = self.pool.submit(Call(make, job, served, lane=None if served else BUILT_IN))
             self._jobs[index], self._numbers[index] = job, number
+        if wave and not jobs:  # all of it is in the store
+            self._begin()
 
     def _lose(self) -> None:
         """Continue without releases whose outcomes an executor has lost."""

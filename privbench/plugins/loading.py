@@ -11,6 +11,7 @@ import contextlib
 import functools
 import importlib.metadata
 import os
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -129,7 +130,8 @@ def _as_it_was() -> Iterator[None]:
     folder, environment, mask = Path.cwd(), dict(os.environ), os.umask(0)
     os.umask(mask)
     try:
-        yield
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
     finally:
         os.chdir(folder)
         os.umask(mask)

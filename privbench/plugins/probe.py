@@ -29,17 +29,17 @@ from privbench.options.fields import option_infos, required_options
 from privbench.store.atomic import atomic_write
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from privbench.executors import Port
 
-PATIENCE = 120.0
+PATIENCE = 60.0
 """Seconds that a plugin may take to be imported."""
 WATCHED = ("privbench", "torch", "numpy", "random", "math", "json", "hashlib", "pickle", "builtins", "os", "time")
 """Top-level modules whose functions and classes a plugin must leave as they are."""
 COMPUTING = ("torch", "privbench.learn", "privbench.population", "privbench.plugins.builtins")
 """Modules that are imported before a plugin, so that it can be seen what it replaces."""
-REMEMBERED = 256
+REMEMBERED = 32
 """Number of sound plugins, or versions of them, that are remembered."""
 
 
@@ -63,7 +63,7 @@ def problems(
     Whatever else is wrong with a plugin is left to its import.
     """
     known, signatures = _remembered(), {entry_point.name: signature(entry_point) for entry_point in entry_points}
-    unknown = [each for each in entry_points if signatures[each.name] not in known]
+    unknown = [each for each in entry_points if not _sound(signatures[each.name], known)]
     if not unknown:
         return {}
     found: dict[str, str] = {}
@@ -75,20 +75,26 @@ def problems(
         for outcome in pool.outcomes():
             name = outcome.job.name
             if isinstance(outcome.error, WorkerDied | TimedOut):
-                found[name] = f"its import ends the process, or takes too long: {outcome.error}"
+                late = f"its import takes more than {PATIENCE:g} s."
+                ends = f"its import ends the process: {outcome.error}"
+                found[name] = late if isinstance(outcome.error, TimedOut) else ends
             elif outcome.error is not None:  # such as KeyboardInterrupt, which would end every command
                 found[name] = str(outcome.error)
-            elif outcome.result:
-                found[name] = outcome.result
-            else:
-                known += filter(None, [signatures[name]])
+            elif outcome.result[0]:
+                found[name] = outcome.result[0]
+            elif signatures[name]:
+                known.pop(signatures[name], None)
+                known[signatures[name]] = outcome.result[1]
     _remember(known)
     return found
 
 
-def probe(job: Probed, _port: Port) -> str:
-    """Import a plugin, call its hooks, and build its components; return what it replaced, or ""."""
-    before = dict(_parts())
+def probe(job: Probed, _port: Port) -> tuple[str, dict[str, str]]:
+    """Import a plugin, call its hooks, and build its components.
+
+    Returns what it replaced, or "", and the files that it imported, each as `_look` sees it.
+    """
+    before, modules = dict(_parts()), set(sys.modules)
     entry_point = importlib.metadata.EntryPoint(job.name, job.value, job.group)
     found = job.load([entry_point])
     for entry in found.components.values():
@@ -98,7 +104,23 @@ def probe(job: Probed, _port: Port) -> str:
                 _ask(entry.cls())
     after = dict(_parts())
     replaced = sorted(name for name, part in before.items() if after.get(name) is not part)
-    return f"it replaces {', '.join(replaced[:3])} when it is imported, which would spoil others." if replaced else ""
+    fault = f"it replaces {', '.join(replaced[:3])} when it is imported, which would spoil others." if replaced else ""
+    files = [vars(sys.modules[name]).get("__file__") for name in set(sys.modules) - modules]
+    return fault, {str(file): _look(str(file)) for file in files if file}
+
+
+def _look(file: str) -> str:
+    """Return the size of a file and the time of its last change; "" if it is gone."""
+    try:
+        about = Path(file).stat()
+    except OSError:
+        return ""
+    return f"{about.st_size} {about.st_mtime_ns}"
+
+
+def _sound(signature: str, known: Mapping[str, Mapping[str, str]]) -> bool:
+    """Return whether a plugin was tried, and no file that it imports has changed since."""
+    return signature in known and all(_look(file) == look for file, look in known[signature].items())
 
 
 def signature(entry_point: importlib.metadata.EntryPoint) -> str:
@@ -147,16 +169,17 @@ def _file() -> Path:
     return platformdirs.user_cache_path("privbench") / "plugins.json"
 
 
-def _remembered() -> list[str]:
-    """Return the signatures of sound plugins; none if the file is missing or damaged."""
+def _remembered() -> dict[str, dict[str, str]]:
+    """Return the files of sound plugins, by signature; none if the memory is missing or damaged."""
     try:
         known = json.loads(_file().read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return []
-    return [each for each in known if isinstance(each, str)] if isinstance(known, list) else []
+        return {str(each): {str(file): str(look) for file, look in files.items()} for each, files in known.items()}
+    except (OSError, ValueError, AttributeError, RecursionError):
+        return {}
 
 
-def _remember(known: Sequence[str]) -> None:
+def _remember(known: Mapping[str, Mapping[str, str]]) -> None:
     with contextlib.suppress(OSError):  # without it, plugins are tried again
         _file().parent.mkdir(parents=True, exist_ok=True)
-        atomic_write(_file(), json.dumps(known[-REMEMBERED:], indent=1).encode())
+        latest = dict(list(known.items())[-REMEMBERED:])
+        atomic_write(_file(), json.dumps(latest, indent=1).encode())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import time
+import traceback
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy as np
 from privbench import seeds
 from privbench.contracts.context import Context
 from privbench.contracts.release import Release
-from privbench.errors import CellFailed, blamed
+from privbench.errors import CannotWrite, CellFailed, blamed
 from privbench.population.keeper import Keeper
 from privbench.population.population import ANSWERS, MODEL, Job, Population
 from privbench.population.queries import ask
@@ -21,7 +22,7 @@ from privbench.store.artifact import save_array, save_json, save_tensors
 from privbench.store.store import artifact_key
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from torch import Tensor, nn
 
@@ -47,7 +48,7 @@ def make(job: Job, report: Report) -> None:
         _import(population)
         start = time.perf_counter()
         keeper = Keeper.of(population)
-        with blamed(population.defense):
+        with blamed(population.defense), _own_word():
             release = fit(population, index, keeper, report)
         release = _checked(population.defense, release)
         _save(population.store, manifest, release, time.perf_counter() - start + keeper.saved)
@@ -55,6 +56,18 @@ def make(job: Job, report: Report) -> None:
         # The model as loaded from the store, not the one in memory: only its weights are stored.
         model = population.model(index) if release is None else population.net.filled(release.model.state_dict())
         _answer(population, index, model, job.queries, report)
+
+
+@contextlib.contextmanager
+def _own_word() -> Iterator[None]:
+    """Contain a component's claim that something cannot be written: only the store's ends a run."""
+    try:
+        yield
+    except CannotWrite as error:
+        *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+        if str(frame.f_globals.get("__name__")).startswith("privbench.store."):
+            raise
+        raise CellFailed(str(error)) from error
 
 
 @functools.lru_cache(maxsize=8)
