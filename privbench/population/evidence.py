@@ -14,10 +14,9 @@ import numpy as np
 from privbench import seeds
 from privbench.contracts.context import Context
 from privbench.contracts.evidence import Answered, Evidence, predicted
-from privbench.population.identity import LENT
+from privbench.population.keeper import key_of
 from privbench.population.lending import Lending
 from privbench.population.served import Server
-from privbench.store.fingerprint import source_hash
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -110,7 +109,7 @@ def _kept(ask: Ask) -> Keep:
     """Return what keeps an attack's own intermediate results, through the process that holds the store."""
 
     def keep(name: str, key: Mapping[str, Any], make: Make, inner: Context) -> dict[str, Array]:
-        own = {**key, "name": name, "seed": inner.seed, "device": inner.device, "source": source_hash(make, *LENT)}
+        own = key_of(name, key, make, inner)
         arrays: dict[str, Array] | None = ask(("kept", own))
         if arrays is None:
             arrays = make(inner)
@@ -138,7 +137,7 @@ def parcel_of(
     """
     lend = (lending or Lending()).lend
     indices = shadows.shadow_indices(target, exclude) if needs.shadows != "none" else []
-    pool, _reference = population.dataset.shared("pool"), population.dataset.shared("reference")
+    pool = population.dataset.shared("pool")
 
     def seen(role: str, *, inputs: bool) -> Seen:
         examples = population.dataset.shared(role)

@@ -22,6 +22,11 @@ KEPT = "kept"
 """Kind of artifacts in the store: intermediate results."""
 
 
+def key_of(name: str, key: Mapping[str, Any], make: Make, inner: Context) -> dict[str, Any]:
+    """Return the key of a result as far as its maker knows it; see `Context.kept`."""
+    return {**key, "name": name, "seed": inner.seed, "device": inner.device, "source": source_hash(make, *LENT)}
+
+
 class Keeper:
     """Stores intermediate results, and counts the seconds that they would take to recompute.
 
@@ -39,7 +44,7 @@ class Keeper:
 
     def __call__(self, name: str, key: Mapping[str, Any], make: Make, inner: Context) -> dict[str, Array]:
         """Return the result of `make` (see `Context.kept`); a damaged artifact is recomputed."""
-        whole = {**key, "name": name, "seed": inner.seed, "device": inner.device, "source": source_hash(make, *LENT)}
+        whole = key_of(name, key, make, inner)
         arrays = self.stored(whole)
         if arrays is None:
             start, saved = time.perf_counter(), self.saved
