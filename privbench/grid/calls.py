@@ -10,6 +10,8 @@ A run resumes each with the outcome of its call (`making.py`); `now` runs them h
 from __future__ import annotations
 
 import contextlib
+import itertools
+import sys
 import threading
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
@@ -52,7 +54,8 @@ def serves(*components: Any) -> str:
 def sendable(*components: Any) -> bool:
     """Return whether components can run elsewhere: classes of modules, not of a function, a notebook or a script.
 
-    A script is the user's own code, and to import it elsewhere would run it again.
+    A script is the user's own code, and to import it elsewhere would run it again. The same holds for a module that
+    was loaded from a file and is on no path, such as a test's: another process would not find it.
     """
     return all(_importable(type(part)) for component in components for part in parts_of(component))
 
@@ -126,7 +129,19 @@ def make(job: Any, report: Port) -> None:
 
 
 def _importable(cls: type) -> bool:
-    return "<locals>" not in cls.__qualname__ and cls.__module__ != "__main__"
+    return "<locals>" not in cls.__qualname__ and cls.__module__ != "__main__" and _is_found(cls.__module__)
+
+
+def _is_found(module: str) -> bool:
+    """Return whether an import would find a module of this process, in the file from which it was loaded."""
+    path, spec = None, None
+    for name in itertools.accumulate(module.split("."), "{}.{}".format):
+        found = (finder.find_spec(name, path) for finder in sys.meta_path)
+        spec = next((each for each in found if each is not None), None)
+        if spec is None:
+            return False
+        path = spec.submodule_search_locations
+    return spec is not None and spec.origin == getattr(sys.modules.get(module), "__file__", None)
 
 
 def _built_in(part: Any) -> bool:
