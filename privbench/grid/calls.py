@@ -42,7 +42,14 @@ class Ready:
     populations: frozenset[Population]
 
 
-Steps: TypeAlias = "Generator[Call[Any] | Ready, Any, T]"
+@dataclass(frozen=True)
+class Here:
+    """Run a call in this process, for its components cannot be sent; resumed with its outcome."""
+
+    call: Call[Any]
+
+
+Steps: TypeAlias = "Generator[Call[Any] | Here | Ready, Any, T]"
 
 
 def serves(*components: Any) -> str:
@@ -62,7 +69,7 @@ def sendable(*components: Any) -> bool:
 
 def own(call: Call[Any], *components: Any) -> Steps[Outcome[Any]]:
     """Return the steps of a call that runs components' code: elsewhere, or here if they cannot be sent."""
-    outcome: Outcome[Any] = (yield call) if sendable(*components) else inline.run(call)
+    outcome: Outcome[Any] = yield call if sendable(*components) else Here(call)
     if call.serves and isinstance(outcome.error, ENDS_THE_RUN):  # a component's own word: it writes nothing itself
         return replace(outcome, error=CellFailed(str(outcome.error)))
     return outcome
@@ -81,6 +88,8 @@ def now(steps: Steps[T]) -> T:
     try:
         while True:
             wanted = steps.send(answer)
+            if isinstance(wanted, Here):
+                wanted = wanted.call
             answer = inline.run(wanted) if isinstance(wanted, Call) else None
     except StopIteration as end:
         found: T = end.value

@@ -8,8 +8,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
 from privbench.errors import ENDS_THE_RUN, CellFailed, NotMade, PrivbenchError, note
-from privbench.executors import Call, Outcome
-from privbench.grid.calls import BUILT_IN, Ready, make, serves
+from privbench.executors import Call, Outcome, inline
+from privbench.grid.calls import BUILT_IN, Here, Ready, make, serves
 from privbench.population.released import ReleasedShadows
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 
 T = TypeVar("T")
+LATER = object()
 TRAINING = ("privbench.population.releases", "privbench.learn.training", "privbench.plugins.builtins")
 """Modules that the training of releases needs, and that processes of other components most likely need."""
 
@@ -187,18 +188,26 @@ class Making:
             raise answer.error
         try:
             wanted = running.steps.send(answer)
-            while isinstance(wanted, Ready) and self._open.isdisjoint(wanted.populations):
-                wanted = running.steps.send(self.why_not(wanted.populations))
+            while (answer := self._at_once(wanted, running.report)) is not LATER:
+                wanted = running.steps.send(answer)
         except StopIteration as end:
             running.result, running.done = end.value, True
             return
         if isinstance(wanted, Ready):
             self._waiting.append((wanted, running))
-        else:
+        elif isinstance(wanted, Call):
             self._calls[self.pool.submit(wanted)], running.serves = running, wanted.serves
             if running.report is not None and not running.begun:
                 running.report(0.0, "")
             running.begun = True
+
+    def _at_once(self, wanted: Call[Any] | Here | Ready, report: Callable[[float, str], None] | None) -> Any:
+        """Return the answer to steps that need not wait, or LATER."""
+        if isinstance(wanted, Here):
+            return inline.run(wanted.call, 0, None if report is None else lambda _, *told: report(*told))
+        if isinstance(wanted, Ready) and self._open.isdisjoint(wanted.populations):
+            return self.why_not(wanted.populations)
+        return LATER
 
     def _progress(self, call: int, done: float, stage: str) -> None:
         running = self._calls.get(call)
