@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 LATER = object()
+"""The answer of steps that must wait."""
 TRAINING = ("privbench.population.releases", "privbench.learn.training", "privbench.plugins.builtins")
 """Modules that the training of releases needs, and that processes of other components most likely need."""
 
