@@ -16,6 +16,7 @@ OF_SEVERAL_MODULES = {
     "tests/builtin/defenses/test_leak.py": "every defense",
     "tests/builtin/tasks/test_to_record.py": "every task that reads downloaded files",
     "tests/faults/test_attacks.py": "attacks that misbehave",
+    "tests/faults/test_audits.py": "attacks that misbehave and that an audit names",
     "tests/faults/test_damage.py": "damage to the store",
     "tests/faults/test_defenses.py": "defenses that misbehave",
     "tests/faults/test_imports.py": "plugins that misbehave",

@@ -7,16 +7,20 @@ from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 from typing_extensions import Protocol
 
+from privbench.errors import CellFailed
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Hashable, Iterable
     from contextlib import AbstractContextManager
 
     from privbench.errors import PrivbenchError
 
-__all__ = ["Call", "Executor", "Outcome", "Pool", "Port", "Progress", "Servant"]
+__all__ = ["QUERIES", "Call", "Executor", "Outcome", "Pool", "Port", "Progress", "Servant", "answered"]
 
 J = TypeVar("J")
 R = TypeVar("R")
+QUERIES = "answers queries"
+"""What a servant does."""
 
 
 class Port(Protocol):
@@ -73,8 +77,11 @@ class Outcome(Generic[J]):
 class Servant(Protocol):
     """A process of its own for calls one after another, such as queries while their caller waits."""
 
-    def call(self, function: Callable[[J, Port], R], job: J) -> R:
-        """Return function(job, report). Raises the PrivbenchError of a call that failed, or WorkerDied."""
+    def call(self, function: Callable[[J, Port], R], job: J, answer: Callable[[Any], Any] | None = None) -> R:
+        """Return function(job, port). Raises the PrivbenchError of a call that failed, or WorkerDied.
+
+        answer: answers what the function asks, by `Port.ask`
+        """
         ...
 
 
@@ -96,8 +103,10 @@ class Pool(Protocol):
         """Give calls that have not begun this error as their outcome."""
         ...
 
-    def servant(self, serves: str) -> Servant:
+    def servant(self, serves: str, purpose: str = QUERIES) -> Servant:
         """Return the process for further calls of a component (`Call.serves`), which ends with the pool.
+
+        purpose: what it does, of which a component may have several; for messages
 
         It works while calls wait for it, so it does not count as one of the pool's workers. May be called from any
         thread.
@@ -118,3 +127,10 @@ class Executor(Protocol):
         on_progress: called in the caller's thread, while it waits for an outcome
         """
         ...
+
+
+def answered(answer: Callable[[Any], Any] | None, request: Any) -> Any:
+    """Return the answer to a request of a call. Raises what answering raises, and CellFailed if nobody answers."""
+    if answer is None:
+        raise CellFailed("this call has nobody to ask.")
+    return answer(request)

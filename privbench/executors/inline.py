@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from privbench.errors import ENDS_THE_RUN, CellFailed, PrivbenchError, one_line
-from privbench.executors import Call, Outcome, Progress
+from privbench.executors import QUERIES, Call, Outcome, Progress, answered
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
@@ -53,13 +53,13 @@ class InlinePool:
                 continue
             yield run(call, index, self._on_progress)
 
-    def servant(self, serves: str) -> InlinePool:  # noqa: ARG002
+    def servant(self, serves: str, purpose: str = QUERIES) -> InlinePool:  # noqa: ARG002
         """Return this process; see `Pool.servant`."""
         return self
 
-    def call(self, function: Callable[[J, Port], R], job: J) -> R:
-        """Return function(job, report); see `Servant.call`."""
-        return function(job, _Port(Call(function, job), 0, None))
+    def call(self, function: Callable[[J, Port], R], job: J, answer: Callable[[Any], Any] | None = None) -> R:
+        """Return function(job, port); see `Servant.call`."""
+        return function(job, _Port(Call(function, job, answer=answer), 0, None))
 
     def load(self, modules: Iterable[str]) -> None:
         """Do nothing: what is needed is imported then."""
@@ -90,6 +90,4 @@ class _Port:
             self._on_progress(self._index, done, stage)
 
     def ask(self, request: Any) -> Any:
-        if self._call.answer is None:
-            raise CellFailed("this call has nobody to ask.")
-        return self._call.answer(request)
+        return answered(self._call.answer, request)

@@ -101,7 +101,9 @@ class Worker:
         """The component whose code it has run; "" for privbench's own, None before its first call."""
         self.lane: object = None
         self.calls: dict[int, float] = {}
-        """Its unfinished calls, each with the time when it began."""
+        """Its unfinished calls, each with the time when it began, less that of answers to it."""
+        self.asked: float | None = None
+        """The time since when its call has waited for an answer."""
         self.connection, theirs = multiprocessing.Pipe()
         try:
             self.process: Process = (

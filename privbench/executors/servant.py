@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from privbench.errors import TimedOut, WorkerDied
 from privbench.executors.process import cause, hint, script_of
-from privbench.executors.worker import ENDED
+from privbench.executors.worker import ASKED, ENDED, reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,17 +24,18 @@ class LocalServant:
     """A worker process for one caller at a time; started at its first call, and again after its death.
 
     hire: starts a worker, given the number that determines its GPU
+    purpose: what the process does, for messages
     timeout: seconds after which a call is stopped; 0: never
     """
 
-    def __init__(self, hire: Callable[[int], Worker], timeout: float = 0.0) -> None:
-        self._hire, self._timeout = hire, timeout
+    def __init__(self, hire: Callable[[int], Worker], purpose: str, timeout: float = 0.0) -> None:
+        self._hire, self._name, self._timeout = hire, f"The process that {purpose}", timeout
         self._worker: Worker | None = None
         self._lock = threading.Lock()
         self._closed = False
 
-    def call(self, function: Callable[[J, Port], R], job: J) -> R:
-        """Return function(job, report); see `Servant.call`."""
+    def call(self, function: Callable[[J, Port], R], job: J, answer: Callable[[Any], Any] | None = None) -> R:
+        """Return function(job, port); see `Servant.call`."""
         content = bytes(ForkingPickler.dumps((function, job)))
         with self._lock:
             worker = self._started()
@@ -45,15 +46,19 @@ class LocalServant:
                     if not wait(worker.sources, None if end is None else max(0.0, end - time.monotonic())):
                         self._worker = None
                         worker.end()
-                        raise TimedOut(f"The process that answers queries was stopped after {self._timeout:g} s.")
+                        raise TimedOut(f"{self._name} was stopped after {self._timeout:g} s.")
                     message = worker.receive()
                     kind, *rest = (None,) if message is None else ForkingPickler.loads(message)
+                    if kind == ASKED:
+                        asked = time.monotonic()
+                        worker.connection.send_bytes(reply(answer, rest[1]))
+                        end = end and end + time.monotonic() - asked  # the time of the answer is not the call's
                     if kind == ENDED:
                         break
             except (EOFError, OSError, ValueError):  # the last one, if the pool is closed meanwhile
                 self._worker = None
                 code = worker.end()
-                raise WorkerDied(f"The process that answers queries {cause(code)}{hint(code)}.") from None
+                raise WorkerDied(f"{self._name} {cause(code)}{hint(code)}.") from None
         _, result, error, *_ = rest
         if error is not None:
             raise error

@@ -13,6 +13,7 @@ from multiprocessing.reduction import ForkingPickler
 from typing import TYPE_CHECKING, Any
 
 from privbench.errors import CellFailed, PrivbenchError, one_line
+from privbench.executors import answered
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -178,6 +179,14 @@ class _Reporter:
     def close(self) -> None:
         with self._lock:
             self._next = float("inf")
+
+
+def reply(answer: Callable[[Any], Any] | None, request: Any) -> bytes:
+    """Return the message with the answer to what a call asks; for its caller."""
+    try:
+        return bytes(ForkingPickler.dumps((answered(answer, request), None)))
+    except BaseException as error:  # noqa: BLE001 - it is the call's
+        return bytes(ForkingPickler.dumps((None, portable(error))))
 
 
 def portable(error: BaseException) -> PrivbenchError:

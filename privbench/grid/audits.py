@@ -20,6 +20,7 @@ from privbench.contracts.abilities import Compares
 from privbench.contracts.context import Context
 from privbench.errors import BadOption, CellFailed, PrivbenchError, UsageError, blamed, note
 from privbench.executors import Call
+from privbench.grid import named
 from privbench.grid.calls import Ready, own, rehearsed, result, serves
 from privbench.grid.making import Listener, Making
 from privbench.grid.plan import Plan, unfit
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from privbench.contracts.measurement import Measurement
-    from privbench.executors import Executor, Port
+    from privbench.executors import Executor, Port, Servant
     from privbench.grid.calls import Steps
     from privbench.grid.plan import Grid
     from privbench.population.population import Population
@@ -103,7 +104,8 @@ def conduct(
     if listener:
         listener.planned(planned)
     with Making(planned, executor, listener) as making:
-        begun = [making.start(auditing(bench, command=command), progress) for bench in benches]
+        servant = making.pool.servant
+        begun = [making.start(auditing(bench, command=command, servant=servant), progress) for bench in benches]
         for running in begun:
             record, arrays = making.until(running)
             if out is not None:
@@ -111,8 +113,13 @@ def conduct(
             yield record
 
 
-def auditing(bench: Bench, *, command: str = "") -> Steps[tuple[AuditRecord, Mapping[str, Any]]]:
-    """Return the steps of one audit to its record and its arrays."""
+def auditing(
+    bench: Bench, *, command: str = "", servant: Callable[..., Servant]
+) -> Steps[tuple[AuditRecord, Mapping[str, Any]]]:
+    """Return the steps of one audit to its record and its arrays.
+
+    servant: returns the process of an attack that the audit names, and of its queries (`Pool.servant`)
+    """
     population, sources = bench.population, (bench.population, *bench.compared)
     base = AuditRecord(**heading_of(population, command), audit=component("audit", bench.audit))
     reason = bench.impossible or (yield Ready(frozenset(sources)))
@@ -122,16 +129,31 @@ def auditing(bench: Bench, *, command: str = "") -> Steps[tuple[AuditRecord, Map
     with caught() as failed:
         # Never beside other calls: an audit names attacks of its own, whose plugins it imports.
         alone = f"{spec(bench.audit)} of {serves(*parts) or population.defense.name}"
-        found: tuple[AuditRecord, Mapping[str, Any]] = result(
-            (yield from own(Call(_measure, (base, bench.audit, population), alone, first=True), *parts))
+        call = Call(
+            _measure,
+            Measuring(base, bench.audit, sources),
+            alone,
+            first=True,
+            answer=lambda wanted: named.answer(wanted, sources, servant),
         )
+        found: tuple[AuditRecord, Mapping[str, Any]] = result((yield from own(call, *parts)))
         return found
     return base.sealed(**failed), {}
 
 
-def _measure(job: tuple[AuditRecord, Any, Population], port: Port) -> tuple[AuditRecord, Mapping[str, Any]]:
-    base, audit, population = job
-    return fill(base, audit, population, _context(audit, population, port))
+@dataclass(frozen=True)
+class Measuring:
+    """An audit, the heading of its record, and its populations, the audited one first."""
+
+    base: AuditRecord
+    audit: Any
+    sources: tuple[Population, ...]
+
+
+def _measure(job: Measuring, port: Port) -> tuple[AuditRecord, Mapping[str, Any]]:
+    population = job.sources[0]
+    with named.asking(port, job.sources):
+        return fill(job.base, job.audit, population, _context(job.audit, population, port))
 
 
 def measure(audit: Any, population: Population, *, command: str = "") -> tuple[AuditRecord, Mapping[str, Any]]:

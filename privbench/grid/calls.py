@@ -82,15 +82,19 @@ def result(outcome: Outcome[Any]) -> Any:
     return outcome.result
 
 
-def now(steps: Steps[T]) -> T:
-    """Run all calls of steps here, one after another; releases are made already."""
+def now(steps: Steps[T], run: Callable[[Call[Any]], Outcome[Any]] = inline.run) -> T:
+    """Run all calls of steps, one after another; releases are made already.
+
+    run: returns the outcome of a call that can be sent
+    """
     answer: Any = None
     try:
         while True:
             wanted = steps.send(answer)
             if isinstance(wanted, Here):
-                wanted = wanted.call
-            answer = inline.run(wanted) if isinstance(wanted, Call) else None
+                answer = inline.run(wanted.call)
+            else:
+                answer = run(wanted) if isinstance(wanted, Call) else None
     except StopIteration as end:
         found: T = end.value
         return found

@@ -7,7 +7,7 @@ code. The record is written by the caller.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from privbench.executors import Call
 from privbench.grid.attacking import Attacked, Attacking, Judging, attack, judge, reconstruct
 from privbench.grid.calls import Ready, now, own, result, serves
 from privbench.grid.cell import Cell, inapplicable, threshold_of, without_decisions
-from privbench.grid.measuring import Deciding, Described, Describing, Measuring, decide, describe, measure
+from privbench.grid.measuring import Deciding, Described, Describing, Measuring, describe, measure
 from privbench.grid.reconstruction import evaluate
 from privbench.population.lending import Lending
 from privbench.population.served import answer
@@ -28,11 +28,14 @@ from privbench.records.provenance import caught, component, failure, heading_of
 from privbench.records.record import Record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from privbench.aliases import Array
     from privbench.executors import Outcome, Port, Servant
     from privbench.grid.calls import Steps
+
+Place: TypeAlias = "tuple[int, int | None]"
+"""A target and None, or a shadow that poses as a target, and the target for which it does."""
 
 
 def score(cell: Cell, *, reason: Exception | None = None, command: str = "") -> tuple[Record, dict[str, Array]]:
@@ -87,7 +90,7 @@ def _membership(cell: Cell, servant: Callable[[str], Servant] | None) -> Steps[t
         call = Call(judge, Judging(cell.attack, attacked, member), serves(cell.attack), first=True)
         findings = result((yield from own(call, cell.attack)))
     measuring = Measuring(
-        attacked.scores[: len(member)], member, _deciding(cell, attacked.scores), cell.population.seed, findings
+        attacked.scores[: len(member)], member, deciding(cell, attacked.scores), cell.population.seed, findings
     )
     dataset = cell.population.dataset
     if len(dataset.canaries):
@@ -96,24 +99,18 @@ def _membership(cell: Cell, servant: Callable[[str], Servant] | None) -> Steps[t
     return measured.found, measured.raw
 
 
-def decided(cell: Cell) -> tuple[Array, Array | None, str]:
-    """Attack every target of a cell in this process; return scores and decisions, and their source."""
-    attacked: Attacked = result(now(attacking(cell, None, attack, findings=False)))
-    scores = attacked.scores[: len(cell.target_indices)]
-    return scores, *decide(scores, _deciding(cell, attacked.scores))
-
-
 def attacking(
     cell: Cell,
     servant: Callable[[str], Servant] | None,
     function: Callable[[Attacking, Port], Any],
-    *,
-    findings: bool = True,
+    places: Sequence[Place] | None = None,
 ) -> Steps[Outcome[Any]]:
-    """Return the steps to the outcome of the attack: of `attack` on targets and pseudo-targets, or of `reconstruct`."""
+    """Return the steps to the outcome of the attack: `attack` or `reconstruct`, in these places.
+
+    places: None: all targets, with the attack's findings, and then the pseudo-targets
+    """
     population, needs = cell.population, cell.needs
-    places: list[tuple[int, int | None]] = [(target, None) for target in cell.target_indices]
-    places += [(model, target) for target, model in cell.calibrating()]
+    findings, places = (len(cell.target_indices), places_of(cell)) if places is None else (0, places)
     lending = Lending(population.store.temporary())
     options: dict[str, Any] = {}
     if servant is not None:
@@ -121,14 +118,18 @@ def attacking(
     servers = [cell.server(target, calibrating_for=other, **options) for target, other in places]
     try:
         parcels = [cell.parcel(target, calibrating_for=other, lending=lending) for target, other in places]
-        wanted = len(cell.target_indices) if findings else 0
-        job = Attacking(cell.attack, tuple(parcels), wanted, len(population.dataset.pool))
+        job = Attacking(cell.attack, tuple(parcels), findings, len(population.dataset.pool))
         parts = (cell.attack, population.task, population.defense) if needs.model or needs.training else (cell.attack,)
         call = Call(function, job, serves(*parts), first=True, answer=lambda asked: servers[asked[0]](asked[1]))
         outcome = yield from own(call, *parts)
     finally:
         lending.close()
     return outcome
+
+
+def places_of(cell: Cell) -> list[Place]:
+    """Return the targets of a cell, then the shadows that pose as targets."""
+    return [*((target, None) for target in cell.target_indices), *((model, at) for at, model in cell.calibrating())]
 
 
 def _described(cell: Cell, known: dict[Any, Described]) -> Steps[Described]:
@@ -149,8 +150,11 @@ def _described(cell: Cell, known: dict[Any, Described]) -> Steps[Described]:
     return known[key]
 
 
-def _deciding(cell: Cell, scores: Array) -> Deciding:
-    """Return what decisions are made with: the attack's threshold, or the scores of pseudo-targets."""
+def deciding(cell: Cell, scores: Array) -> Deciding:
+    """Return what decisions are made with: the attack's threshold, or the scores of pseudo-targets.
+
+    scores: (places, examples), as of `places_of`
+    """
     natural = threshold_of(cell.attack)
     missing = without_decisions(cell.attack, cell.population.models)
     if natural is not None or missing:

@@ -1,6 +1,7 @@
 """The pool: which worker does what, and what becomes of calls that go wrong."""
 
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -259,13 +260,12 @@ def test_a_worker_that_dies_while_or_after_it_asks_costs_its_call_alone(jobs):
     assert type(died.error) is WorkerDied
     assert asked == [1, 1]
     assert fine.result == 9
-    released = threading.Event()
-    calls = [Call(jobs.asks, [1], answer=lambda _: released.wait(60)), Call(jobs.square, 3)]
-    with LocalProcesses(1, timeout=2.0).pool() as pool:
-        for call in calls:
-            pool.submit(call)
-        late, fine = pool.outcomes()
-        released.set()
+
+
+def test_the_time_of_answers_is_not_the_calls(jobs):
+    calls = [Call(jobs.asks, [1], answer=lambda _: time.sleep(1.5)), Call(jobs.loops, 0), Call(jobs.square, 3)]
+    (asked, late, fine), _ = jobs.pooled(LocalProcesses(1, timeout=1.0), calls)
+    assert asked.result == [None]
     assert type(late.error) is TimedOut
     assert fine.result == 9
 

@@ -1,8 +1,9 @@
 import threading
+import time
 
 import pytest
 
-from privbench.errors import DataError, TimedOut, WorkerDied
+from privbench.errors import CellFailed, DataError, TimedOut, WorkerDied
 from privbench.executors import Call
 from privbench.executors.local import LocalProcesses
 
@@ -45,6 +46,16 @@ def test_a_servant_that_takes_too_long_is_stopped_and_replaced(jobs, started):
         with pytest.raises(TimedOut, match=r"^The process that answers queries was stopped after 2 s\.$"):
             servant.call(jobs.loops, 0)
         assert servant.call(jobs.square, 3) == 9
+
+
+def test_a_servant_asks_its_caller_whose_time_is_not_its_own(jobs):
+    with LocalProcesses(1, timeout=1.0).pool() as pool:
+        servant = pool.servant("a", "asks")
+        assert servant.call(jobs.asks, [1, 2], lambda request: time.sleep(1.2) or request * 2) == [2, 4]
+        with pytest.raises(CellFailed, match=r"this call has nobody to ask\."):
+            servant.call(jobs.asks, [1])
+        with pytest.raises(TimedOut, match=r"^The process that asks was stopped after 1 s\.$"):
+            servant.call(jobs.loops, 0)
 
 
 def test_calls_of_several_threads_are_answered_one_after_another(jobs, pool):

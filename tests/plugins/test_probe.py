@@ -11,8 +11,9 @@ SOUND = "from privbench import hookimpl\n\n\n@hookimpl\ndef register_attacks():\
 
 
 @pytest.fixture
-def plugin(tmp_path, monkeypatch):
+def plugin(tmp_path, monkeypatch, pytestconfig):
     """Make a plugin of some source; its entry point is returned."""
+    monkeypatch.syspath_prepend(str(pytestconfig.rootpath))  # where another process finds `imported`
     monkeypatch.setattr(probe.platformdirs, "user_cache_path", lambda _: tmp_path / "cache")
     monkeypatch.syspath_prepend(str(tmp_path))
 

@@ -38,14 +38,22 @@ def attacked(population: Population, attack: Any) -> Attacked:
     Raises CellFailed if the population of an audit does not suit the attack, or is too small for decisions; and the
     errors of the attack.
     """
-    shadows = (*further(population, attack), population)[0]
-    if needs_of(attack).synthetic and population.synthetic(0) is None:
-        raise CellFailed(f"Attack {attack.name!r} needs synthetic examples, but {population.defense.name} has none.")
-    cell = Cell(population, attack, 1, None, attacked=population, shadows=(shadows,))
+    cell = cell_of(population, attack)
     scores, decisions, how = decided(cell)
     if decisions is None:
         raise CellFailed(f"Attack {attack.name!r} makes no decisions ({how}); use more models.")
     return Attacked(scores, decisions, np.stack([population.members(target) for target in cell.target_indices]))
+
+
+def cell_of(population: Population, attack: Any) -> Cell:
+    """Return the cell of an attack on a population, each model with the others as its shadows.
+
+    Raises CellFailed if the population of an audit does not suit the attack.
+    """
+    shadows = (*further(population, attack), population)[0]
+    if needs_of(attack).synthetic and population.synthetic(0) is None:
+        raise CellFailed(f"Attack {attack.name!r} needs synthetic examples, but {population.defense.name} has none.")
+    return Cell(population, attack, 1, None, attacked=population, shadows=(shadows,))
 
 
 def check_decisions(population: Population, attack: Any) -> None:

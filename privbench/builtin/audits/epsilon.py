@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from privbench.api import Measurement, component, option
-from privbench.builtin.audits.attacked import further
+from privbench.builtin.audits.attacked import cell_of, further
 from privbench.builtin.audits.claimed import judged
-from privbench.errors import CellFailed
-from privbench.grid import Cell
+from privbench.grid import scores_of
 from privbench.plugins import resolve
 from privbench.population import Claim
 from privbench.stats import epsilon_bounds as auditing
@@ -69,15 +68,9 @@ class Epsilon:
         arrays: scores float64 and member bool, (targets, examples)
         """
         attack = resolve("attack", self.attack)
-        shadows = (*further(population, attack), population)[0]
-        if attack.needs.synthetic and population.synthetic(0) is None:
-            raise CellFailed(
-                f"Attack {attack.name!r} needs synthetic examples, but {population.defense.name} has none."
-            )
-        cell = Cell(population, attack, 1, None, attacked=population, shadows=(shadows,))
-        rows = []
+        cell, rows = cell_of(population, attack), []
         for target in cell.target_indices:
-            rows.append(cell.scores(target))
+            rows += list(scores_of(cell, [(target, None)]))
             ctx.progress((target + 1) / population.models, f"target {target}")
         scores, member = np.stack(rows), np.stack([population.members(target) for target in cell.target_indices])
         claims = [Claim.of(facts) for facts in population.facts()]
