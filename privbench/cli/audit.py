@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from privbench.cli import shared
+from privbench.cli.config import with_config
 from privbench.cli.console import say, stdout, warn_problems
 from privbench.errors import UnknownName, did_you_mean
 from privbench.escapes import printable_lines
@@ -27,6 +28,7 @@ EPILOG = """\b
 Examples:
   privbench audit privacy-levels --task digits --defense ce --models 16
   privbench audit utility-matrix --defense dp-critic --student logistic
+  privbench audit overlap --config study.toml
   privbench audit predictions logits.npz
   privbench audit dataset real.npz synthetic.npz --holdout holdout.npz
 \b
@@ -99,8 +101,11 @@ def _command(text: str) -> click.Command:
     @shared.device
     @shared.out("records and arrays")
     @shared.store
+    @shared.config
     @click.pass_context
     def command(ctx: click.Context, /, **options: Any) -> None:
+        if options["config"]:
+            options = with_config(ctx, options, lists=("task", "defense"))
         records = _conduct(chosen, options)
         from privbench.report.audits import render
 

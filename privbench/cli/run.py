@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -67,11 +66,7 @@ LISTS = {"task": "digits", "defense": "ce", "attack": "lira"}
     metavar="NUMBER",
     help="Ranking column: tpr@1%, tpr@0.1%, auc, balanced-accuracy or canary-tpr@1%.",
 )
-@click.option(
-    "--config",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="TOML file with the same options; the command line takes precedence.",
-)
+@shared.config
 @click.option(
     "--dry-run", is_flag=True, help="Only show what would be trained, what is in the store, and the approximate time."
 )

@@ -61,6 +61,11 @@ store = click.option(
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder of trained models.  [default: PRIVBENCH_STORE, or the user's cache folder]",
 )
+config = click.option(
+    "--config",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="TOML file with the same options; the command line takes precedence.",
+)
 top = click.option(
     "--top", type=click.IntRange(min=0), default=10, show_default=True, help="Number of exposed examples to show."
 )

@@ -106,3 +106,18 @@ def test_a_damaged_record_is_named_and_the_next_run_writes_it_anew(audit, tmp_pa
     assert shown.stderr.count("\n") == 1
     assert audit("privacy-levels").exit_code == 0
     assert audit("show", str(tmp_path / "out")).exit_code == 0
+
+
+def test_options_are_read_from_a_file_and_the_command_line_takes_precedence(audit, tmp_path):
+    (tmp_path / "study.toml").write_text('task = "digits"\ndefense = ["ce", "relaxloss"]\nseed = 3\n')
+    shown = audit("privacy-levels", "--config", str(tmp_path / "study.toml"), "--defense", "ce")
+    assert shown.exit_code == 0, shown.output
+    (record,) = load([tmp_path / "out"])
+    assert (record.task.name, record.defense.name, record.seed, record.models) == ("npz", "ce", 3, 4)
+
+
+def test_a_file_with_an_option_that_audits_do_not_have(audit, tmp_path):
+    (tmp_path / "study.toml").write_text("targets = 3\n")
+    shown = audit("privacy-levels", "--config", str(tmp_path / "study.toml"))
+    assert shown.exit_code == 2
+    assert "no option 'targets'" in shown.stderr
