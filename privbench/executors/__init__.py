@@ -114,7 +114,10 @@ class Pool(Protocol):
         ...
 
     def load(self, modules: Iterable[str]) -> None:
-        """Import modules in the processes to come, where this saves time. Modules that cannot be imported are left."""
+        """Import modules in the processes to come, where this saves time. Modules that cannot be imported are left.
+
+        modules: `module:function` also calls a function, for what it caches
+        """
         ...
 
 

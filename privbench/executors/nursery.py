@@ -58,7 +58,7 @@ class Nursery:
             )
 
     def load(self, modules: Iterable[str]) -> None:
-        """Import modules, for workers to come; returns at once."""
+        """Import modules, for workers to come; returns at once. See `Pool.load`."""
         self._send({"load": list(modules)})
 
     def fork(self, connection: Connection[Any, Any], environment: Mapping[str, str]) -> int:
@@ -186,9 +186,12 @@ def _adopt(surroundings: Mapping[str, Any]) -> None:
 
 
 def _load(modules: Iterable[str]) -> None:
-    for module in modules:
+    for name in modules:
+        module, _, function = name.partition(":")
         with contextlib.suppress(Exception):  # whoever needs it fails with the reason
-            importlib.import_module(module)
+            imported = importlib.import_module(module)
+            if function:
+                getattr(imported, function)()
     gc.freeze()
 
 

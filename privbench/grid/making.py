@@ -28,8 +28,18 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 LATER = object()
 """The answer of steps that must wait."""
-TRAINING = ("privbench.population.releases", "privbench.learn.training", "privbench.plugins.builtins")
-"""Modules that the training of releases needs, and that processes of other components most likely need."""
+TRAINING = (
+    "privbench.grid",
+    "privbench.population.releases",
+    "privbench.learn.training",
+    "privbench.plugins.builtins",
+    "privbench.builtin.tasks",
+    "safetensors.numpy",
+    "privbench.population.identity:prepare",
+)
+"""What the training of releases needs, and processes of other components most likely need."""
+PLUGINS = ("privbench.store.outside:distributions",)
+"""What the training of others' releases needs besides."""
 
 
 class Listener(Protocol):
@@ -88,8 +98,11 @@ class Making:
     def __enter__(self) -> Self:
         self._stack = contextlib.ExitStack()
         self.pool = self._stack.enter_context(self._executor.pool(self._progress))
-        if self._planned.jobs() or any(serves(cell.attack) for cell in self._planned.cells):
+        jobs = self._planned.jobs()
+        if jobs or any(serves(cell.attack) for cell in self._planned.cells):
             self.pool.load(TRAINING)
+        if any(serves(job.population.task, job.population.defense) for job in jobs):
+            self.pool.load(PLUGINS)
         self._outcomes = self.pool.outcomes()
         self._begin()
         return self

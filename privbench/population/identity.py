@@ -39,6 +39,12 @@ ASKING = (Reference("privbench.population.queries", "ask"), Reference("privbench
 """The code that determines answers, except that of the release."""
 
 
+def prepare() -> None:
+    """Read the source of the harness, so that the processes that are forked from this one need not."""
+    source_hash(*HARNESS)
+    source_hash(*ASKING)
+
+
 @functools.lru_cache(maxsize=2)
 def _load_again(task: Task, fingerprint: str) -> Dataset:
     """Load, in a worker, the data of the process that planned the work; once for all jobs of a task."""

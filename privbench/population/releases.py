@@ -19,6 +19,7 @@ from privbench.population.population import ANSWERS, MODEL, Job, Population
 from privbench.population.queries import ask
 from privbench.population.traits import publishes
 from privbench.store.artifact import save_array, save_json, save_tensors
+from privbench.store.fingerprint import refresh
 from privbench.store.store import artifact_key
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ ANSWERED_ROLES = ("pool", "reference", "test")
 
 def make(job: Job, report: Report) -> None:
     """Make one release, query it, and store both. Runs in a worker process."""
+    refresh()
     population, index = job.population, job.index
     manifest = population.manifest(index)
     if artifact_key(MODEL, manifest) != job.key:

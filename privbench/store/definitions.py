@@ -92,6 +92,8 @@ class Definitions:
         self.package, self._find = package, find
         self._modules: dict[str, Module | None] = {}
         self._written: dict[Reference, Written] = {}
+        self._read: dict[Path, tuple[int, int]] = {}
+        """Files that were read, with time of change and size."""
 
     def owns(self, module: str) -> bool:
         """Return whether a module belongs to the package."""
@@ -102,8 +104,14 @@ class Definitions:
         if name not in self._modules:
             path = self._find(name) if self.owns(name) else None
             is_package = path is not None and path.name == "__init__.py"
+            if path is not None:
+                self._read[path] = _state(path)
             self._modules[name] = None if path is None else parse(path.read_bytes(), name, is_package=is_package)
         return self._modules[name]
+
+    def are_edited(self) -> bool:
+        """Return whether a file has changed since it was read."""
+        return any(_state(path) != state for path, state in list(self._read.items()))
 
     def digest(self, roots: Iterable[Reference], outside: Iterable[Module] = ()) -> str:
         """Return the SHA-256 of all code that some definitions, and modules outside of the package, depend on.
@@ -278,6 +286,15 @@ def _dotted(node: ast.AST) -> str:
 
 def _is_vars(call: ast.Call) -> bool:
     return not call.args and isinstance(call.func, ast.Name) and call.func.id == "vars"
+
+
+def _state(path: Path) -> tuple[int, int]:
+    """Return the time of a file's last change, and its size; zeros if there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return 0, 0
+    return found.st_mtime_ns, found.st_size
 
 
 def _sha256(*parts: str) -> str:

@@ -84,6 +84,12 @@ def forget() -> None:
     outside.forget()
 
 
+def refresh() -> None:
+    """Forget cached sources if a file of privbench has changed since it was read."""
+    if core().are_edited():
+        forget()
+
+
 @functools.lru_cache(maxsize=1)
 def core() -> Definitions:
     """Return the definitions of privbench itself."""

@@ -401,3 +401,14 @@ def child_once(job, report):
 
 def surroundings(job, report):
     return sys.path[0], str(Path.cwd())
+
+
+_remembered = []
+
+
+def remember():
+    _remembered.append(os.getpid())
+
+
+def remembered(job, report):
+    return _remembered and os.getpid() not in _remembered

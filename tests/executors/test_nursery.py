@@ -110,6 +110,14 @@ def test_workers_have_what_the_nursery_has_imported(jobs):
     assert outcome.result
 
 
+@linux
+def test_workers_have_what_functions_have_left_in_the_nursery(jobs):
+    executor = LocalProcesses(1)
+    executor.load(["turtle_that_is_not_there:f", "string:no_such_function", f"{jobs.__name__}:remember"])
+    [outcome] = executor.run(jobs.remembered, [0])
+    assert outcome.result
+
+
 PRINTS = """
 import sys
 sys.path.insert(0, {here!r})

@@ -8,6 +8,7 @@ from torch import nn
 
 from privbench import seeds
 from privbench.api import Release
+from privbench.errors import CellFailed
 from privbench.learn.graphs import TorchDispatchMode
 from privbench.learn.lanes import lane
 from privbench.learn.training import classifier, train
@@ -18,6 +19,7 @@ from privbench.population.keeper import Keeper
 from privbench.population.population import Population
 from privbench.population.queries import ask
 from privbench.population.releases import make
+from privbench.store import fingerprint
 from privbench.store.store import Store
 from privbench.testing.tape import taped
 
@@ -163,12 +165,20 @@ def test_work_that_was_kept_counts_as_if_it_were_done_again(ce, monkeypatch):
 
 
 def test_code_that_changes_during_a_run_is_found_out(ce):
-    from privbench.errors import CellFailed
-
     job = replace(ce.missing([1])[0], key="another")
     with pytest.raises(CellFailed, match="changed while the run was going on"):
         make(job, lambda done, stage="": None)
     assert ce.sound([0]) == []
+
+
+def test_what_a_worker_has_read_of_the_source_is_read_again_if_it_has_changed(ce, monkeypatch):
+    job = replace(ce.missing([1])[0], key="another")
+    for edited in (False, True):
+        before = fingerprint.core()
+        monkeypatch.setattr(type(before), "are_edited", lambda _, edited=edited: edited)
+        with pytest.raises(CellFailed):
+            make(job, lambda done, stage="": None)
+        assert (fingerprint.core() is before) != edited
 
 
 # Lanes

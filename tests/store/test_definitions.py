@@ -2,6 +2,7 @@
 
 import ast
 import functools
+import os
 import re
 import shutil
 from pathlib import Path
@@ -318,3 +319,23 @@ def test_every_built_in_knows_its_parts():
     assert not any(each.module.startswith("privbench.cli") for found in reached.values() for each in found)
     assert not any(each.name == EFFECTS for found in reached.values() for each in found)
     assert Reference("privbench.stats.signals", "phi") not in reached["defense ce"], "no module counts as a whole"
+
+
+@pytest.mark.parametrize("edit", ["longer", "touched", "gone"])
+def test_an_edit_after_a_file_was_read_is_noticed(tmp_path, edit):
+    file = tmp_path / "pkg" / "one.py"
+    file.parent.mkdir()
+    file.write_text("ONE = 1\n")
+    unread = definitions(tmp_path)
+    assert not unread.are_edited()
+    read = definitions(tmp_path)
+    read.module("pkg.one")
+    assert not read.are_edited()
+    if edit == "longer":
+        file.write_text("ONE = 111\n")
+    elif edit == "touched":
+        os.utime(file, ns=(0, 0))
+    else:
+        file.unlink()
+    assert read.are_edited()
+    assert not unread.are_edited()
