@@ -35,7 +35,8 @@ if __name__ == "__main__":
 
 def nursery_of(process):
     """Return the number of the process that forks another one's workers, with one thread each."""
-    children = [Path("/proc", each) for each in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+    of_threads = [each.read_text().split() for each in Path(f"/proc/{process}/task").glob("*/children")]
+    children = [Path("/proc", each) for numbers in of_threads for each in numbers]
     [found] = [
         int(child.name)
         for child in children
