@@ -15,7 +15,7 @@ def good(e):
 
 def held():  # what an attack must not see
     types = {type(each) for each in gc.get_objects()}
-    return [each for each in types if each.__module__.startswith("privbench.") and each.__name__ in HIDDEN]
+    return [each for each in types if str(each.__module__).startswith("privbench.") and each.__name__ in HIDDEN]
 
 HIDDEN = ("Population", "Store", "Dataset")
 """
