@@ -67,7 +67,7 @@ def test_counting_shadow_memberships_finds_nothing(task, store, salt):
 
 
 def test_the_model_loaded_from_the_store_answers_as_it_did(ce):
-    from privbench.learn.training import predict
+    from privbench.learn.inference import predict
 
     _make_all(ce)
     stored = ce.answers(2, 1, "pool").logits[:, 0]
