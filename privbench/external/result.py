@@ -23,7 +23,7 @@ from privbench.records.parts import Component, Data
 from privbench.records.provenance import caught, component, heading
 from privbench.records.ranking import RANKINGS
 from privbench.records.record import Record
-from privbench.records.selection import Together
+from privbench.records.selection import selected
 from privbench.report.tables import csv
 from privbench.stats import metrics
 from privbench.store.atomic import atomic_write, writing_into
@@ -112,13 +112,8 @@ def judged(
 
     And (n,) scores by attack, of those that did not fail. judge_one: attack -> what `judge` returns.
     """
-    together, scores = Together(seed), {}
-    for attack in attacks:
-        record, raw = judge_one(attack)
-        together.add(record, raw)
-        if raw:
-            scores[record.attack.spec] = raw["scores"][0]
-    return together.selected(), scores
+    found = [judge_one(attack) for attack in attacks]
+    return selected((seed, found)), {record.attack.spec: raw["scores"][0] for record, raw in found if raw}
 
 
 def about(

@@ -50,48 +50,17 @@ class Number:
     """Returns the interval with a given half-width in standard errors."""
 
 
-class Together:
-    """Records of the attacks on one population, which get their bands when all are measured."""
-
-    def __init__(self, seed: int) -> None:
-        self.seed = seed
-        self.records: list[Record] = []
-        self._numbers: dict[str, Mapping[str, Number]] = {}
-        self._first: tuple[str, Raw] | None = None
-        """Start without records. A single attack involves no choice, so it is resampled only when a second is added."""
-
-    def add(self, record: Record, raw: Raw) -> None:
-        """Add a record, and the `numbers` of its attack; without scores the attack does not count."""
-        self.records.append(record)
-        if "scores" not in raw:
-            return
-        if self._first is None:
-            self._first = record.attack.spec, raw
-            return
-        first, raw_of_first = self._first
-        if first not in self._numbers:
-            self._numbers[first] = numbers(raw_of_first, self.seed)
-            self._first = first, {}
-        self._numbers[record.attack.spec] = numbers(raw, self.seed)
-
-    def selected(self) -> list[Record]:
-        """Return all records in their original order, with bands if there was a selection."""
-        if len(self._numbers) < 2:  # noqa: PLR2004 - a choice takes two
-            return self.records
-        bands = select(self._numbers)
-        return [record.model_copy(update={"selection": bands.get(record.attack.spec)}) for record in self.records]
-
-
 def selected(job: tuple[int, Sequence[tuple[Record, Raw]]], _port: object = None) -> list[Record]:
-    """Return the records of the attacks on one population, with their bands.
+    """Return the records of the attacks on one population, with bands if there was a selection.
 
-    job: the seed, and the records, each with its raw arrays
+    job: the seed, and the records, each with its raw arrays; an attack without scores does not count
     """
     seed, records = job
-    together = Together(seed)
-    for record, raw in records:
-        together.add(record, raw)
-    return together.selected()
+    scored = {record.attack.spec: raw for record, raw in records if "scores" in raw}
+    if len(scored) < 2:  # noqa: PLR2004 - a choice takes two
+        return [record for record, _ in records]
+    bands = select({attack: numbers(raw, seed) for attack, raw in scored.items()})
+    return [record.model_copy(update={"selection": bands.get(record.attack.spec)}) for record, _ in records]
 
 
 def completed(records: Sequence[tuple[Path, Record]]) -> list[tuple[Path, Record]]:
@@ -119,13 +88,13 @@ def _population(record: Record) -> Hashable:
 
 
 def _from_raw(records: Sequence[tuple[Path, Record]]) -> list[Record]:
-    together = Together(records[0][1].seed)
+    together: list[tuple[Record, Raw]] = []
     for file, record in records:
         raw = _raw(file.with_suffix(".scores.npz"), record)
         if raw is None:
             return [record for _, record in records]
-        together.add(record, raw)
-    return together.selected()
+        together.append((record, raw))
+    return selected((together[0][0].seed, together))
 
 
 def _raw(file: Path, record: Record) -> Raw | None:
