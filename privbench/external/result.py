@@ -72,8 +72,8 @@ class Audited(Sequence[Record]):
 
     def __repr__(self) -> str:
         best = self.strongest
-        found = f", strongest {best.attack.spec}" if best else ""
-        return f"<{type(self).__name__}: {len(self)} records{found}>"
+        strongest = f", strongest {best.attack.spec}" if best else ""
+        return f"<{type(self).__name__}: {len(self)} records{strongest}>"
 
     @property
     def strongest(self) -> Record | None:
@@ -112,8 +112,8 @@ def judged(
 
     And (n,) scores by attack, of those that did not fail. judge_one: attack -> what `judge` returns.
     """
-    found = [judge_one(attack) for attack in attacks]
-    return selected((seed, found)), {record.attack.spec: raw["scores"][0] for record, raw in found if raw}
+    judgements = [judge_one(attack) for attack in attacks]
+    return selected((seed, judgements)), {record.attack.spec: raw["scores"][0] for record, raw in judgements if raw}
 
 
 def about(
@@ -164,8 +164,8 @@ def judge(
         if isinstance(attack, JudgesFindings):
             own = [apart(_with_truth, (attack, findings[0], scores[shown], member[shown]), attack, patience=0.0)]
         job = Measuring(scores[None], member[None], Deciding(None), base.seed, own)
-        found = measured(job, None if decisions is None else decisions[None], threshold)
-        return base.sealed(**found.found), found.raw
+        measurement = measured(job, None if decisions is None else decisions[None], threshold)
+        return base.sealed(**measurement.found), measurement.raw
     return base.sealed(**failed), {}
 
 

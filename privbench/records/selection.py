@@ -73,14 +73,14 @@ def completed(records: Sequence[tuple[Path, Record]]) -> list[tuple[Path, Record
     for index, (_, record) in enumerate(records):
         if record.metrics is not None:
             populations.setdefault(_population(record), []).append(index)
-    found = list(records)
+    filled = list(records)
     for places in populations.values():
         together = [records[index] for index in places]
         attacks = {record.attack.spec for _, record in together}
         if len(attacks) > 1 and not all(r.selection and attacks <= set(r.selection.attacks) for _, r in together):
             for index, record in zip(places, _from_raw(together), strict=True):
-                found[index] = (records[index][0], record)
-    return found
+                filled[index] = (records[index][0], record)
+    return filled
 
 
 def _population(record: Record) -> Hashable:
@@ -123,10 +123,10 @@ def select(attacks: Mapping[str, Mapping[str, Number]], resamples: int = metrics
         attack: Selection(
             attacks=sorted(attacks),
             resamples=resamples,
-            bands=found,
-            critical={name: critical[name] for name in found},
+            bands=own,
+            critical={name: critical[name] for name in own},
         )
-        for attack, found in bands.items()
+        for attack, own in bands.items()
     }
 
 
@@ -152,12 +152,12 @@ def numbers(raw: Raw, seed: int, resamples: int = metrics.RESAMPLES) -> dict[str
     ordinary = raw.get("ordinary", np.ones(scores.shape[1], dtype=bool))
     common = scores[:, ordinary], member[:, ordinary]
     decisions = raw["decisions"][:, ordinary] if "decisions" in raw else None
-    found = _measured(*common, decisions, resamples, (seed, "metrics", "pooled"))
+    by_name = _measured(*common, decisions, resamples, (seed, "metrics", "pooled"))
     if "canary" in raw:
         canary = scores[:, raw["canary"]], member[:, raw["canary"]]
         of_canaries = _measured(*canary, None, resamples, (seed, "metrics", "canaries"))
-        found |= {f"canary-{name}": number for name, number in of_canaries.items()}
-    return found
+        by_name |= {f"canary-{name}": number for name, number in of_canaries.items()}
+    return by_name
 
 
 def _measured(
@@ -176,13 +176,13 @@ def _measured(
     rates = roc.ClusteredRates(ranking, fprs)
     chunks = multiplicities(ranking.trials, resamples, *purpose)
     drawn, moved = zip(*((rates.tpr(chunk), chunk @ influences) for chunk in chunks), strict=True)
-    found = {
+    by_name = {
         roc.tpr_name(fpr): _tpr(ranking, fpr, draws)
         for fpr, draws in zip(fprs, np.concatenate(drawn, axis=1), strict=True)
     }
     for (name, (_, interval)), moves in zip(linear.items(), np.concatenate(moved).T, strict=True):
-        found[name] = Number(_standardised(moves), functools.partial(_textbook, interval))
-    return found
+        by_name[name] = Number(_standardised(moves), functools.partial(_textbook, interval))
+    return by_name
 
 
 def _tpr(ranking: roc.Ranking, fpr: float, draws: Array) -> Number:
@@ -211,8 +211,8 @@ def _rate_bounds(
 
 
 def _textbook(interval: Callable[..., intervals.Estimate], critical: float) -> tuple[float, float]:
-    found = interval(level=_level(critical))
-    return (0.0, 1.0) if found.low is None or found.high is None else (found.low, found.high)
+    estimate = interval(level=_level(critical))
+    return (0.0, 1.0) if estimate.low is None or estimate.high is None else (estimate.low, estimate.high)
 
 
 def _standardised(moves: Array) -> Array:
