@@ -8,9 +8,10 @@ from torch import nn
 
 from privbench import seeds
 from privbench.api import Release
-from privbench.learn import classifier, train
 from privbench.learn.graphs import TorchDispatchMode
+from privbench.learn.inference import classifier
 from privbench.learn.lanes import lane
+from privbench.learn.training import train
 from privbench.options.fields import component
 from privbench.plugins.loading import resolve
 from privbench.population import releases
