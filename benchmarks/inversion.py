@@ -18,7 +18,7 @@ import numpy as np
 
 from privbench.api import Blueprint, Context
 from privbench.builtin.attacks.inversion import Inversion
-from privbench.learn.training import predict, train
+from privbench.learn import predict, train
 from privbench.plugins.loading import resolve
 from privbench.seeds import numpy_generator
 

@@ -80,6 +80,32 @@ def task(table_file):
     return resolve("task", "npz", {"path": str(table_file), "epochs": 3, "hidden": (32,), "model": "mlp"})
 
 
+@pytest.fixture(scope="session")
+def make_all():
+    """Make the releases and answers that a population lacks; return it."""
+
+    def made(population, queries=(1,)):
+        from privbench.population.releases import make
+
+        for job in population.missing(queries):
+            make(job, lambda _done, _stage="": None)
+        return population
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def overfit(table_file, tmp_path_factory, make_all):
+    """Undefended models of the table, overfit by default."""
+
+    def population(models, seed=0, *, epochs=30, width=64, folder="store"):
+        task = resolve("task", "npz", {"path": str(table_file), "epochs": epochs, "hidden": (width,), "model": "mlp"})
+        store = Store(tmp_path_factory.mktemp(folder))
+        return make_all(Population(task, task.load(), resolve("defense", "ce"), models, seed, "cpu", store))
+
+    return population
+
+
 def pytest_terminal_summary(terminalreporter):
     """Say how many faults of each kind the tests in `faults` have tried, and how many did no harm."""
     reports = [each for some in terminalreporter.stats.values() for each in some if getattr(each, "when", "") == "call"]

@@ -8,7 +8,7 @@ import pytest
 
 from privbench.api import Needs, Release
 from privbench.errors import BadOption, CannotWrite, CellFailed, Diverged, UsageError
-from privbench.learn.training import classifier
+from privbench.learn.inference import classifier
 from privbench.options.fields import component
 from privbench.plugins.loading import resolve
 from privbench.population import releases

@@ -72,19 +72,19 @@ class Row(NamedTuple):
 def list_(root: Path | None, *, long: bool) -> None:
     """Show the contents of the store: per task, defense and kind, or with --long per artifact."""
     store = _open(root)
-    found = sorted(store.artifacts(), key=_order) if store else []
-    if not found:
+    artifacts = sorted(store.artifacts(), key=_order) if store else []
+    if not artifacts:
         out.say(f"Nothing is cached in {_root(root)} yet.")
         return
     console = out.stdout()
-    console.print(_each(console, found) if long else _grouped(console, found))
-    console.print(f"{_total(found)} in {_root(root)}", style="dim", soft_wrap=True)
+    console.print(_each(console, artifacts) if long else _grouped(console, artifacts))
+    console.print(f"{_total(artifacts)} in {_root(root)}", style="dim", soft_wrap=True)
 
 
-def _each(console: Console, found: Iterable[Artifact]) -> Table:
+def _each(console: Console, artifacts: Iterable[Artifact]) -> Table:
     columns = ("task", "defense", "kind", "index", "size", "made", "key")
     rows = out.table(console, *columns, right=["index", "size"], wrap=["task", "defense"])
-    for artifact in found:
+    for artifact in artifacts:
         index = str(artifact.manifest.get("index", "-"))
         rows.add_row(*_row(artifact), index, out.size_text(artifact.size), _ago(artifact.created), artifact.key[:8])
     return rows
@@ -144,18 +144,18 @@ def prune(
     if not (older_than or tasks or defenses or kinds or everything):
         raise UsageError("Give a filter for what to remove: --older-than, --task, --defense, --kind, or --all.")
     store = _open(root)
-    found = list(store.artifacts()) if store else []
-    _check_names(found, tasks, defenses, kinds)
+    artifacts = list(store.artifacts()) if store else []
+    _check_names(artifacts, tasks, defenses, kinds)
     keep = _filter(older_than, tasks, defenses, kinds)
-    chosen = [artifact for artifact in found if keep(artifact)]
+    chosen = [artifact for artifact in artifacts if keep(artifact)]
     if not store or not chosen:
-        out.say(f"Nothing to remove: none of {_total(found)} in {_root(root)} matches.")
+        out.say(f"Nothing to remove: none of {_total(artifacts)} in {_root(root)} matches.")
         return
     if dry_run:
-        out.say(f"Would remove {_total(chosen)}, of {_total(found)}.")
+        out.say(f"Would remove {_total(chosen)}, of {_total(artifacts)}.")
         return
     if not yes:
-        click.confirm(f"Remove {_total(chosen)}, of {_total(found)}?", abort=True)
+        click.confirm(f"Remove {_total(chosen)}, of {_total(artifacts)}?", abort=True)
     for artifact in chosen:
         store.remove(artifact)
     freed = sum(artifact.size for artifact in chosen) + store.sweep(quarantine=everything)
@@ -163,16 +163,16 @@ def prune(
 
 
 def _check_names(
-    found: Sequence[Artifact], tasks: Iterable[str], defenses: Iterable[str], kinds: Iterable[str]
+    artifacts: Sequence[Artifact], tasks: Iterable[str], defenses: Iterable[str], kinds: Iterable[str]
 ) -> None:
     """Raise UnknownName for a filter that matches nothing in the store, and no component."""
     from privbench.plugins.loading import catalogue
 
-    rows = [_row(artifact) for artifact in found]
+    rows = [_row(artifact) for artifact in artifacts]
     stored = {
         "task": {name for row in rows for name in (row.task, _bare(row.task))},
         "defense": {name for row in rows for name in (row.defense, _bare(row.defense))},
-        "kind": {artifact.kind for artifact in found},
+        "kind": {artifact.kind for artifact in artifacts},
     }
     for kind, texts in (("task", tasks), ("defense", defenses), ("kind", kinds)):
         known = {*stored[kind], *(catalogue().of(kind) if kind != "kind" else {"model", "answers", "kept"})}

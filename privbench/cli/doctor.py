@@ -57,9 +57,9 @@ def examine() -> dict[str, Any]:
     """Return the command's output as JSON-compatible data; `problems` lists problems as sentences."""
     from privbench.plugins.loading import catalogue
 
-    found = catalogue()
-    broken = [{"plugin": problem.plugin, "reason": problem.reason} for problem in found.problems]
-    problems = [f"plugin {problem.plugin!r}: {problem.reason}" for problem in found.problems]
+    installed = catalogue()
+    broken = [{"plugin": problem.plugin, "reason": problem.reason} for problem in installed.problems]
+    problems = [f"plugin {problem.plugin!r}: {problem.reason}" for problem in installed.problems]
     versions = {name: _version(name) for name in PACKAGES}
     problems += [f"{name} is not installed" for name, version in versions.items() if version is None]
     devices = _devices(problems)
@@ -72,9 +72,9 @@ def examine() -> dict[str, Any]:
         "devices": devices,
         "store": _store(problems),
         "data": str(_data_root()),
-        "plugins": found.plugins,
+        "plugins": installed.plugins,
         "broken": broken,
-        "components": {kind: len(found.of(kind)) for kind in out.KINDS},
+        "components": {kind: len(installed.of(kind)) for kind in out.KINDS},
         "problems": problems,
     }
 
@@ -88,17 +88,17 @@ def _version(name: str) -> str | None:
 
 def _devices(problems: list[str]) -> dict[str, Any]:
     """Return torch's devices. The processor's name, capability and threads determine the last bits."""
-    found: dict[str, Any] = {"cpu": cores(), "processor": processor_name(), "cuda": [], "no_cuda": "", "mps": False}
+    devices: dict[str, Any] = {"cpu": cores(), "processor": processor_name(), "cuda": [], "no_cuda": "", "mps": False}
     try:
         import torch
     except Exception as error:  # noqa: BLE001 - a broken installation may raise anything, which is reported
         problems.append(f"torch cannot be imported: {' '.join(str(error).split())}")
-        return found
-    found["capability"] = torch.backends.cpu.get_cpu_capability()
-    found["threads"] = torch.get_num_threads()
-    found["cuda"], found["no_cuda"] = cards(), why_none()
-    found["mps"] = bool(torch.backends.mps.is_available())
-    return found
+        return devices
+    devices["capability"] = torch.backends.cpu.get_cpu_capability()
+    devices["threads"] = torch.get_num_threads()
+    devices["cuda"], devices["no_cuda"] = cards(), why_none()
+    devices["mps"] = bool(torch.backends.mps.is_available())
+    return devices
 
 
 def _store(problems: list[str]) -> dict[str, Any]:

@@ -45,10 +45,10 @@ def elsewhere(name: str) -> str:
 def _hint(error: click.UsageError, text: str, command: str) -> str:
     if isinstance(error, click.NoSuchOption):
         return _option_of(error.option_name.lstrip("-").replace("-", "_"), command)
-    if found := re.search(r"unexpected extra arguments? \((.*)\)", text):
-        return _repeated(found[1].split())
-    if (found := re.search(r"No such command '(.*?)'", text)) and Path(found[1]).exists():
-        return f" Did you mean '{command} show {found[1]}'?"
+    if match := re.search(r"unexpected extra arguments? \((.*)\)", text):
+        return _repeated(match[1].split())
+    if (match := re.search(r"No such command '(.*?)'", text)) and Path(match[1]).exists():
+        return f" Did you mean '{command} show {match[1]}'?"
     return ""
 
 
@@ -56,8 +56,8 @@ def _repeated(words: list[str]) -> str:
     """Return a hint for names of components without their option."""
     from privbench.plugins.loading import catalogue
 
-    found = catalogue()
-    kinds = [next((kind for kind in KINDS if word.partition(":")[0] in found.of(kind)), None) for word in words]
+    installed = catalogue()
+    kinds = [next((kind for kind in KINDS if word.partition(":")[0] in installed.of(kind)), None) for word in words]
     if None in kinds:
         return ""
     named = " ".join(f"--{kind} {word}" for kind, word in zip(kinds, words, strict=True))
@@ -72,12 +72,12 @@ def _option_of(name: str, command: str) -> str:
     def takes(cls: type) -> bool:
         return any(info.name == name for info in option_infos(cls))
 
-    found, words = catalogue(), command.split()
-    audit = found.of("audit").get(words[-1].partition(":")[0]) if words[1:2] == ["audit"] else None
+    installed, words = catalogue(), command.split()
+    audit = installed.of("audit").get(words[-1].partition(":")[0]) if words[1:2] == ["audit"] else None
     if audit and takes(audit.cls):
         return f" Write it as an option of the audit: privbench audit {audit.name}:{name}=VALUE."
     for kind, first in KINDS.items() if {"run", "audit"} & set(words[1:2]) else ():
-        names = [entry.name for entry in found.of(kind).values() if takes(entry.cls)]
+        names = [entry.name for entry in installed.of(kind).values() if takes(entry.cls)]
         if names:
             one = first if first in names else names[0]
             others = f"; also an option of {', '.join(names[1:])}" if len(names) > 1 and one != first else ""

@@ -46,24 +46,24 @@ class Columns(NamedTuple):
 
 def features_and_classes(path: Path, label: str | None) -> Columns:
     """Read a table with a column of classes. Raises DataError or BadOption with the correction."""
-    found = read_table(path, lambda name: name == label)
-    names = list(found.columns)
+    table = read_table(path, lambda name: name == label)
+    names = list(table.columns)
     if label is None:
         raise BadOption(f"Which column holds the classes? Give --label COLUMN. Columns: {listing(names)}.")
     if label not in names:
         raise BadOption(f"{path.name} has no column {label!r}.{did_you_mean(label, names)} Columns: {listing(names)}.")
-    features = {name: column for name, column in found.columns.items() if name != label}
-    notes, warnings = [f"{path.name}: {note}" for note in found.notes], []
+    features = {name: column for name, column in table.columns.items() if name != label}
+    notes, warnings = [f"{path.name}: {note}" for note in table.notes], []
     for name in [name for name, column in features.items() if numbers_the_rows(column)]:
         del features[name]
         notes.append(f"{path.name}: column {name!r} numbers the rows, and is left out.")
     if not features:
         raise DataError(f"{path.name}: {label!r} is the only column; there is nothing to learn from.")
     check_numbers(features, path.name)
-    if found.empty:
-        have = "has" if len(found.empty) == 1 else "have"
+    if table.empty:
+        have = "has" if len(table.empty) == 1 else "have"
         raise DataError(
-            f"{path.name}: {listing(list(found.empty))} {have} empty cells; fill them, or leave those rows out."
+            f"{path.name}: {listing(list(table.empty))} {have} empty cells; fill them, or leave those rows out."
         )
     warnings += [
         f"{path.name}: column {name!r} holds a different whole number in each row, as an identifier does; "
@@ -71,7 +71,7 @@ def features_and_classes(path: Path, label: str | None) -> Columns:
         for name, column in features.items()
         if column.dtype.kind in "iu" and len(column) >= IDENTIFIED and len(np.unique(column)) == len(column)
     ]
-    y = classes(found.columns[label])
+    y = classes(table.columns[label])
     warnings += _spellings(y, path.name)
     x = np.stack([narrow(column, f"{path.name}: column {name!r}") for name, column in features.items()], axis=1)
     return Columns(x, y, side_by_side(list(features.values())), notes, warnings)
@@ -82,16 +82,16 @@ def doubtful_classes(y: Array, name: str) -> list[str]:
     if y.ndim != 1 or y.dtype.kind not in "buifU" or (y.dtype.kind == "f" and not np.isfinite(y).all()):
         return []  # refused where classes are numbered
     values, counts = np.unique(y, return_counts=True)
-    n, found = len(y), len(values)
+    n, distinct = len(y), len(values)
     numbers = _as_numbers(values)
-    where = f"{name}: {n} examples have {found} different labels"
-    if numbers is not None and found > MOST_VALUES and (numbers != np.rint(numbers)).any():
+    where = f"{name}: {n} examples have {distinct} different labels"
+    if numbers is not None and distinct > MOST_VALUES and (numbers != np.rint(numbers)).any():
         ends = f"{numbers.min():.6g} to {numbers.max():.6g}"
         raise DataError(f"{where}, {ends}: numbers to predict, not classes; bin them into classes.")
-    if found > max(n / 2, 2):
+    if distinct > max(n / 2, 2):
         raise DataError(f"{where}: most examples have their own label, like an identifier; give a column of classes.")
-    many = found > MANY_NUMBERS and numbers is not None and n < FEW_PER_NUMBER * found
-    if n < FEW_PER_CLASS * found or many:
+    many = distinct > MANY_NUMBERS and numbers is not None and n < FEW_PER_NUMBER * distinct
+    if n < FEW_PER_CLASS * distinct or many:
         return [f"{where}, {counts.min()} to {counts.max()} examples each; make sure that these are classes."]
     return []
 

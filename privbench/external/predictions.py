@@ -205,9 +205,9 @@ class Given:
 
         def calibrated() -> float:
             shape = self.arrays.member.shape
-            found = [metrics.check_scores(attack.score(self.evidence(attack.needs, i, without)), shape) for i in posing]
+            tried = [metrics.check_scores(attack.score(self.evidence(attack.needs, i, without)), shape) for i in posing]
             return metrics.best_threshold(
-                np.concatenate(found), np.concatenate([member[i][self.order] for i in posing])
+                np.concatenate(tried), np.concatenate([member[i][self.order] for i in posing])
             )
 
         return calibrated
@@ -255,9 +255,9 @@ class Given:
         if record is None:
             none: pd.DataFrame = pd.DataFrame(columns=names)
             return none
-        found = scores[record.attack.spec]
-        order, as_high = exposure(found, self.arrays.member)
+        own = scores[record.attack.spec]
+        order, as_high = exposure(own, self.arrays.member)
         share = as_high / int((~self.arrays.member).sum())
-        values = (order, self.arrays.labels[order], self.correct[order], found[order], as_high, share)
+        values = (order, self.arrays.labels[order], self.correct[order], own[order], as_high, share)
         table: pd.DataFrame = pd.DataFrame(dict(zip(names, values, strict=True)))
         return table

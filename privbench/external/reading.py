@@ -142,9 +142,9 @@ def _of_mapping(given: Mapping[str, Any], name: str) -> OneSet:
         listed = ", ".join(map(str, given)) or "none"
         raise DataError(f"{name}: no array 'x'; call the examples x, and labels, if any, y. Found: {listed}.")
     columns, _ = _named(given[key], name, None)
-    found = _of_array(given[key], name, key) if columns is None else _of_columns(columns, name, None, ())
+    one = _of_array(given[key], name, key) if columns is None else _of_columns(columns, name, None, ())
     label = next((by_name[each] for each in LABELS if each in by_name), None)
-    return found if label is None else _labelled(found, given[label], label)
+    return one if label is None else _labelled(one, given[label], label)
 
 
 def _of_array(given: Any, name: str, key: str) -> OneSet:
@@ -159,12 +159,12 @@ def _of_array(given: Any, name: str, key: str) -> OneSet:
     return OneSet(name, x)
 
 
-def _labelled(found: OneSet, given: Any, key: str) -> OneSet:
+def _labelled(one: OneSet, given: Any, key: str) -> OneSet:
     """Return the set with its labels, texts or integers from 0."""
     if given is None:
-        return found
-    y = as_array(given, f"{found.name}: {key}")
-    y = classes(y) if y.dtype.kind == "U" and y.ndim == 1 else arrays.labels(y, found.name, key)
-    if len(y) != len(found) or (y.dtype.kind != "U" and y.min() < 0):
-        raise DataError(f"{found.name}: {len(found)} examples, {key} {y.shape}; give one class from 0 per example.")
-    return replace(found, y=y)
+        return one
+    y = as_array(given, f"{one.name}: {key}")
+    y = classes(y) if y.dtype.kind == "U" and y.ndim == 1 else arrays.labels(y, one.name, key)
+    if len(y) != len(one) or (y.dtype.kind != "U" and y.min() < 0):
+        raise DataError(f"{one.name}: {len(one)} examples, {key} {y.shape}; give one class from 0 per example.")
+    return replace(one, y=y)

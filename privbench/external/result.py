@@ -23,7 +23,7 @@ from privbench.records.parts import Component, Data
 from privbench.records.provenance import caught, component, heading
 from privbench.records.ranking import RANKINGS
 from privbench.records.record import Record
-from privbench.records.selection import Together
+from privbench.records.selection import selected
 from privbench.report.tables import csv
 from privbench.stats import metrics
 from privbench.store.atomic import atomic_write, writing_into
@@ -72,8 +72,8 @@ class Audited(Sequence[Record]):
 
     def __repr__(self) -> str:
         best = self.strongest
-        found = f", strongest {best.attack.spec}" if best else ""
-        return f"<{type(self).__name__}: {len(self)} records{found}>"
+        strongest = f", strongest {best.attack.spec}" if best else ""
+        return f"<{type(self).__name__}: {len(self)} records{strongest}>"
 
     @property
     def strongest(self) -> Record | None:
@@ -112,13 +112,8 @@ def judged(
 
     And (n,) scores by attack, of those that did not fail. judge_one: attack -> what `judge` returns.
     """
-    together, scores = Together(seed), {}
-    for attack in attacks:
-        record, raw = judge_one(attack)
-        together.add(record, raw)
-        if raw:
-            scores[record.attack.spec] = raw["scores"][0]
-    return together.selected(), scores
+    judgements = [judge_one(attack) for attack in attacks]
+    return selected((seed, judgements)), {record.attack.spec: raw["scores"][0] for record, raw in judgements if raw}
 
 
 def about(
@@ -169,8 +164,8 @@ def judge(
         if isinstance(attack, JudgesFindings):
             own = [apart(_with_truth, (attack, findings[0], scores[shown], member[shown]), attack, patience=0.0)]
         job = Measuring(scores[None], member[None], Deciding(None), base.seed, own)
-        found = measured(job, None if decisions is None else decisions[None], threshold)
-        return base.sealed(**found.found), found.raw
+        measurement = measured(job, None if decisions is None else decisions[None], threshold)
+        return base.sealed(**measurement.found), measurement.raw
     return base.sealed(**failed), {}
 
 

@@ -241,12 +241,12 @@ def _check_size(path: Path) -> None:
     try:
         from pyarrow import parquet  # type: ignore[import-not-found]
 
-        found = parquet.read_metadata(path)
-        needed = found.num_rows * found.num_columns * CELL
+        about = parquet.read_metadata(path)
+        needed = about.num_rows * about.num_columns * CELL
     except Exception:  # noqa: BLE001 - the reader says what is wrong with it
         return
     if needed > min(EXPANSION * path.stat().st_size + SPARE, memory()):
         raise DataError(
-            f"{path} promises {found.num_rows:,} rows of {found.num_columns:,} columns, too many for its size or the "
+            f"{path} promises {about.num_rows:,} rows of {about.num_columns:,} columns, too many for its size or the "
             f"memory of this machine; give fewer rows."
         )

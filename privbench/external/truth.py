@@ -35,51 +35,51 @@ def labels(raw: Array, count: int, names: Sequence[str], where: str) -> Array:
         return _from_one_hot(raw, where)
     if raw.ndim != 1:
         raise DataError(f"{where} has shape {raw.shape}; expected one class number per example, (n,).")
-    found = _values(raw, count, where)
+    values = _values(raw, count, where)
     if names:
-        return _by_name(raw, found, names, where)
-    if found.dtype.kind == "U":
-        raise DataError(f"{where} holds texts, {_listing(found)}; {_numbered(count)}")
-    return _by_number(found, count, where)
+        return _by_name(raw, values, names, where)
+    if values.dtype.kind == "U":
+        raise DataError(f"{where} holds texts, {_listing(values)}; {_numbered(count)}")
+    return _by_number(values, count, where)
 
 
 def _values(raw: Array, count: int, where: str) -> Array:
     """Return numeric texts as numbers, integer-valued floats as integers, and booleans of two classes as 0 and 1."""
-    found = numbers_of(raw) if raw.dtype.kind == "U" else raw
-    if found.dtype.kind == "U" and np.isin(found, ("True", "False")).all():
-        found = found == "True"
-    if found.dtype.kind == "f" and np.isnan(found).any():
-        raise DataError(f"{where} has {int(np.isnan(found).sum())} values that are NaN; leave those examples out.")
-    is_whole = found.dtype.kind == "f" and bool((found == np.rint(found)).all())
-    return found.astype(np.int64) if is_whole or (found.dtype.kind == "b" and count == TABLE) else found
+    values = numbers_of(raw) if raw.dtype.kind == "U" else raw
+    if values.dtype.kind == "U" and np.isin(values, ("True", "False")).all():
+        values = values == "True"
+    if values.dtype.kind == "f" and np.isnan(values).any():
+        raise DataError(f"{where} has {int(np.isnan(values).sum())} values that are NaN; leave those examples out.")
+    is_whole = values.dtype.kind == "f" and bool((values == np.rint(values)).all())
+    return values.astype(np.int64) if is_whole or (values.dtype.kind == "b" and count == TABLE) else values
 
 
-def _by_name(raw: Array, found: Array, names: Sequence[str], where: str) -> Array:
+def _by_name(raw: Array, values: Array, names: Sequence[str], where: str) -> Array:
     """Return the position of each label among the names of the columns, or labels that are numbers of columns.
 
     raw: original labels
-    found: their values
+    values: those of `raw`
     """
-    for texts in (raw.astype(np.str_), found.astype(np.str_)):
+    for texts in (raw.astype(np.str_), values.astype(np.str_)):
         if np.isin(texts, names).all():
             return np.array([list(names).index(text) for text in texts], dtype=np.int64)
     count = len(names)
-    if found.dtype.kind == "U":
+    if values.dtype.kind == "U":
         raise DataError(
-            f"{where} holds texts, {_listing(found)}, which are not the names of the columns, "
+            f"{where} holds texts, {_listing(values)}, which are not the names of the columns, "
             f"{_listing(np.array(names))}; {_numbered(count)}"
         )
     if all(name.isdecimal() for name in names):
         raise DataError(
-            f"{where} has the classes {_listing(found)}, but the columns of the predictions are called "
+            f"{where} has the classes {_listing(values)}, but the columns of the predictions are called "
             f"{_listing(np.array(names, dtype=np.int64))}; give both the same numbers, or the columns no names."
         )
-    return _by_number(found, count, where)
+    return _by_number(values, count, where)
 
 
-def _by_number(found: Array, count: int, where: str) -> Array:
+def _by_number(values: Array, count: int, where: str) -> Array:
     name, _, key = where.rpartition(": ")
-    y = arrays.labels(found, name, key)
+    y = arrays.labels(values, name, key)
     if len(y) and (y.min() < 0 or y.max() >= count):
         raise DataError(
             f"{where}: class numbers run from {y.min()} to {y.max()}, but the predictions have {count} columns; "

@@ -56,7 +56,7 @@ class Untrained:
 
     def fit(self, task: Blueprint, examples: Examples, ctx: Context) -> Release:
         """Return a fresh model; only the statistics that standardise inputs are from the examples."""
-        from privbench.learn.training import classifier
+        from privbench.learn.inference import classifier
 
         with ctx.seeded("init"):
             model = classifier(task)

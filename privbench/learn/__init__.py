@@ -13,9 +13,9 @@ from privbench.learn.inference import (
     take,
     to_inputs,
 )
-from privbench.learn.optimisers import Optimiser, adam, descend
+from privbench.learn.optimisers import Optimiser, adam, descend, optimizer
 from privbench.learn.steps import Steps, rates, recorded, say, set_rate
-from privbench.learn.training import REPORT_SECONDS, cross_entropy, optimizer, step, train
+from privbench.learn.training import REPORT_SECONDS, cross_entropy, step, train
 from privbench.learn.transfers import arrays_of, load_arrays
 
 __all__ = [

@@ -15,6 +15,10 @@ from torch import Tensor
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from torch import nn
+
+    from privbench.contracts.recipe import Recipe
+
     Rate: TypeAlias = float | Tensor
     """A learning rate; on a card a float32 scalar, because a number would be recorded as a constant."""
 
@@ -139,6 +143,13 @@ def adam(
         return Adam(parameters, betas=betas, weight_decay=weight_decay, decoupled=decoupled)
     kind = torch.optim.AdamW if decoupled else torch.optim.Adam
     return Torch(kind(parameters, lr=0.0, betas=betas, weight_decay=weight_decay))
+
+
+def optimizer(net: nn.Module, recipe: Recipe) -> Optimiser:
+    """Return the recipe's optimiser of a net on its device."""
+    if recipe.optimizer == "adamw":
+        return adam(net.parameters(), weight_decay=recipe.weight_decay, decoupled=True)
+    return sgd(net.parameters(), momentum=recipe.momentum, weight_decay=recipe.weight_decay)
 
 
 def descend(optimiser: Optimiser, loss: Tensor, rate: Rate) -> None:

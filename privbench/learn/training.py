@@ -28,8 +28,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from privbench.errors import BadOption, DataError, Diverged
 from privbench.learn import augmentation, batches, lanes
 from privbench.learn.drawing import lent
-from privbench.learn.inference import Normalised, as_float, classifier, exact, mean_loss, predict, take, to_inputs
-from privbench.learn.optimisers import adam, sgd
+from privbench.learn.inference import Normalised, as_float, classifier, exact, take, to_inputs
+from privbench.learn.optimisers import optimizer
 from privbench.learn.steps import Steps, rates
 from privbench.seeds import derive
 
@@ -39,20 +39,6 @@ if TYPE_CHECKING:
     from privbench.contracts.task import Blueprint
     from privbench.data.dataset import Examples
     from privbench.learn.optimisers import Optimiser, Rate
-
-__all__ = [
-    "Loss",
-    "Normalised",
-    "Objective",
-    "Stop",
-    "classifier",
-    "cross_entropy",
-    "mean_loss",
-    "predict",
-    "step",
-    "to_inputs",
-    "train",
-]
 
 Loss: TypeAlias = Callable[[Tensor, Tensor, int], Tensor]
 """(float32 logits (b, classes), labels (b,) int64 or soft labels (b, classes), epoch from 0) -> scalar."""
@@ -75,13 +61,6 @@ AHEAD = 1 << 16
 def cross_entropy(logits: Tensor, targets: Tensor, _epoch: int = 0) -> Tensor:
     """Return the mean cross-entropy with labels (b,) or soft labels (b, classes)."""
     return functional.cross_entropy(logits, targets)
-
-
-def optimizer(net: nn.Module, recipe: Recipe) -> Optimiser:
-    """Return the recipe's optimiser of a net on its device."""
-    if recipe.optimizer == "adamw":
-        return adam(net.parameters(), weight_decay=recipe.weight_decay, decoupled=True)
-    return sgd(net.parameters(), momentum=recipe.momentum, weight_decay=recipe.weight_decay)
 
 
 def step(

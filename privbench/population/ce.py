@@ -24,7 +24,8 @@ class CrossEntropy:
 
     def fit(self, task: Blueprint, examples: Examples, ctx: Context) -> Release:
         """Train on all examples. The fact `train_loss` is their mean cross-entropy. Raises Diverged."""
-        from privbench.learn.training import mean_loss, train
+        from privbench.learn.inference import mean_loss
+        from privbench.learn.training import train
 
         model = train(task, examples, ctx)
         return Release(model, facts={"train_loss": mean_loss(model, examples, device=ctx.device)})

@@ -118,7 +118,7 @@ class Chain(Composite):
 
     def empty(self, task: Blueprint) -> nn.Module:
         """Return the released model before its weights are loaded."""
-        from privbench.learn.training import classifier
+        from privbench.learn.inference import classifier
 
         model = self.trainer.empty(task) if isinstance(self.trainer, BuildsEmpty) else classifier(task)
         for _, part in self._filters:

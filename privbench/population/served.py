@@ -35,7 +35,7 @@ class Query(NamedTuple):
 
 def answer(query: Query, _report: object = None) -> Array:
     """Return logits (m, c). Runs in the process that holds the release."""
-    from privbench.learn.training import predict
+    from privbench.learn.inference import predict
 
     population = _population(query.population)
     return predict(_model(query.population, query.model), query.inputs, device=population.device)
@@ -92,7 +92,7 @@ class Server:
 
     def _query(self, shadow: int | None, x: Array) -> Array:
         if self._ask is None:
-            from privbench.learn.training import predict
+            from privbench.learn.inference import predict
 
             return predict(self._loaded(shadow), x, device=self._population.device)
         return self._ask(Query(*self._model_of(shadow, self._pickled), x))

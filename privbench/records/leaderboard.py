@@ -115,8 +115,8 @@ def apart(records: Iterable[Record]) -> list[tuple[str, str]]:
     settings: dict[tuple[Any, ...], list[Record]] = {}
     for record in records:
         settings.setdefault((record.family, *setting(record)), []).append(record)
-    found = ((title(each[0]), ", ".join(differences(each))) for each in settings.values())
-    return list(dict.fromkeys((task, difference) for task, difference in found if difference))
+    differing = ((title(each[0]), ", ".join(differences(each))) for each in settings.values())
+    return list(dict.fromkeys((task, difference) for task, difference in differing if difference))
 
 
 def _settings(family: str, records: Iterable[Record], heading: str) -> Iterator[tuple[str, list[Record]]]:
@@ -149,9 +149,9 @@ columns whose interval ignores that choice, and the numbers of attacks that work
 
 def _ranked(records: Sequence[Record], text: str, rank_by: str, declared: Sequence[str] | None) -> list[dict[str, Any]]:
     """Return the rows of comparable records, the safest first, those without a rank last."""
-    found = ranking.rows(records, rank_by, declared)
+    ranked = ranking.rows(records, rank_by, declared)
     rows = []
-    for row, rank, code in zip(found, ranking.ranks(found), ranking.of_other_code(found), strict=True):
+    for row, rank, code in zip(ranked, ranking.ranks(ranked), ranking.of_other_code(ranked), strict=True):
         record, canaries = row.strongest(), row.strongest(CANARY)
         notes = [*row.notes(declared=declared is not None), *filter(None, [code])]
         shown = _row(record, text, "; ".join(notes), canaries)
@@ -213,33 +213,37 @@ def _reconstructed(records: Sequence[Record], text: str) -> list[dict[str, Any]]
         head = {"task": title(record), "setting": text}
         named = {"kind": "attack", "defense": record.defense.spec, "attack": record.attack.spec}
         tail = {"threat-model": record.threat_model, "note": remarks.fault(record)}
-        found = record.reconstruction
-        numbers = {name: getattr(found.attack, field) for name, field in LIKENESS.items() if found and field}
+        reconstruction = record.reconstruction
+        numbers = _alike(reconstruction.attack) if reconstruction else {}
         numbers["test-accuracy"] = NUMBERS["test-accuracy"](record)
         rows.append({**head, **named, **_spread(numbers), **tail})
-        if found is None:
+        if reconstruction is None:
             continue
         made = {
-            "real test images": found.heldout,
-            "uniform noise": found.noise,
-            f"{record.attack.spec}, untrained nets": found.untrained,
+            "real test images": reconstruction.heldout,
+            "uniform noise": reconstruction.noise,
+            f"{record.attack.spec}, untrained nets": reconstruction.untrained,
         }
         for what, likeness in made.items():
             if likeness is None or what in controls:
                 continue
-            numbers = {name: getattr(likeness, field) for name, field in LIKENESS.items() if field}
             named = {"kind": "control", "defense": "(control)", "attack": what}
-            controls[what] = {**head, **named, **_spread(numbers), "threat-model": "", "note": ""}
+            controls[what] = {**head, **named, **_spread(_alike(likeness)), "threat-model": "", "note": ""}
     return [*rows, *controls.values()]
+
+
+def _alike(images: Likeness) -> dict[str, Estimate | None]:
+    """Return the numbers of images by the names of their columns."""
+    return {name: getattr(images, field) for name, field in LIKENESS.items() if field}
 
 
 def _judged(record: Record) -> str:
     """Return the description of the detector and the evaluation classifier."""
-    found = record.reconstruction
-    if found is None:
+    reconstruction = record.reconstruction
+    if reconstruction is None:
         return ""
-    accuracy = f"{100 * (found.evaluator_accuracy.value or 0):.1f}"
-    return f"; E: {found.evaluator}, test accuracy {accuracy} %; detected by: {found.detector}"
+    accuracy = f"{100 * (reconstruction.evaluator_accuracy.value or 0):.1f}"
+    return f"; E: {reconstruction.evaluator}, test accuracy {accuracy} %; detected by: {reconstruction.detector}"
 
 
 def _spread(numbers: Mapping[str, Estimate | None]) -> dict[str, Any]:
@@ -251,7 +255,7 @@ def _spread(numbers: Mapping[str, Estimate | None]) -> dict[str, Any]:
     return row
 
 
-def _barely(found: Metrics | Canaries | None, prefix: str = "") -> list[str]:
+def _barely(measured: Metrics | Canaries | None, prefix: str = "") -> list[str]:
     """Return the rates with fewer than ten allowed false positives."""
-    points = found.tpr_at_fpr if found else []
+    points = measured.tpr_at_fpr if measured else []
     return [f"{prefix}{tpr_name(point.fpr)}" for point in points if point.supported == "barely"]

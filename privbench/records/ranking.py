@@ -127,11 +127,11 @@ class Row:
         """
         numbered = [each for each, _ in self._numbered(by)]
         family = {each.attack.spec for each in numbered}
-        found = [each.selection for each in numbered if each.selection and family <= set(each.selection.attacks)]
-        if len(found) < len(numbered) or record.selection is None or not all(name in each.bands for each in found):
+        chosen = [each.selection for each in numbered if each.selection and family <= set(each.selection.attacks)]
+        if len(chosen) < len(numbered) or record.selection is None or not all(name in each.bands for each in chosen):
             return None
         low, high = record.selection.bands[name]
-        return low, max(each.bands[name][1] for each in found) if name == by else high
+        return low, max(each.bands[name][1] for each in chosen) if name == by else high
 
     def among(self, by: str) -> int:
         """Return the number of attacks among which the strongest was selected."""
@@ -181,8 +181,8 @@ class Row:
 
 
 def _numbered(records: Sequence[Record], by: str) -> list[tuple[Record, float]]:
-    found = [(record, CHOOSING[by](record)) for record in records]
-    return [(record, each.value) for record, each in found if each is not None and each.value is not None]
+    estimates = [(record, CHOOSING[by](record)) for record in records]
+    return [(record, each.value) for record, each in estimates if each is not None and each.value is not None]
 
 
 def rows(records: Sequence[Record], rank_by: str, declared: Sequence[str] | None = None) -> list[Row]:
@@ -210,15 +210,15 @@ def rows(records: Sequence[Record], rank_by: str, declared: Sequence[str] | None
     return [Row(list(row.values()), compared, sources, rank_by) for row in defenses.values()]
 
 
-def ranks(found: Sequence[Row]) -> list[int | None]:
+def ranks(rows: Sequence[Row]) -> list[int | None]:
     """Return the ranks of rows, the safest first; equal numbers share a rank."""
-    values = sorted(row.value for row in found if row.ranked and row.value is not None)
-    return [1 + values.index(row.value) if row.ranked and row.value is not None else None for row in found]
+    values = sorted(row.value for row in rows if row.ranked and row.value is not None)
+    return [1 + values.index(row.value) if row.ranked and row.value is not None else None for row in rows]
 
 
-def of_other_code(found: Sequence[Row]) -> list[str]:
+def of_other_code(rows: Sequence[Row]) -> list[str]:
     """Return a note for each row of a defense with several rows, because its code was changed; else ""."""
-    specs = [row.records[0].defense.spec for row in found]
+    specs = [row.records[0].defense.spec for row in rows]
     note = "its models are of code {}, those of another row of this name are not"
-    sources = [row.records[0].defense.source[:SHOWN] for row in found]
+    sources = [row.records[0].defense.source[:SHOWN] for row in rows]
     return [note.format(source) if specs.count(spec) > 1 else "" for spec, source in zip(specs, sources, strict=True)]

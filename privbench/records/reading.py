@@ -46,7 +46,7 @@ def read(
 
     Raises UsageError where there is nothing, and for a file that is named and is a record of the other kind.
     """
-    found = []
+    records = []
     for path in paths:
         if not os.path.exists(path):  # noqa: PTH110 - Path.exists raises for names that no file can have
             raise UsageError(f"No records at {path}: no such file or folder. {kind.WRITTEN_BY}")
@@ -56,8 +56,8 @@ def read(
             except InvalidRecord as error:  # noqa: PERF203 - the others are read
                 invalid(error)
             else:
-                found += [] if record is None else [(file, record)]
-    return found
+                records += [] if record is None else [(file, record)]
+    return records
 
 
 def _read(kind: type[R], file: Path, *, mixed: bool) -> R | None:
@@ -107,11 +107,11 @@ def _json(file: Path, text: str) -> Any:
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    entries = dict(pairs)
+    if len(entries) < len(pairs):
         names = [name for name, _ in pairs]
         raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r} occurs twice")
-    return found
+    return entries
 
 
 def _not_json(word: str) -> None:
@@ -158,11 +158,11 @@ def _bands(record: Filed, file: Path) -> dict[str, Any]:
     bands = file.with_suffix(BANDS)
     if "selection" not in type(record).model_fields or vars(record)["selection"] or not os.path.lexists(bands):
         return {}
-    found = _json(bands, _text(bands))
-    if not isinstance(found, dict) or found.get("digest") != record.digest:
+    content = _json(bands, _text(bands))
+    if not isinstance(content, dict) or content.get("digest") != record.digest:
         return {}
     try:
-        return {"selection": Selection.model_validate(found.get("selection"))}
+        return {"selection": Selection.model_validate(content.get("selection"))}
     except ValidationError as error:
         raise _invalid(bands, str(error.errors()[0]["msg"])) from None
 

@@ -23,13 +23,13 @@ def collapse(record: Record) -> str:
 
 def claims(record: Record) -> str:
     """Return a warning if the releases of a defense claim different epsilons; else ""."""
-    found = record.claims
-    if found is None or (found.epsilon_smallest == found.epsilon_largest and EPSILON in record.facts):
+    stated = record.claims
+    if stated is None or (stated.epsilon_smallest == stated.epsilon_largest and EPSILON in record.facts):
         return ""
     shown = "the table has the largest" if EPSILON in record.facts else "others claim none, so that the table has none"
     return (
-        f"its models claim epsilon {found.epsilon_smallest:.3g} to {found.epsilon_largest:.3g}, median "
-        f"{found.epsilon_median:.3g}; {shown}, and an epsilon that depends on the data is no promise"
+        f"its models claim epsilon {stated.epsilon_smallest:.3g} to {stated.epsilon_largest:.3g}, median "
+        f"{stated.epsilon_median:.3g}; {shown}, and an epsilon that depends on the data is no promise"
     )
 
 

@@ -50,48 +50,17 @@ class Number:
     """Returns the interval with a given half-width in standard errors."""
 
 
-class Together:
-    """Records of the attacks on one population, which get their bands when all are measured."""
-
-    def __init__(self, seed: int) -> None:
-        self.seed = seed
-        self.records: list[Record] = []
-        self._numbers: dict[str, Mapping[str, Number]] = {}
-        self._first: tuple[str, Raw] | None = None
-        """Start without records. A single attack involves no choice, so it is resampled only when a second is added."""
-
-    def add(self, record: Record, raw: Raw) -> None:
-        """Add a record, and the `numbers` of its attack; without scores the attack does not count."""
-        self.records.append(record)
-        if "scores" not in raw:
-            return
-        if self._first is None:
-            self._first = record.attack.spec, raw
-            return
-        first, raw_of_first = self._first
-        if first not in self._numbers:
-            self._numbers[first] = numbers(raw_of_first, self.seed)
-            self._first = first, {}
-        self._numbers[record.attack.spec] = numbers(raw, self.seed)
-
-    def selected(self) -> list[Record]:
-        """Return all records in their original order, with bands if there was a selection."""
-        if len(self._numbers) < 2:  # noqa: PLR2004 - a choice takes two
-            return self.records
-        bands = select(self._numbers)
-        return [record.model_copy(update={"selection": bands.get(record.attack.spec)}) for record in self.records]
-
-
 def selected(job: tuple[int, Sequence[tuple[Record, Raw]]], _port: object = None) -> list[Record]:
-    """Return the records of the attacks on one population, with their bands.
+    """Return the records of the attacks on one population, with bands if there was a selection.
 
-    job: the seed, and the records, each with its raw arrays
+    job: the seed, and the records, each with its raw arrays; an attack without scores does not count
     """
     seed, records = job
-    together = Together(seed)
-    for record, raw in records:
-        together.add(record, raw)
-    return together.selected()
+    scored = {record.attack.spec: raw for record, raw in records if "scores" in raw}
+    if len(scored) < 2:  # noqa: PLR2004 - a choice takes two
+        return [record for record, _ in records]
+    bands = select({attack: numbers(raw, seed) for attack, raw in scored.items()})
+    return [record.model_copy(update={"selection": bands.get(record.attack.spec)}) for record, _ in records]
 
 
 def completed(records: Sequence[tuple[Path, Record]]) -> list[tuple[Path, Record]]:
@@ -104,14 +73,14 @@ def completed(records: Sequence[tuple[Path, Record]]) -> list[tuple[Path, Record
     for index, (_, record) in enumerate(records):
         if record.metrics is not None:
             populations.setdefault(_population(record), []).append(index)
-    found = list(records)
+    filled = list(records)
     for places in populations.values():
         together = [records[index] for index in places]
         attacks = {record.attack.spec for _, record in together}
         if len(attacks) > 1 and not all(r.selection and attacks <= set(r.selection.attacks) for _, r in together):
             for index, record in zip(places, _from_raw(together), strict=True):
-                found[index] = (records[index][0], record)
-    return found
+                filled[index] = (records[index][0], record)
+    return filled
 
 
 def _population(record: Record) -> Hashable:
@@ -119,13 +88,13 @@ def _population(record: Record) -> Hashable:
 
 
 def _from_raw(records: Sequence[tuple[Path, Record]]) -> list[Record]:
-    together = Together(records[0][1].seed)
+    together: list[tuple[Record, Raw]] = []
     for file, record in records:
         raw = _raw(file.with_suffix(".scores.npz"), record)
         if raw is None:
             return [record for _, record in records]
-        together.add(record, raw)
-    return together.selected()
+        together.append((record, raw))
+    return selected((together[0][0].seed, together))
 
 
 def _raw(file: Path, record: Record) -> Raw | None:
@@ -154,10 +123,10 @@ def select(attacks: Mapping[str, Mapping[str, Number]], resamples: int = metrics
         attack: Selection(
             attacks=sorted(attacks),
             resamples=resamples,
-            bands=found,
-            critical={name: critical[name] for name in found},
+            bands=own,
+            critical={name: critical[name] for name in own},
         )
-        for attack, found in bands.items()
+        for attack, own in bands.items()
     }
 
 
@@ -183,12 +152,12 @@ def numbers(raw: Raw, seed: int, resamples: int = metrics.RESAMPLES) -> dict[str
     ordinary = raw.get("ordinary", np.ones(scores.shape[1], dtype=bool))
     common = scores[:, ordinary], member[:, ordinary]
     decisions = raw["decisions"][:, ordinary] if "decisions" in raw else None
-    found = _measured(*common, decisions, resamples, (seed, "metrics", "pooled"))
+    by_name = _measured(*common, decisions, resamples, (seed, "metrics", "pooled"))
     if "canary" in raw:
         canary = scores[:, raw["canary"]], member[:, raw["canary"]]
         of_canaries = _measured(*canary, None, resamples, (seed, "metrics", "canaries"))
-        found |= {f"canary-{name}": number for name, number in of_canaries.items()}
-    return found
+        by_name |= {f"canary-{name}": number for name, number in of_canaries.items()}
+    return by_name
 
 
 def _measured(
@@ -207,13 +176,13 @@ def _measured(
     rates = roc.ClusteredRates(ranking, fprs)
     chunks = multiplicities(ranking.trials, resamples, *purpose)
     drawn, moved = zip(*((rates.tpr(chunk), chunk @ influences) for chunk in chunks), strict=True)
-    found = {
+    by_name = {
         roc.tpr_name(fpr): _tpr(ranking, fpr, draws)
         for fpr, draws in zip(fprs, np.concatenate(drawn, axis=1), strict=True)
     }
     for (name, (_, interval)), moves in zip(linear.items(), np.concatenate(moved).T, strict=True):
-        found[name] = Number(_standardised(moves), functools.partial(_textbook, interval))
-    return found
+        by_name[name] = Number(_standardised(moves), functools.partial(_textbook, interval))
+    return by_name
 
 
 def _tpr(ranking: roc.Ranking, fpr: float, draws: Array) -> Number:
@@ -242,8 +211,8 @@ def _rate_bounds(
 
 
 def _textbook(interval: Callable[..., intervals.Estimate], critical: float) -> tuple[float, float]:
-    found = interval(level=_level(critical))
-    return (0.0, 1.0) if found.low is None or found.high is None else (found.low, found.high)
+    estimate = interval(level=_level(critical))
+    return (0.0, 1.0) if estimate.low is None or estimate.high is None else (estimate.low, estimate.high)
 
 
 def _standardised(moves: Array) -> Array:

@@ -59,7 +59,7 @@ def boards(
 
     Raises UsageError for an invalid declaration, UnknownName for an unknown declared attack.
     """
-    found: dict[Path | None, list[tuple[Path, Record]]] = {}
+    by_place: dict[Path | None, list[tuple[Path, Record]]] = {}
     left_out: list[InvalidRecord] = []
 
     def leave_out(error: InvalidRecord) -> None:
@@ -70,9 +70,9 @@ def boards(
         declared = functools.lru_cache(maxsize=None)(functools.partial(_declared, path))
         for file, record in located([path], leave_out):
             place = None if attacks is not None else declared(file.parent)
-            found.setdefault(place, []).append((file, record))
+            by_place.setdefault(place, []).append((file, record))
     made = []
-    for place, records in found.items():
+    for place, records in by_place.items():
         board = read(inside(place, place / DECLARATION)) if place is not None else Board()
         board = board if attacks is None else replace(board, attacks=tuple(attacks))
         where = f"{place / DECLARATION}: attacks" if place is not None else "--attacks"
@@ -107,16 +107,16 @@ def named(texts: Sequence[str]) -> list[str]:
 
     A part with an equals sign but no colon before it is another option of the attack before it.
     """
-    found: list[str] = []
+    attacks: list[str] = []
     for text in texts:
         first = True
         for part in filter(None, map(str.strip, quoting.split(text, ","))):
             if not first and "=" in part and ":" not in part.partition("=")[0]:
-                found[-1] += f",{part}"
+                attacks[-1] += f",{part}"
             else:
-                found.append(part)
+                attacks.append(part)
             first = False
-    return found
+    return attacks
 
 
 def _declared(path: Path, place: Path) -> Path | None:
@@ -131,16 +131,16 @@ def _declared(path: Path, place: Path) -> Path | None:
 
 def _newest(records: Sequence[tuple[Path, Record]]) -> tuple[list[tuple[Path, Record]], list[tuple[Path, Path]]]:
     """Return the newest record of each cell, and the pairs of files in which one replaces the other."""
-    found: dict[tuple[Any, ...], tuple[Path, Record]] = {}
+    newest: dict[tuple[Any, ...], tuple[Path, Record]] = {}
     replaced = []
     for file, record in records:
-        other = found.setdefault(made_as(record), (file, record))
+        other = newest.setdefault(made_as(record), (file, record))
         if other[0].resolve() == file.resolve() or other[1] == record:
             continue
         newer, older = ((file, record), other) if age(record) > age(other[1]) else (other, (file, record))
-        found[made_as(record)] = newer
+        newest[made_as(record)] = newer
         replaced.append((newer[0], older[0]))
-    return list(found.values()), replaced
+    return list(newest.values()), replaced
 
 
 def _full(attacks: Sequence[str], there: set[str], where: str, *, lenient: bool) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """Metrics with intervals from scores and memberships; pure functions, and the corresponding part of a record.
 
 Scores are (targets, examples), higher = likelier member; each example is a member of some targets and not of others.
-Pooled numbers use all (target, example) together, with the examples as the sample (intervals.py); `per_target` has the
+Pooled numbers use all (target, example) together, with the examples as the sample (intervals/); `per_target` has the
 results of each target, whose spread shows the effect of another training. docs/records.md has the definitions; TPR at
 low FPR as reported by Carlini et al. 2022 (LiRA).
 """

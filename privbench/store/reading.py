@@ -7,7 +7,6 @@ OverflowError, TypeError and others. A pipe or a device would be read forever.
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import os
 import stat
@@ -25,9 +24,9 @@ if TYPE_CHECKING:
 PLAIN = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_BINARY", 0)
 """Flags of systems that have them: opening a pipe does not wait for its writer."""
 JSON_LIMIT, TOML_LIMIT = 1 << 26, 1 << 20
-"""Largest sizes in bytes; the largest records have 1 % of it."""
+"""Largest sizes in bytes of manifests and of TOML."""
 DEPTH = 64
-"""Largest number of nested lists and tables in JSON and TOML."""
+"""Largest number of nested lists and tables in TOML."""
 NOT_PLAIN = (
     (stat.S_ISDIR, "is a folder"),
     (stat.S_ISFIFO, "is a pipe"),
@@ -112,17 +111,6 @@ def content(path: Path, limit: int) -> bytes:
     if len(found) > limit:
         raise DataError(f"{path} has more than {limit >> 10:,} kB; give a smaller file.")
     return found
-
-
-def json_of(path: Path, what: str, error: type[UsageError] = DataError) -> Any:
-    """Return the JSON of a file.
-
-    what: what the file should be, as in "a record".
-
-    Raises `error` with the reason.
-    """
-    with guarded(f"{path} is no {what}", "", error):
-        return shallow(json.loads(content(path, JSON_LIMIT).decode("utf-8")))
 
 
 def toml_of(path: Path) -> dict[str, Any]:

@@ -24,16 +24,9 @@ from typing import TYPE_CHECKING, Any
 import platformdirs
 
 from privbench.errors import CannotWrite, CorruptArtifact, UsageError
-from privbench.store.artifact import (
-    RESERVED,
-    Artifact,
-    forget,
-    intact,
-    read,
-    seal,
-    seen,
-)
+from privbench.store.artifact import RESERVED, Artifact, forget, intact, read, seal, seen
 from privbench.store.atomic import NO_FOLDER, is_abandoned, sync_folder, temporary_name, try_writing
+from privbench.store.folders import discard, entries, size_on_disk
 from privbench.store.hashing import json_sha256
 from privbench.store.reading import home, inside
 
@@ -190,26 +183,26 @@ class Store:
     def remove(self, artifact: Artifact) -> None:
         """Remove an artifact; readers see all of it or nothing. Raises UsageError if it cannot be removed."""
         with self._one_line("write to"):
-            folder = self.root / TEMPORARY / temporary_name()
+            folder = self.temporary()
             folder.parent.mkdir(parents=True, exist_ok=True)
             with contextlib.suppress(FileNotFoundError):  # already removed by another process
                 inside(self.root, artifact.path.parent)
                 artifact.path.rename(folder)
-                _discard(folder)
+                discard(folder)
 
     def sweep(self, *, quarantine: bool = False) -> int:
         """Remove unfinished artifacts of dead processes of this host; return the number of bytes freed.
 
         quarantine: also remove damaged artifacts.
         """
-        waste = [path for path in _entries(self.root / TEMPORARY) if is_abandoned(path.name)]
+        waste = [path for path in entries(self.root / TEMPORARY) if is_abandoned(path.name)]
         if quarantine:
-            waste += _entries(self.root / QUARANTINE)
+            waste += entries(self.root / QUARANTINE)
         freed = 0
         for path in waste:
-            size = _size_on_disk(path)
+            size = size_on_disk(path)
             with contextlib.suppress(OSError):
-                _discard(path)
+                discard(path)
             freed += size if not os.path.lexists(path) else 0
         return freed
 
@@ -219,7 +212,7 @@ class Store:
             return intact(folder, kind, key)
 
     def _temporary(self) -> Path:
-        folder = self.root / TEMPORARY / temporary_name()
+        folder = self.temporary()
         with self._one_line("write to"):
             folder.mkdir(parents=True)
         return folder
@@ -232,8 +225,8 @@ class Store:
     def _folders(self, kind: str | None) -> Iterator[tuple[Path, str, str]]:
         for top in sorted(self.root.iterdir()) if self.root.is_dir() else ():
             if _KIND.fullmatch(top.name) and kind in (None, top.name):
-                for part in _entries(top):
-                    for folder in _entries(part):
+                for part in entries(top):
+                    for folder in entries(part):
                         if _KEY.fullmatch(folder.name) and folder.name[:2] == part.name:
                             yield folder, top.name, folder.name
 
@@ -292,21 +285,4 @@ def _damaged(folder: Path, kind: str, key: str) -> Artifact:
     """Return an artifact without manifest, for one that cannot be read."""
     changed = folder.stat().st_mtime if folder.exists() else 0
     created = datetime.fromtimestamp(changed, tz=timezone.utc)
-    return Artifact(kind, key, folder, {}, created, _size_on_disk(folder))
-
-
-def _size_on_disk(folder: Path) -> int:
-    return sum(path.lstat().st_size for path in folder.rglob("*") if path.is_symlink() or path.is_file())
-
-
-def _entries(folder: Path) -> list[Path]:
-    """Return what a folder of the store contains; nothing for a link, because it may lead out of the store."""
-    return sorted(folder.iterdir()) if folder.is_dir() and not folder.is_symlink() else []
-
-
-def _discard(path: Path) -> None:
-    """Remove a folder, or a link but not what it leads to."""
-    if path.is_symlink() or not path.is_dir():
-        path.unlink()
-    else:
-        shutil.rmtree(path)
+    return Artifact(kind, key, folder, {}, created, size_on_disk(folder))

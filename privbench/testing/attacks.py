@@ -171,29 +171,29 @@ class _Scores(Tried):
     def mean_auc(self, leak: float, sets: int, **options: Any) -> tuple[float, float]:
         """Return the mean AUC over several independent targets, and its standard error without a leak."""
         tried = [self.planted(leak, seed=seed, **options) for seed in range(sets)]
-        found = [auc(self.result(planted), planted.member) for planted in tried]
-        return float(np.mean(found)), auc_se(tried[0].member) / sets**0.5
+        aucs = [auc(self.result(planted), planted.member) for planted in tried]
+        return float(np.mean(aucs)), auc_se(tried[0].member) / sets**0.5
 
     def finds_a_leak(self) -> None:
-        found, _ = self.mean_auc(STRONG, 2)
+        reached, _ = self.mean_auc(STRONG, 2)
         require(
-            found > 1 - FOUND,
-            f"AUC {found:.3f} on a strong planted leak: the sign is flipped; higher must mean more likely a member.",
+            reached > 1 - FOUND,
+            f"AUC {reached:.3f} on a strong planted leak: the sign is flipped; higher must mean more likely a member.",
         )
-        require(found > FOUND, f"AUC {found:.3f} on a strong planted leak; expected more than {FOUND}.")
+        require(reached > FOUND, f"AUC {reached:.3f} on a strong planted leak; expected more than {FOUND}.")
 
     def finds_no_leak(self) -> None:
-        found, se = self.mean_auc(0.0, NULL_SETS)
+        reached, se = self.mean_auc(0.0, NULL_SETS)
         require(
-            abs(found - CHANCE) <= SIGMAS * se,
-            f"AUC {found:.3f} without a leak; expected 0.5 within {SIGMAS * se:.3f}: the attack cheats.",
+            abs(reached - CHANCE) <= SIGMAS * se,
+            f"AUC {reached:.3f} without a leak; expected 0.5 within {SIGMAS * se:.3f}: the attack cheats.",
         )
 
     def constant_answers(self) -> None:
-        found, se = self.mean_auc(0.0, NULL_SETS, constant=True)
+        reached, se = self.mean_auc(0.0, NULL_SETS, constant=True)
         require(
-            abs(found - CHANCE) <= SIGMAS * se,
-            f"AUC {found:.3f} on models that give the same answer to every query; "
+            abs(reached - CHANCE) <= SIGMAS * se,
+            f"AUC {reached:.3f} on models that give the same answer to every query; "
             f"expected 0.5 within {SIGMAS * se:.3f}.",
         )
 

@@ -181,7 +181,7 @@ class _Defense:
     def reloadable(self) -> None:
         import torch
 
-        from privbench.learn.training import classifier
+        from privbench.learn.inference import classifier
 
         empty = self.whole.empty(self.task) if isinstance(self.whole, BuildsEmpty) else classifier(self.task)
         weights = {name: torch.from_numpy(array.copy()) for name, array in self.made.weights.items()}
@@ -190,7 +190,7 @@ class _Defense:
         except RuntimeError as error:
             reason = " ".join(str(error).split())
             raise AssertionError(
-                f"The weights do not fit the model of `empty` (default: training.classifier): {reason}"
+                f"The weights do not fit the model of `empty` (default: privbench.learn.classifier): {reason}"
             ) from error
         test = self.dataset.role("test")
         same = np.allclose(self.ask(empty.eval(), test), self.ask(self.model, test), rtol=1e-5, atol=1e-5)

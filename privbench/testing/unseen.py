@@ -78,9 +78,9 @@ def find_nothing(attack: Any, salt: str, device: str = "cpu") -> None:
     )
 
 
-def _furthest(found: list[float]) -> float:
+def _furthest(aucs: list[float]) -> float:
     """Return the AUC furthest from chance: knowing a split, but not of which model, gives chance on average."""
-    return max(found, key=lambda value: abs(value - CHANCE))
+    return max(aucs, key=lambda value: abs(value - CHANCE))
 
 
 def _scored(attack: Any, salt: str, device: str) -> tuple[str, float, float] | None:
@@ -89,11 +89,11 @@ def _scored(attack: Any, salt: str, device: str) -> tuple[str, float, float] | N
         if cell is None:
             return None
         member = [cell.population.members(target) for target in cell.target_indices]
-        found = [auc(cell.scores(target), member[target]) for target in cell.target_indices]
-    one, mean = SIGMAS * auc_se(member[0]), float(np.mean(found))
+        aucs = [auc(cell.scores(target), member[target]) for target in cell.target_indices]
+    one, mean = SIGMAS * auc_se(member[0]), float(np.mean(aucs))
     within = one / (MODELS / 2) ** 0.5
-    if abs(mean - CHANCE) <= within and abs(_furthest(found) - CHANCE) > one:
-        return "AUC of one target", _furthest(found), one
+    if abs(mean - CHANCE) <= within and abs(_furthest(aucs) - CHANCE) > one:
+        return "AUC of one target", _furthest(aucs), one
     return "AUC", mean, within
 
 

@@ -13,7 +13,6 @@ from privbench.grid.scoring import score
 from privbench.options.fields import component
 from privbench.plugins.loading import resolve
 from privbench.population.population import Population
-from privbench.population.releases import make
 from privbench.records.files import save
 from privbench.store.store import Store
 
@@ -31,12 +30,10 @@ class Mirror:
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory):
+def results(tmp_path_factory, make_all):
     base = tmp_path_factory.mktemp("gallery")
     task = resolve("task", "digits:epochs=1,limit=200")
-    each = Population(task, task.load(), resolve("defense", "ce"), 2, 0, "cpu", Store(base / "store"))
-    for job in each.missing([1]):
-        make(job, lambda done, stage="": None)
+    each = make_all(Population(task, task.load(), resolve("defense", "ce"), 2, 0, "cpu", Store(base / "store")))
     for attack in (Mirror(), resolve("attack", "confidence")):
         record, raw = score(Cell(each, attack, 1, None, attacked=each, shadows=(each,)))
         save(record, base / "out", raw)

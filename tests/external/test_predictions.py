@@ -12,12 +12,9 @@ from privbench.grid.cell import Cell
 from privbench.grid.scoring import score
 from privbench.options.fields import component
 from privbench.plugins.loading import resolve
-from privbench.population.population import Population
-from privbench.population.releases import make
 from privbench.records import record
 from privbench.records.files import scores_sha256
 from privbench.stats import metrics, signals
-from privbench.store.store import Store
 
 ATTACKS = [
     "correctness",
@@ -32,12 +29,8 @@ ATTACKS = [
 
 
 @pytest.fixture(scope="module")
-def population(table_file, tmp_path_factory):
-    task = resolve("task", "npz", {"path": str(table_file), "epochs": 12, "hidden": (64,), "model": "mlp"})
-    each = Population(task, task.load(), resolve("defense", "ce"), 6, 3, "cpu", Store(tmp_path_factory.mktemp("store")))
-    for job in each.missing([1]):
-        make(job, lambda done, stage="": None)
-    return each
+def population(overfit):
+    return overfit(6, seed=3, epochs=12)
 
 
 def _exported(population, *, shadows=True):

@@ -54,6 +54,26 @@ class Laboratory:
         found = {(each["defense"]["name"], each["attack"]["name"]): each for each in read}
         return {pair: {k: v for k, v in each.items() if k not in VOLATILE} for pair, each in found.items()}
 
+    def harm(self, done, out, reference, expected):
+        """Return the harm that each fault did in a run, beside its own cell and in it; "" for none.
+
+        reference: the record of `ce` and `confidence`, which must not change
+        expected: of each fault, its cell and the statuses that this may have
+        """
+        found, others = self.records(out), ""
+        if "Traceback" in done.stderr + done.stdout or done.returncode != 1:
+            others = f"exit code {done.returncode}: {done.stderr[-800:]}"
+        if found.get(("ce", "confidence")) != reference:
+            others = f"the other cell is wrong: {done.stderr[-800:]}"
+        harm = {}
+        for name, (cell, statuses) in expected.items():
+            record = found.get(cell, {"status": "missing", "reason": ""})
+            status, reason = record["status"], record["reason"]
+            harm[name] = others if status in statuses else f"status {status}: {reason} {others}"
+            if "\n" in reason or len(reason) > 700 or (status == "failed") != bool(reason):
+                harm[name] = f"reason {reason[:200]!r}"
+        return harm
+
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):

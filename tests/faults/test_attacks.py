@@ -175,29 +175,6 @@ def evil(lab):
     return lab.plugin("evil", f"{source}\n@hookimpl\ndef register_attacks(): return [{', '.join(classes)}]\n")
 
 
-def harm(done, found, reference, expected):
-    """Return the harm that attacks did in one run, by name."""
-    general = ""
-    if "Traceback" in done.stderr + done.stdout or done.returncode != 1:
-        general = f"exit code {done.returncode}: {done.stderr[-800:]}"
-    if found.get(("ce", "confidence")) != reference:
-        general = f"the other cell is wrong: {done.stderr[-800:]}"
-    told = {}
-    for name, statuses in expected.items():
-        record = found.get(("ce", f"evil-{name}"), {"status": "missing", "reason": ""})
-        wrong = general
-        if record["status"] not in statuses:
-            wrong = f"status {record['status']}: {record['reason']} {general}"
-        if (
-            "\n" in record["reason"]
-            or len(record["reason"]) > 700
-            or (record["status"] == "failed") != bool(record["reason"])
-        ):
-            wrong = f"reason {record['reason'][:200]!r}"
-        told[name] = wrong
-    return told
-
-
 def test_attacks_that_misbehave_spoil_their_own_cells_alone(lab, evil, reference, survived):
     expected = {key: {"failed"} for key in FAILING} | {key: {"failed", "ok"} for key in [*SOUND, *FINDINGS, *KEPT]}
     expected["sound"] = expected["forks"] = {"ok"}
@@ -205,11 +182,12 @@ def test_attacks_that_misbehave_spoil_their_own_cells_alone(lab, evil, reference
         key: {"failed"} for key in ["findings-fail", "findings-nan", "findings-text", "judged-exits", "judged-raises"]
     }
     expected["findings-endless"] = {"failed"}
+    expected = {name: (("ce", f"evil-{name}"), statuses) for name, statuses in expected.items()}
     names = [word for name in expected for word in ("--attack", f"evil-{name}")]
     done = lab.run(
         *names[: len(names) // 4 * 2], "--attack", "confidence", *names[len(names) // 4 * 2 :], plugins=[evil]
     )
-    survived("attacks", harm(done, lab.records(), reference, expected))
+    survived("attacks", lab.harm(done, "out", reference, expected))
     done = lab.run("--attack", "confidence", out="after")
     assert done.returncode == 0
     assert "Training" not in done.stderr
@@ -219,6 +197,8 @@ def test_attacks_that_misbehave_spoil_their_own_cells_alone(lab, evil, reference
 def test_attacks_that_never_end_are_stopped(lab, evil, reference, survived):
     names = [word for name in LATE for word in ("--attack", f"evil-{name}")]
     done = lab.run(*names, "--attack", "confidence", "--timeout", "10", "--jobs", "5", out="late", plugins=[evil])
-    found = lab.records("late")
-    survived("attacks", harm(done, found, reference, {key: {"failed"} for key in LATE}))
-    assert {found["ce", f"evil-{name}"]["reason"] for name in LATE} == {"It was stopped after 10 s; see --timeout."}
+    cells = {name: ("ce", f"evil-{name}") for name in LATE}
+    survived("attacks", lab.harm(done, "late", reference, {name: (cells[name], {"failed"}) for name in LATE}))
+    assert {lab.records("late")[cell]["reason"] for cell in cells.values()} == {
+        "It was stopped after 10 s; see --timeout."
+    }

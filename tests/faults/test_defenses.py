@@ -89,19 +89,9 @@ def test_defenses_that_misbehave_spoil_their_own_cells_alone(lab, reference, sur
     half = len(names) // 4 * 2
     words = [*names[:half], "--defense", "ce", *names[half:], "--attack", "confidence"]
     done = lab.run(*words, store="shared", out="beside", plugins=[evil])
-    found = lab.records("beside")
-    general = ""
-    if "Traceback" in done.stderr + done.stdout or done.returncode != 1:
-        general = f"exit code {done.returncode}: {done.stderr[-800:]}"
-    if found.get(("ce", "confidence")) != reference:
-        general = f"the other cell is wrong: {done.stderr[-800:]}"
-    harm = {}
-    for name in FAILING | LEAKING:
-        record = found.get((f"evil-{name}", "confidence"), {"status": "missing", "reason": ""})
-        allowed = {"failed"} if name in FAILING else {"failed", "ok"}
-        harm[name] = general or ("" if record["status"] in allowed else f"{record['status']}: {record['reason']}")
-        if "\n" in record["reason"] or len(record["reason"]) > 700:
-            harm[name] = f"reason {record['reason'][:200]!r}"
+    expected = {name: ((f"evil-{name}", "confidence"), {"failed"}) for name in FAILING}
+    expected |= {name: ((f"evil-{name}", "confidence"), {"failed", "ok"}) for name in LEAKING}
+    harm = lab.harm(done, "beside", reference, expected)
     later = lab.run("--attack", "confidence", store="shared", out="later")
     if "Training" in later.stderr or lab.records("later").get(("ce", "confidence")) != reference:
         harm["stored"] = "a later run reads what was spoilt"

@@ -11,7 +11,6 @@ from privbench.grid.scoring import score
 from privbench.options.fields import component
 from privbench.plugins.loading import resolve
 from privbench.population.population import Population
-from privbench.population.releases import make
 from privbench.records.files import images_sha256
 from privbench.store.store import Store
 
@@ -94,7 +93,7 @@ class Broken:
 
 
 @pytest.fixture(scope="module")
-def population(tmp_path_factory):
+def population(tmp_path_factory, make_all):
     """Two pairs of models that know their members by heart: of two random images a class, labels are all there is."""
     rng = np.random.default_rng(0)
     path = tmp_path_factory.mktemp("data") / "noise.npz"
@@ -103,10 +102,7 @@ def population(tmp_path_factory):
     np.savez(path, x_train=x[:60], y_train=y[:60], x_test=x[60:], y_test=y[60:])
     task = resolve("task", "npz", {"path": str(path), "epochs": 30, "model": "mlp", "batch_size": 16})
     store = Store(tmp_path_factory.mktemp("store"))
-    each = Population(task, task.load(), resolve("defense", "ce"), 4, 2, "cpu", store)
-    for job in each.missing([1]):
-        make(job, lambda done, stage="": None)
-    return each
+    return make_all(Population(task, task.load(), resolve("defense", "ce"), 4, 2, "cpu", store))
 
 
 def scored(population, attack, targets=None):
@@ -147,7 +143,7 @@ def test_real_test_images_lie_as_near_to_members_as_to_non_members(population):
     assert "evaluation classifier" in found.detector
 
 
-def test_the_control_on_untrained_nets_is_found_out_once_for_all_defenses(population, tmp_path, monkeypatch):
+def test_the_control_on_untrained_nets_is_found_out_once_for_all_defenses(population, tmp_path, monkeypatch, make_all):
     seen = []
 
     def reconstruct(self, evidence, classes):
@@ -156,13 +152,9 @@ def test_the_control_on_untrained_nets_is_found_out_once_for_all_defenses(popula
 
     original = Thief.reconstruct
     monkeypatch.setattr(Thief, "reconstruct", reconstruct)
-    twins = [replace(population, store=Store(tmp_path / name)) for name in ("first", "second")]
-    for each in twins:
-        for job in each.missing([1]):
-            make(job, lambda done, stage="": None)
+    twins = [make_all(replace(population, store=Store(tmp_path / name))) for name in ("first", "second")]
     others = [replace(twins[0]), replace(twins[0], defense=resolve("defense", "relaxloss"))]
-    for job in others[1].missing([1]):
-        make(job, lambda done, stage="": None)
+    make_all(others[1])
     first, second, third = (scored(each, Thief()) for each in (twins[0], *others))
     assert len(seen) == 3 * 4 + 2
     assert first[0].digest == second[0].digest
@@ -242,23 +234,19 @@ def test_an_attack_that_exits_fails_its_cell_and_names_the_line(population, monk
     assert record.reason.startswith("SystemExit: bye (tests/grid/test_reconstruction.py:")
 
 
-def test_tables_hold_no_images(task, store):
-    each = Population(task, task.load(), resolve("defense", "ce"), 2, 0, "cpu", store)
-    for job in each.missing([1]):
-        make(job, lambda done, stage="": None)
+def test_tables_hold_no_images(task, store, make_all):
+    each = make_all(Population(task, task.load(), resolve("defense", "ce"), 2, 0, "cpu", store))
     record, raw = scored(each, Static())
     assert (record.status, raw) == ("n/a", {})
     assert record.reason == "npz holds tables: there is no image to reconstruct"
 
 
-def test_a_class_without_test_examples_is_left_out_of_that_control_alone(population):
+def test_a_class_without_test_examples_is_left_out_of_that_control_alone(population, make_all):
     from dataclasses import replace
 
     dataset = population.dataset
     without = dataset.test[dataset.examples.y[dataset.test] != 2]
-    each = replace(population, dataset=replace(dataset, test=without))
-    for job in each.missing([1]):
-        make(job, lambda done, stage="": None)
+    each = make_all(replace(population, dataset=replace(dataset, test=without)))
     found = scored(each, Static())[0].reconstruction
     assert (found.heldout.accuracy.n, found.noise.accuracy.n, found.attack.accuracy.n) == (8, 12, 12)
 

@@ -12,22 +12,14 @@ from privbench.grid.scoring import score
 from privbench.options.fields import component
 from privbench.plugins.loading import resolve
 from privbench.population.population import Population
-from privbench.population.releases import make
 from privbench.records.files import scores_sha256
 from privbench.stats import metrics
 from privbench.stats.intervals import Bounded
 
 
 @pytest.fixture(scope="module")
-def population(table_file, tmp_path_factory):
-    from privbench.store.store import Store
-
-    task = resolve("task", "npz", {"path": str(table_file), "epochs": 30, "hidden": (64,), "model": "mlp"})
-    store = Store(tmp_path_factory.mktemp("store"))
-    each = Population(task, task.load(), resolve("defense", "ce"), 6, 3, "cpu", store)
-    for job in each.missing([1]):
-        make(job, lambda done, stage="": None)
-    return each
+def population(overfit):
+    return overfit(6, seed=3)
 
 
 def _cell(population, attack, targets=None):
@@ -143,13 +135,11 @@ def test_a_threshold_is_calibrated_on_shadows_alone(population):
     assert record.metrics.balanced_accuracy.value <= record.metrics.oracle_balanced_accuracy.value
 
 
-def test_without_enough_models_there_is_no_calibrated_threshold(table_file, tmp_path):
+def test_without_enough_models_there_is_no_calibrated_threshold(table_file, tmp_path, make_all):
     from privbench.store.store import Store
 
     task = resolve("task", "npz", {"path": str(table_file), "epochs": 1, "model": "mlp"})
-    each = Population(task, task.load(), resolve("defense", "ce"), 2, 0, "cpu", Store(tmp_path))
-    for job in each.missing([1]):
-        make(job, lambda done, stage="": None)
+    each = make_all(Population(task, task.load(), resolve("defense", "ce"), 2, 0, "cpu", Store(tmp_path)))
     record, _ = score(_cell(each, Loss()))
     assert record.metrics.balanced_accuracy.value is None
     assert record.per_example is None

@@ -10,7 +10,7 @@ from privbench.contracts.recipe import Recipe
 from privbench.errors import BadOption
 from privbench.learn import augmentation
 from privbench.learn.augmentation import CUT_COLUMN, CUT_ROW, LEFT, MIRRORED, TOP, augment, draw, reflect, static
-from privbench.learn.training import to_inputs
+from privbench.learn.inference import to_inputs
 
 FULL = Recipe(crop=3, flip=0.5, cutout=3)
 

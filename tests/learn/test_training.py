@@ -14,10 +14,10 @@ from privbench.builtin.models import build
 from privbench.contracts.recipe import Recipe
 from privbench.data.dataset import Examples
 from privbench.errors import BadOption, DataError, Diverged
-from privbench.learn import augmentation, batches, training
+from privbench.learn import augmentation, batches, optimisers, training
 from privbench.learn.batches import lr_at
-from privbench.learn.inference import as_float, take
-from privbench.learn.training import cross_entropy, predict, step, train
+from privbench.learn.inference import Normalised, as_float, classifier, predict, take, to_inputs
+from privbench.learn.training import cross_entropy, step, train
 from privbench.testing.tape import one_by_one, taped
 
 SHAPES = {"mlp": (1, 8, 8), "cnn": (3, 32, 32), "mobilenet_v3_small": (3, 32, 32), "resnet18": (3, 32, 32)}
@@ -56,8 +56,8 @@ def test_a_step_stays_on_its_device(name, optimizer, loss, augmented):
     recipe = Recipe(optimizer=optimizer, **({"crop": 2, "flip": 0.5, "cutout": 4} if augmented else {}))
     inputs, labels = torch.zeros((16, *shape), dtype=torch.uint8, device=meta), torch.zeros(16, device=meta).long()
     with meta:
-        net = training.classifier(blueprint(name, shape, 4))
-    optimiser = training.optimizer(net, recipe)
+        net = classifier(blueprint(name, shape, 4))
+    optimiser = optimisers.optimizer(net, recipe)
     orders = batches.orders(
         [8, 8], inputs.shape, recipe if augmented else None, torch.Generator(), ahead=1, fixed=None, device=meta
     )
@@ -70,7 +70,7 @@ def test_a_step_stays_on_its_device(name, optimizer, loss, augmented):
 
 def test_a_stray_tensor_is_noticed():
     net = nn.Linear(3, 2, device="meta")
-    optimiser = training.optimizer(net, Recipe())
+    optimiser = optimisers.optimizer(net, Recipe())
     with pytest.raises(RuntimeError):
         step(net, optimiser, torch.zeros(4, 3), torch.zeros(4, device="meta").long(), 0.1)
 
@@ -157,9 +157,7 @@ def test_an_objective_sees_the_model_and_inputs_as_models_take_them():
         return cross_entropy(model(inputs), targets)
 
     train(blueprint(), examples, Context(), objective=objective)
-    expected = [
-        (training.Normalised, True, n, torch.float32, torch.int64, epoch) for epoch in (0, 1) for n in (16, 16, 5)
-    ]
+    expected = [(Normalised, True, n, torch.float32, torch.int64, epoch) for epoch in (0, 1) for n in (16, 16, 5)]
     assert seen == expected
 
 
@@ -210,7 +208,7 @@ def test_only_examples_that_may_be_are_augmented(copies):
 
     watched = dataclasses.replace(task, recipe=recipe, build=build)
     model = train(watched, examples, Context())
-    originals = model.standardise(training.as_float(training.to_inputs(x)))
+    originals = model.standardise(as_float(to_inputs(x)))
     batches = torch.cat(seen)
     same = (batches[:, None] - originals).abs().flatten(2).amax(2) < 1e-5
     passes = 3 * max(1, copies)

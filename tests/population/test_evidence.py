@@ -5,11 +5,8 @@ import pytest
 
 from privbench.api import Needs
 from privbench.errors import UndeclaredEvidence
-from privbench.plugins.loading import resolve
 from privbench.population.evidence import evidence_of, parcel_of
 from privbench.population.lending import Lending
-from privbench.population.population import Population
-from privbench.population.releases import make
 from privbench.population.served import Query, Server, answer
 
 ALL = Needs(
@@ -18,15 +15,8 @@ ALL = Needs(
 
 
 @pytest.fixture(scope="module")
-def population(table_file, tmp_path_factory):
-    from privbench.store.store import Store
-
-    task = resolve("task", "npz", {"path": str(table_file), "epochs": 2, "hidden": (8,), "model": "mlp"})
-    store = Store(tmp_path_factory.mktemp("a-store-of-this-name"))
-    each = Population(task, task.load(), resolve("defense", "ce"), 4, 31337, "cpu", store)
-    for job in each.missing([1]):
-        make(job, lambda done, stage="": None)
-    return each
+def population(overfit):
+    return overfit(4, seed=31337, epochs=2, width=8, folder="a-store-of-this-name")
 
 
 def sent(population, needs, target=1):

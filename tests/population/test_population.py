@@ -14,7 +14,6 @@ from privbench.population.composition import chain
 from privbench.population.evidence import evidence_of
 from privbench.population.membership import partner
 from privbench.population.population import Population
-from privbench.population.releases import make
 from privbench.seeds import derive, fresh_salt, numpy_generator
 from privbench.stats import metrics, signals
 from privbench.store import artifact
@@ -31,13 +30,8 @@ def ce(task, store):
     return Population(task, task.load(), resolve("defense", "ce"), 6, 0, "cpu", store)
 
 
-def _make_all(each, queries=(1,)):
-    for job in each.missing(queries):
-        make(job, lambda done, stage="": None)
-
-
-def test_a_larger_population_contains_the_smaller_one(ce, task, store):
-    _make_all(ce)
+def test_a_larger_population_contains_the_smaller_one(ce, task, store, make_all):
+    make_all(ce)
     larger = Population(task, ce.dataset, ce.defense, 10, 0, "cpu", store)
     assert [job.index for job in larger.missing([1])] == [6, 7, 8, 9]
     for index in range(6):
@@ -54,9 +48,9 @@ def test_the_partner_is_never_a_shadow_and_every_example_is_in_exactly_half_of_t
 
 
 @pytest.mark.parametrize("salt", ["", fresh_salt()], ids=["public", "fresh"])
-def test_counting_shadow_memberships_finds_nothing(task, store, salt):
+def test_counting_shadow_memberships_finds_nothing(task, store, salt, make_all):
     each = Population(task, task.load(), resolve("defense", "ce"), 6, 0, "cpu", store, salt=salt)
-    _make_all(each)
+    make_all(each)
     scores, member = [], []
     for target in range(6):
         evidence = evidence_of(each, target, CountOnly().needs, 1, each)
@@ -66,17 +60,17 @@ def test_counting_shadow_memberships_finds_nothing(task, store, salt):
     assert result.auc.low <= 0.5 <= result.auc.high, f"salt {salt}"
 
 
-def test_the_model_loaded_from_the_store_answers_as_it_did(ce):
-    from privbench.learn.training import predict
+def test_the_model_loaded_from_the_store_answers_as_it_did(ce, make_all):
+    from privbench.learn.inference import predict
 
-    _make_all(ce)
+    make_all(ce)
     stored = ce.answers(2, 1, "pool").logits[:, 0]
     assert np.array_equal(predict(ce.model(2), ce.dataset.role("pool").x, device="cpu"), stored)
     assert stored.dtype == np.float32
 
 
-def test_evidence_holds_what_is_declared(ce):
-    _make_all(ce)
+def test_evidence_holds_what_is_declared(ce, make_all):
+    make_all(ce)
     needs = Needs(shadows="adaptive", reference=True, query=True, examples=True, model=True)
     evidence = evidence_of(ce, 0, needs, 1, ce)
     n, classes = len(ce.dataset.pool), ce.dataset.classes
@@ -93,8 +87,8 @@ def test_evidence_holds_what_is_declared(ce):
     assert not evidence.model.training
 
 
-def test_excluded_models_and_their_partners_are_no_shadows(ce):
-    _make_all(ce)
+def test_excluded_models_and_their_partners_are_no_shadows(ce, make_all):
+    make_all(ce)
     evidence = evidence_of(ce, 0, Needs(shadows="adaptive"), 1, ce, exclude=(3,))
     shown = ce.shadow_indices(0, exclude=(3,))
     assert sorted(shown) == [4, 5]
@@ -161,9 +155,9 @@ READS = {
 
 @pytest.mark.parametrize("what", READS)
 @pytest.mark.parametrize("lost", ["never made", "removed", "removed later", "damaged", "damaged later"])
-def test_what_is_not_there_or_damaged_is_an_error_and_never_absent(ce, what, lost):
+def test_what_is_not_there_or_damaged_is_an_error_and_never_absent(ce, what, lost, make_all):
     if lost != "never made":
-        _make_all(ce)
+        make_all(ce)
         _age(ce.store)
     if lost.endswith("later"):
         READS[what](ce)
@@ -177,14 +171,14 @@ def test_what_is_not_there_or_damaged_is_an_error_and_never_absent(ce, what, los
         READS[what](ce)
 
 
-def test_absent_by_design_is_none_or_empty(ce):
-    _make_all(ce)
+def test_absent_by_design_is_none_or_empty(ce, make_all):
+    make_all(ce)
     assert ce.synthetic(2) is None
     assert ce.notes(2) == {}
 
 
-def test_what_is_stored_is_hashed_when_it_is_first_asked_for_and_not_again(ce, monkeypatch):
-    _make_all(ce)
+def test_what_is_stored_is_hashed_when_it_is_first_asked_for_and_not_again(ce, monkeypatch, make_all):
+    make_all(ce)
     _age(ce.store)
     hashed = []
     monkeypatch.setattr(artifact, "file_sha256", lambda path: hashed.append(path.name) or file_sha256(path))
@@ -196,8 +190,8 @@ def test_what_is_stored_is_hashed_when_it_is_first_asked_for_and_not_again(ce, m
     assert len(hashed) == 6 * (3 + 3)
 
 
-def test_what_is_damaged_is_a_job_like_what_is_missing_and_planning_touches_nothing(ce):
-    _make_all(ce)
+def test_what_is_damaged_is_a_job_like_what_is_missing_and_planning_touches_nothing(ce, make_all):
+    make_all(ce)
     before = {index: ce.answers(index, 1, "pool").logits.tobytes() for index in range(6)}
     artifacts = {(each.kind, each.manifest["index"]): each for each in ce.store.artifacts()}
     _damage(artifacts["model", 1].path, "weights.safetensors")
@@ -214,14 +208,14 @@ def test_what_is_damaged_is_a_job_like_what_is_missing_and_planning_touches_noth
     ]
     assert not (ce.store.root / ".quarantine").exists()
     assert ce.sound(range(6)) == [0, 2, 5]
-    _make_all(ce)
+    make_all(ce)
     assert ce.missing([1]) == []
     assert len(list((ce.store.root / ".quarantine").iterdir())) == 4
     assert {index: ce.answers(index, 1, "pool").logits.tobytes() for index in range(6)} == before
 
 
-def test_the_release_of_transformed_queries_is_only_counted_as_damaged_where_it_is_made(ce):
-    _make_all(ce)
+def test_the_release_of_transformed_queries_is_only_counted_as_damaged_where_it_is_made(ce, make_all):
+    make_all(ce)
     transformed = replace(ce, inputs="transformed")
     (damaged,) = [each for each in ce.store.artifacts("model") if each.manifest["index"] == 1]
     _damage(damaged.path, "release.json")
@@ -229,17 +223,17 @@ def test_the_release_of_transformed_queries_is_only_counted_as_damaged_where_it_
     assert [job.damaged for job in transformed.missing([1])] == [()] * 6
 
 
-def test_loading_a_model_leaves_the_global_generator_alone(ce):
+def test_loading_a_model_leaves_the_global_generator_alone(ce, make_all):
     import torch
 
-    _make_all(ce)
+    make_all(ce)
     before = torch.get_rng_state()
     ce.model(0)
     assert torch.equal(before, torch.get_rng_state())
 
 
-def test_a_model_that_is_queried_again_and_again_is_loaded_once(ce, monkeypatch):
-    _make_all(ce)
+def test_a_model_that_is_queried_again_and_again_is_loaded_once(ce, monkeypatch, make_all):
+    make_all(ce)
     loads, load = [], Population.model
     monkeypatch.setattr(Population, "model", lambda self, index: loads.append(index) or load(self, index))
     evidence = evidence_of(ce, 0, Needs(query=True, shadows="adaptive"), 1, ce)
@@ -251,8 +245,8 @@ def test_a_model_that_is_queried_again_and_again_is_loaded_once(ce, monkeypatch)
     np.testing.assert_array_equal(answers[0], answers[2])
 
 
-def test_an_attacker_s_own_models_are_kept_once_for_all_targets_and_lead_to_no_release(ce):
-    _make_all(ce)
+def test_an_attacker_s_own_models_are_kept_once_for_all_targets_and_lead_to_no_release(ce, make_all):
+    make_all(ce)
     needs, examples, made = Needs(answers="labels", training=True), ce.dataset.role("reference"), []
 
     def make(ctx):
@@ -272,11 +266,11 @@ def test_an_attacker_s_own_models_are_kept_once_for_all_targets_and_lead_to_no_r
 
 
 @pytest.fixture
-def published(store):
+def published(store, make_all):
     """Releases of a toy task that publish synthetic examples too."""
     toy = toy_task(pool=40, epochs=1)
     each = Population(toy, toy.load(), chain([IgnoresItsData()]), 12, 0, "cpu", store, salt=SALT)
-    _make_all(each)
+    make_all(each)
     return each
 
 
@@ -298,8 +292,8 @@ def test_all_evidence_of_shadows_is_in_one_order_that_is_not_their_own(published
     assert natural == 0
 
 
-def test_without_shadows_their_membership_is_still_bool(ce):
-    _make_all(ce)
+def test_without_shadows_their_membership_is_still_bool(ce, make_all):
+    make_all(ce)
     alone = Population(ce.task, ce.dataset, ce.defense, 2, 0, "cpu", ce.store)
     evidence = evidence_of(alone, 0, Needs(shadows="adaptive"), 1, alone)
     assert evidence.shadow_member.dtype == bool
@@ -307,23 +301,23 @@ def test_without_shadows_their_membership_is_still_bool(ce):
     assert evidence.shadow_signals(signals.phi).shape == (0, len(ce.dataset.pool), 1)
 
 
-def test_the_public_salt_changes_no_key_and_no_seed(ce):
+def test_the_public_salt_changes_no_key_and_no_seed(ce, make_all):
     assert ce.manifest(2).keys() == {"task", "defense", "seed", "device", "processor", "harness", "libraries", "index"}
     needs = Needs(answers="labels", training=True)
-    _make_all(ce)
+    make_all(ce)
     evidence = evidence_of(ce, 3, needs, 1, ce)
     assert evidence.rng("x").random() == numpy_generator(derive(0, "evidence", 3), "attack", "x").random()
     assert evidence.ctx.seed == derive(0, "attacker")
     assert (derive(0, "evidence", 3), derive(0, "attacker")) == (4631682564591198434, 1070856778197682838)
 
 
-def test_a_salt_changes_every_key_and_seed_and_no_key_tells_it(ce):
+def test_a_salt_changes_every_key_and_seed_and_no_key_tells_it(ce, make_all):
     needs = Needs(answers="labels", training=True)
     salted = Population(ce.task, ce.dataset, ce.defense, 6, 0, "cpu", ce.store, salt=SALT)
     other = Population(ce.task, ce.dataset, ce.defense, 6, 0, "cpu", ce.store, salt=fresh_salt())
     drawn = []
     for each in (ce, salted, other):
-        _make_all(each)
+        make_all(each)
         evidence = evidence_of(each, 3, needs, 1, each)
         drawn.append((evidence.rng("x").random(), evidence.ctx.seed, each.members(3).tobytes(), str(each.manifest(3))))
     assert all(len(set(column)) == 3 for column in zip(*drawn, strict=True))
@@ -332,20 +326,20 @@ def test_a_salt_changes_every_key_and_seed_and_no_key_tells_it(ce):
     assert pickle.loads(pickle.dumps(salted)) == salted
 
 
-def test_a_salt_shapes_training_too(store):
+def test_a_salt_shapes_training_too(store, make_all):
     """Who knows the noise of a training could take it out again, and with it all that differential privacy promises."""
     toy = toy_task(pool=40, epochs=1)
     answers = []
     for salt in ("", SALT):
         each = Population(toy, toy.load(), chain([IgnoresItsData()]), 2, 0, "cpu", store, salt=salt)
-        _make_all(each)  # trained on the same examples, whatever the half
+        make_all(each)  # trained on the same examples, whatever the half
         answers.append(each.answers(0, 1, "test").logits)
     assert not np.array_equal(*answers)
 
 
-def test_what_an_attacker_keeps_is_kept_for_one_target_where_there_is_a_salt(ce):
+def test_what_an_attacker_keeps_is_kept_for_one_target_where_there_is_a_salt(ce, make_all):
     salted = Population(ce.task, ce.dataset, ce.defense, 6, 0, "cpu", ce.store, salt=SALT)
-    _make_all(salted)
+    make_all(salted)
     needs, examples, made = Needs(answers="labels", training=True), ce.dataset.role("reference"), []
 
     def make(ctx):
@@ -357,8 +351,8 @@ def test_what_an_attacker_keeps_is_kept_for_one_target_where_there_is_a_salt(ce)
     assert len(made) == 2
 
 
-def test_the_architecture_leads_to_no_membership(ce):
-    _make_all(ce)
+def test_the_architecture_leads_to_no_membership(ce, make_all):
+    make_all(ce)
     build = evidence_of(ce, 0, Needs(training=True), 1, ce).task.build
     assert build.func == ce.task.network
     assert not build.keywords

@@ -6,8 +6,7 @@ from torch import nn
 from privbench.builtin.models import build
 from privbench.contracts.recipe import Recipe
 from privbench.errors import BadOption
-from privbench.learn.inference import to_inputs
-from privbench.learn.training import predict
+from privbench.learn.inference import predict, to_inputs
 from privbench.population.queries import ask, queries_for, variants
 
 

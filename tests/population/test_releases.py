@@ -10,8 +10,9 @@ from privbench import seeds
 from privbench.api import Release
 from privbench.errors import CellFailed
 from privbench.learn.graphs import TorchDispatchMode
+from privbench.learn.inference import classifier
 from privbench.learn.lanes import lane
-from privbench.learn.training import classifier, train
+from privbench.learn.training import train
 from privbench.options.fields import component
 from privbench.plugins.loading import resolve
 from privbench.population import releases
@@ -27,11 +28,6 @@ from privbench.testing.tape import taped
 @pytest.fixture
 def ce(task, store):
     return Population(task, task.load(), resolve("defense", "ce"), 6, 4, "cpu", store)
-
-
-def _make_all(each, queries=(1,)):
-    for job in each.missing(queries):
-        make(job, lambda done, stage="": None)
 
 
 def test_a_release_sees_its_own_half_only(ce, monkeypatch):
@@ -91,17 +87,17 @@ class Forgetful:
 
 
 @pytest.mark.parametrize("defense", [resolve("defense", "ce"), Forgetful()])
-def test_answers_are_those_of_the_stored_model_which_is_not_read_for_them(task, store, monkeypatch, defense):
+def test_answers_are_those_of_the_stored_model_which_is_not_read_for_them(task, store, monkeypatch, defense, make_all):
     each = Population(task, task.load(), defense, 2, 0, "cpu", store)
     monkeypatch.setattr(Population, "model", lambda self, index: pytest.fail("read from the store"))
-    _make_all(each)
+    make_all(each)
     monkeypatch.undo()
     for role in releases.ANSWERED_ROLES:
         want = ask(each.model(1), each.dataset.role(role).x, 1, device="cpu")
         assert each.answers(1, 1, role).logits.tobytes() == want.tobytes()
 
 
-def test_several_numbers_of_queries_are_asked_at_once_to_the_same_bytes(store, tmp_path, monkeypatch):
+def test_several_numbers_of_queries_are_asked_at_once_to_the_same_bytes(store, tmp_path, monkeypatch, make_all):
     rng = np.random.default_rng(0)
     np.savez(tmp_path / "x.npz", x=rng.integers(0, 256, (120, 8, 8), dtype=np.uint8), y=np.arange(120) % 2)
     images = resolve("task", "npz", {"path": str(tmp_path / "x.npz"), "epochs": 1, "model": "cnn"})
@@ -109,19 +105,19 @@ def test_several_numbers_of_queries_are_asked_at_once_to_the_same_bytes(store, t
     apart = replace(together, store=Store(tmp_path / "other"))
     asked = []
     monkeypatch.setattr(releases, "ask", lambda *args, **named: asked.append(args[2]) or ask(*args, **named))
-    _make_all(together, [1, 2, 18])
+    make_all(together, [1, 2, 18])
     assert asked == [18, 18, 1] * 2, "only the utility is measured on test examples"
     for queries in (1, 2, 18):
-        _make_all(apart, [queries])
+        make_all(apart, [queries])
         for role in releases.ANSWERED_ROLES:
             found, want = (each.answers(1, queries, role).logits for each in (together, apart))
             assert (found.shape, found.tobytes()) == (want.shape, want.tobytes())
 
 
-def test_made_twice_gives_the_same_bytes_and_another_seed_gives_others(ce, task, tmp_path):
+def test_made_twice_gives_the_same_bytes_and_another_seed_gives_others(ce, task, tmp_path, make_all):
     def weights(root, seed):
         each = Population(task, ce.dataset, ce.defense, 2, seed, "cpu", Store(tmp_path / root))
-        _make_all(each)
+        make_all(each)
         return {name: array.tobytes() for name, array in each.artifact(1).tensors("weights").items()}
 
     assert weights("a", 0) == weights("b", 0)

@@ -1,5 +1,6 @@
 """Records are verified when they are read: what is damaged, doctored or no record is named, and the others are read."""
 
+import functools
 import json
 import math
 import os
@@ -9,65 +10,64 @@ import pytest
 
 from privbench.errors import CannotWrite, InvalidRecord, UsageError
 from privbench.records import audit_record, files, reading
-from privbench.records.files import save, scores_sha256
-from privbench.records.parts import Claims, Component, Cost, Data, Selection, Utility
+from privbench.records.files import save
+from privbench.records.parts import Claims, Cost, Selection, Utility
 from privbench.records.record import Record, load, located
-from privbench.stats import intervals, metrics
+from privbench.stats import intervals
 from privbench.store.hashing import arrays_sha256
 
 MEMBER = np.stack([np.arange(60) % 2 == 0, np.arange(60) % 2 == 1])
-DATA = Data(name="digits", fingerprint="f", classes=2, pool=60, reference=1, validation=1, test=1, duplicates=0)
 SHARE = intervals.estimate(0.5, 0.4, 0.6, 100)
-
-
-def component(spec):
-    return Component(spec=spec, name=spec.partition(":")[0], plugin="privbench", source="s")
 
 
 def scores_of(attack):
     return np.random.default_rng(len(attack)).normal(size=MEMBER.shape) + MEMBER
 
 
-def record(attack="lira", **changes):
+@pytest.fixture(scope="module")
+def record(scored):
     """A record with all parts that membership attacks have."""
-    scores = scores_of(attack)
-    return Record(
-        task=component("digits"),
-        data=DATA,
-        defense=component("ce"),
-        attack=component(attack),
-        threat_model="logits",
-        **dict(zip(("models", "targets", "shadows"), (4, 2, 2), strict=True)),
-        seed=0,
-        device="cpu",
-        status="ok",
-        metrics=metrics.evaluate(scores, MEMBER, scores > 0, seed=0, resamples=20),
-        scores_sha256=scores_sha256(scores, MEMBER),
-        utility=Utility(train_accuracy=SHARE, nonmember_accuracy=SHARE, test_accuracy=SHARE, test_accuracy_sd=0.1),
-        cost=Cost(seconds_per_model=1.5),
-        facts={"epsilon": math.inf, "loss": -2.0},
-        claims=Claims(release=0, releases=1, epsilon_smallest=1, epsilon_median=2, epsilon_largest=math.inf),
-        selection=Selection(attacks=[attack], resamples=20, bands={"auc": (0.1, 0.9)}, critical={"auc": 2.0}),
-        command="privbench run",
-        **changes,
-    )
+
+    def made(attack="lira", **changes):
+        return scored(
+            attack,
+            scores_of(attack),
+            MEMBER,
+            utility=Utility(train_accuracy=SHARE, nonmember_accuracy=SHARE, test_accuracy=SHARE, test_accuracy_sd=0.1),
+            cost=Cost(seconds_per_model=1.5),
+            facts={"epsilon": math.inf, "loss": -2.0},
+            claims=Claims(release=0, releases=1, epsilon_smallest=1, epsilon_median=2, epsilon_largest=math.inf),
+            selection=Selection(attacks=[attack], resamples=20, bands={"auc": (0.1, 0.9)}, critical={"auc": 2.0}),
+            command="privbench run",
+            **changes,
+        )
+
+    return made
 
 
-def audit(**changes):
+@pytest.fixture(scope="module")
+def audit(record, component):
+    """A record of an audit."""
     base = record().model_dump(include={"task", "data", "defense", "models", "seed", "device", "status"})
-    return audit_record.AuditRecord(**base, audit=component("overlap"), values={"rate": SHARE}, seconds=1.0, **changes)
+    own = {"audit": component("overlap"), "values": {"rate": SHARE}, "seconds": 1.0}
+    return functools.partial(audit_record.AuditRecord, **base, **own)
 
 
-def stored(folder, attack="lira", *, raw=True, older=False, **changes):
+@pytest.fixture(scope="module")
+def stored(record):
     """Write a record, and its raw scores; return its file. older: without what is known of its files."""
-    scores = scores_of(attack)
-    arrays = {"scores": scores, "member": MEMBER, "decisions": scores > 0}
-    file = save(record(attack, **changes), folder, arrays if raw else None)
-    if older:
-        content = json.loads(file.read_text())
-        del content["files"]
-        file.write_text(files.readable(content))
-    return file
+
+    def write(folder, attack="lira", *, raw=True, older=False, **changes):
+        scores = scores_of(attack)
+        arrays = {"scores": scores, "member": MEMBER, "decisions": scores > 0}
+        file = save(record(attack, **changes), folder, arrays if raw else None)
+        if older:
+            content = json.loads(file.read_text())
+            del content["files"]
+            file.write_text(files.readable(content))
+        return file
+
+    return write
 
 
 def change(file, path, value):
@@ -87,7 +87,7 @@ def read(folder):
     return sorted(each.attack.name for each in load([folder], lambda error: said.append(str(error)))), said
 
 
-def test_a_record_is_read_as_it_was_written(tmp_path):
+def test_a_record_is_read_as_it_was_written(record, audit, tmp_path):
     made = record().sealed()
     assert load([save(made, tmp_path)]) == [made]
     assert audit_record.load([save(audit().sealed(), tmp_path)]) == [audit().sealed()]
@@ -107,7 +107,7 @@ def test_a_record_is_read_as_it_was_written(tmp_path):
         (("digest",), "0" * 64),
     ],
 )
-def test_a_changed_record_is_named_and_left_out(tmp_path, path, value, older):
+def test_a_changed_record_is_named_and_left_out(stored, tmp_path, path, value, older):
     file, _ = stored(tmp_path, older=older), stored(tmp_path, "rmia")
     change(file, path, value)
     kept, (said,) = read(tmp_path)
@@ -164,7 +164,7 @@ def test_a_changed_record_is_named_and_left_out(tmp_path, path, value, older):
         (("kind",), "audit"),
     ],
 )
-def test_impossible_numbers_are_refused_even_where_they_are_sealed(tmp_path, path, value):
+def test_impossible_numbers_are_refused_even_where_they_are_sealed(stored, tmp_path, path, value):
     file, _ = stored(tmp_path, older=True), stored(tmp_path, "rmia")
     if path[0] == "selection":  # which is in a file of its own, except in older records
         bands = json.loads(file.with_suffix(files.BANDS).read_text())
@@ -180,7 +180,7 @@ def test_impossible_numbers_are_refused_even_where_they_are_sealed(tmp_path, pat
     assert said.count("\n") == 0
 
 
-def test_bands_are_in_a_file_of_their_own_and_belong_to_one_record(tmp_path):
+def test_bands_are_in_a_file_of_their_own_and_belong_to_one_record(stored, tmp_path):
     file = stored(tmp_path)
     bands = file.with_suffix(files.BANDS)
     (whole,) = load([file])
@@ -196,19 +196,19 @@ def test_bands_are_in_a_file_of_their_own_and_belong_to_one_record(tmp_path):
 @pytest.mark.parametrize(
     ("name", "value"), [("values", {"rate": {**SHARE.model_dump(), "low": 0.55}}), ("seconds", -1.0), ("models", 0)]
 )
-def test_impossible_numbers_of_audits_are_refused(tmp_path, name, value):
+def test_impossible_numbers_of_audits_are_refused(audit, tmp_path, name, value):
     change(save(audit(), tmp_path), (name,), value)
     with pytest.raises(InvalidRecord, match=f"is no valid record: {name}"):
         audit_record.load([tmp_path])
 
 
-def test_a_number_that_another_tool_writes_otherwise_is_the_same(tmp_path):
+def test_a_number_that_another_tool_writes_otherwise_is_the_same(stored, tmp_path):
     file = stored(tmp_path, older=True, salt="")
     change(file, ("facts", "loss"), -2)
     assert read(tmp_path) == (["lira"], [])
 
 
-def test_line_ends_of_another_system_are_no_change(tmp_path):
+def test_line_ends_of_another_system_are_no_change(stored, tmp_path):
     file = stored(tmp_path)
     file.write_bytes(file.read_bytes().replace(b"\n", b"\r\n"))
     assert read(tmp_path) == (["lira"], [])
@@ -231,7 +231,7 @@ def test_line_ends_of_another_system_are_no_change(tmp_path):
         (b'{"schema_version": ' + b"9" * 10_000 + b"}", "Exceeds the limit"),
     ],
 )
-def test_a_file_that_is_no_record_is_named_with_the_reason(tmp_path, content, reason):
+def test_a_file_that_is_no_record_is_named_with_the_reason(stored, tmp_path, content, reason):
     stored(tmp_path)
     (tmp_path / "bad.json").write_bytes(content)
     kept, (said,) = read(tmp_path)
@@ -243,7 +243,7 @@ def test_a_file_that_is_no_record_is_named_with_the_reason(tmp_path, content, re
         audit_record.load([tmp_path / "bad.json"])
 
 
-def test_an_entry_that_occurs_twice_is_refused_though_the_last_one_is_right(tmp_path):
+def test_an_entry_that_occurs_twice_is_refused_though_the_last_one_is_right(stored, tmp_path):
     for older in (False, True):
         file = stored(tmp_path, older=older)
         file.write_text(file.read_text().replace("{", '{"seed": 7,', 1))
@@ -251,7 +251,7 @@ def test_an_entry_that_occurs_twice_is_refused_though_the_last_one_is_right(tmp_
         assert (kept, "'seed' occurs twice" in said) == ([], True)
 
 
-def test_what_is_no_plain_file_is_named_and_never_opened(tmp_path, monkeypatch):
+def test_what_is_no_plain_file_is_named_and_never_opened(stored, tmp_path, monkeypatch):
     stored(tmp_path)
     (tmp_path / "link.json").symlink_to(tmp_path / "nowhere")
     if hasattr(os, "mkfifo"):
@@ -282,7 +282,7 @@ def test_a_folder_that_cannot_be_listed_is_named(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "damage", ["scores", "member", "shape", "others", "empty", "truncated", "garbage", "folder", "bit"]
 )
-def test_raw_scores_of_another_record_are_named(tmp_path, damage, older):
+def test_raw_scores_of_another_record_are_named(stored, tmp_path, damage, older):
     file, _ = stored(tmp_path, older=older), stored(tmp_path, "rmia")
     raw = file.with_suffix(".scores.npz")
     content = raw.read_bytes()
@@ -309,7 +309,7 @@ def test_raw_scores_of_another_record_are_named(tmp_path, damage, older):
     assert "\n" not in said
 
 
-def test_other_decisions_in_the_raw_file_are_noticed(tmp_path):
+def test_other_decisions_in_the_raw_file_are_noticed(stored, tmp_path):
     file = stored(tmp_path)
     scores = scores_of("lira")
     np.savez(file.with_suffix(".scores.npz"), scores=scores, member=MEMBER, decisions=scores > 1)
@@ -317,7 +317,7 @@ def test_other_decisions_in_the_raw_file_are_noticed(tmp_path):
 
 
 @pytest.mark.parametrize("older", [False, True])
-def test_a_record_without_its_raw_file_is_whole(tmp_path, older):
+def test_a_record_without_its_raw_file_is_whole(stored, tmp_path, older):
     file = stored(tmp_path, older=older)
     file.with_suffix(".scores.npz").unlink()
     assert read(tmp_path) == (["lira"], [])
@@ -326,7 +326,7 @@ def test_a_record_without_its_raw_file_is_whole(tmp_path, older):
 
 
 @pytest.mark.parametrize("damage", [False, True])
-def test_arrays_of_an_audit_are_verified(tmp_path, damage):
+def test_arrays_of_an_audit_are_verified(audit, tmp_path, damage):
     arrays = {"right": np.arange(4.0)}
     file = save(audit(arrays_sha256=arrays_sha256(sorted(arrays.items()))), tmp_path, arrays)
     if damage:
@@ -336,7 +336,7 @@ def test_arrays_of_an_audit_are_verified(tmp_path, damage):
     assert len(audit_record.load([tmp_path], lambda error: None)) == (not damage)
 
 
-def test_a_second_writing_without_arrays_keeps_those_of_the_first(tmp_path):
+def test_a_second_writing_without_arrays_keeps_those_of_the_first(stored, tmp_path):
     file = stored(tmp_path)
     content = json.loads(file.read_text())["files"]
     save(load([file])[0], tmp_path)
@@ -344,7 +344,7 @@ def test_a_second_writing_without_arrays_keeps_those_of_the_first(tmp_path):
     assert read(tmp_path) == (["lira"], [])
 
 
-def test_scores_of_an_earlier_record_are_removed_where_the_new_one_has_none(tmp_path):
+def test_scores_of_an_earlier_record_are_removed_where_the_new_one_has_none(record, stored, tmp_path):
     file = stored(tmp_path)
     save(record().model_copy(update={"scores_sha256": "", "status": "failed", "metrics": None}), tmp_path)
     assert not file.with_suffix(".scores.npz").exists()
@@ -352,7 +352,7 @@ def test_scores_of_an_earlier_record_are_removed_where_the_new_one_has_none(tmp_
 
 
 @pytest.mark.parametrize("damage", ["garbage", "link", "pipe", "raw garbage"])
-def test_damaged_files_are_written_over(tmp_path, damage):
+def test_damaged_files_are_written_over(stored, tmp_path, damage):
     file = stored(tmp_path)
     if damage == "raw garbage":
         file.with_suffix(".scores.npz").write_bytes(b"x")
@@ -370,7 +370,7 @@ def test_damaged_files_are_written_over(tmp_path, damage):
 
 
 @pytest.mark.parametrize("suffix", [".json", ".scores.npz"])
-def test_a_folder_in_place_of_a_file_is_named_in_writing(tmp_path, suffix):
+def test_a_folder_in_place_of_a_file_is_named_in_writing(stored, tmp_path, suffix):
     file = stored(tmp_path).with_suffix(suffix)
     file.unlink()
     file.mkdir()
@@ -378,7 +378,7 @@ def test_a_folder_in_place_of_a_file_is_named_in_writing(tmp_path, suffix):
         stored(tmp_path)
 
 
-def test_the_name_of_a_file_decides_nothing(tmp_path):
+def test_the_name_of_a_file_decides_nothing(audit, stored, tmp_path):
     """Neither its kind nor its cell: a record says itself what it is."""
     attack, audited = stored(tmp_path, "audit-by-loss", raw=False), save(audit(), tmp_path)
     (tmp_path / "elsewhere").mkdir()
@@ -388,14 +388,14 @@ def test_the_name_of_a_file_decides_nothing(tmp_path):
     assert [each.audit.name for each in audit_record.load([tmp_path])] == ["overlap"]
 
 
-def test_raw_scores_beside_a_record_that_was_moved_are_verified_too(tmp_path):
+def test_raw_scores_beside_a_record_that_was_moved_are_verified_too(stored, tmp_path):
     file, other = stored(tmp_path), stored(tmp_path, "entropy")
     file.replace(other)
     kept, (said,) = read(tmp_path)
     assert (kept, "beside it is not the file" in said) == ([], True)
 
 
-def test_two_records_of_one_cell_are_both_read(tmp_path):
+def test_two_records_of_one_cell_are_both_read(stored, tmp_path):
     first, second = stored(tmp_path / "a"), stored(tmp_path / "b", environment={"torch": "9"})
     assert [file for file, _ in located([tmp_path])] == [first, second]
 
@@ -403,12 +403,12 @@ def test_two_records_of_one_cell_are_both_read(tmp_path):
 @pytest.mark.parametrize(
     ("made", "reader", "other"),
     [
-        (audit, load, "record of an audit: `privbench audit show` reads it"),
-        (record, audit_record.load, "record of an attack: `privbench leaderboard show` reads it"),
+        ("audit", load, "record of an audit: `privbench audit show` reads it"),
+        ("record", audit_record.load, "record of an attack: `privbench leaderboard show` reads it"),
     ],
 )
-def test_a_record_of_the_other_kind_says_who_reads_it(tmp_path, made, reader, other):
-    file = save(made(), tmp_path)
+def test_a_record_of_the_other_kind_says_who_reads_it(request, tmp_path, made, reader, other):
+    file = save(request.getfixturevalue(made)(), tmp_path)
     assert reader([tmp_path]) == []
     with pytest.raises(UsageError, match=other):
         reader([file])

@@ -8,39 +8,22 @@ import pytest
 
 from privbench.errors import UnknownName, UsageError
 from privbench.records import submissions as board
-from privbench.records.files import save, scores_sha256
-from privbench.records.parts import Component, Data
-from privbench.records.record import Record
-from privbench.stats import metrics
+from privbench.records.files import save
 
-DATA = Data(name="digits", fingerprint="f", classes=2, pool=300, reference=1, validation=1, test=1, duplicates=0)
 MEMBER = np.stack([np.arange(300) % 2 == 0, np.arange(300) % 2 == 1])
 
 
-def stored(folder, attack="lira", *, shift=0.5, day=1, raw=True, **changes):
+@pytest.fixture(scope="module")
+def stored(scored):
     """Write a record, and its raw scores; return its file."""
-    rng = np.random.default_rng(len(attack))
-    scores = rng.normal(size=MEMBER.shape) + shift * MEMBER
 
-    def component(spec):
-        return Component(spec=spec, name=spec.partition(":")[0], plugin="privbench", source="s")
+    def write(folder, attack="lira", *, shift=0.5, day=1, **changes):
+        scores = np.random.default_rng(len(attack)).normal(size=MEMBER.shape) + shift * MEMBER
+        created = dt.datetime(2026, 1, day, tzinfo=dt.timezone.utc)
+        record = scored(attack, scores, MEMBER, created=created, **changes).sealed()
+        return save(record, folder, {"scores": scores, "member": MEMBER})
 
-    made = Record(
-        task=component("digits"),
-        data=DATA,
-        defense=component("ce"),
-        attack=component(attack),
-        threat_model="logits",
-        **dict(zip(("models", "targets", "shadows"), (4, 2, 2), strict=True)),
-        seed=0,
-        device="cpu",
-        status="ok",
-        metrics=metrics.evaluate(scores, MEMBER, scores > 0, seed=0, resamples=20),
-        scores_sha256=scores_sha256(scores, MEMBER),
-        created=dt.datetime(2026, 1, day, tzinfo=dt.timezone.utc),
-        **changes,
-    )
-    return save(made.sealed(), folder, {"scores": scores, "member": MEMBER} if raw else None)
+    return write
 
 
 def declare(folder, text):
@@ -49,7 +32,7 @@ def declare(folder, text):
     return folder / board.DECLARATION
 
 
-def test_a_folder_declares_its_attacks_its_title_and_what_ranks(tmp_path):
+def test_a_folder_declares_its_attacks_its_title_and_what_ranks(stored, tmp_path):
     declare(tmp_path, 'title = "Digits"\nattacks = ["lira", "entropy"]\nrank-by = "auc"\n')
     stored(tmp_path)
     (found,) = board.boards([tmp_path])
@@ -57,7 +40,7 @@ def test_a_folder_declares_its_attacks_its_title_and_what_ranks(tmp_path):
     assert [record.attack.spec for record in found.records] == ["lira"]
 
 
-def test_each_declared_folder_is_a_board_and_the_rest_is_one(tmp_path):
+def test_each_declared_folder_is_a_board_and_the_rest_is_one(stored, tmp_path):
     for name in ("one", "two", "three"):
         stored(tmp_path / name, name)
     stored(tmp_path / "four", "four")
@@ -69,7 +52,7 @@ def test_each_declared_folder_is_a_board_and_the_rest_is_one(tmp_path):
     ]
 
 
-def test_attacks_that_the_caller_declares_make_one_board_of_all(tmp_path):
+def test_attacks_that_the_caller_declares_make_one_board_of_all(stored, tmp_path):
     declare(tmp_path / "one", 'title = "One"\nattacks = ["entropy"]')
     stored(tmp_path / "one", "entropy")
     stored(tmp_path / "two", "lira")
@@ -90,7 +73,7 @@ def test_attacks_that_the_caller_declares_make_one_board_of_all(tmp_path):
         ("attacks = ['lirra']", r"attacks: no attack named 'lirra'. Did you mean 'lira'\?"),
     ],
 )
-def test_a_wrong_declaration_names_the_file_and_what_is_right(tmp_path, text, message):
+def test_a_wrong_declaration_names_the_file_and_what_is_right(stored, tmp_path, text, message):
     file = declare(tmp_path, text)
     stored(tmp_path)
     with pytest.raises(UsageError, match=message) as raised:
@@ -99,7 +82,7 @@ def test_a_wrong_declaration_names_the_file_and_what_is_right(tmp_path, text, me
     assert "\n" not in str(raised.value)
 
 
-def test_a_declared_attack_is_told_as_records_tell_it(tmp_path):
+def test_a_declared_attack_is_told_as_records_tell_it(stored, tmp_path):
     stored(tmp_path, "lira:mode=offline")
     (found,) = board.boards([tmp_path], ["lira:mode=offline", "lira:mode=online", "lira"])
     assert found.attacks == ("lira:mode=offline", "lira"), "online is the default"
@@ -124,7 +107,7 @@ def test_names_are_separated_by_commas_and_so_are_options(texts, names):
     assert board.named(texts) == names
 
 
-def test_of_one_cell_in_several_folders_the_newest_counts_and_both_are_named(tmp_path):
+def test_of_one_cell_in_several_folders_the_newest_counts_and_both_are_named(stored, tmp_path):
     older, newer = stored(tmp_path / "a", day=1), stored(tmp_path / "b", shift=1.0, day=2)
     for places in ([tmp_path], [tmp_path / "b", tmp_path / "a"]):
         (found,) = board.boards(places)
@@ -132,21 +115,21 @@ def test_of_one_cell_in_several_folders_the_newest_counts_and_both_are_named(tmp
         assert found.replaced == [(newer, older)]
 
 
-def test_a_file_that_is_named_twice_or_copied_replaces_nothing(tmp_path):
+def test_a_file_that_is_named_twice_or_copied_replaces_nothing(stored, tmp_path):
     file = stored(tmp_path)
     shutil.copy(file, tmp_path / "copy.json")
     (found,) = board.boards([tmp_path, file])
     assert (len(found.records), found.replaced) == (1, [])
 
 
-def test_records_of_other_code_do_not_replace_each_other(tmp_path):
+def test_records_of_other_code_do_not_replace_each_other(stored, tmp_path):
     stored(tmp_path / "a", day=1)
     stored(tmp_path / "b", day=2, environment={"torch": "9"})
     (found,) = board.boards([tmp_path])
     assert (len(found.records), found.replaced) == (2, [])
 
 
-def test_bands_of_attacks_of_several_runs_are_made_of_raw_scores(tmp_path):
+def test_bands_of_attacks_of_several_runs_are_made_of_raw_scores(stored, tmp_path):
     for attack in ("lira", "entropy"):
         stored(tmp_path, attack)
     (found,) = board.boards([tmp_path])
@@ -154,14 +137,14 @@ def test_bands_of_attacks_of_several_runs_are_made_of_raw_scores(tmp_path):
     assert all({"tpr@1%", "auc"} <= set(record.selection.bands) for record in found.records)
 
 
-def test_without_raw_scores_there_are_no_bands(tmp_path):
+def test_without_raw_scores_there_are_no_bands(stored, tmp_path):
     stored(tmp_path, "lira")
     stored(tmp_path, "entropy").with_suffix(".scores.npz").unlink()
     (found,) = board.boards([tmp_path])
     assert [record.selection for record in found.records] == [None, None]
 
 
-def test_a_board_whose_record_is_damaged_lacks_that_attack(tmp_path):
+def test_a_board_whose_record_is_damaged_lacks_that_attack(stored, tmp_path):
     declare(tmp_path, 'attacks = ["lira", "not-installed"]')
     stored(tmp_path, "lira")
     stored(tmp_path, "not-installed").write_text("{")

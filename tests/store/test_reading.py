@@ -79,9 +79,8 @@ def test_only_plain_files_are_opened(strange):
         assert not reading.is_file(path)
         with pytest.raises(DataError, match=what):
             reading.opened(path)
-        for read in (reading.toml_of, lambda path: reading.json_of(path, "record")):
-            with pytest.raises(DataError):
-                read(path)
+        with pytest.raises(DataError):
+            reading.toml_of(path)
 
 
 @unix
@@ -99,32 +98,6 @@ def test_home(monkeypatch, tmp_path):
     if sys.platform != "win32":
         with pytest.raises(DataError, match="write the path without ~"):
             reading.home(Path("~no-such-user/x"))
-
-
-JSON = {
-    "[" * 100_000: "RecursionError",
-    "[" * 65 + "]" * 65: "nested more than 64 times",
-    '{"a":' * 70 + "1" + "}" * 70: "nested more than 64 times",
-    "9" * 5000: "digits",
-    '{"a": }': "Expecting value: line 1 column 7",
-    "\ud800": "",
-    "": "Expecting value",
-}
-
-
-@pytest.mark.parametrize("text", JSON, ids=range(len(JSON)))
-def test_json_that_cannot_be_read_is_one_line(text, tmp_path):
-    path = tmp_path / "x.json"
-    path.write_bytes(text.encode("utf-8", "surrogatepass"))
-    with pytest.raises(DataError, match=r"x\.json is no record(:|, or)") as told:
-        reading.json_of(path, "record")
-    assert JSON[text] in str(told.value)
-    assert "\n" not in str(told.value)
-
-
-def test_json_is_read_as_it_is(tmp_path):
-    (tmp_path / "x.json").write_text('{"a": [1, 2.5, null, "\u00e9"]}', encoding="utf-8")
-    assert reading.json_of(tmp_path / "x.json", "record") == {"a": [1, 2.5, None, "\u00e9"]}
 
 
 @pytest.mark.parametrize(
@@ -153,7 +126,7 @@ def test_files_beyond_the_limit_are_refused_before_they_are_read(tmp_path):
     with pytest.raises(DataError, match="has more than 1,024 kB"):
         reading.toml_of(tmp_path / "x")
     with pytest.raises(DataError, match="has more than 65,536 kB"):
-        reading.json_of(tmp_path / "x", "record")
+        reading.content(tmp_path / "x", reading.JSON_LIMIT)
 
 
 @pytest.fixture

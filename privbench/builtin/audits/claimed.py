@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 DIGITS = 6
 JUDGED = (
-    "Each release is held against its own claim, at the claim's own delta. A claim is for adding or removing one "
+    "Each release is compared with its own claim, at the claim's delta. A claim is for adding or removing one "
     "example unless the fact replace_one is 1; (2 epsilon, (1 + e^epsilon) delta) for replacing one follows from it."
 )
-BROKEN = f"What was found contradicts what the releases claim: claim_p is at most {auditing.ALPHA:g}."
-NOT_BROKEN = "What was found does not contradict what the releases claim, which is no proof that it holds."
+BROKEN = f"The results contradict the claims of the releases: claim_p is at most {auditing.ALPHA:g}."
+NOT_BROKEN = "The results do not contradict the claims of the releases, which does not prove the claims."
 NO_DELTA = "n/a: the claim has no delta"
 WITHOUT_DELTA = (
     "An epsilon claimed without a delta cannot be contradicted: a mechanism that reveals an example with some "

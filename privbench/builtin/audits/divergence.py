@@ -222,7 +222,7 @@ def _kappa(real: Array, nu: Array, leave: LeaveOut, same: float) -> float | None
 
 def _choose(leave: LeaveOut, real: Array, kappa: float | None, choice: Choice, notes: list[str]) -> int:
     if kappa is None:
-        notes.append("Every record is published as it is, so that kappa cannot be told; K is 1.")
+        notes.append("All records are published unchanged, so kappa is undefined; K is 1.")
         return 1
     most = len(leave.points) // MOST_REMOVED
     if choice == "closed-form":

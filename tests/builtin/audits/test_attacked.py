@@ -9,8 +9,6 @@ from privbench.errors import CellFailed
 from privbench.grid.cell import Cell
 from privbench.grid.scoring import score
 from privbench.plugins.loading import resolve
-from privbench.population.population import Population
-from privbench.population.releases import make
 
 
 @component
@@ -46,14 +44,8 @@ class Inversion:
 
 
 @pytest.fixture(scope="module")
-def population(table_file, tmp_path_factory):
-    from privbench.store.store import Store
-
-    task = resolve("task", "npz", {"path": str(table_file), "epochs": 20, "hidden": (32,), "model": "mlp"})
-    each = Population(task, task.load(), resolve("defense", "ce"), 4, 0, "cpu", Store(tmp_path_factory.mktemp("store")))
-    for job in each.missing([1]):
-        make(job, lambda done, stage="": None)
-    return each
+def population(overfit):
+    return overfit(4, epochs=20, width=32)
 
 
 @pytest.mark.parametrize("attack", [resolve("attack", "m-entropy"), resolve("attack", "correctness"), Loss()])

@@ -129,7 +129,7 @@ def test_copies_of_all_members_show_in_distances_and_not_in_the_bound():
     assert found.closer.low > 0.95
     assert found.difference.low <= 0.5  # the limit of this measure that its notes tell
     assert found.k == 1
-    assert "published as it is" in found.notes[0]
+    assert "published unchanged" in found.notes[0]
 
 
 def test_repeated_points_count_once():

@@ -7,20 +7,11 @@ from privbench.errors import CellFailed
 from privbench.plugins.loading import resolve
 from privbench.population.claims import Claim
 from privbench.population.membership import members
-from privbench.population.population import Population
-from privbench.population.releases import make
 
 
 @pytest.fixture(scope="module")
-def population(table_file, tmp_path_factory):
-    from privbench.store.store import Store
-
-    task = resolve("task", "npz", {"path": str(table_file), "epochs": 30, "hidden": (64,), "model": "mlp"})
-    store = Store(tmp_path_factory.mktemp("store"))
-    each = Population(task, task.load(), resolve("defense", "ce"), 6, 0, "cpu", store)
-    for job in each.missing([1]):
-        make(job, lambda done, stage="": None)
-    return each
+def population(overfit):
+    return overfit(6)
 
 
 def planted(leak, models=8, n=400, seed=0):

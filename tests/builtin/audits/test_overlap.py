@@ -10,9 +10,6 @@ from privbench.contracts.context import Context
 from privbench.errors import CellFailed
 from privbench.plugins.loading import resolve
 from privbench.population.membership import members
-from privbench.population.population import Population
-from privbench.population.releases import make
-from privbench.store.store import Store
 
 N, PAIRS = 1000, 3
 
@@ -112,13 +109,10 @@ def test_where_the_chosen_lie():
 
 
 @pytest.fixture(scope="module")
-def population(table_file, tmp_path_factory):
-    task = resolve("task", "npz", {"path": str(table_file), "epochs": 15, "hidden": (32,), "model": "mlp"})
-    store = Store(tmp_path_factory.mktemp("store"))
-    each = Population(task, task.load(), resolve("defense", "ce"), 4, 0, "cpu", store)
-    for one in (each, *Overlap().compared(each)):
-        for job in one.missing([1]):
-            make(job, lambda done, stage="": None)
+def population(overfit, make_all):
+    each = overfit(4, epochs=15, width=32)
+    for release in Overlap().compared(each):
+        make_all(release)
     return each
 
 

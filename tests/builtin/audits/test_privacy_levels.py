@@ -10,9 +10,6 @@ from privbench.contracts.context import Context
 from privbench.errors import CellFailed
 from privbench.plugins.loading import resolve
 from privbench.population.membership import members
-from privbench.population.population import Population
-from privbench.population.releases import make
-from privbench.store.store import Store
 
 
 @pytest.fixture(autouse=True)
@@ -21,12 +18,8 @@ def _few_resamples(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def population(table_file, tmp_path_factory):
-    task = resolve("task", "npz", {"path": str(table_file), "epochs": 30, "hidden": (64,), "model": "mlp"})
-    each = Population(task, task.load(), resolve("defense", "ce"), 6, 0, "cpu", Store(tmp_path_factory.mktemp("store")))
-    for job in each.missing([1]):
-        make(job, lambda done, stage="": None)
-    return each
+def population(overfit):
+    return overfit(6)
 
 
 def _levels(u, member, audit):

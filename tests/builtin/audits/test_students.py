@@ -15,10 +15,9 @@ from privbench.builtin.models import build
 from privbench.contracts.recipe import Recipe
 from privbench.data.dataset import Examples
 from privbench.errors import BadOption, DataError
-from privbench.learn import training
+from privbench.learn import predict, train, training
 from privbench.learn.batches import lr_at
 from privbench.learn.inference import Normalised, as_float, to_inputs
-from privbench.learn.training import predict, train
 from privbench.testing.tape import one_by_one, taped
 
 

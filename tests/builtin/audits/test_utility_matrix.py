@@ -16,7 +16,6 @@ from privbench.grid.audits import measure
 from privbench.plugins.loading import resolve
 from privbench.population.composition import chain
 from privbench.population.population import Population
-from privbench.population.releases import make
 from privbench.testing import toy_task
 
 
@@ -197,15 +196,12 @@ def test_no_disagreement_leaves_an_interval_all_the_same(p1, p2, value):
 
 
 @pytest.fixture
-def published(store):
+def published(store, make_all):
     """Two releases of a defense that publishes near copies of its members."""
     from privbench.testing.audits import Leaky
 
     task = toy_task(epochs=1)
-    population = Population(task, task.load(), chain([Leaky()]), 2, 0, "cpu", store)
-    for job in population.missing([1]):
-        make(job, lambda _done, _stage: None)
-    return population
+    return make_all(Population(task, task.load(), chain([Leaky()]), 2, 0, "cpu", store))
 
 
 def test_students_are_kept_and_never_trained_twice(published, monkeypatch):
@@ -230,10 +226,8 @@ def test_releases_have_seeds_of_their_own_and_their_students_the_same(published,
     assert seen[0] == seen[1] != seen[2] == seen[3]
 
 
-def test_undefended_training_publishes_nothing(task, store):
-    population = Population(task, task.load(), resolve("defense", "ce"), 2, 0, "cpu", store)
-    for job in population.missing([1]):
-        make(job, lambda _done, _stage: None)
+def test_undefended_training_publishes_nothing(task, store, make_all):
+    population = make_all(Population(task, task.load(), resolve("defense", "ce"), 2, 0, "cpu", store))
     record, _ = measure(UtilityMatrix(), population)
     assert (record.status, record.reason) == (
         "failed",

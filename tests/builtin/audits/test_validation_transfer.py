@@ -17,7 +17,6 @@ from privbench.learn.training import train
 from privbench.plugins.loading import resolve
 from privbench.population.composition import chain
 from privbench.population.population import Population
-from privbench.population.releases import make
 from privbench.testing import toy_task
 
 
@@ -177,13 +176,11 @@ def test_correlations_of_equal_losses_are_not_numbers():
     assert correlate(np.arange(5.0), 3 - 2 * np.arange(5.0)) == (-1.0, -1.0)
 
 
-def test_students_are_kept_and_never_trained_twice(store, monkeypatch):
+def test_students_are_kept_and_never_trained_twice(store, monkeypatch, make_all):
     from privbench.testing.audits import Leaky
 
     task = toy_task(epochs=1)
-    real = Population(task, task.load(), chain([Leaky()]), 2, 0, "cpu", store)
-    for job in real.missing([1]):
-        make(job, lambda _done, _stage: None)
+    real = make_all(Population(task, task.load(), chain([Leaky()]), 2, 0, "cpu", store))
     audit = ValidationTransfer(configurations=4)
     first, arrays = measure(audit, real)
     assert first.status == "ok", first.reason

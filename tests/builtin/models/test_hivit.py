@@ -13,8 +13,8 @@ from privbench.builtin.models.hivit import Attention, HiViT, Merge
 from privbench.contracts.recipe import Recipe
 from privbench.data.dataset import Examples
 from privbench.errors import BadOption
+from privbench.learn import predict, train
 from privbench.learn.drawing import DropPath
-from privbench.learn.training import predict, train
 
 
 def small(channels=1, grid=(2, 2), classes=4, seed=0):
