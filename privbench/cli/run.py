@@ -193,7 +193,7 @@ def _dry_run(grid: Grid, store: Store, executor: LocalProcesses) -> None:
     from privbench.run import plan
 
     tasks, absent = with_stand_ins(list(grid.tasks))
-    planned, workers = plan(replace(grid, tasks=tasks), store), executor.workers
+    planned, workers = plan(replace(grid, tasks=tasks), store, timeout=executor.timeout), executor.workers
     for damaged in damage_of(planned, planned.jobs()):
         say(damaged, err=True)
     lines = estimate(planned, executor)

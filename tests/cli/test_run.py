@@ -342,7 +342,7 @@ def test_ctrl_c_says_that_nothing_is_lost(here, tiny, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(module, "executor_of", lambda *_: types.SimpleNamespace(workers=1, pool=interrupted))
+    monkeypatch.setattr(module, "executor_of", lambda *_: types.SimpleNamespace(workers=1, timeout=0.0, pool=interrupted))
     result = run("--task", tiny, "--models", 4)
     assert result.exit_code == 130
     assert "The same command continues where it stopped." in result.stderr
