@@ -20,6 +20,7 @@ from privbench.contracts.abilities import Compares
 from privbench.contracts.context import Context
 from privbench.errors import BadOption, CellFailed, PrivbenchError, UsageError, blamed, note
 from privbench.executors import Call
+from privbench.grid import declared
 from privbench.grid.calls import Ready, own, result, serves
 from privbench.grid.comparing import compared
 from privbench.grid.making import Listener, Making
@@ -73,6 +74,7 @@ def plan(grid: Grid, audits: Sequence[Any], store: Store, *, timeout: float = 0.
 def _bench(planned: Plan, audit: Any, population: Population, timeout: float) -> Bench:
     """Return one audit of one population, and add its requirements to the plan; none if it must fail."""
     try:
+        declared.check_traits(population.defense)
         others = compared(audit, population, timeout) if isinstance(audit, Compares) else ()
     except UsageError:
         raise

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from privbench import seeds
 from privbench.errors import BadOption, CellFailed, PrivbenchError, UsageError, blamed, note
+from privbench.grid import declared
 from privbench.grid.calls import apart
 from privbench.grid.cell import Cell, inapplicable, needs_of, without_shadows
 from privbench.grid.loading import Failures, load_all
@@ -88,6 +89,7 @@ class Plan:
         timeout: as of `load_all`, whose errors are raised, and which tells the tasks that are unusable
         """
         grid = self.grid
+        declared.try_all({"attack": grid.attacks, "defense": grid.defenses}, timeout)
         found, self.unusable = load_all(grid.tasks, timeout)
         for task, dataset in found:
             for defense in grid.defenses:
@@ -123,7 +125,7 @@ def plan(grid: Grid, store: Store, *, timeout: float = 0.0) -> Plan:
     if planned.cells and all(cell.impossible for cell in planned.cells):
         first = planned.cells[0]
         component = first.population.defense if unfit(first.population) else first.attack
-        raise UsageError(f"{component.name}: {first.impossible}")
+        raise UsageError(f"{component.name}: {first.impossible.removeprefix(f'{component.name}: ')}")
     _build_all(planned)
     return planned
 
@@ -149,10 +151,11 @@ def _build_all(planned: Plan) -> None:
 
 
 def unfit(population: Population) -> str:
-    """Return why a population's defense cannot make a model of the task's, while one is left to be made; else ""."""
-    if population.net.defense is None or population.complete:
-        return ""
+    """Return why a population cannot be made: its defense declares nothing, or has no model for the task; else ""."""
     try:
+        declared.check_traits(population.defense)
+        if population.net.defense is None or population.complete:
+            return ""
         job = (population.task, population.defense, population.blueprint, population.seed)
         return apart(_unfit, job, population.task, population.defense)
     except CellFailed as error:
@@ -186,6 +189,7 @@ def _cell(planned: Plan, population: Population, attack: Any, why: str) -> Cell:
     """
     cell = Cell(population, attack, 1, planned.grid.targets, attacked=population, shadows=(population,))
     try:
+        declared.check_traits(population.defense)
         needs = needs_of(attack)
     except CellFailed as error:
         note(error)

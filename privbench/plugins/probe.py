@@ -115,7 +115,7 @@ def probe(job: Probed, _port: Port) -> tuple[str, dict[str, str]]:
         with contextlib.suppress(Exception):  # told when it is used
             option_infos(entry.cls)
             if not required_options(entry.cls):
-                _ask(entry.cls())
+                ask(entry.cls())
     after = dict(_parts())
     replaced = sorted(name for name, part in before.items() if after.get(name) is not part)
     fault = f"it replaces {', '.join(replaced[:3])} when it is imported, which would spoil others." if replaced else ""
@@ -155,7 +155,7 @@ def signature(entry_point: importlib.metadata.EntryPoint) -> str:
     return digest.hexdigest()
 
 
-def _ask(component: Any) -> None:
+def ask(component: Any) -> None:
     """Ask a component for what its class may compute: these must end too."""
     if isinstance(component, MembershipAttack | ReconstructionAttack):
         _ = component.needs
