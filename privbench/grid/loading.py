@@ -14,7 +14,7 @@ import numpy as np
 
 from privbench.contracts.recipe import Recipe
 from privbench.data.dataset import Dataset, Examples
-from privbench.errors import CellFailed, PrivbenchError, UsageError, blamed, note
+from privbench.errors import CellFailed, PrivbenchError, TimedOut, UsageError, WorkerDied, blamed, note
 from privbench.executors import Call, inline
 from privbench.grid.calls import apart, result, serves
 
@@ -56,8 +56,16 @@ def load_all(tasks: Sequence[Task], timeout: float = 0.0) -> tuple[list[tuple[Ta
             note(error)
             failed[task] = error
     if failed and not found:
-        raise next(iter(failed.values()))
+        raise first_of(failed)
     return found, failed
+
+
+def first_of(failed: Failures) -> PrivbenchError:
+    """Return the first error for the person; one that says nothing of the task with its name."""
+    task, error = next(iter(failed.items()))
+    if isinstance(error, WorkerDied | TimedOut):
+        return type(error)(f"{task.name}: {error}")
+    return error
 
 
 def load(task: Task, timeout: float = 0.0) -> Dataset:

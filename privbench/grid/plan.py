@@ -10,7 +10,7 @@ from privbench.errors import BadOption, CellFailed, PrivbenchError, UsageError, 
 from privbench.grid import declared
 from privbench.grid.calls import apart
 from privbench.grid.cell import Cell, inapplicable, needs_of, without_shadows
-from privbench.grid.loading import Failures, load_all
+from privbench.grid.loading import Failures, first_of, load_all
 from privbench.plugins import registration
 from privbench.population.membership import partner
 from privbench.population.population import Job, Population
@@ -145,7 +145,7 @@ def _build_all(planned: Plan) -> None:
             note(error)
             failed[each.task] = error
     if failed and len(failed) + len(planned.unusable) == len(planned.grid.tasks):
-        raise next(iter(failed.values()))
+        raise first_of(failed)
     for task, why in failed.items():
         planned.give_up(task, why)
 

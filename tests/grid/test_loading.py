@@ -163,9 +163,9 @@ def test_data_that_are_missing_refuse_the_whole_grid(make, task, store):
 
 
 def test_where_all_tasks_fail_the_first_one_says_why(make, store):
-    with pytest.raises(WorkerDied, match="exit code 3"):
+    with pytest.raises(WorkerDied, match=r"^misbehaving: The worker process ended with exit code 3"):
         plan(grid_of(make(how="exits-hard"), make(how="raises")), store)
-    with pytest.raises(WorkerDied, match="exit code 3"):
+    with pytest.raises(WorkerDied, match=r"^misbehaving: The worker process ended with exit code 3"):
         plan(grid_of(make(how="bad-network"), make(how="raises")), store)
 
 
