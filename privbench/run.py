@@ -16,6 +16,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from privbench.executors import Call
+from privbench.grid import unusable
 from privbench.grid.calls import result
 from privbench.grid.making import Making
 from privbench.grid.plan import Grid, Plan, plan
@@ -53,11 +54,16 @@ def run(
     """Make missing releases, attack them, and yield one record per cell, also written to `out`.
 
     A cell is scored as soon as its releases are made, while others are trained. The records of one population are
-    yielded together, because the interval of the strongest attack depends on all of them.
+    yielded together, because the interval of the strongest attack depends on all of them; first those of tasks that
+    cannot be loaded.
     """
-    planned = plan(grid, store)
+    planned = plan(grid, store, timeout=executor.timeout)
     if listener:
         listener.planned(planned)
+    for failed in unusable.records(planned, command):
+        if out is not None:
+            save(failed, out)
+        yield failed
     with Making(planned, executor, listener) as making:
         known: dict[Any, Any] = {}
 

@@ -20,6 +20,7 @@ OF_SEVERAL_MODULES = {
     "tests/faults/test_damage.py": "damage to the store",
     "tests/faults/test_defenses.py": "defenses that misbehave",
     "tests/faults/test_imports.py": "plugins that misbehave",
+    "tests/faults/test_tasks.py": "tasks that misbehave",
     "tests/faults/test_kills.py": "runs that are killed",
     "tests/test_docs.py": "the pages",
     "tests/test_layout.py": "the tests",

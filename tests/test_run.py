@@ -288,6 +288,21 @@ def test_a_task_that_exits_is_one_line_before_training(task, store, monkeypatch,
         plan(_grid(task, ["ce"], ["lira"]), store)
 
 
+@pytest.mark.parametrize("defense", ["ce", Choosy(how="make")])
+def test_a_plan_draws_from_no_global_generator(task, store, defense):
+    import random
+
+    import torch
+
+    def states():
+        numpy_state = np.random.get_state()[1]  # noqa: NPY002 - the global one
+        return random.getstate(), numpy_state.tolist(), torch.random.get_rng_state().tolist()
+
+    before = states()
+    plan(_grid(task, [defense], ["lira"]), store)
+    assert states() == before
+
+
 @pytest.mark.parametrize("models", [0, 1, 3, -2])
 def test_models_come_in_pairs(task, models):
     with pytest.raises(UsageError, match="even number"):

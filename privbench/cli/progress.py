@@ -109,7 +109,7 @@ class Progress:
             self._say(line)
         for where, verdict, reason, attacks in foreseen(plan):
             if verdict == WILL_FAIL:
-                self._tell(where, f" / {', '.join(attacks)}", reason)
+                self._tell(where, f" / {', '.join(attacks)}" if attacks else "", reason)
         self._stage = "starting workers"
         self._bars.update(self._models, total=self._total, visible=self._total > 0, stage=self._stage)
         self._bars.update(self._scores, total=self._cells, visible=self._total == 0)

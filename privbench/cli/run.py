@@ -188,7 +188,7 @@ def _dry_run(grid: Grid, store: Store, executor: LocalProcesses) -> None:
     from privbench.run import plan
 
     tasks, absent = with_stand_ins(list(grid.tasks))
-    planned, workers = plan(replace(grid, tasks=tasks), store), executor.workers
+    planned = plan(replace(grid, tasks=tasks), store, timeout=executor.timeout)
     for damaged in damage_of(planned, planned.jobs()):
         say(damaged, err=True)
     lines = estimate(planned, executor)
@@ -209,12 +209,29 @@ def _dry_run(grid: Grid, store: Store, executor: LocalProcesses) -> None:
         console.print(text, soft_wrap=True)
     for where, verdict, reason, attacks in foreseen(planned):
         console.print(f"{where}: {', '.join(attacks)} {verdict}: {reason}", soft_wrap=True)
-    total = sum(line.seconds for line in lines)
+    training = training_text(sum(line.seconds for line in lines), executor)
     console.print(
-        f"{count_text(len(planned.cells), 'cell')}; training about {duration_text(total / workers)} with "
-        f"{count_text(workers, 'worker')}. Nothing was trained. Scoring takes additional time.",
+        f"{count_text(len(planned.cells), 'cell')}; {training}. Nothing was trained. Scoring takes additional time.",
         soft_wrap=True,
     )
+
+
+def training_text(seconds: float, executor: LocalProcesses) -> str:
+    """Return the time of all trainings in words, given that of one after the other.
+
+    A card's processes share it, and its lanes too: how much faster lanes are is known only when they run.
+    """
+    from privbench.cli.console import count_text
+    from privbench.cli.progress import duration_text
+
+    if not executor.gpus:
+        return (
+            f"training about {duration_text(seconds / executor.workers)} with {count_text(executor.workers, 'worker')}"
+        )
+    on = f"about {duration_text(seconds / executor.laned)} on {count_text(executor.laned, 'card')}"
+    if executor.lanes == 1:
+        return f"training {on}"
+    return f"training at most {on} (what {executor.lanes} models at once on each save is not measured)"
 
 
 def show(records: list[Record], options: Mapping[str, Any]) -> None:

@@ -124,6 +124,9 @@ class Pool(Protocol):
 class Executor(Protocol):
     """Anything that runs calls, such as processes on this machine or a cluster."""
 
+    timeout: float
+    """Seconds after which a call is stopped; 0: never."""
+
     def pool(self, on_progress: Progress | None = None) -> AbstractContextManager[Pool]:
         """Return a pool; leaving it stops all work.
 

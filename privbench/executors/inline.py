@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 
 class Inline:
-    """Runs calls in this process when outcomes are requested; nothing is isolated."""
+    """Runs calls in this process when outcomes are requested; nothing is isolated, or stopped."""
+
+    timeout = 0.0
 
     @contextlib.contextmanager
     def pool(self, on_progress: Progress | None = None) -> Iterator[InlinePool]:

@@ -20,10 +20,12 @@ from privbench.contracts.abilities import Compares
 from privbench.contracts.context import Context
 from privbench.errors import BadOption, CellFailed, PrivbenchError, UsageError, blamed, note
 from privbench.executors import Call
-from privbench.grid import named
-from privbench.grid.calls import Ready, own, rehearsed, result, serves
+from privbench.grid import declared, named
+from privbench.grid.calls import Ready, own, result, serves
+from privbench.grid.comparing import compared
 from privbench.grid.making import Listener, Making
 from privbench.grid.plan import Plan, unfit
+from privbench.grid.unusable import audit_records
 from privbench.options.fields import build, options_of, spec
 from privbench.population.keeper import Keeper
 from privbench.records.audit_record import AuditRecord
@@ -54,19 +56,26 @@ class Bench:
     """Why the audit must fail, if known before training."""
 
 
-def plan(grid: Grid, audits: Sequence[Any], store: Store) -> tuple[Plan, list[Bench]]:
-    """Work out what audits need, without training anything. Raises UsageError where no audit can be run."""
+def plan(grid: Grid, audits: Sequence[Any], store: Store, *, timeout: float = 0.0) -> tuple[Plan, list[Bench]]:
+    """Work out what audits need, without training anything. Raises UsageError where no audit can be run.
+
+    timeout: seconds after which the loading of a task, and `compared` of an audit, are stopped if they are not
+        privbench's own; 0: never
+    """
     planned = Plan(grid)
-    benches = [_bench(planned, audit, population) for population in grid.populations(store) for audit in audits]
+    benches = [
+        _bench(planned, audit, population, timeout) for population in planned.given(store, timeout) for audit in audits
+    ]
     if benches and all(bench.impossible for bench in benches):
         raise UsageError(str(benches[0].impossible)) from benches[0].impossible
     return planned, benches
 
 
-def _bench(planned: Plan, audit: Any, population: Population) -> Bench:
+def _bench(planned: Plan, audit: Any, population: Population, timeout: float) -> Bench:
     """Return one audit of one population, and add its requirements to the plan; none if it must fail."""
     try:
-        others = _others(audit, population) if isinstance(audit, Compares) else ()
+        declared.check_traits(population.defense)
+        others = compared(audit, population, timeout) if isinstance(audit, Compares) else ()
     except UsageError:
         raise
     except PrivbenchError as error:
@@ -76,16 +85,6 @@ def _bench(planned: Plan, audit: Any, population: Population) -> Bench:
         return Bench(audit, population, impossible=BadOption(f"{population.defense.name}: {why}"))
     population = planned.need(population, 1)
     return Bench(audit, population, tuple(planned.need(each, 1) for each in others))
-
-
-def _others(audit: Compares, population: Population) -> tuple[Population, ...]:
-    return rehearsed(_compared, (audit, population), audit, population.task, population.defense)
-
-
-def _compared(job: tuple[Compares, Population], _port: object) -> tuple[Population, ...]:
-    audit, population = job
-    with blamed(audit):
-        return tuple(audit.compared(population))
 
 
 def conduct(
@@ -100,9 +99,13 @@ def conduct(
     command: str = "",
 ) -> Iterator[AuditRecord]:
     """Make missing releases, measure, and yield one record per audit and population, also written to `out`."""
-    planned, benches = plan(grid, audits, store)
+    planned, benches = plan(grid, audits, store, timeout=executor.timeout)
     if listener:
         listener.planned(planned)
+    for failed in audit_records(planned, audits, command):
+        if out is not None:
+            save(failed, out)
+        yield failed
     with Making(planned, executor, listener) as making:
         servant = making.pool.servant
         begun = [making.start(auditing(bench, command=command, servant=servant), progress) for bench in benches]

@@ -118,19 +118,6 @@ def apart(function: Callable[[J, Port], T], job: J, *components: Any, patience: 
     return found  # noqa: RET504 - typed
 
 
-def rehearsed(function: Callable[[J, Port], T], job: J, *components: Any) -> T:
-    """Return function(job, report), run here, but tried apart before: its result cannot be sent, or is large."""
-    if serves(*components):
-        apart(_tried, (function, job), *components, patience=0.0)  # it may download
-    found: T = result(inline.run(Call(function, job)))
-    return found
-
-
-def _tried(job: tuple[Callable[[Any, Port], Any], Any], report: Port) -> None:
-    function, argument = job
-    function(argument, report)
-
-
 def make(job: Any, report: Port) -> None:
     """Make one release; see `privbench.population.releases`, which imports torch."""
     from privbench.learn.lanes import lane

@@ -11,6 +11,7 @@ from privbench.contracts.attack import ReconstructionAttack
 from privbench.contracts.needs import Needs
 from privbench.errors import CellFailed, blamed
 from privbench.executors import Call, inline
+from privbench.grid import declared
 from privbench.grid.attacking import Attacked, Attacking, attack, reconstruct
 from privbench.population.evidence import parcel_of
 from privbench.population.served import Server
@@ -154,6 +155,7 @@ def may_publish(population: Population) -> bool:
 
 def needs_of(attack: Any) -> Needs:
     """Return an attack's threat model. Raises CellFailed if its `needs` fail or are invalid."""
+    declared.check(attack)
     with blamed(attack):
         needs = attack.needs
     if not isinstance(needs, Needs):
@@ -178,6 +180,7 @@ def without_decisions(attack: Any, models: int) -> str:
 
 def threshold_of(attack: Any) -> float | None:
     """Return an attack's own threshold, None without one. Raises CellFailed if it fails or is not a number."""
+    declared.check(attack)
     with blamed(attack):
         threshold = attack.threshold if isinstance(attack, HasThreshold) else None
     return None if threshold is None else metrics.check_number(threshold, "threshold")

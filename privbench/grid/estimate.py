@@ -51,7 +51,7 @@ class Foreseen(NamedTuple):
     """Attacks on one population that cannot succeed, for one reason."""
 
     where: str
-    """The task and the defense, as on the command line."""
+    """The task and the defense, as on the command line; of a task that cannot be loaded, itself."""
     verdict: str
     """NOT_APPLICABLE or WILL_FAIL."""
     reason: str
@@ -95,7 +95,9 @@ def foreseen(plan: Plan) -> list[Foreseen]:
         for verdict, reason in ((NOT_APPLICABLE, cell.inapplicable), (WILL_FAIL, cell.impossible)):
             if reason:
                 names.setdefault((describe(cell.population), verdict, reason), []).append(spec(cell.attack))
-    return [Foreseen(*known, attacks) for known, attacks in names.items()]
+    attacks = [spec(attack) for attack in plan.grid.attacks]
+    unusable = [Foreseen(spec(task), WILL_FAIL, str(why), attacks) for task, why in plan.unusable.items()]
+    return [*unusable, *(Foreseen(*known, attacks) for known, attacks in names.items())]
 
 
 def _measured(population: Population, made: Sequence[int]) -> tuple[float, str]:

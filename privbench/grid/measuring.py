@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from privbench.errors import InvalidScores, one_line
 from privbench.grid.cell import CALIBRATORS
 from privbench.grid.costs import cost
 from privbench.records.claims import of_record as claims_of_record
@@ -14,6 +15,7 @@ from privbench.records.files import scores_sha256
 from privbench.records.parts import Canaries, PerExample, Utility
 from privbench.records.record import PER_EXAMPLE_LIMIT
 from privbench.stats import intervals, metrics, roc
+from privbench.stats.intervals import Estimate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
     from privbench.contracts.answers import Answers
     from privbench.executors import Port
     from privbench.records.parts import Cost
-    from privbench.stats.intervals import Estimate
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,12 @@ class Measured:
 
 
 def measure(job: Measuring, _port: Port | None = None) -> Measured:
-    """Return what scores, memberships and decisions add to a record."""
+    """Return what scores, memberships and decisions add to a record. Raises InvalidScores.
+
+    All of it is checked here, too: the process of an attack may send anything.
+    """
     metrics.check_scores(job.scores, job.member.shape)
+    job = replace(job, findings=check_findings(job.findings, len(job.member)))
     return measured(job, *decide(job.scores, job.deciding))
 
 
@@ -94,6 +99,25 @@ def decide(scores: Array, deciding: Deciding) -> tuple[Array | None, str]:
         return None, deciding.undecided
     decided = [row >= metrics.best_threshold(*posing) for row, posing in zip(scores, deciding.posing, strict=True)]
     return np.stack(decided), f"calibrated on {CALIBRATORS} shadow models"
+
+
+def check_findings(findings: Any, targets: int) -> list[dict[str, float]]:
+    """Return the findings of each target, or none. Raises InvalidScores."""
+    if not isinstance(findings, list | tuple) or len(findings) not in (0, targets):
+        raise InvalidScores(f"findings are no list of {targets} mappings, one for each target.")
+    return [{name: _bounded(name, value) for name, value in metrics.check_findings(each).items()} for each in findings]
+
+
+def _bounded(name: str, value: float) -> float:
+    """Return a number, made again if it declares bounds."""
+    if not isinstance(value, intervals.Bounded):
+        return value
+    try:
+        number, least, most, of, alone = value.__getnewargs__()
+        own = None if alone is None else Estimate.model_validate(Estimate.model_dump(alone))
+        return intervals.Bounded(number, float(least), float(most), max(1, int(of)), own)
+    except (AttributeError, TypeError, ValueError) as error:
+        raise InvalidScores(f"finding {name!r} has invalid bounds: {one_line(error)}") from error
 
 
 def mean_findings(findings: Sequence[Mapping[str, float]]) -> dict[str, Estimate]:

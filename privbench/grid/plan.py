@@ -5,22 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from privbench.errors import BadOption, CellFailed, UsageError, blamed, note
-from privbench.grid.calls import apart, rehearsed
+from privbench import seeds
+from privbench.errors import BadOption, CellFailed, PrivbenchError, UsageError, blamed, note
+from privbench.grid import declared
+from privbench.grid.calls import apart
 from privbench.grid.cell import Cell, inapplicable, needs_of, without_shadows
+from privbench.grid.loading import Failures, first_of, load_all
 from privbench.plugins import registration
 from privbench.population.membership import partner
 from privbench.population.population import Job, Population
 from privbench.population.queries import check, queries_for, variants
 from privbench.population.released import ReleasedShadows
 from privbench.population.traits import transforms_inputs, why_not_reused
-from privbench.seeds import salt_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from privbench.contracts.needs import Needs
-    from privbench.contracts.task import Task
+    from privbench.contracts.task import Blueprint, Task
     from privbench.data.dataset import Dataset
     from privbench.store.store import Store
 
@@ -49,15 +51,8 @@ class Grid:
             )
         if self.targets is not None and not 1 <= self.targets <= self.models:
             raise UsageError(f"--targets {self.targets}: must lie between 1 and the number of models, {self.models}.")
-        if self.salt not in ("", salt_of(self.salt)):
+        if self.salt not in ("", seeds.salt_of(self.salt)):
             raise UsageError(f"Grid(salt={self.salt!r}): give what privbench.seeds.salt_of({self.salt!r}) returns.")
-
-    def populations(self, store: Store) -> Iterator[Population]:
-        """Yield the releases of each task and defense; a task's data are loaded once."""
-        for task in self.tasks:
-            dataset = rehearsed(_load, task, task)
-            for defense in self.defenses:
-                yield Population(task, dataset, defense, self.models, self.seed, self.device, store, salt=self.salt)
 
 
 @dataclass
@@ -70,6 +65,7 @@ class Plan:
     """Each with its numbers of queries."""
     later: dict[Population, set[int]] = field(default_factory=dict)
     """The same for populations that depend on releases of the others."""
+    unusable: Failures = field(default_factory=dict)
 
     @property
     def waves(self) -> tuple[dict[Population, set[int]], ...]:
@@ -87,6 +83,28 @@ class Plan:
         populations = [item for wave in waves or self.waves for item in wave.items()]
         return [job for each, queries in populations for job in each.missing(sorted(queries))]
 
+    def given(self, store: Store, timeout: float) -> Iterator[Population]:
+        """Yield the releases of each task and defense; a task's data are loaded once.
+
+        timeout: as of `load_all`, whose errors are raised, and which tells the tasks that are unusable
+        """
+        grid = self.grid
+        declared.try_all({"attack": grid.attacks, "defense": grid.defenses}, timeout)
+        found, self.unusable = load_all(grid.tasks, timeout)
+        for task, dataset in found:
+            for defense in grid.defenses:
+                yield Population(task, dataset, defense, grid.models, grid.seed, grid.device, store, salt=grid.salt)
+
+    def give_up(self, task: Task, why: PrivbenchError) -> None:
+        """Make nothing of a task, and fail its cells, except those that do not apply anyway."""
+        for wave in self.waves:
+            for population in [each for each in wave if each.task == task]:
+                del wave[population]
+        self.cells = [
+            replace(each, impossible=each.impossible or str(why)) if each.population.task == task else each
+            for each in self.cells
+        ]
+
     def need(self, population: Population, queries: int) -> Population:
         """Add a population, or further queries to an existing one."""
         builds_on_others = population.inputs != "original" or isinstance(population.defense, ReleasedShadows)
@@ -95,44 +113,73 @@ class Plan:
         return next(each for each in wave if each == population)
 
 
-def plan(grid: Grid, store: Store) -> Plan:
-    """Determine the requirements of a grid, without training. Raises UsageError if no cell of it can be run."""
+def plan(grid: Grid, store: Store, *, timeout: float = 0.0) -> Plan:
+    """Determine the requirements of a grid, without training. Raises UsageError if no cell of it can be run.
+
+    timeout: seconds after which the loading of a task that is not privbench's own is stopped; 0: never
+    """
     planned = Plan(grid)
-    for population in grid.populations(store):
+    for population in planned.given(store, timeout):
         why = unfit(population)
         planned.cells += [_cell(planned, population, attack, why) for attack in grid.attacks]
     if planned.cells and all(cell.impossible for cell in planned.cells):
         first = planned.cells[0]
         component = first.population.defense if unfit(first.population) else first.attack
-        raise UsageError(f"{component.name}: {first.impossible}")
-    for each in {job.population.task: job.population for job in planned.jobs()}.values():
-        apart(_build, each, each.task)  # a model that does not fit the data fails here, not in every worker
+        raise UsageError(f"{component.name}: {first.impossible.removeprefix(f'{component.name}: ')}")
+    _build_all(planned)
     return planned
 
 
+def _build_all(planned: Plan) -> None:
+    """Build a model of each task: one that does not fit the data fails here, and not in every worker.
+
+    Raises UsageError for such a model, and the first error if no task is left.
+    """
+    failed: Failures = {}
+    for each in {job.population.task: job.population for job in planned.jobs()}.values():
+        try:
+            apart(_build, (each.task, each.dataset.shape, each.dataset.classes), each.task)
+        except UsageError:  # noqa: PERF203 - the others are built
+            raise
+        except PrivbenchError as error:
+            note(error)
+            failed[each.task] = error
+    if failed and len(failed) + len(planned.unusable) == len(planned.grid.tasks):
+        raise first_of(failed)
+    for task, why in failed.items():
+        planned.give_up(task, why)
+
+
 def unfit(population: Population) -> str:
-    """Return why a population's defense cannot make a model of the task's, while one is left to be made; else ""."""
-    if population.net.defense is None or population.complete:
-        return ""
+    """Return why a population cannot be made: its defense declares nothing, or has no model for the task; else ""."""
     try:
-        return apart(_unfit, population, population.task, population.defense)
+        declared.check_traits(population.defense)
+        if population.net.defense is None or population.complete:
+            return ""
+        job = (population.task, population.defense, population.blueprint, population.seed)
+        return apart(_unfit, job, population.task, population.defense)
     except CellFailed as error:
         note(error)
         return str(error)
 
 
-def _load(task: Task, _port: object) -> Dataset:
-    with blamed(task):
-        return task.load()
+def _build(job: tuple[Task, tuple[int, ...], int], _port: object) -> None:
+    task, shape, classes = job
+    with blamed(task), seeds.seeded(0, "empty"):
+        task.network(shape, classes)
 
 
-def _build(population: Population, _port: object) -> None:
-    with blamed(population.task):
-        population.blueprint.model()
-
-
-def _unfit(population: Population, _port: object) -> str:
-    return population.unfit
+def _unfit(job: tuple[Task, Any, Blueprint, int], _port: object) -> str:
+    task, defense, blueprint, seed = job
+    with blamed(task), seeds.seeded(seed, "empty"):
+        blueprint.model()  # a model that does not fit the data is not the defense's error
+    try:
+        with blamed(defense), seeds.seeded(seed, "empty"):
+            defense.empty(blueprint)
+    except PrivbenchError as error:
+        note(error)
+        return str(error)
+    return ""
 
 
 def _cell(planned: Plan, population: Population, attack: Any, why: str) -> Cell:
@@ -142,6 +189,7 @@ def _cell(planned: Plan, population: Population, attack: Any, why: str) -> Cell:
     """
     cell = Cell(population, attack, 1, planned.grid.targets, attacked=population, shadows=(population,))
     try:
+        declared.check_traits(population.defense)
         needs = needs_of(attack)
     except CellFailed as error:
         note(error)

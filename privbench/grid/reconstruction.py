@@ -16,7 +16,9 @@ from privbench import seeds
 from privbench.contracts.abilities import Depicts
 from privbench.contracts.answers import read_only
 from privbench.contracts.release import Release
+from privbench.errors import CellFailed, InvalidScores
 from privbench.executors import Call
+from privbench.grid.attacking import check_images
 from privbench.grid.calls import make, result, serves
 from privbench.grid.damage import made_again
 from privbench.options.fields import component, spec
@@ -165,12 +167,12 @@ def evaluate(
     """
     population, targets = cell.population, cell.target_indices
     images = {
-        "attack": result((yield from attacking(cell))),
+        "attack": _images(result((yield from attacking(cell))), population, len(targets)),
         "heldout": _heldout(population, len(targets)),
         "noise": _rng(population, "noise").random((len(targets), *_shape(population)), dtype=np.float32),
     }
     own = serves(population.task, population.defense)
-    confidence = result((yield Call(confidences, Asking(population, images), own, first=True)))
+    confidence = yield from _confidences(population, images, own)
     if _applies_to_untrained(cell):
         images["untrained"], confidence["untrained"] = yield from _untrained(cell, attacking)
     job = Comparing(population.undefended, images, confidence)
@@ -204,12 +206,29 @@ def _untrained(cell: Cell, attacking: Callable[[Cell], Steps[Outcome[Any]]]) -> 
             _log.warning("%s", damaged)
         for job in jobs:
             result((yield Call(make, job, own, first=True)))
-        images = result((yield from attacking(nets)))
-        [confident] = result((yield Call(confidences, Asking(population, {"": images}), own, first=True))).values()
+        images = _images(result((yield from attacking(nets))), population, targets)
+        [confident] = (yield from _confidences(population, {"": images}, own)).values()
         while len(_found) >= FOUND:
             _found.pop(next(iter(_found)))
         _found[key] = read_only(images), read_only(confident)
     return _found[key]
+
+
+def _images(sent: Any, population: Population, targets: int) -> Array:
+    """Return the images of each target. Raises InvalidScores: the process of an attack may send anything."""
+    if type(sent) is not np.ndarray:
+        raise InvalidScores(f"images are {type(sent).__name__}; expected an array.")
+    return check_images(sent, (targets, *_shape(population)))
+
+
+def _confidences(population: Population, images: Mapping[str, Array], own: str) -> Steps[dict[str, Array]]:
+    """Return the confidences of the models, from a process of the defense. Raises CellFailed for anything else."""
+    sent = result((yield Call(confidences, Asking(population, images), own, first=True)))
+    for name, asked in images.items():
+        found = sent.get(name) if isinstance(sent, dict) else None
+        if type(found) is not np.ndarray or found.shape != asked.shape[:2] or not ((found >= 0) & (found <= 1)).all():
+            raise CellFailed(f"{population.defense.name}: the models' confidences are no probabilities.")
+    return {name: sent[name] for name in images}
 
 
 def _confidence(model: Any, images: Array, device: str) -> Array:

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from privbench.contracts.abilities import JudgesFindings
+from privbench.contracts.attack import ReconstructionAttack
 from privbench.contracts.needs import Needs
 from privbench.contracts.threat import threat_model
 from privbench.errors import CellFailed
 from privbench.executors import Call
 from privbench.grid.attacking import Attacked, Attacking, Judging, attack, judge, reconstruct
 from privbench.grid.calls import Ready, now, own, result, serves
-from privbench.grid.cell import Cell, inapplicable, threshold_of, without_decisions
+from privbench.grid.cell import Cell, inapplicable, needs_of, threshold_of, without_decisions
 from privbench.grid.measuring import Deciding, Described, Describing, Measuring, describe, measure
 from privbench.grid.reconstruction import evaluate
 from privbench.population.lending import Lending
@@ -28,7 +29,7 @@ from privbench.records.provenance import caught, component, failure, heading_of
 from privbench.records.record import Record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from privbench.aliases import Array
     from privbench.executors import Outcome, Port, Servant
@@ -61,7 +62,7 @@ def scoring(
     known: descriptions of populations from other cells of the run
     servant: returns a process for queries to releases of a component (`Pool.servant`); None: they are answered here
     """
-    base = _about(cell, command)
+    base = about(heading_of(cell.population, command), cell.attack, len(cell.target_indices), cell.queries)
     if cell.inapplicable:
         return base.sealed(status="n/a", reason=cell.inapplicable), {}
     if reason is None and cell.impossible:
@@ -180,18 +181,20 @@ def _reconstructed(
     return {"reconstruction": found, "scores_sha256": images_sha256(raw["images"])}, raw
 
 
-def _about(cell: Cell, command: str) -> Record:
-    """Return a record without results."""
-    population = cell.population
+def about(heading: Mapping[str, Any], attack: Any, targets: int, queries: int | None = None) -> Record:
+    """Return a record without results.
+
+    queries: number of queries for each example; None: what the attack says of it
+    """
     try:
-        needs = cell.needs
+        needs = needs_of(attack)
     except CellFailed:  # the record says so: see `score`
         needs = Needs(answers="none")
     return Record(
-        **heading_of(population, command),
-        family="reconstruction" if cell.reconstructs else "membership",
-        attack=component("attack", cell.attack),
-        threat_model=threat_model(replace(needs, queries=cell.queries)),
-        targets=len(cell.target_indices),
-        shadows=population.models - 2 if needs.shadows != "none" else 0,
+        **heading,
+        family="reconstruction" if isinstance(attack, ReconstructionAttack) else "membership",
+        attack=component("attack", attack),
+        threat_model=threat_model(needs if queries is None else replace(needs, queries=queries)),
+        targets=targets,
+        shadows=heading["models"] - 2 if needs.shadows != "none" else 0,
     )

@@ -1,7 +1,8 @@
 """Probe of a plugin: its import, registration and options, tried once in a process of its own.
 
 A plugin that ends its process, never returns, or replaces parts of other modules when it is imported would spoil every
-command. A sound one is remembered by the content of its package, so that it is tried again only when it changes.
+command. A sound one is remembered by the content of its package, so that it is tried again only when it changes; one
+that never returns is remembered for an hour, so that not every command waits for it.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import importlib.metadata
 import importlib.util
 import json
 import sys
+import time
 import types
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -41,6 +43,10 @@ COMPUTING = ("torch", "privbench.learn", "privbench.population", "privbench.plug
 """Modules that are imported before a plugin, so that it can be seen what it replaces."""
 REMEMBERED = 32
 """Number of sound plugins, or versions of them, that are remembered."""
+SOUND, HUNG = "plugins.json", "plugins-that-hang.json"
+"""Files in the user's cache: sound plugins with the files that they import, and when others were stopped."""
+HOUR = 3600.0
+"""Seconds for which it is remembered that a plugin never returned."""
 
 
 class Probed(NamedTuple):
@@ -63,10 +69,11 @@ def problems(
     Whatever else is wrong with a plugin is left to its import.
     """
     known, signatures = _remembered(), {entry_point.name: signature(entry_point) for entry_point in entry_points}
-    unknown = [each for each in entry_points if not _sound(signatures[each.name], known)]
+    hung = _stopped()
+    found = {name: _late() for name, each in signatures.items() if each in hung}
+    unknown = [each for each in entry_points if each.name not in found and not _sound(signatures[each.name], known)]
     if not unknown:
-        return {}
-    found: dict[str, str] = {}
+        return found
     executor = LocalProcesses(min(default_workers("cpu"), len(unknown)), timeout=PATIENCE)
     with executor.pool() as pool:
         pool.load(COMPUTING)
@@ -74,10 +81,11 @@ def problems(
             pool.submit(Call(probe, Probed(each.name, each.value, each.group, load), serves=each.name))
         for outcome in pool.outcomes():
             name = outcome.job.name
-            if isinstance(outcome.error, WorkerDied | TimedOut):
-                late = f"its import takes more than {PATIENCE:g} s."
-                ends = f"its import ends the process: {outcome.error}"
-                found[name] = late if isinstance(outcome.error, TimedOut) else ends
+            if isinstance(outcome.error, TimedOut):
+                hung |= {signatures[name]: time.time()} if signatures[name] else {}
+                found[name] = _late()
+            elif isinstance(outcome.error, WorkerDied):
+                found[name] = f"its import ends the process: {outcome.error}"
             elif outcome.error is not None:  # such as KeyboardInterrupt, which would end every command
                 found[name] = str(outcome.error)
             elif outcome.result[0]:
@@ -85,8 +93,14 @@ def problems(
             elif signatures[name]:
                 known.pop(signatures[name], None)
                 known[signatures[name]] = outcome.result[1]
-    _remember(known)
+    _write(SOUND, known)
+    _write(HUNG, hung)
     return found
+
+
+def _late() -> str:
+    again = f"It is tried again in an hour, when its code changes, or when {_file(HUNG)} is deleted"
+    return f"its import takes more than {PATIENCE:g} s. {again}."
 
 
 def probe(job: Probed, _port: Port) -> tuple[str, dict[str, str]]:
@@ -101,7 +115,7 @@ def probe(job: Probed, _port: Port) -> tuple[str, dict[str, str]]:
         with contextlib.suppress(Exception):  # told when it is used
             option_infos(entry.cls)
             if not required_options(entry.cls):
-                _ask(entry.cls())
+                ask(entry.cls())
     after = dict(_parts())
     replaced = sorted(name for name, part in before.items() if after.get(name) is not part)
     fault = f"it replaces {', '.join(replaced[:3])} when it is imported, which would spoil others." if replaced else ""
@@ -141,7 +155,7 @@ def signature(entry_point: importlib.metadata.EntryPoint) -> str:
     return digest.hexdigest()
 
 
-def _ask(component: Any) -> None:
+def ask(component: Any) -> None:
     """Ask a component for what its class may compute: these must end too."""
     if isinstance(component, MembershipAttack | ReconstructionAttack):
         _ = component.needs
@@ -165,21 +179,30 @@ def _parts() -> Iterator[tuple[str, Any]]:
                         yield f"{name}.{attribute}.{method}", function
 
 
-def _file() -> Path:
-    return platformdirs.user_cache_path("privbench") / "plugins.json"
+def _file(name: str) -> Path:
+    return platformdirs.user_cache_path("privbench") / name
 
 
 def _remembered() -> dict[str, dict[str, str]]:
     """Return the files of sound plugins, by signature; none if the memory is missing or damaged."""
     try:
-        known = json.loads(_file().read_bytes())
+        known = json.loads(_file(SOUND).read_bytes())
         return {str(each): {str(file): str(look) for file, look in files.items()} for each, files in known.items()}
     except (OSError, ValueError, AttributeError, RecursionError):
         return {}
 
 
-def _remember(known: Mapping[str, Mapping[str, str]]) -> None:
+def _stopped() -> dict[str, float]:
+    """Return when plugins were stopped, by signature, within the last hour; none if the memory is damaged."""
+    try:
+        known = {str(each): float(when) for each, when in json.loads(_file(HUNG).read_bytes()).items()}
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+        return {}
+    return {each: when for each, when in known.items() if 0 <= time.time() - when < HOUR}
+
+
+def _write(name: str, known: Mapping[str, Any]) -> None:
     with contextlib.suppress(OSError):  # without it, plugins are tried again
-        _file().parent.mkdir(parents=True, exist_ok=True)
+        _file(name).parent.mkdir(parents=True, exist_ok=True)
         latest = dict(list(known.items())[-REMEMBERED:])
-        atomic_write(_file(), json.dumps(latest, indent=1).encode())
+        atomic_write(_file(name), json.dumps(latest, indent=1).encode())

@@ -30,7 +30,6 @@ from privbench.contracts.abilities import (
     Prepares,
     Reuses,
     TransformsInputs,
-    traits_of,
 )
 from privbench.contracts.attack import MembershipAttack, ReconstructionAttack
 from privbench.contracts.needs import Needs
@@ -96,18 +95,13 @@ def fault(kind: str, cls: Any) -> str:
 
 
 def check(kind: str, components: Iterable[Any]) -> None:
-    """Raise PluginError for components, registered or not, with a wrong name or with declarations that are not read.
-
-    Raises CellFailed for bad traits.
-    """
+    """Raise PluginError for components, registered or not, with a wrong name or with declarations that are not read."""
     for part in (part for component in components for part in parts_of(component)):
         name = attributes(type(part)).get("name")
         if isinstance(name, str) and (wrong := name_fault(name, kind)):
             raise PluginError(f"{kind.capitalize()} {type(part).__qualname__} is named {_shown(name)}; {wrong}.")
         if wrong := misdeclared(kind, type(part)):
             raise PluginError(f"{wrong[0].upper()}{wrong[1:]}")
-        if kind == "defense":
-            traits_of(part)
 
 
 def misdeclared(kind: str, cls: type) -> str:

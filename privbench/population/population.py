@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from privbench import seeds
 from privbench.contracts.answers import Answers, Mapped
 from privbench.data.dataset import Examples
-from privbench.errors import CorruptArtifact, PrivbenchError, blamed, note
+from privbench.errors import CorruptArtifact
 from privbench.population.ce import CrossEntropy
 from privbench.population.identity import Identity
 from privbench.population.net import Net, net_of
@@ -155,19 +154,6 @@ class Population(Identity):
     def complete(self) -> bool:
         """Whether every release is in the store, undamaged."""
         return len(self.sound(range(self.models))) == self.models
-
-    @cached_property
-    def unfit(self) -> str:
-        """Why the defense cannot make a released model of the task's; else "". Runs code of both."""
-        with blamed(self.task):
-            self.blueprint.model()  # a model that does not fit the data is not the defense's error
-        try:
-            with blamed(self.defense), seeds.seeded(self.seed, "empty"):
-                self.defense.empty(self.blueprint)
-        except PrivbenchError as error:
-            note(error)
-            return str(error)
-        return ""
 
     def asked(self, index: int, x: Array) -> Array:
         """Return the queries to one release, given the inputs of examples."""

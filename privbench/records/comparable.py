@@ -22,14 +22,23 @@ SHOWN = 8
 
 
 def latest(records: Iterable[Record]) -> list[Record]:
-    """Return the newest record per cell and circumstances, in the order of their first occurrence."""
+    """Return the newest record per cell and circumstances, in the order of their first occurrence.
+
+    A record of a task that could not be loaded is left out where another record of its cell knows the data.
+    """
     found: dict[tuple[Any, ...], Record] = {}
     for record in records:
         key = made_as(record)
         other = found.get(key)
         if other is None or age(record) > age(other):
             found[key] = record
-    return list(found.values())
+    known = {_without_data(record) for record in found.values() if record.data.fingerprint}
+    return [each for each in found.values() if each.data.fingerprint or _without_data(each) not in known]
+
+
+def _without_data(record: Record) -> tuple[Any, ...]:
+    task, _, *rest = record.identity
+    return (record.family, task, *rest)
 
 
 def made_as(record: Record) -> tuple[Any, ...]:
@@ -85,11 +94,12 @@ def title(record: Record) -> str:
 def setting_text(records: Sequence[Record]) -> str:
     """Return a description of the setting of records."""
     record = records[0]
+    pool = f"pool of {record.data.pool}, {_members(records)}" if record.data.fingerprint else "data not loaded"
     copies = f", {record.data.duplicates} duplicated examples" if record.data.duplicates else ""
     salt = f", salt {record.salt[:SHOWN]}..." if record.salt else ""
     return (
-        f"{_count(record.models, 'model')}, {_count(record.targets, 'target')}, pool of {record.data.pool}, "
-        f"{_members(records)}{copies}, seed {record.seed}{salt}, {device_text(records)}; "
+        f"{_count(record.models, 'model')}, {_count(record.targets, 'target')}, {pool}"
+        f"{copies}, seed {record.seed}{salt}, {device_text(records)}; "
         f"{INTERVALS}"
     )
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from privbench.data.archives import archive
 from privbench.errors import CannotWrite, one_line
@@ -56,6 +57,13 @@ class Filed(Part):
 
     digest: str = Field("", description="SHA-256 of what the command reproduces on the same machine")
     files: Files | None = Field(None, description="null: a record from before there was this entry")
+
+    @model_validator(mode="after")
+    def _is_of_data(self) -> Self:
+        told = vars(self)
+        if told["status"] == "ok" and not told["data"].fingerprint:
+            raise PydanticCustomError("range", "status is ok, but the data could not be loaded")
+        return self
 
     def compute_digest(self) -> str:
         """Return the SHA-256 of what the record's command reproduces on the same machine."""

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from privbench.stats.intervals import Share
 from privbench.stats.ranges import AtLeastOne, Band, Count, NonNegative
 from privbench.stats.roc import OperatingPoint
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 def _facts(facts: dict[str, float]) -> dict[str, float]:
@@ -48,16 +51,23 @@ class Component(Part):
 
 
 class Data(Part):
-    """Examples of a record."""
+    """Examples of a record; without a fingerprint and without any of them where its task could not be loaded."""
 
     name: str
-    fingerprint: str = Field(description="SHA-256 of all examples and their roles")
-    classes: AtLeastOne
-    pool: AtLeastOne
+    fingerprint: str = Field(description="SHA-256 of all examples and their roles; empty: they could not be loaded")
+    classes: Count
+    pool: Count
     reference: Count
     validation: Count
     test: Count
     duplicates: Count = Field(description="examples whose input occurs more than once, in any roles")
+
+    @model_validator(mode="after")
+    def _all_or_nothing(self) -> Self:
+        sizes = (self.classes, self.pool)
+        if not (all(sizes) if self.fingerprint else sizes == (0, 0)):
+            raise PydanticCustomError("range", "classes and pool are at least 1, and 0 without a fingerprint")
+        return self
 
 
 class Utility(Part):

@@ -8,7 +8,7 @@ import pytest
 from privbench.cli import progress as module
 from privbench.cli import safe_console
 from privbench.cli.progress import Progress, duration_text
-from privbench.errors import Diverged
+from privbench.errors import CellFailed, Diverged
 from privbench.executors import Outcome
 from privbench.grid.estimate import describe
 from privbench.plugins.loading import resolve
@@ -36,6 +36,8 @@ class Planned:
         self.population = Releases(task, models)
         self.models = models
         self.cells = [cell(self.population, name) for name in ("lira", "confidence")]
+        self.unusable = {}
+        self.grid = types.SimpleNamespace(attacks=[each.attack for each in self.cells])
         self._left = left
 
     def jobs(self):
@@ -124,6 +126,16 @@ def test_models_that_are_only_queried_are_not_said_to_be_made(task, capfd):
     with Progress() as progress:
         progress.planned(Planned(task, left=3, trained=2))
     assert capfd.readouterr().err == "Training 1 of 4 models, querying 2 more; 3 are in the store.\n"
+
+
+@pytest.mark.parametrize(("attacks", "what"), [(["lira", "confidence"], " / lira, confidence"), ([], "")])
+def test_a_task_that_cannot_be_loaded_is_said_before_anything_is_trained(task, capfd, attacks, what):
+    plan = Planned(task, left=2, models=2)
+    plan.unusable = {resolve("task", "digits:limit=300"): CellFailed("no luck")}
+    plan.grid.attacks = [resolve("attack", each) for each in attacks]  # none where an audit is planned
+    with Progress() as progress:
+        progress.planned(plan)
+    assert f"Failed: digits:limit=300{what}: no luck\n" in capfd.readouterr().err
 
 
 def test_what_fails_is_said_at_once(task, capfd):

@@ -14,6 +14,7 @@ from privbench.builtin.tasks.downloads import Extent
 from privbench.cli import main
 from privbench.cli import run as module
 from privbench.errors import Diverged
+from privbench.executors.local import LocalProcesses
 from privbench.options.fields import component, spec
 from privbench.plugins import loading as plugins
 from privbench.plugins.loading import Registered, catalogue, resolve
@@ -35,7 +36,7 @@ class Diverging:
 @pytest.fixture
 def here(tmp_path, monkeypatch, inline):
     """A folder to work in, with a store; training is done in this process."""
-    inline.workers = 1
+    inline.workers, inline.gpus = 1, 0
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PRIVBENCH_STORE", str(tmp_path / "store"))
     monkeypatch.setenv("COLUMNS", "160")
@@ -318,6 +319,21 @@ def test_on_cards_jobs_is_the_number_of_lanes_in_a_process_for_each(monkeypatch,
     assert (found.workers, found.laned, found.lanes) == (workers, laned, lanes)
 
 
+@pytest.mark.parametrize(
+    ("how", "told"),
+    [
+        ({"workers": 4}, "training about 100 s with 4 workers"),
+        ({"workers": 1, "gpus": 1}, "training about 6.7 min on 1 card"),
+        (
+            {"workers": 6, "gpus": 2, "lanes": 8},
+            "training at most about 3.3 min on 2 cards (what 8 models at once on each save is not measured)",
+        ),
+    ],
+)
+def test_the_time_of_a_training_is_divided_by_what_works_on_it(how, told):
+    assert module.training_text(400.0, LocalProcesses(**how)) == told
+
+
 def test_a_device_that_does_not_exist(here):
     result = run("--device", "tpu")
     assert result.exit_code == 2
@@ -342,7 +358,8 @@ def test_ctrl_c_says_that_nothing_is_lost(here, tiny, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(module, "executor_of", lambda *_: types.SimpleNamespace(workers=1, pool=interrupted))
+    executor = types.SimpleNamespace(workers=1, timeout=0.0, pool=interrupted)
+    monkeypatch.setattr(module, "executor_of", lambda *_: executor)
     result = run("--task", tiny, "--models", 4)
     assert result.exit_code == 130
     assert "The same command continues where it stopped." in result.stderr

@@ -48,6 +48,15 @@ class Laboratory:
         """Run a grid."""
         return self.cli("run", *TINY, *words, "--store", store, "--out", out, plugins=plugins)
 
+    def audit(self, audit, *words, store="store", out="out", plugins=()):
+        """Run an audit."""
+        return self.cli("audit", audit, *TINY, *words, "--store", store, "--out", out, plugins=plugins)
+
+    def tasks(self, out="out"):
+        """Return one record of each task by its name, without what differs between two runs."""
+        read = [json.loads(path.read_text()) for path in sorted((self.root / out).rglob("*.json"))]
+        return {each["task"]["name"]: {k: v for k, v in each.items() if k not in VOLATILE} for each in read}
+
     def records(self, out="out"):
         """Return records by the names of defense and attack, without what differs between two runs."""
         read = [json.loads(path.read_text()) for path in sorted((self.root / out).rglob("*.json"))]

@@ -195,15 +195,23 @@ def test_an_audit_that_exits_fails_alone(grid, store, inline):
 def test_what_rests_on_a_population_that_failed_is_not_made(grid, store, inline, monkeypatch):
     from privbench.population import releases
 
-    def resting(self, population):
-        return [dataclasses.replace(population, inputs="transformed")]
+    @component
+    class Resting:
+        """An audit of a population that depends on the given one."""
+
+        name: ClassVar[str] = "resting"
+
+        def compared(self, population):
+            return [dataclasses.replace(population, inputs="transformed")]
+
+        def measure(self, population, ctx):
+            raise NotImplementedError
 
     def failing(job, report):
         raise CellFailed("no luck")
 
-    monkeypatch.setattr(Accuracy, "compared", resting)
     monkeypatch.setattr(releases, "make", failing)
-    (record,) = audit.conduct(grid, [Accuracy()], store, inline)
+    (record,) = audit.conduct(grid, [Resting()], store, inline)
     assert record.reason == "ce model 0: no luck"
     assert {job.population.inputs for job in inline.ran} == {"original"}
 

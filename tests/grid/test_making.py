@@ -80,6 +80,8 @@ def test_a_population_that_fails_later_spoils_no_cell_that_was_scored(task, stor
 class Watched:
     """An executor that tells whether its work was stopped, and may lose some of it."""
 
+    timeout = 0.0
+
     def __init__(self, inner, lost=()):
         self.inner, self.lost, self.stopped = inner, lost, 0
 

@@ -5,6 +5,7 @@ import pytest
 
 from privbench.api import Needs
 from privbench.errors import InvalidScores
+from privbench.grid import reconstruction, scoring
 from privbench.grid.attacking import check_images
 from privbench.grid.cell import Cell
 from privbench.grid.scoring import score
@@ -217,6 +218,35 @@ def test_an_attack_that_fails_is_a_marked_cell(population, how, reason):
     assert reason in record.reason
     assert record.reconstruction is None
     assert raw == {}
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda images: images.tolist(), "images are list; expected an array."),
+        (lambda images: images[:1], "images have shape "),
+        (lambda images: images.astype(object), "images have dtype object; expected float32."),
+        (lambda images: images + np.nan, "pixels are not finite."),
+        (lambda images: images + 2, "pixels run from "),
+    ],
+)
+def test_images_are_checked_where_they_are_measured(population, monkeypatch, change, reason):
+    def sent(*given):
+        outcome = yield from attacking(*given)
+        return replace(outcome, result=change(outcome.result))
+
+    attacking = scoring.attacking
+    monkeypatch.setattr(scoring, "attacking", sent)
+    record, raw = scored(population, Static())
+    assert (record.status, raw) == ("failed", {})
+    assert reason in record.reason
+
+
+@pytest.mark.parametrize("sent", [None, {"attack": 0.5}, {"attack": np.zeros((4, 3)), "heldout": np.full((4, 3), 2.0)}])
+def test_confidences_are_checked_too(population, monkeypatch, sent):
+    monkeypatch.setattr(reconstruction, "confidences", lambda *_: sent)
+    record, _ = scored(population, Static())
+    assert record.reason == "ce: the models' confidences are no probabilities."
 
 
 def test_numbers_that_are_no_array_are_no_images():

@@ -6,7 +6,9 @@ import pytest
 
 from privbench.api import Needs
 from privbench.errors import CannotWrite, CorruptArtifact
+from privbench.executors import Outcome
 from privbench.grid import scoring
+from privbench.grid.attacking import Attacked
 from privbench.grid.cell import Cell
 from privbench.grid.scoring import score
 from privbench.options.fields import component
@@ -233,6 +235,58 @@ def test_a_threshold_that_is_no_number_fails_the_cell(population, at, reason):
     record, _ = score(_cell(population, Numbers(found={}, at=at)))
     assert record.status == "failed"
     assert record.reason.startswith(reason)
+
+
+def _sent(monkeypatch, attacked):
+    """Have the process of an attack send something."""
+
+    def attacking(*_, **__):
+        return Outcome(0, None, attacked, None, 0.0)
+        yield
+
+    monkeypatch.setattr(scoring, "attacking", attacking)
+
+
+def _doctored(**about):
+    share = Bounded(0.5)
+    vars(share).update(about)
+    return share
+
+
+@pytest.mark.parametrize(
+    ("findings", "reason"),
+    [
+        (5, "findings are no list of 6 mappings, one for each target."),
+        (({"a": 1.0},) * 5, "findings are no list of 6 mappings, one for each target."),
+        ((5,) * 6, "findings are int; expected a mapping of names to numbers."),
+        (({"a": float("nan")},) * 6, "finding 'a' is nan; expected a finite number."),
+        (({"a": "much"},) * 6, "finding 'a' is 'much'; expected a finite number."),
+        (({"a": _doctored(least=2.0)},) * 6, "finding 'a' has invalid bounds: ValueError: 0.5 lies outside [2, 1]"),
+        (({"a": _doctored(most="high")},) * 6, "finding 'a' has invalid bounds: ValueError: "),
+        (({"a": _doctored(alone="none")},) * 6, "finding 'a' has invalid bounds: "),
+    ],
+)
+def test_findings_are_checked_where_they_are_measured(population, monkeypatch, findings, reason):
+    scores = np.zeros((6, len(population.dataset.pool)))
+    _sent(monkeypatch, Attacked(scores, findings))
+    record, raw = score(_cell(population, Numbers(found={})))
+    assert (record.status, raw) == ("failed", {})
+    assert record.reason.startswith(reason)
+
+
+def test_findings_that_are_measured_keep_their_bounds(population, monkeypatch):
+    findings = tuple({"a": Bounded(share, of=20), "b": 1} for share in (1.0, 1.0, 0.9, 1.0, 1.0, 1.0))
+    _sent(monkeypatch, Attacked(np.zeros((6, len(population.dataset.pool))), findings))
+    record, _ = score(_cell(population, Numbers(found={})))
+    assert record.findings["a"].high <= 1.0
+    assert record.findings["b"].value == 1.0
+
+
+@pytest.mark.parametrize("attacked", [None, 5, Attacked("scores"), Attacked(np.zeros((6, 2)))])
+def test_what_is_no_result_of_an_attack_fails_its_cell(population, monkeypatch, attacked):
+    _sent(monkeypatch, attacked)
+    record, raw = score(_cell(population, Numbers(found={})))
+    assert (record.status, raw) == ("failed", {})
 
 
 @pytest.mark.parametrize("name", ["describe", "measure", "Describing"])

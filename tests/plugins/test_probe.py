@@ -44,7 +44,7 @@ def test_plugins_that_end_hang_or_change_others_are_found_out(plugin, monkeypatc
     )
     assert set(found) == {"probed_ends", "probed_hangs", "probed_patches"}
     assert "exit code 0" in found["probed_ends"]
-    assert "takes more than 5 s" in found["probed_hangs"]
+    assert "takes more than 5 s. It is tried again in an hour" in found["probed_hangs"]
     assert "it replaces numpy.mean when it is imported" in found["probed_patches"]
     assert np.mean is not np.median
 
@@ -77,3 +77,37 @@ def test_a_damaged_memory_is_none(plugin, tmp_path, monkeypatch, content):
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache" / "plugins.json").write_text(content)
     assert probe.problems([plugin("probed_anew", SOUND)], imported) == {}
+
+
+def test_a_plugin_that_never_returns_is_remembered_for_an_hour_until_it_changes(plugin, tmp_path, monkeypatch):
+    monkeypatch.setattr(probe, "COMPUTING", ())
+    monkeypatch.setattr(probe, "PATIENCE", 2.0)
+    hanging, sound = plugin("probed_hanging", "while True:\n    pass\n"), plugin("probed_beside", SOUND)
+    told = probe.problems([hanging, sound], imported)
+    file = tmp_path / "cache" / "plugins-that-hang.json"
+    assert str(file) in told["probed_hanging"]
+    with monkeypatch.context() as patch:
+        patch.setattr(probe, "LocalProcesses", lambda *_, **__: pytest.fail("it is tried again"))
+        assert probe.problems([hanging, sound], imported) == told
+    assert set(json.loads(file.read_text())) == {probe.signature(hanging)}
+
+    def ends(*_, **__):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(probe, "LocalProcesses", ends)
+    for age in (-10.0, 3601.0):  # a clock that was set back, and an hour later
+        file.write_text(json.dumps({probe.signature(hanging): probe.time.time() - age}))
+        with pytest.raises(ZeroDivisionError):
+            probe.problems([hanging], imported)
+    file.write_text(json.dumps({probe.signature(hanging): probe.time.time()}))
+    plugin("probed_hanging", SOUND)
+    with pytest.raises(ZeroDivisionError):
+        probe.problems([hanging], imported)
+
+
+@pytest.mark.parametrize("content", ["", "[", '{"a": null}', '{"a": "b"}', "[1]", "[" * 100_000])
+def test_a_damaged_memory_of_those_that_hang_is_none(plugin, tmp_path, monkeypatch, content):
+    monkeypatch.setattr(probe, "COMPUTING", ())
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "plugins-that-hang.json").write_text(content)
+    assert probe.problems([plugin("probed_afresh", SOUND)], imported) == {}

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from privbench.api import Needs, Traits, component, option
-from privbench.errors import CellFailed, PluginError
+from privbench.errors import PluginError
 from privbench.plugins.loading import catalogue, load
 from privbench.plugins.registration import CONTRACTS, check, fault
 from privbench.population.composition import chain
@@ -279,28 +279,3 @@ def test_components_that_are_not_registered_are_held_to_it_too(task):
     ):
         Grid([task], [chain([made("defense", prepare=method)(), outdated])], [])
     check("audit", [made("audit")()])
-
-
-def test_traits_that_fail_or_are_none_fail_before_anything_is_trained(task):
-    class Wrong:
-        """For a test."""
-
-        name: ClassVar[str] = "wrong"
-        what: int = option(0, "to return")
-
-        def fit(self, task, examples, ctx):
-            return None
-
-        @property
-        def traits(self):
-            return {"relative_cost": 2} if self.what else Traits(relativ_cost=2)
-
-    defense = component(Wrong)
-    with pytest.raises(
-        CellFailed, match=r"^wrong: `traits` is \{'relative_cost': 2\}; expected privbench.api.Traits\.$"
-    ):
-        Grid([task], [chain([defense(what=1)])], [])
-    with pytest.raises(
-        CellFailed, match=r"^wrong: `traits`: TypeError: Traits has no 'relativ_cost'\. Did .*\.py:\d+\)$"
-    ):
-        Grid([task], [defense()], [])

@@ -3,6 +3,7 @@
 import datetime as dt
 
 import numpy as np
+import pytest
 
 from privbench.records import comparable
 from privbench.records.parts import Component, Data, Utility
@@ -84,3 +85,24 @@ def test_the_newest_of_those_that_can_be_exchanged_is_kept():
     undated, other = record(), record(environment={"torch": "2.14"})
     assert comparable.latest([undated, first, second, other]) == [second, other]
     assert comparable.latest([second, first]) == [second]
+
+
+NOTHING = Data(name="npz", fingerprint="", classes=0, pool=0, reference=0, validation=0, test=0, duplicates=0)
+
+
+def test_a_task_that_could_not_be_loaded_has_no_pool():
+    assert comparable.setting_text([record(data=NOTHING)]).startswith("4 models, 4 targets, data not loaded, seed 0")
+
+
+def test_a_record_without_data_is_left_out_where_one_of_the_same_cell_has_some():
+    lost, found, other = record(data=NOTHING), record(), record("relaxloss", data=NOTHING)
+    assert comparable.latest([lost, found, other]) == [found, other]
+    assert comparable.latest([lost]) == [lost]
+
+
+def test_data_are_known_with_their_sizes_or_not_at_all():
+    for wrong in ({"fingerprint": "f"}, {"classes": 2}, {"pool": 19}):
+        with pytest.raises(ValueError, match="classes and pool are at least 1, and 0 without a fingerprint"):
+            Data(**{**NOTHING.model_dump(), **wrong})
+    with pytest.raises(ValueError, match="status is ok, but the data could not be loaded"):
+        record(data=NOTHING, status="ok")
