@@ -25,6 +25,7 @@ from privbench.grid.calls import Ready, own, rehearsed, result, serves
 from privbench.grid.making import Listener, Making
 from privbench.grid.plan import Plan, unfit
 from privbench.options.fields import build, options_of, spec
+from privbench.population.fixed import fixed
 from privbench.population.keeper import Keeper
 from privbench.records.audit_record import AuditRecord
 from privbench.records.files import save
@@ -54,8 +55,15 @@ class Bench:
     """Why the audit must fail, if known before training."""
 
 
+def has_fixed_members(audit: Any) -> bool:
+    """Return whether an audit is of models that all have the same members: its option `members` is "fixed"."""
+    return bool(options_of(audit).get("members") == "fixed")
+
+
 def plan(grid: Grid, audits: Sequence[Any], store: Store) -> tuple[Plan, list[Bench]]:
     """Work out what audits need, without training anything. Raises UsageError where no audit can be run."""
+    if grid.fixed and not all(map(has_fixed_members, audits)):
+        raise UsageError("Grid(fixed=True) is for audits with the option members=fixed.")
     planned = Plan(grid)
     benches = [_bench(planned, audit, population) for population in grid.populations(store) for audit in audits]
     if benches and all(bench.impossible for bench in benches):
@@ -65,6 +73,8 @@ def plan(grid: Grid, audits: Sequence[Any], store: Store) -> tuple[Plan, list[Be
 
 def _bench(planned: Plan, audit: Any, population: Population) -> Bench:
     """Return one audit of one population, and add its requirements to the plan; none if it must fail."""
+    if has_fixed_members(audit) and not population.fixed:
+        population = fixed(population)
     try:
         others = _others(audit, population) if isinstance(audit, Compares) else ()
     except UsageError:

@@ -9,6 +9,7 @@ from privbench.errors import BadOption, CellFailed, UsageError, blamed, note
 from privbench.grid.calls import apart, rehearsed
 from privbench.grid.cell import Cell, inapplicable, needs_of, without_shadows
 from privbench.plugins import registration
+from privbench.population.fixed import fixed
 from privbench.population.membership import partner
 from privbench.population.population import Job, Population
 from privbench.population.queries import check, queries_for, variants
@@ -39,11 +40,17 @@ class Grid:
     device: str = "cpu"
     salt: str = ""
     """Salt of the halves, trainings and evidence of all cells: empty (public), or 32 hexadecimal digits."""
+    fixed: bool = False
+    """Whether all models have the same members, for audits with members=fixed alone, and need not come in pairs."""
 
     def __post_init__(self) -> None:
         for kind, components in (("task", self.tasks), ("defense", self.defenses), ("attack", self.attacks)):
             registration.check(kind, components)
-        if self.models < 2 or self.models % 2:  # noqa: PLR2004
+        if self.fixed and self.attacks:
+            raise UsageError("Models that all have the same members are for audits; attacks take halves of the pool.")
+        if self.fixed and self.models < 2:  # noqa: PLR2004
+            raise UsageError(f"--models {self.models}: give 2 or more, the trainings of the same members.")
+        if not self.fixed and (self.models < 2 or self.models % 2):  # noqa: PLR2004
             raise UsageError(
                 f"--models {self.models}: models come in complementary pairs; give an even number, 2 or more."
             )
@@ -57,7 +64,8 @@ class Grid:
         for task in self.tasks:
             dataset = rehearsed(_load, task, task)
             for defense in self.defenses:
-                yield Population(task, dataset, defense, self.models, self.seed, self.device, store, salt=self.salt)
+                each = Population(task, dataset, defense, self.models, self.seed, self.device, store, salt=self.salt)
+                yield fixed(each) if self.fixed else each
 
 
 @dataclass
