@@ -309,6 +309,15 @@ def test_models_come_in_pairs(task, models):
         Grid([task], [], [], models=models)
 
 
+def test_models_of_one_training_set_are_for_audits_alone(task, store):
+    with pytest.raises(UsageError, match="attacks take halves"):
+        _grid(task, ["ce"], ["correctness"], fixed=True)
+    with pytest.raises(UsageError, match="2 or more, the trainings"):
+        Grid([task], [], [], models=1, fixed=True)
+    each = next(_grid(task, ["ce"], [], fixed=True, models=3).populations(store))
+    assert (each.fixed, each.models) == (1.0, 3)
+
+
 @pytest.mark.parametrize("targets", [0, 5])
 def test_targets_are_some_of_the_models(task, targets):
     with pytest.raises(UsageError, match="between 1 and"):

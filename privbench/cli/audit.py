@@ -129,14 +129,14 @@ def _help(chosen: Any) -> str:
 def _conduct(chosen: Any, options: Mapping[str, Any]) -> list[AuditRecord]:
     from privbench.cli.progress import Progress
     from privbench.cli.run import command_of, executor_of, grid_of
-    from privbench.grid.audits import conduct, with_student
+    from privbench.grid.audits import conduct, has_fixed_members, with_student
     from privbench.options.fields import spec
     from privbench.store.store import Store, default_root
 
     warn_problems()
     if options["student"]:
         chosen = with_student(chosen, options["student"])
-    grid = grid_of(options)
+    grid = grid_of({**options, "fixed": has_fixed_members(chosen)})
     store = Store(options["store"] or default_root())
     ensure_writable(options["out"], "records")
     with Progress(before=store.prepare) as progress:

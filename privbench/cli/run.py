@@ -123,6 +123,7 @@ def grid_of(options: Mapping[str, Any]) -> Grid:
         seed=options["seed"],
         device=choose(options["device"]),
         salt=salt_of(options["salt"]),
+        fixed=options.get("fixed", False),
     )
     if grid.salt and grid.salt != options["salt"].lower():
         say(f"The salt is {grid.salt}: pass it as --salt to continue or extend this run.", err=True)

@@ -27,6 +27,7 @@ from privbench.grid.making import Listener, Making
 from privbench.grid.plan import Plan, unfit
 from privbench.grid.unusable import audit_records
 from privbench.options.fields import build, options_of, spec
+from privbench.population.fixed import fixed
 from privbench.population.keeper import Keeper
 from privbench.records.audit_record import AuditRecord
 from privbench.records.files import save
@@ -56,12 +57,19 @@ class Bench:
     """Why the audit must fail, if known before training."""
 
 
+def has_fixed_members(audit: Any) -> bool:
+    """Return whether an audit is of models that all have the same members: its option `members` is "fixed"."""
+    return bool(options_of(audit).get("members") == "fixed")
+
+
 def plan(grid: Grid, audits: Sequence[Any], store: Store, *, timeout: float = 0.0) -> tuple[Plan, list[Bench]]:
     """Work out what audits need, without training anything. Raises UsageError where no audit can be run.
 
     timeout: seconds after which the loading of a task, and `compared` of an audit, are stopped if they are not
         privbench's own; 0: never
     """
+    if grid.fixed and not all(map(has_fixed_members, audits)):
+        raise UsageError("Grid(fixed=True) is for audits with the option members=fixed.")
     planned = Plan(grid)
     benches = [
         _bench(planned, audit, population, timeout) for population in planned.given(store, timeout) for audit in audits
@@ -73,6 +81,8 @@ def plan(grid: Grid, audits: Sequence[Any], store: Store, *, timeout: float = 0.
 
 def _bench(planned: Plan, audit: Any, population: Population, timeout: float) -> Bench:
     """Return one audit of one population, and add its requirements to the plan; none if it must fail."""
+    if has_fixed_members(audit) and not population.fixed:
+        population = fixed(population)
     try:
         declared.check_traits(population.defense)
         others = compared(audit, population, timeout) if isinstance(audit, Compares) else ()

@@ -51,6 +51,11 @@ class Cell:
     impossible: str = ""
     """Why the attack must fail with these settings, if known before training."""
 
+    def __post_init__(self) -> None:
+        """Refuse populations of one training set, whose targets and shadows would have the same members."""
+        if any(each.fixed for each in self.sources):
+            raise CellFailed("Models that have the same members are for audits; attacks need populations of halves.")
+
     @cached_property
     def needs(self) -> Needs:
         """The attack's threat model. Raises CellFailed if it is invalid."""

@@ -12,6 +12,7 @@ from privbench.grid.calls import apart
 from privbench.grid.cell import Cell, inapplicable, needs_of, without_shadows
 from privbench.grid.loading import Failures, first_of, load_all
 from privbench.plugins import registration
+from privbench.population.fixed import fixed
 from privbench.population.membership import partner
 from privbench.population.population import Job, Population
 from privbench.population.queries import check, queries_for, variants
@@ -41,11 +42,17 @@ class Grid:
     device: str = "cpu"
     salt: str = ""
     """Salt of the halves, trainings and evidence of all cells: empty (public), or 32 hexadecimal digits."""
+    fixed: bool = False
+    """Whether all models have the same members, for audits with members=fixed alone, and need not come in pairs."""
 
     def __post_init__(self) -> None:
         for kind, components in (("task", self.tasks), ("defense", self.defenses), ("attack", self.attacks)):
             registration.check(kind, components)
-        if self.models < 2 or self.models % 2:  # noqa: PLR2004
+        if self.fixed and self.attacks:
+            raise UsageError("Models that all have the same members are for audits; attacks take halves of the pool.")
+        if self.fixed and self.models < 2:  # noqa: PLR2004
+            raise UsageError(f"--models {self.models}: give 2 or more, the trainings of the same members.")
+        if not self.fixed and (self.models < 2 or self.models % 2):  # noqa: PLR2004
             raise UsageError(
                 f"--models {self.models}: models come in complementary pairs; give an even number, 2 or more."
             )
@@ -93,7 +100,8 @@ class Plan:
         found, self.unusable = load_all(grid.tasks, timeout)
         for task, dataset in found:
             for defense in grid.defenses:
-                yield Population(task, dataset, defense, grid.models, grid.seed, grid.device, store, salt=grid.salt)
+                each = Population(task, dataset, defense, grid.models, grid.seed, grid.device, store, salt=grid.salt)
+                yield fixed(each) if grid.fixed else each
 
     def give_up(self, task: Task, why: PrivbenchError) -> None:
         """Make nothing of a task, and fail its cells, except those that do not apply anyway."""

@@ -1,6 +1,6 @@
 """Training loop, steps for other loops, and queries to models. Importing it imports torch."""
 
-from privbench.learn.augmentation import augments
+from privbench.learn.augmentation import augments, static
 from privbench.learn.batches import batch_sizes
 from privbench.learn.drawing import Drawing, Dropout, DropPath, lent
 from privbench.learn.inference import (
@@ -44,6 +44,7 @@ __all__ = [
     "recorded",
     "say",
     "set_rate",
+    "static",
     "step",
     "take",
     "to_inputs",

@@ -3,6 +3,7 @@
 from privbench.population.claims import Claim, weakest
 from privbench.population.composition import chain
 from privbench.population.evidence import evidence_of
+from privbench.population.fixed import fixed
 from privbench.population.membership import members, partner
 from privbench.population.population import Population
 from privbench.population.queries import queries_for, variants
@@ -13,6 +14,7 @@ __all__ = [
     "Population",
     "chain",
     "evidence_of",
+    "fixed",
     "members",
     "partner",
     "publishes",

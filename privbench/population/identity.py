@@ -11,7 +11,7 @@ from privbench import seeds
 from privbench.contracts.task import Blueprint
 from privbench.devices import processor
 from privbench.errors import DataError
-from privbench.population.membership import members, shadow_order
+from privbench.population.membership import fixed_members, members, shadow_order
 from privbench.store.fingerprint import component_key, library_versions, source_hash
 from privbench.store.syntax import Reference
 
@@ -35,6 +35,8 @@ HARNESS = (
     Reference("privbench.data.dataset", "Dataset"),
 )
 """All code that determines a release, except the task's and the defense's."""
+FIXED = (Reference("privbench.population.membership", "fixed_members"),)
+"""The code that determines the members of a population of one training set."""
 ASKING = (Reference("privbench.population.queries", "ask"), Reference("privbench.learn.inference", "classifier"))
 """The code that determines answers, except that of the release."""
 
@@ -69,6 +71,9 @@ class Identity:
     """The queries: examples, or their transforms by each release's own data stage."""
     skipped: tuple[int, ...] = ()
     """Models that are not needed."""
+    fixed: float = 0.0
+    """If not 0, all models have the same members, this share of the first model's half, and seeds of their own
+    (`population/fixed.py`): a population for audits, which no attack may have as targets or shadows."""
     salt: str = ""
     """With it, halves, trainings and the attacks' own seeds cannot be recomputed; if empty, they are public."""
 
@@ -93,9 +98,15 @@ class Identity:
 
     def members(self, index: int) -> Array:
         """Return (n,) bool over the pool: the members of model `index`."""
+        index = 0 if self.fixed else index
         if index not in self._members:
-            self._members[index] = members(self.seed, index, len(self.dataset.pool), self.salt)
+            self._members[index] = self._drawn(index)
         return self._members[index]
+
+    def _drawn(self, index: int) -> Array:
+        if self.fixed:
+            return fixed_members(self.seed, self.dataset.shared("pool").y, self.fixed, self.salt)
+        return members(self.seed, index, len(self.dataset.pool), self.salt)
 
     @cached_property
     def _members(self) -> dict[int, Array]:
@@ -104,8 +115,10 @@ class Identity:
     def shadow_indices(self, target: int, exclude: Sequence[int] = ()) -> list[int]:
         """Return the models that may be shadows of a target, in the order in which its attackers see them.
 
-        These are all except the pairs of the target and of the excluded models.
+        These are all except the pairs of the target and of the excluded models; none if all have the same members.
         """
+        if self.fixed:
+            return []
         pairs = {target // 2, *(index // 2 for index in exclude)}
         order = shadow_order(self.seed, target, self.models, self.salt)
         return [index for index in order if index // 2 not in pairs]
@@ -124,6 +137,7 @@ class Identity:
             "processor": processor(self.device),
             "harness": source_hash(*HARNESS),
             "libraries": library_versions(),
+            **({"fixed": self.fixed, "members by": source_hash(*FIXED)} if self.fixed else {}),
             # Not the salt itself: reading the store must not reveal memberships.
             **({"salt": seeds.derive(0, "salt", self.salt)} if self.salt else {}),
         }

@@ -28,6 +28,20 @@ def members(seed: int, index: int, n: int, salt: str = "") -> Array:
     return first if index % 2 == 0 else ~first
 
 
+def fixed_members(seed: int, labels: Array, share: float, salt: str = "") -> Array:
+    """Return (n,) bool: the first model's half, or a share of each class of it, for populations of one training set.
+
+    labels: (n,) of the pool
+    """
+    half = members(seed, 0, len(labels), salt)
+    rows = seeds.numpy_generator(seed, "fixed", *seeds.salted(salt)).permutation(len(labels))
+    chosen = np.zeros(len(labels), dtype=bool)
+    for label in np.unique(labels[half]):
+        inside = rows[half[rows] & (labels[rows] == label)]
+        chosen[inside[: round(share * len(inside))]] = True
+    return chosen
+
+
 def partner(index: int) -> int:
     """Return the model trained on the complement."""
     return index ^ 1

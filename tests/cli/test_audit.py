@@ -7,6 +7,7 @@ from click.testing import CliRunner
 
 from privbench.cli import main
 from privbench.plugins.loading import catalogue
+from privbench.population.population import Job
 from privbench.records.audit_record import load
 
 
@@ -20,8 +21,9 @@ def audit(inline, monkeypatch, tmp_path, table_file):
 
     def invoke(*words):
         task = ("--task", f"npz:path={table_file},epochs=2,model=mlp,hidden=16", "--models", "4")
-        given = task if words and words[0] in ALL and "--help" not in words else ()
-        return CliRunner().invoke(main, ["audit", *words, *given, *(("--out", str(tmp_path / "out")) if given else ())])
+        given = task if words and words[0].partition(":")[0] in ALL and "--help" not in words else ()
+        out = ("--out", str(tmp_path / "out")) if given else ()
+        return CliRunner().invoke(main, ["audit", *words[:1], *given, *out, *words[1:]])
 
     return invoke
 
@@ -121,3 +123,32 @@ def test_a_file_with_an_option_that_audits_do_not_have(audit, tmp_path):
     shown = audit("privacy-levels", "--config", str(tmp_path / "study.toml"))
     assert shown.exit_code == 2
     assert "no option 'targets'" in shown.stderr
+
+
+@pytest.mark.parametrize("name", ["privacy-levels", "overlap", "data-breakdown"])
+def test_an_audit_of_trainings_of_one_set_takes_any_number_of_them_and_is_no_row(audit, tmp_path, inline, name):
+    shown = audit(f"{name}:members=fixed", "--models", "3")
+    assert shown.exit_code == 0, shown.output
+    (record,) = load([tmp_path / "out"])
+    assert (record.models, record.status) == (3, "ok")
+    assert record.audit.spec == f"{name}:members=fixed"
+    assert {job.population.fixed for job in inline.ran if isinstance(job, Job)} <= {0.5, 1.0}
+    rows = CliRunner().invoke(main, ["leaderboard", "show", str(tmp_path / "out")])
+    assert rows.exit_code == 2
+    assert "no records" in rows.stderr.lower()
+
+
+def test_an_odd_number_of_halves_is_refused_still(audit):
+    shown = audit("privacy-levels", "--models", "3")
+    assert shown.exit_code == 2
+    assert "give an even number" in shown.stderr
+    shown = audit("privacy-levels:members=fixed", "--models", "1")
+    assert shown.exit_code == 2
+    assert "give 2 or more" in shown.stderr
+
+
+def test_an_attack_with_shadows_and_one_set_is_refused_before_training(audit, inline):
+    shown = audit("privacy-levels:members=fixed,attack=lira", "--models", "3")
+    assert shown.exit_code == 2
+    assert "members=fixed takes a threshold attack" in shown.stderr
+    assert not any(isinstance(job, Job) for job in inline.ran)

@@ -239,3 +239,11 @@ def test_an_audit_that_cannot_apply_says_so_before_training(grid, store, command
     grid = dataclasses.replace(grid, models=models, targets=None, defenses=[resolve("defense", defense)])
     with pytest.raises(UsageError, match=reason):
         audit.plan(grid, [resolve("audit", name)], store)
+
+
+def test_models_of_one_training_set_are_for_audits_that_say_so(grid, task, store):
+    with pytest.raises(UsageError, match="members=fixed"):
+        audit.plan(dataclasses.replace(grid, fixed=True), [Accuracy()], store)
+    overlap = resolve("audit", "overlap:members=fixed")
+    _, (bench,) = audit.plan(grid, [overlap], store)
+    assert [each.fixed for each in (bench.population, *bench.compared)] == [1.0, 1.0]

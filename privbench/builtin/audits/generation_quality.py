@@ -53,6 +53,9 @@ class GenerationQuality:
     )
 
     features: Literal["encoder", "pca", "pixels"] = option("encoder", "feature space of the distances")
+    blur: float = option(
+        0.0, "sigma, in pixels, of a Gaussian blur of generated and of real images before they are compared", ge=0
+    )
     examples: int = option(5000, "number of synthetic and of real examples, evenly spaced", ge=10)
 
     def compared(self, population: Population) -> Sequence[Population]:
@@ -67,15 +70,20 @@ class GenerationQuality:
         first = population.synthetic(0)
         if first is None:
             raise CellFailed(f"{population.defense.name} publishes no synthetic examples to look at.")
+        if self.blur and not first.is_image:
+            raise CellFailed(
+                f"blur={self.blur:g}: {population.task.name} holds tables, and only images can be blurred."
+            )
         encode = fit_encoder(self.features, ctx.reference, device=ctx.device, published=first.x)
         scale = fit_encoder("pixels", ctx.reference, published=first.x)
-        pool = population.dataset.role("pool")
+        pool = blurred(population.dataset.role("pool"), self.blur)
         values: dict[str, list[float]] = {}
         classes: dict[int, list[dict[str, float]]] = {}
         for index in range(population.models):
             synthetic = population.synthetic(index)
             if synthetic is None:
                 raise CellFailed(f"{population.defense.name} model {index} publishes no synthetic examples.")
+            synthetic = blurred(synthetic, self.blur)
             member = population.members(index)
             parts = self._equal(pool[member], pool[~member], synthetic, index)
             whole = (pool[member], _thinned(pool[~member], self.examples), _thinned(synthetic, self.examples))
@@ -100,6 +108,17 @@ class GenerationQuality:
         if count <= NEIGHBOURS:
             raise CellFailed(f"release {index}: {count} examples on one side; {NEIGHBOURS + 1} or more are needed.")
         return _thinned(members, count), _thinned(heldout, count), _thinned(synthetic, count)
+
+
+def blurred(examples: Examples, sigma: float) -> Examples:
+    """Return images (n, height, width, channels) blurred by a Gaussian, in their dtype; sigma in pixels, 0 for none."""
+    from scipy.ndimage import gaussian_filter
+
+    if not sigma:
+        return examples
+    soft = gaussian_filter(examples.x.astype(np.float32), (0, sigma, sigma, 0))
+    soft = np.rint(soft) if examples.x.dtype == np.uint8 else soft
+    return Examples(soft.astype(examples.x.dtype), examples.y)
 
 
 def _compared(

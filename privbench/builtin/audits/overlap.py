@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 import numpy as np
 
 from privbench.api import Measurement, component, option
-from privbench.builtin.audits import exposure, resampling
+from privbench.builtin.audits import exposure, fitted, resampling, same_members
 from privbench.builtin.audits.attacked import attacked, check_decisions, further
 from privbench.builtin.audits.privacy_levels import ATTACK, ATTACK_HELP
 from privbench.builtin.defenses import valuation
@@ -41,7 +41,8 @@ class Overlap:
     A pair of models, trained on complementary halves, ranks the whole pool once: each example among the members of the
     model trained on it, by the signed distance of its score above the attack's threshold. Any two rankings thus compare
     models on examples that both were trained on, and no model with its partner, with which it shares none. Rankings are
-    taken from the population, from ce and from relaxloss, and compared within each and between any two.
+    taken from the population, from ce and from relaxloss, and compared within each and between any two. With
+    members=fixed (the paper) all models are trained on the same half, which each of them ranks.
     """
 
     name: ClassVar[str] = "overlap"
@@ -50,6 +51,7 @@ class Overlap:
     )
 
     attack: str = option(ATTACK, ATTACK_HELP)
+    members: same_members.Members = option("halves", same_members.HELP)
     distance: Literal["signed", "abs"] = option(
         "signed", "rank by the signed distance above the threshold, or (the paper) by the absolute distance"
     )
@@ -61,43 +63,49 @@ class Overlap:
         """
         _check_models(population)
         attack, ranked = resolve("attack", self.attack), _ranked(population)
-        check_decisions(population, attack)
         exposure.check_distance(attack, self.distance)
+        if population.fixed:
+            same_members.check(attack)
+            return [each for each in ranked.values() if each != population]
+        check_decisions(population, attack)
         needed = [*ranked.values(), *(each for one in ranked.values() for each in further(one, attack))]
         return [each for each in dict.fromkeys(needed) if each != population]
 
     def measure(self, population: Population, ctx: Context) -> Measurement:
         """Rank and compare; docs/audits.md explains the values.
 
-        Raises CellFailed with fewer than 4 models, and for an unsuitable attack (see `attacked`).
+        Raises CellFailed with too few models, and for an unsuitable attack (see `attacked`).
         """
         _check_models(population)
         attack, ranked = resolve("attack", self.attack), _ranked(population)
         inside, outside = {}, {}
         for number, (name, each) in enumerate(ranked.items()):
             ctx.progress(0.5 * number / len(ranked), name)
-            found = attacked(each, attack)
-            u = exposure.above_threshold(found.scores, attack, self.distance)
-            inside[name], outside[name] = resampling.by_pair(u, found.member), resampling.by_pair(u, ~found.member)
+            inside[name], outside[name] = _rankings(each, attack, self.distance)
         ctx.progress(0.5, "resampling")
         places = {name: resampling.whole_places(each, ctx.rng(f"ties {name}")) for name, each in inside.items()}
-        pairs = population.models // 2
-        values: exposure.Values = {"attack": spec(attack), "rankings": pairs}
-        values |= {f"chance_{name}": rounded(valuation.overlap_null(pairs, *edges), 9) for name, edges in BINS.items()}
-        for name in ranked:
+        count = population.models // (1 if population.fixed else 2)
+        values: exposure.Values = {"attack": spec(attack), "rankings": count}
+        values |= {f"chance_{name}": rounded(valuation.overlap_null(count, *edges), 9) for name, edges in BINS.items()}
+        for name, each in ranked.items():
+            values |= {f"{which}_{name}": value for which, value in fitted.accuracies(each).items()}
             values |= {f"overlap_{label}_{name}": overlap(places[name], *edges) for label, edges in BINS.items()}
             values[f"spearman_{name}"] = within(inside[name], ctx.rng(f"within {name}"))
             values[f"spearman_{name}_nonmembers"] = within(outside[name], ctx.rng(f"non-members {name}"))
+        same = "same_seeds" if population.fixed else "same_members"
         for one, other in combinations(ranked, 2):
             rng = ctx.rng(f"between {one} {other}")
             values[f"spearman_{one}_{other}"] = between(inside[one], inside[other], rng)
-            values[f"spearman_{one}_{other}_same_members"] = between(inside[one], inside[other], rng, same=True)
+            values[f"spearman_{one}_{other}_{same}"] = between(inside[one], inside[other], rng, same=True)
             values[f"shared_top50_{one}_{other}"] = shared(places[one], places[other], *BINS["top50"], rng)
-        tables = {f"Overlap of {pairs} rankings by {name}": bin_rows(each) for name, each in places.items()}
-        title = "Where those in the upper half of every {1} ranking lie in the rankings of {0}".format(*LOSSES)
-        tables[title] = where_rows(places[LOSSES[1]], places[LOSSES[0]])
+        tables = {f"Overlap of {count} rankings by {name}": bin_rows(each) for name, each in places.items()}
+        for half, upper in (("upper", True), ("lower", False)):
+            title = f"Where those in the {half} half of every {{1}} ranking lie in the rankings of {{0}}".format(
+                *LOSSES
+            )
+            tables[title] = where_rows(places[LOSSES[1]], places[LOSSES[0]], upper=upper)
         arrays = {f"ranking_{name}": each for name, each in inside.items()}
-        return Measurement(values, tables, arrays, NOTES)
+        return Measurement(values, tables, arrays, (*NOTES, *(same_members.NOTES[1:] if population.fixed else ())))
 
 
 NOTES = (
@@ -113,8 +121,19 @@ NOTES = (
 )
 
 
+def _rankings(population: Population, attack: Any, distance: str) -> tuple[Array, Array]:
+    """Return the rankings of members, and those of non-members, as fractions."""
+    if not population.fixed:
+        found = attacked(population, attack)
+        u = exposure.above_threshold(found.scores, attack, distance)
+        return resampling.by_pair(u, found.member), resampling.by_pair(u, ~found.member)
+    found, _ = same_members.attacked(population, attack)
+    u, member = exposure.above_threshold(found.scores, attack, distance), found.member[0]
+    return resampling.by_model(u[:, member]), resampling.by_model(u[:, ~member])
+
+
 def _check_models(population: Population) -> None:
-    if population.models < 4:  # noqa: PLR2004 - two rankings, of a pair of models each
+    if population.models < 4 and not population.fixed:  # noqa: PLR2004 - two rankings, of a pair of models each
         raise CellFailed("Two rankings take two pairs of models: use at least 4 models (--models 4).")
 
 
@@ -161,7 +180,7 @@ def between(one: Array, other: Array, rng: np.random.Generator, *, same: bool = 
     """Return the mean Spearman correlation of rankings by two defenses, bootstrapped over examples.
 
     The rankings are by different pairs of models, whose members differ, as those of two rankings by one defense do; or,
-    if `same`, by the same pairs, which were trained on the same members.
+    if `same`, by the same pairs, which were trained on the same members, and with the same seeds.
     """
     chosen = np.eye(len(one), dtype=bool) == same
 
@@ -189,16 +208,16 @@ def shared(one: Array, other: Array, start: float, end: float, rng: np.random.Ge
     return resampling.over_examples(mean, n, rng, reason="no rankings to compare")
 
 
-def where_rows(chosen: Array, among: Array) -> Rows:
-    """Return, by tenths, the ranks in `among` of the examples in the upper half of all `chosen` rankings.
+def where_rows(chosen: Array, among: Array, *, upper: bool = True) -> Rows:
+    """Return, by tenths, the ranks in `among` of the examples in the upper, or lower, half of all `chosen` rankings.
 
     chosen, among: (rankings, n) ranks
 
     A row has the share of those examples in one tenth, averaged over `among`; chance: 0.1.
     """
     n = chosen.shape[1]
-    risky = (chosen >= n / 2).all(axis=0)
-    tenths = np.minimum(among[:, risky] * 10 // n, 9)
+    inside = ((chosen >= n / 2) == upper).all(axis=0)
+    tenths = np.minimum(among[:, inside] * 10 // n, 9)
     count = max(tenths.size, 1)
     return [
         {"from": tenth / 10, "to": (tenth + 1) / 10, "share": rounded(float((tenths == tenth).sum() / count), 9)}

@@ -34,6 +34,13 @@ def by_pair(u: Array, among: Array) -> Array:
     return np.where(among[0::2], places[0::2], places[1::2])
 
 
+def by_model(u: Array) -> Array:
+    """Return (models, n) float64 in (0, 1): each model's mid-ranks of n examples, as fractions of their number."""
+    from scipy.stats import rankdata
+
+    return np.asarray((rankdata(u, axis=1) - 0.5) / u.shape[1])
+
+
 def whole_places(fractions: Array, rng: np.random.Generator) -> Array:
     """Return (rankings, n) int64 ranks 0 to n - 1, ties broken at random.
 

@@ -3,6 +3,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from privbench.builtin.audits.generation_quality import blurred
 from privbench.contracts.context import Context
 from privbench.data.dataset import Examples
 from privbench.errors import CellFailed
@@ -28,6 +29,7 @@ def population(synthetic, models=2):
         members=lambda index: member if index % 2 == 0 else ~member,
         synthetic=lambda index: synthetic(pool[member if index % 2 == 0 else ~member], index),
         defense=SimpleNamespace(name="planted"),
+        task=SimpleNamespace(name="drawn"),
     )
 
 
@@ -115,3 +117,32 @@ def test_copies_in_a_table_are_found_whatever_the_units_of_its_columns():
     found = resolve("audit", "generation-quality", {}).measure(given, reference).values
     assert found["nearest_member"].value < 0.85
     assert found["nearest_member_reference"].value > 0.9
+
+
+def test_a_blur_by_hand():
+    x = np.zeros((1, 7, 7, 1), dtype=np.uint8)
+    x[0, 3, 3, 0] = 255
+    soft = blurred(Examples(x, np.array([0])), 0.5)
+    kernel = np.exp(-2.0 * np.arange(-2, 3) ** 2)  # exp(-k^2 / (2 sigma^2)) up to four sigma
+    kernel /= kernel.sum()
+    assert soft.x[0, 1:6, 1:6, 0].tolist() == np.rint(255 * np.outer(kernel, kernel)).tolist()
+    assert soft.x.dtype == np.uint8
+    wide = Examples(np.stack([x[0].astype(np.float32), np.ones((7, 7, 1), np.float32)]), np.array([0, 1]))
+    assert blurred(wide, 1.0).x[1] == pytest.approx(1.0)  # images are not mixed, and borders are mirrored
+    assert blurred(wide, 0.0) is wide
+
+
+def test_a_blur_of_both_sides_keeps_them_alike(ctx):
+    def noisy(members, index):
+        rng = np.random.default_rng(index)
+        return Examples(np.clip(members.x + rng.normal(0, 30, members.x.shape), 0, 255).astype(np.uint8), members.y)
+
+    sharp, soft = (measured(noisy, ctx, blur=sigma)[0] for sigma in (0.0, 1.0))
+    assert soft["fid_enc"] < sharp["fid_enc"]  # the noise is what is blurred away
+    assert measured(lambda members, index: members, ctx, blur=1.0)[0]["fid_enc"] == pytest.approx(0, abs=1e-6)
+
+
+def test_tables_are_not_blurred(ctx):
+    table = Examples(np.zeros((20, 3), dtype=np.float32), np.arange(20) % 2)
+    with pytest.raises(CellFailed, match="only images can be blurred"):
+        measured(lambda members, index: table, ctx, blur=1.0)

@@ -103,6 +103,8 @@ def test_where_the_chosen_lie():
     chosen = np.tile(np.arange(100), (2, 1))
     rows = overlap.where_rows(chosen, chosen[:, ::-1])
     assert [row["share"] for row in rows] == pytest.approx([0.2] * 5 + [0.0] * 5)
+    rows = overlap.where_rows(chosen, chosen[:, ::-1], upper=False)
+    assert [row["share"] for row in rows] == pytest.approx([0.0] * 5 + [0.2] * 5)
     rows = overlap.where_rows(_places(_rankings(0.0, 1)), _places(_rankings(0.0, 2)))
     assert [row["share"] for row in rows] == pytest.approx([0.1] * 10, abs=0.05)
     assert sum(row["share"] for row in rows) == pytest.approx(1)
@@ -124,7 +126,8 @@ def test_populations_are_measured(population):
     assert values["chance_top25"] == 0.25
     assert values["spearman_ce"].low <= values["spearman_ce"].value <= values["spearman_ce"].high
     assert {"overlap_top25_relaxloss", "spearman_relaxloss_nonmembers", "spearman_ce_relaxloss"} < set(values)
-    assert len(found.tables) == 3
+    assert len(found.tables) == 4
+    assert values["train_accuracy_ce"].value >= values["test_accuracy_ce"].value
     assert found.arrays["ranking_ce"].shape == (2, n)
     assert found.values == Overlap().measure(population, Context()).values
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from privbench.builtin.audits.resampling import by_pair, over_examples, spearman, whole_places
+from privbench.builtin.audits.resampling import by_model, by_pair, over_examples, spearman, whole_places
 from privbench.population.membership import members
 
 
@@ -67,3 +67,8 @@ def test_resamples_without_a_value_are_left_out():
     rng = np.random.default_rng(0)
     found = over_examples(lambda rows: 1.0 if x[rows].any() else float("nan"), 4, rng, reason="")
     assert (found.low, found.value, found.high) == (1.0, 1.0, 1.0)
+
+
+def test_ranks_of_each_model_by_hand():
+    u = np.array([[5.0, 1.0, 5.0, 7.0], [0.0, 1.0, 2.0, 3.0]])
+    assert by_model(u).tolist() == [[0.5, 0.125, 0.5, 0.875], [0.125, 0.375, 0.625, 0.875]]
