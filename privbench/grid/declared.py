@@ -31,7 +31,8 @@ def try_all(components: Mapping[str, Iterable[Any]], timeout: float = 0.0) -> No
     timeout: seconds after which one is stopped, if that is less than usual; 0: as usual
     """
     parts = [(kind, part) for kind, some in components.items() for each in some for part in parts_of(each)]
-    untried = {_key(part): part for kind, part in parts if _key(part) not in tried and not _known(kind, part)}
+    unknown = {_key(part): part for kind, part in parts if not _known(kind, part)}
+    untried = {key: part for key, part in unknown.items() if key not in tried}
     if not untried or is_worker():
         return
     patience = min(timeout or PATIENCE, PATIENCE)
@@ -47,8 +48,9 @@ def try_all(components: Mapping[str, Iterable[Any]], timeout: float = 0.0) -> No
 def check(component: Any) -> None:
     """Raise CellFailed, with the reason, for a component whose declarations must not be read."""
     part: Any
+    classes = {cls for cls, _ in tried}
     for part in parts_of(component):
-        if why := tried.get(_key(part)):
+        if type(part) in classes and (why := tried.get(_key(part))):
             raise CellFailed(why if part is component else f"{part.name}: {why}")
 
 
@@ -65,7 +67,7 @@ def _declares(component: Any, _port: object) -> None:
 
 def _known(kind: str, part: Any) -> bool:
     """Return whether a component need not be tried, or cannot be."""
-    if not serves(part) or not sendable(part):
+    if not sendable(part) or not serves(part):
         return True
     text = spec(part)
     entry = catalogue().components.get((kind, text))  # a name without options

@@ -12,7 +12,7 @@ from privbench.stats.intervals import Estimate, unavailable
 
 def record(**fields):
     parts = {kind: Component(spec=kind, name=kind, plugin="p", source="") for kind in ("task", "defense", "audit")}
-    data = Data(name="d", fingerprint="", classes=2, pool=1, reference=1, validation=1, test=1, duplicates=0)
+    data = Data(name="d", fingerprint="f", classes=2, pool=1, reference=1, validation=1, test=1, duplicates=0)
     given = {"models": 4, "seed": 0, "device": "cpu", "status": "ok", **fields}
     return AuditRecord(**parts, data=data, **given)
 

@@ -68,7 +68,7 @@ def test_a_claim_is_held_against_it():
     found = bounds(4.0, claimed=Claim(0.5, 1e-5))
     assert found.values["claim_violated"] == "yes"
     assert found.values["claim_p"] < 0.01
-    assert any("contradicts" in note for note in found.notes)
+    assert any("results contradict the claims" in note for note in found.notes)
     assert {"target", "claimed epsilon", "claimed delta", "claim's p"} <= set(found.tables["By target"][0])
     assert bounds(0.0, claimed=Claim(0.5, 1e-5)).values["claim_violated"] == "no"
     assert bounds(4.0, claimed=Claim(8.0, 1e-5)).values["claim_violated"] == "no"
