@@ -6,7 +6,7 @@ from privbench.population.evidence import evidence_of
 from privbench.population.membership import members, partner
 from privbench.population.population import Population
 from privbench.population.queries import queries_for, variants
-from privbench.population.traits import publishes
+from privbench.population.traits import publishes, relative_cost
 
 __all__ = [
     "Claim",
@@ -17,6 +17,7 @@ __all__ = [
     "partner",
     "publishes",
     "queries_for",
+    "relative_cost",
     "variants",
     "weakest",
 ]

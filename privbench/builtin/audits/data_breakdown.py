@@ -11,7 +11,7 @@ import numpy as np
 from privbench import seeds
 from privbench.api import Measurement, component, option
 from privbench.builtin.audits import losses, resampling
-from privbench.builtin.defenses.valuation import scaled
+from privbench.builtin.defenses.valuing import scaled
 from privbench.errors import CellFailed
 from privbench.stats import intervals
 from privbench.store import component_key
