@@ -6,6 +6,7 @@ Arrays are NumPy's; images are (n, height, width, channels) with channels 1 or 3
 from privbench.contracts.answers import Answers
 from privbench.contracts.attack import Attack, MembershipAttack, ReconstructionAttack
 from privbench.contracts.context import Context
+from privbench.contracts.criterion import Criterion
 from privbench.contracts.defense import Defense
 from privbench.contracts.evidence import Evidence, Signal
 from privbench.contracts.measurement import Measurement
@@ -14,7 +15,7 @@ from privbench.contracts.recipe import Recipe
 from privbench.contracts.release import GRID, Prepared, Release
 from privbench.contracts.shadows import ShadowOptions, shadow_signals
 from privbench.contracts.task import Blueprint, Task
-from privbench.contracts.traits import Criterion, Traits
+from privbench.contracts.traits import Traits
 from privbench.contracts.version import VERSION
 from privbench.data.dataset import Dataset, Examples
 from privbench.options.fields import component, option

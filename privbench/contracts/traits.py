@@ -2,32 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from typing import Annotated
 
 from pydantic import Field
 
 from privbench.contracts.declarations import declaration
-
-
-@declaration
-class Criterion:
-    """What a fact of a defense's releases must be, for it to have done what it is meant to do."""
-
-    fact: str
-    meaning: str
-    """What holds then, as in "moved examples rank in the safer half"."""
-    least: float = -math.inf
-    most: float = math.inf
-
-    def missed(self, value: float) -> str:
-        """Return how a value misses the criterion, as text; "" if it does not."""
-        if self.least <= value <= self.most:
-            return ""
-        bounds = [f"at least {self.least:g}"] * (self.least > -math.inf) + [f"at most {self.most:g}"] * (
-            self.most < math.inf
-        )
-        return f"{self.fact} is {value:.3g}, where {' and '.join(bounds)} would mean: {self.meaning}"
 
 
 @declaration
@@ -46,5 +25,3 @@ class Traits:
     trains_on_members: bool = True
     """Whether released models are trained on the members, and not on synthetic examples alone. If not, there is nothing
     that an attacker could reuse the synthetic examples for."""
-    criteria: tuple[Criterion, ...] = ()
-    """What the facts of its releases must be. A leaderboard marks a defense whose mean facts miss one."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from privbench.contracts.abilities import Fits, Prepares, Reuses, TransformsInputs, traits_of
+from privbench.contracts.abilities import Fits, HasCriteria, Prepares, Reuses, TransformsInputs, traits_of
 from privbench.options.fields import parts_of
 from privbench.population.released import ReleasedShadows
 
@@ -30,7 +30,7 @@ def publishes(defense: Any) -> bool:
 
 def unmet(defense: Any, facts: Mapping[str, float]) -> list[str]:
     """Return how the facts of releases miss the criteria of a defense, a text each; absent facts miss none."""
-    criteria = (each for part in parts_of(defense) for each in traits_of(part).criteria)
+    criteria = (each for part in parts_of(defense) if isinstance(part, HasCriteria) for each in part.criteria)
     missed = (each.missed(facts[each.fact]) for each in criteria if each.fact in facts)
     return [text for text in missed if text]
 

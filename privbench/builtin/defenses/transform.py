@@ -33,15 +33,6 @@ GENERATORS_COST = 10.0
 
 FOOLED = 0.2
 """Least loss of a critic for the two domains to count as alike; it is 1/4 if they are, and 0 if they are apart."""
-CRITERIA = (
-    Criterion("cycle_trained", "some examples are safe, and some risky", least=1),
-    Criterion("critic_safe", "its critic hardly tells moved images from safe ones", least=FOOLED),
-    Criterion("critic_risky", "its critic hardly tells moved images from risky ones", least=FOOLED),
-    Criterion("real_rank_after", "moved real examples rank in the safer half", most=0.5),
-    Criterion("fake_rank_after", "moved generated examples rank in the riskier half", least=0.5),
-    Criterion("real_kept", "moved real examples keep their class", least=0.9),
-    Criterion("fake_kept", "moved generated examples keep their class", least=0.9),
-)
 
 
 @component
@@ -80,6 +71,15 @@ class Transform(TrainsOnBoth, CycleGanOptions, ValuationOptions, TacGanOptions):
             "cycle_lr": 2e-4,
         },
     }
+    criteria: ClassVar[tuple[Criterion, ...]] = (
+        Criterion("cycle_trained", "some examples are safe, and some risky", least=1),
+        Criterion("critic_safe", "its critic hardly tells moved images from safe ones", least=FOOLED),
+        Criterion("critic_risky", "its critic hardly tells moved images from risky ones", least=FOOLED),
+        Criterion("real_rank_after", "moved real examples rank in the safer half", most=0.5),
+        Criterion("fake_rank_after", "moved generated examples rank in the riskier half", least=0.5),
+        Criterion("real_kept", "moved real examples keep their class", least=0.9),
+        Criterion("fake_kept", "moved generated examples keep their class", least=0.9),
+    )
 
     domains: Literal["union", "real_only"] = option("union", "safe and risky examples on which the CycleGAN is trained")
     mode: Literal["replace", "append"] = option("replace", "moved examples replace their originals, or are added")
@@ -89,7 +89,7 @@ class Transform(TrainsOnBoth, CycleGanOptions, ValuationOptions, TacGanOptions):
         """The generators learn from members; it takes the ensemble, the generators, and more to train on."""
         models = self.valuation_models + 2 * self.measuring
         cost = models * self.valuation_steps * relative_cost(self.valuation) + GENERATORS_COST + self.ratio
-        return Traits(relative_cost=cost, from_members=True, criteria=CRITERIA)
+        return Traits(relative_cost=cost, from_members=True)
 
     def prepare(self, task: Blueprint, members: Examples, ctx: Context) -> Prepared:
         """Generate, value and move; return the training examples, and publish the moved generated ones.

@@ -300,7 +300,7 @@ def watched(train, seen):
 
 
 def test_criteria_are_of_facts_that_it_states(made):
-    assert {each.fact for each in Transform().traits.criteria} <= {*made.facts, "real_kept", "fake_kept"}
+    assert {each.fact for each in Transform.criteria} <= {*made.facts, "real_kept", "fake_kept"}
     failed = {"real_rank_after": 0.58, "critic_safe": 0.1, "fake_rank_after": 0.7}
     (critic, rank) = unmet(chain([Transform()]), failed)
     assert critic.startswith("critic_safe is 0.1, where at least 0.2 would mean")
