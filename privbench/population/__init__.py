@@ -1,5 +1,6 @@
 """Populations: M releases of one (task, defense), and the evidence for attacks on them."""
 
+from privbench.population.ce import CrossEntropy
 from privbench.population.claims import Claim, weakest
 from privbench.population.composition import chain
 from privbench.population.evidence import evidence_of
@@ -10,6 +11,7 @@ from privbench.population.traits import publishes, relative_cost
 
 __all__ = [
     "Claim",
+    "CrossEntropy",
     "Population",
     "chain",
     "evidence_of",

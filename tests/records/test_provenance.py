@@ -32,5 +32,5 @@ def test_a_components_source_includes_that_of_those_that_its_options_name():
     transform = provenance.component("defense", resolve("defense", "transform"))
     sources = transform.source.split("+")
     assert len(sources) == 4  # the transform, its defense and its attack for valuing, and the training
-    other = provenance.component("defense", resolve("defense", "transform:valuation=ce")).source.split("+")
+    other = provenance.component("defense", resolve("defense", "transform:valuation=selena")).source.split("+")
     assert [one == another for one, another in zip(sources, other, strict=True)] == [True, False, True, True]

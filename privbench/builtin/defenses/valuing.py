@@ -14,12 +14,12 @@ from pydantic.dataclasses import dataclass
 
 from privbench.api import Answers, Evidence, MembershipAttack, Needs, option
 from privbench.builtin.attacks.threshold import ModifiedEntropy
-from privbench.builtin.defenses.relaxloss import RelaxLoss
 from privbench.builtin.defenses.valuation import Distance
 from privbench.data import concatenate
 from privbench.errors import CellFailed, DataError
 from privbench.options import spec
 from privbench.plugins import NamedAttack, NamedDefense
+from privbench.population import CrossEntropy
 from privbench.store import component_key
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def _by_threshold(attack: Any) -> Any:
 class ValuationOptions:
     """The options for assigning privacy levels. Each field is also an option of `transform`."""
 
-    valuation: NamedDefense = option(RelaxLoss(), "defense that trains the valuing models, with its options")
+    valuation: NamedDefense = option(CrossEntropy(), "defense that trains the valuing models, with its options")
     valued_by: Annotated[NamedAttack, AfterValidator(_by_threshold)] = option(
         MODIFIED_ENTROPY, "membership attack whose score above its threshold is the distance, with its options"
     )

@@ -21,6 +21,7 @@ from privbench.data.dataset import Examples
 from privbench.errors import BadOption, CellFailed, DataError
 from privbench.options.fields import build, spec
 from privbench.plugins.loading import catalogue, resolve
+from privbench.population.ce import CrossEntropy
 from privbench.stats import metrics, signals
 from privbench.testing.toy import ToyTask, blueprint
 
@@ -114,10 +115,10 @@ def test_an_attack_that_compares_shadows_is_refused_before_anything_is_trained(t
 
 
 def test_defenses_and_attacks_are_named_as_on_the_command_line():
-    assert options().valuation == RelaxLoss()
+    assert options().valuation == CrossEntropy()
     assert options().valued_by == ModifiedEntropy(thresholds="global")
     for text in (
-        "transform:valuation=ce",
+        "transform:valuation=relaxloss",
         "transform:valuation='relaxloss:alpha=0.2,upper=0.9',valued_by=confidence",
         "transform:valuation='selena:models=3,held_out=1'",
         "transform:valuation='fake-data+relaxloss:alpha=0.2',valued_by=m-entropy:cut=value",
@@ -178,9 +179,9 @@ def test_real_only_never_trains_on_generated_examples_and_all_take_as_many_steps
 
     monkeypatch.setattr(learn, "train", watched)
     for valued in ("union", "real_only"):
-        distances(toy, valued=valued, valuation_steps=1.0)
+        distances(toy, valued=valued, valuation_steps=1.0, valuation="relaxloss")
     assert trained == [(48, 2), (24, 4)]
-    distances(toy, valued="real_only", valuation_steps=0.5)
+    distances(toy, valued="real_only", valuation_steps=0.5, valuation="relaxloss")
     assert trained[2:] == [(24, 2)]
 
 
@@ -211,7 +212,7 @@ def test_only_the_reference_sets_thresholds_and_there_must_be_one(toy):
 @pytest.mark.parametrize(
     "changed",
     [
-        {"valuation": "ce"},
+        {"valuation": "relaxloss"},
         {"valuation": "relaxloss:alpha=3.0"},
         {"valued_by": "m-entropy"},
         {"valued_by": "confidence"},
