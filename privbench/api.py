@@ -3,8 +3,10 @@
 Arrays are NumPy's; images are (n, height, width, channels) with channels 1 or 3, tables are (n, features).
 """
 
+from privbench.contracts.answers import Answers
 from privbench.contracts.attack import Attack, MembershipAttack, ReconstructionAttack
 from privbench.contracts.context import Context
+from privbench.contracts.criterion import Criterion
 from privbench.contracts.defense import Defense
 from privbench.contracts.evidence import Evidence, Signal
 from privbench.contracts.measurement import Measurement
@@ -22,10 +24,12 @@ from privbench.population.audit import Audit
 __all__ = [
     "GRID",
     "VERSION",
+    "Answers",
     "Attack",
     "Audit",
     "Blueprint",
     "Context",
+    "Criterion",
     "Dataset",
     "Defense",
     "Evidence",

@@ -65,7 +65,7 @@ def details(entry: Registered) -> dict[str, Any]:
     """Return the output of `privbench list NAME` as JSON-compatible data."""
     from privbench.contracts.threat import threat_model
     from privbench.options.about import about
-    from privbench.options.fields import option_infos
+    from privbench.options.fields import is_component, option_infos
 
     needs = needs_of(entry)
     return {
@@ -81,7 +81,11 @@ def details(entry: Registered) -> dict[str, Any]:
                 "name": info.name,
                 "type": info.type,
                 "required": _required(info),
-                "default": None if _required(info) else info.default,
+                "default": None
+                if _required(info)
+                else _value(info.default)
+                if is_component(info.default)
+                else info.default,
                 "range": info.range,
                 "help": info.help,
             }
@@ -231,8 +235,10 @@ def _default(info: OptionInfo) -> str:
 
 def _value(value: Any) -> str:
     """Return a value in the syntax of the command line."""
+    from privbench.options.fields import is_component, spec
+
     if value is None or isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, (tuple, list)):
         return "/".join(map(_value, value))
-    return str(value)
+    return spec(value) if is_component(value) else str(value)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from privbench.aliases import Array
     from privbench.contracts.context import Context
+    from privbench.contracts.criterion import Criterion
     from privbench.contracts.evidence import Evidence
     from privbench.contracts.release import Prepared, Release
     from privbench.contracts.task import Blueprint
@@ -100,6 +101,16 @@ class HasTraits(Protocol):
     @property
     def traits(self) -> Traits:
         """A class attribute, or a property that depends on options."""
+        ...
+
+
+@runtime_checkable
+class HasCriteria(Protocol):
+    """A defense that says when it did what it is meant to do."""
+
+    @property
+    def criteria(self) -> Sequence[Criterion]:
+        """What the facts of its releases must be, each; a leaderboard marks a defense whose mean facts miss one."""
         ...
 
 

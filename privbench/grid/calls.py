@@ -20,7 +20,8 @@ from privbench.errors import ENDS_THE_RUN, CellFailed
 from privbench.executors import Call, inline
 from privbench.executors.local import LocalProcesses
 from privbench.executors.worker import is_worker
-from privbench.options.fields import parts_of, spec
+from privbench.options.fields import spec
+from privbench.options.named import all_parts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -54,7 +55,7 @@ Steps: TypeAlias = "Generator[Call[Any] | Here | Ready, Any, T]"
 
 def serves(*components: Any) -> str:
     """Return the components, of several, whose code is not privbench's own, for `Call.serves`."""
-    parts = (part for component in components for part in parts_of(component))
+    parts = (part for component in components for part in all_parts(component))
     return ", ".join(dict.fromkeys(spec(part) for part in parts if not _built_in(part)))
 
 
@@ -64,7 +65,7 @@ def sendable(*components: Any) -> bool:
     A script is the user's own code, and to import it elsewhere would run it again. The same holds for a module that
     was loaded from a file and is on no path, such as a test's: another process would not find it.
     """
-    return all(_importable(type(part)) for component in components for part in parts_of(component))
+    return all(_importable(type(part)) for component in components for part in all_parts(component))
 
 
 def own(call: Call[Any], *components: Any) -> Steps[Outcome[Any]]:

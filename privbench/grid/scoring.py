@@ -24,6 +24,7 @@ from privbench.grid.measuring import Deciding, Described, Describing, Measuring,
 from privbench.grid.reconstruction import evaluate
 from privbench.population.lending import Lending
 from privbench.population.served import answer
+from privbench.population.traits import unmet
 from privbench.records.files import images_sha256
 from privbench.records.provenance import caught, component, failure, heading_of
 from privbench.records.record import Record
@@ -75,7 +76,8 @@ def scoring(
         if without := inapplicable(cell):
             return base.sealed(status="n/a", reason=without), {}
         described: Described = yield from _described(cell, {} if known is None else known)
-        base = base.model_copy(update=vars(described))
+        missed = unmet(cell.population.defense, described.facts)
+        base = base.model_copy(update={**vars(described), "unmet": missed})
         steps = _reconstructed if cell.reconstructs else _membership
         found, raw = yield from steps(cell, servant)
         return base.sealed(**found), raw

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
-from pydantic.dataclasses import dataclass
+from pydantic.dataclasses import dataclass, is_pydantic_dataclass
 from typing_extensions import dataclass_transform
 
 from privbench.errors import BadOption, PluginError, did_you_mean
@@ -91,10 +91,11 @@ def required_options(cls: type) -> list[str]:
 
 def options_of(component: object, *, keyed_only: bool = False) -> dict[str, Any]:
     """Return a component's options and their values, JSON-compatible, in the order of their declaration."""
+    infos = [info for info in option_infos(type(component)) if info.keyed or not keyed_only]
+    values = {info.name: getattr(component, info.name) for info in infos}
     return {
-        info.name: plain(getattr(component, info.name))
-        for info in option_infos(type(component))
-        if info.keyed or not keyed_only
+        name: spec(value, keyed_only=keyed_only) if is_component(value) else plain(value)
+        for name, value in values.items()
     }
 
 
@@ -165,12 +166,17 @@ def parts_of(component: object) -> tuple[Any, ...]:
     return component.parts if isinstance(component, Composite) else (component,)
 
 
+def is_component(value: object) -> bool:
+    """Return whether a value, such as one of an option, is a component or a composition of components."""
+    return isinstance(value, Composite) or is_pydantic_dataclass(type(value))
+
+
 def spec(component: object, *, keyed_only: bool = False) -> str:
     """Return the shortest text from which the component can be rebuilt: 'relaxloss:alpha=1.5'."""
     if isinstance(component, Composite):
         return "+".join(spec(part, keyed_only=keyed_only) for part in component.named)
     parts = [
-        f"{info.name}={_text(type(component), info.name, getattr(component, info.name))}"
+        f"{info.name}={_text(type(component), info.name, getattr(component, info.name), keyed_only=keyed_only)}"
         for info in option_infos(type(component))
         if getattr(component, info.name) != info.default and (info.keyed or not keyed_only)
     ]
@@ -233,11 +239,14 @@ def _number(text: str) -> Any:
     return text
 
 
-def _text(cls: type, key: str, value: Any) -> str:
+def _text(cls: type, key: str, value: Any, *, keyed_only: bool = False) -> str:
     """Return the text of a value: quoted if it would otherwise be read as another one."""
-    text = _written(value)
+    named = is_component(value)
+    text = spec(value, keyed_only=keyed_only) if named else _written(value)
     if not quoting.is_plain(text):
         return quoting.quoted(text)
+    if named:
+        return text
     try:
         read = _adapter(cls, key).validate_python(_coerce(cls, key, text))
     except ValidationError:  # an invalid value, which only code can set

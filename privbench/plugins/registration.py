@@ -23,6 +23,7 @@ from privbench.contracts.abilities import (
     Depicts,
     Filters,
     Fits,
+    HasCriteria,
     HasFindings,
     HasThreshold,
     HasTraits,
@@ -53,7 +54,7 @@ REQUIRED: dict[str, tuple[tuple[str, ...], ...]] = {
 """What a component of a kind must have, or one of."""
 CONTRACTS: dict[str, tuple[type, ...]] = {
     "task": (Task, Depicts),
-    "defense": (Prepares, Fits, Filters, BuildsEmpty, Reuses, TransformsInputs, HasTraits),
+    "defense": (Prepares, Fits, Filters, BuildsEmpty, Reuses, TransformsInputs, HasTraits, HasCriteria),
     "attack": (MembershipAttack, ReconstructionAttack, HasThreshold, HasFindings, JudgesFindings),
     "audit": (Audit, Compares),
 }
@@ -61,6 +62,7 @@ CONTRACTS: dict[str, tuple[type, ...]] = {
 TYPES: dict[str, tuple[type, str]] = {
     "needs": (Needs, "privbench.api.Needs"),
     "traits": (Traits, "privbench.api.Traits"),
+    "criteria": (tuple, "a tuple of privbench.api.Criterion"),
     "threshold": (numbers.Real, "a number"),
     "depicts": (str, "text"),
     "version": (int, "a whole number"),

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from privbench.contracts.abilities import Fits, Prepares, Reuses, TransformsInputs, traits_of
+from privbench.contracts.abilities import Fits, HasCriteria, Prepares, Reuses, TransformsInputs, traits_of
 from privbench.options.fields import parts_of
 from privbench.population.released import ReleasedShadows
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 def relative_cost(defense: Any) -> float:
@@ -23,6 +26,13 @@ def _cost(part: Any) -> float:
 def publishes(defense: Any) -> bool:
     """Return whether a defense may publish synthetic examples: a data or training stage may, unless it says not."""
     return any(traits_of(part).publishes_synthetic for part in parts_of(defense) if isinstance(part, Prepares | Fits))
+
+
+def unmet(defense: Any, facts: Mapping[str, float]) -> list[str]:
+    """Return how the facts of releases miss the criteria of a defense, a text each; absent facts miss none."""
+    criteria = (each for part in parts_of(defense) if isinstance(part, HasCriteria) for each in part.criteria)
+    missed = (each.missed(facts[each.fact]) for each in criteria if each.fact in facts)
+    return [text for text in missed if text]
 
 
 def transforms_inputs(defense: Any) -> bool:

@@ -86,7 +86,7 @@ def cells(records: Iterable[Record], *, heading: str = "") -> pd.DataFrame:
     import pandas as pd
 
     rows = [
-        {**_row(record, text, remarks.fault(record)), "findings": remarks.findings(record)}
+        {**_row(record, text, _said(record)), "findings": remarks.findings(record)}
         for text, comparable in _settings("membership", records, heading)
         for record in comparable
     ]
@@ -106,7 +106,7 @@ def reconstructions(records: Iterable[Record], *, heading: str = "") -> pd.DataF
     rows = [row for text, comparable in settings for row in _reconstructed(comparable, text)]
     spread = [f"{name}{end}" for name in LIKENESS for end in ("", "_low", "_high")]
     head = ["task", "setting", "kind", "defense", "attack"]
-    table: pd.DataFrame = pd.DataFrame(rows, columns=[*head, *spread, "threat-model", "note"])
+    table: pd.DataFrame = pd.DataFrame(rows, columns=[*head, *spread, "threat-model", "unmet", "note"])
     return table
 
 
@@ -139,7 +139,7 @@ def columns() -> list[str]:
     spread = [f"{name}{end}" for name in NUMBERS for end in ("", "_low", "_high")]
     head = ["task", "setting", "defense", "attack"]
     tail = ["canary-attack", "epsilon", "delta", "seconds-per-model", *COSTS, "threat-model"]
-    return [*head, *spread, *tail, "barely-supported", "note"]
+    return [*head, *spread, *tail, "barely-supported", "unmet", "note"]
 
 
 RANKED_ONLY = ("compared", "lacks", "among", "alone", "attacks", "failed")
@@ -199,6 +199,7 @@ def _row(record: Record, text: str, note: str, canaries: Record | None = None) -
         "threat-model": record.threat_model,
         "canary-attack": canaries.attack.spec if canaries.canaries else None,
         "barely-supported": " ".join([*_barely(record.metrics), *_barely(canaries.canaries, "canary-")]),
+        "unmet": len(record.unmet),
         "note": note,
         **_spread({name: find(canaries if name in OF_CANARIES else record) for name, find in NUMBERS.items()}),
     }
@@ -212,7 +213,7 @@ def _reconstructed(records: Sequence[Record], text: str) -> list[dict[str, Any]]
     for record in records:
         head = {"task": title(record), "setting": text}
         named = {"kind": "attack", "defense": record.defense.spec, "attack": record.attack.spec}
-        tail = {"threat-model": record.threat_model, "note": remarks.fault(record)}
+        tail = {"threat-model": record.threat_model, "unmet": len(record.unmet), "note": _said(record)}
         reconstruction = record.reconstruction
         numbers = _alike(reconstruction.attack) if reconstruction else {}
         numbers["test-accuracy"] = NUMBERS["test-accuracy"](record)
@@ -228,8 +229,13 @@ def _reconstructed(records: Sequence[Record], text: str) -> list[dict[str, Any]]
             if likeness is None or what in controls:
                 continue
             named = {"kind": "control", "defense": "(control)", "attack": what}
-            controls[what] = {**head, **named, **_spread(_alike(likeness)), "threat-model": "", "note": ""}
+            controls[what] = {**head, **named, **_spread(_alike(likeness)), "threat-model": "", "unmet": 0, "note": ""}
     return [*rows, *controls.values()]
+
+
+def _said(record: Record) -> str:
+    """Return the note on one record."""
+    return "; ".join(filter(None, (remarks.fault(record), remarks.unmet(record))))
 
 
 def _alike(images: Likeness) -> dict[str, Estimate | None]:

@@ -20,7 +20,7 @@ from privbench.store.fingerprint import component_key, library_versions, source_
 from privbench.store.syntax import Reference
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from privbench.data.dataset import Dataset
     from privbench.population.population import Population
@@ -43,8 +43,15 @@ def component(kind: str, component: Any) -> Component:
         version=keys[-1]["version"],
         plugin="+".join(dict.fromkeys(entry.plugin if entry else "unregistered" for entry in entries)),
         plugin_version="+".join(dict.fromkeys(entry.version if entry else "" for entry in entries)),
-        source="+".join(key["source"] for key in keys),
+        source="+".join(source for key in keys for source in _sources(key)),
     )
+
+
+def _sources(key: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the hashes of the source of a component, and of those that its options name, from its key."""
+    yield key["source"]
+    for other in [*key.get("named", {}).values(), *key.get("parts", ())]:
+        yield from _sources(other)
 
 
 @functools.lru_cache(maxsize=2)

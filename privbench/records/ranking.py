@@ -148,7 +148,9 @@ class Row:
             notes.append("no rank: none of the attacks that rank applies")
         elif self.compared and self.value is None:
             notes.append(f"no rank: {self._unsupported()}")
-        notes += filter(None, (remarks.collapse(self.strongest()), remarks.claims(self.strongest())))
+        notes += filter(
+            None, (remark(self.strongest()) for remark in (remarks.unmet, remarks.collapse, remarks.claims))
+        )
         unmet = [spec for spec in self.sources if spec not in self.met and spec not in self.lacking]
         notes += [f"not attacked by {', '.join(unmet)}"] if unmet and not declared else []
         notes += [more] if (more := self._found_by_others()) else []

@@ -44,7 +44,7 @@ class Record(Filed):
     """`selection` tells of the other attacks of the run as well, and a cell is one attack's."""
     KIND: ClassVar = ATTACK
     WRITTEN_BY: ClassVar = "`privbench run --out` writes them."
-    LATER: ClassVar = frozenset({"findings", "family", "reconstruction", "canaries", "claims", "salt"})
+    LATER: ClassVar = frozenset({"findings", "family", "reconstruction", "canaries", "claims", "salt", "unmet"})
 
     schema_version: Literal[1, 2] = SCHEMA_VERSION
     family: Literal["membership", "reconstruction"] = Field("membership", description="of the attack")
@@ -74,6 +74,10 @@ class Record(Filed):
         description="the releases' own numbers: with `claims`, all of the one release whose privacy claim is weakest "
         "(largest epsilon, then largest delta); without, the mean of each. Records from before `claims`: the mean of "
         "each, but of epsilon and delta the largest, which may be another release's",
+    )
+    unmet: list[str] = Field(
+        default_factory=list,
+        description="the defense's criteria that `facts` miss: it did not do what it is meant to do",
     )
     claims: Claims | None = Field(None, description="where releases state an epsilon among their facts")
     per_example: PerExample | None = None

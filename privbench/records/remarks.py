@@ -21,6 +21,12 @@ def collapse(record: Record) -> str:
     )
 
 
+def unmet(record: Record) -> str:
+    """Return a warning if the releases of a defense miss criteria of its own; else ""."""
+    whose = "its models' mean facts" if record.claims is None else "its model's facts"
+    return f"it did not do what it is meant to, by {whose}: {', '.join(record.unmet)}" if record.unmet else ""
+
+
 def claims(record: Record) -> str:
     """Return a warning if the releases of a defense claim different epsilons; else ""."""
     stated = record.claims

@@ -28,6 +28,8 @@ ALONE_NOTE = (
     "*: interval of this attack alone, though it is the strongest of several: too narrow. Bands that account for the "
     "choice are kept by a run of all attacks, or made of the raw scores of all."
 )
+UNMET = " !"
+UNMET_NOTE = "!: by its own measurements, the defense did not do what it is meant to do; a note says in what."
 NA = "n/a"
 NA_NOTE = "n/a: too few examples or models to support a number, or the attack does not apply; the record says which."
 
@@ -126,7 +128,8 @@ def render(table: pd.DataFrame, *, folders: Sequence[Path] = (), columns: Sequen
 def explained(texts: Iterable[str]) -> list[str]:
     """Return the notes on the marks in cells."""
     found = set(texts)
-    notes = [ALONE_NOTE] if any(text.endswith(f"]{ALONE}") for text in found) else []
+    notes = [UNMET_NOTE] if any(text.endswith(UNMET) for text in found) else []
+    notes += [ALONE_NOTE] if any(text.endswith(f"]{ALONE}") for text in found) else []
     notes += [BARELY_NOTE] if any(text.startswith(BARELY) for text in found) else []
     return notes + ([NA_NOTE] if NA in found else [])
 
@@ -164,7 +167,8 @@ def _text(row: Mapping[Any, Any], name: str) -> str:
         return _cost_text(row["seconds-per-model"], *(row[column] for column in COSTS))
     if name == "epsilon":
         return _epsilon_text(row["epsilon"], row["delta"])
-    return "" if _absent(row[name]) else str(row[name])
+    mark = UNMET if name == "defense" and row.get("unmet") else ""
+    return "" if _absent(row[name]) else f"{row[name]}{mark}"
 
 
 def _epsilon_text(epsilon: float | None, delta: float | None) -> str:

@@ -290,11 +290,8 @@ def _is_vars(call: ast.Call) -> bool:
 
 def _state(path: Path) -> tuple[int, int]:
     """Return the time of a file's last change, and its size; zeros if there is none."""
-    try:
-        found = path.stat()
-    except OSError:
-        return 0, 0
-    return found.st_mtime_ns, found.st_size
+    found = path.stat() if path.exists() else None
+    return (found.st_mtime_ns, found.st_size) if found else (0, 0)
 
 
 def _sha256(*parts: str) -> str:

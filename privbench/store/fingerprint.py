@@ -16,6 +16,7 @@ from typing import Any
 
 from privbench.options.about import about
 from privbench.options.fields import Composite, options_of, spec
+from privbench.options.named import named_by
 from privbench.store import outside
 from privbench.store.closures import made_with
 from privbench.store.definitions import Definitions
@@ -26,7 +27,11 @@ LIBRARIES = ("torch", "torchvision", "numpy", "scikit-learn", "scipy")
 
 
 def component_key(component: Any) -> dict[str, Any]:
-    """Return everything about a component that can change a result: name, version, options and source hash."""
+    """Return everything about a component that can change a result: name, version, options and source hash.
+
+    The same of the components that its options name.
+    """
+    named = named_by(component)
     if isinstance(component, Composite):
         text = spec(component, keyed_only=True)
         return {**component.cache_key(component_key), "spec": text, "source": source_hash(type(component))}
@@ -37,6 +42,7 @@ def component_key(component: Any) -> dict[str, Any]:
         "version": about(type(component)).version,
         "source": source_hash(type(component)),
         **({"libraries": used} if (used := plugin_libraries(type(component))) else {}),
+        **({"named": {name: component_key(each) for name, each in named.items()}} if named else {}),
     }
 
 

@@ -1,10 +1,13 @@
 import importlib.util
 import sys
+from typing import ClassVar
 
 import pytest
 
+from privbench.api import component
 from privbench.builtin.attacks.threshold import Confidence
-from privbench.grid.calls import sendable
+from privbench.builtin.defenses.transform import Transform
+from privbench.grid.calls import sendable, serves
 
 OWN = """
 from dataclasses import dataclass
@@ -53,3 +56,20 @@ def test_a_module_of_the_same_name_elsewhere_is_another(tmp_path, monkeypatch):
     spec.loader.exec_module(module)
     monkeypatch.syspath_prepend(tmp_path)
     assert not sendable(module.Own())
+
+
+def test_a_component_that_an_option_names_counts_too():
+    @component
+    class Named:
+        """A defense of nobody's module."""
+
+        name: ClassVar[str] = "named"
+
+        def fit(self, task, examples, ctx):
+            return None
+
+    assert serves(Transform()) == ""
+    assert sendable(Transform())
+    naming = Transform(valuation=Named())
+    assert serves(naming) == "named"
+    assert not sendable(naming)

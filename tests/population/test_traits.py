@@ -6,12 +6,12 @@ from typing import ClassVar
 
 import pytest
 
-from privbench.api import Prepared, Release, Traits, component, option
+from privbench.api import Criterion, Prepared, Release, Traits, component, option
 from privbench.plugins.loading import resolve
 from privbench.population.composition import chain
 from privbench.population.population import Population
 from privbench.population.released import ReleasedShadows
-from privbench.population.traits import publishes, relative_cost, transforms_inputs, why_not_reused
+from privbench.population.traits import publishes, relative_cost, transforms_inputs, unmet, why_not_reused
 
 
 @component
@@ -119,3 +119,14 @@ def test_why_shadows_cannot_reuse_what_is_published():
     assert why_not_reused(resolve("defense", "fake-data")) == ""
     assert "on nothing but what it publishes" in why_not_reused(resolve("defense", "fake-data:only=true"))
     assert why_not_reused(resolve("defense", "relaxloss")) == "relaxloss publishes no synthetic examples"
+
+
+def test_criteria_of_all_parts_are_compared_with_facts():
+    class Meant(Data):
+        criteria = (Criterion("rank", "low ranks", most=0.5), Criterion("kept", "classes", least=0.9))
+
+    both = chain([Meant(), resolve("defense", "ce")])
+    assert unmet(both, {"rank": 0.5, "kept": 0.9}) == []
+    assert unmet(both, {"rank": 0.75}) == ["rank is 0.75, where at most 0.5 would mean: low ranks"]
+    assert len(unmet(both, {"rank": 0.75, "kept": 0.1})) == 2
+    assert unmet(resolve("defense", "ce"), {"rank": 0.75}) == []

@@ -258,6 +258,23 @@ def test_a_generator_that_collapsed_is_said():
     assert note == "its generators collapsed on 1.2 of 2 classes on average"
 
 
+def test_a_defense_that_missed_its_own_criteria_is_marked_in_every_table():
+    missed = ["rank is 0.75, where at most 0.5 would mean: low ranks", "kept is 0.1, where ..."]
+    note = f"it did not do what it is meant to, by its models' mean facts: {', '.join(missed)}"
+    records = [record("fake-data", facts={"rank": 0.75}, unmet=missed), record("ce")]
+    for table in (leaderboard.frame(records), leaderboard.cells(records)):
+        rows = table.set_index("defense")
+        assert rows["unmet"].to_dict() == {"fake-data": 2, "ce": 0}
+        assert rows["note"].to_dict() == {"fake-data": note, "ce": ""}
+        shown = export(table, "md")
+        assert "| fake-data ! |" in shown
+        assert "| ce |" in shown
+        assert f"- fake-data: {note}" in shown
+        assert "- !: by its own measurements, the defense did not do what it is meant to do" in shown
+        assert "fake-data !" not in export(table, "csv")
+    assert "!" not in export(leaderboard.frame([record()]), "md")
+
+
 def test_releases_that_claim_different_epsilons_are_named():
     def note(*epsilons, stated=True):
         names = ("epsilon_smallest", "epsilon_median", "epsilon_largest")

@@ -1,6 +1,7 @@
 import pytest
 
 from privbench.devices import processor
+from privbench.plugins.loading import resolve
 from privbench.records import provenance
 from privbench.store.fingerprint import core, library_versions, source_hash
 from privbench.store.syntax import Reference
@@ -25,3 +26,11 @@ def test_code_that_makes_evidence_does_not_count_as_code_that_measures():
     modules = {each.module for each in core().reached(provenance.MEASURING)}
     assert "privbench.stats.metrics" in modules
     assert not [name for name in modules if name.startswith(("privbench.population", "privbench.learn"))]
+
+
+def test_a_components_source_includes_that_of_those_that_its_options_name():
+    transform = provenance.component("defense", resolve("defense", "transform"))
+    sources = transform.source.split("+")
+    assert len(sources) == 4  # the transform, its defense and its attack for valuing, and the training
+    other = provenance.component("defense", resolve("defense", "transform:valuation=selena")).source.split("+")
+    assert [one == another for one, another in zip(sources, other, strict=True)] == [True, False, True, True]

@@ -11,9 +11,11 @@ import pandas as pd
 import pytest
 
 import privbench
+from privbench.builtin.defenses.transform import Transform
 from privbench.contracts.context import Context
 from privbench.devices import processor
-from privbench.options.fields import parts_of, spec
+from privbench.options.fields import spec
+from privbench.options.named import all_parts
 from privbench.plugins.loading import catalogue, resolve
 from privbench.population.identity import ASKING, HARNESS, LENT
 from privbench.population.population import Population
@@ -482,7 +484,7 @@ def test_every_line_that_makes_a_release_is_in_its_key(name, store):
         inner.append((make, executed))
         return made
 
-    classes = [type(part) for part in parts_of(defense)]
+    classes = [type(part) for part in all_parts(defense)]
     roots = [Reference(cls.__module__, cls.__qualname__) for cls in (type(task), *classes)]
     reached = core().reached([*roots, *HARNESS, Reference("privbench.population.composition", "Chain")])
     executed = ran(lambda: fit(population, 0, keeping, lambda _done, _stage: None))
@@ -491,7 +493,9 @@ def test_every_line_that_makes_a_release_is_in_its_key(name, store):
     assert not hidden
     for make, executed in inner:
         root = Reference(make.__module__, make.__qualname__.partition(".")[0])
-        reached = core().reached([root, *LENT, *roots[:1]])
+        # The key of what valuing models find has the keys of the components that the options name.
+        named = roots[1:] if root.name == "distances" else []
+        reached = core().reached([root, *LENT, *roots[:1], *named])
         assert not {each for each in executed - reached if each.module.removeprefix("privbench.") not in STORING}, root
 
 
@@ -505,3 +509,23 @@ def test_every_line_that_answers_a_query_is_in_its_key(store):
     executed = ran(lambda: ask(model, x, 2, device="cpu"))
     assert Reference("privbench.population.queries", "_variant") in executed
     assert executed <= core().reached(ASKING)
+
+
+def test_the_code_of_a_component_that_an_option_names_is_part_of_the_key(package):
+    before = component_key(Transform(valued_by=thresholded(package)))
+    assert before["named"]["valued_by"]["name"] == "out"
+    assert set(component_key(Transform())["named"]) == {"valuation", "valued_by"}
+    assert "named" not in component_key(resolve("attack", "lira"))
+    edit(package / "attack.py", "return signals.phi", "return signals.neg_entropy")
+    after = component_key(Transform(valued_by=thresholded(package)))
+    assert before["source"] == after["source"]
+    assert before != after
+
+
+def thresholded(package):
+    source = (package / "attack.py").read_text()
+    if "threshold" not in source:
+        needs = "    name = 'out'\n    needs = Needs()\n    threshold = 0.0\n"
+        edit(package / "attack.py", "    name = 'out'\n", needs)
+        edit(package / "attack.py", "import component", "import Needs, component")
+    return made(package)

@@ -12,7 +12,7 @@ from privbench.api import Measurement, component, option
 from privbench.builtin.audits import losses, same_members, success_rates
 from privbench.builtin.audits.loss_shifts import measured
 from privbench.builtin.audits.privacy_levels import ATTACK
-from privbench.builtin.defenses.valuation import scaled
+from privbench.builtin.defenses.valuing import scaled
 from privbench.errors import CellFailed
 from privbench.plugins import resolve
 from privbench.stats import intervals, signals

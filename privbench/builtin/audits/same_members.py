@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 
 from privbench.builtin.audits.attacked import Attacked
-from privbench.builtin.defenses import valuation
 from privbench.errors import CellFailed
 from privbench.options import spec
 from privbench.stats import signals
+from privbench.stats.metrics import best_threshold
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from privbench.population import Population
 
 Members: TypeAlias = Literal["halves", "fixed"]
+Threshold: TypeAlias = Literal["global", "class"]
 FIXED = "fixed"
 HELP = "each model on its own half of the pool, or (the paper) all on the same half, with other seeds"
 
@@ -89,7 +90,7 @@ def shared_examples(made: Sequence[Examples | None]) -> Examples | None:
 
 
 def above_threshold(
-    scores: Array, labels: Array, member: Array, reference: tuple[Array, Array], thresholds: valuation.Threshold
+    scores: Array, labels: Array, member: Array, reference: tuple[Array, Array], thresholds: Threshold
 ) -> Array:
     """Return (n,) scores minus the best threshold between the members among them and the reference examples.
 
@@ -99,7 +100,7 @@ def above_threshold(
     fitted = np.concatenate([scores[member], reference[0]])
     its_labels = np.concatenate([labels[member], reference[1]])
     inside = np.arange(len(fitted)) < int(member.sum())
-    return np.asarray(scores - valuation.thresholds(fitted, its_labels, inside, labels, thresholds))
+    return np.asarray(scores - _thresholds(fitted, its_labels, inside, labels, thresholds))
 
 
 def _above(population: Population, attack: Any, index: int, made: Examples | None) -> tuple[Array, Array]:
@@ -119,3 +120,18 @@ def _above(population: Population, attack: Any, index: int, made: Examples | Non
     known = (reference.signal(signal)[:, 0], reference.labels)
     above = above_threshold(scores, labels, member, known, attack.thresholds)
     return above[: len(pool.labels)], above[len(pool.labels) :]
+
+
+def _thresholds(scores: Array, y: Array, member: Array, labels: Array, kind: Threshold) -> Array:
+    """Return for each of `labels` (n,) the threshold with the best balanced accuracy of members against others.
+
+    scores: signals (m,) of examples with labels y (m,)
+    member: (m,) bool, the examples that were trained on
+    kind: "class" fits one per class on that class alone; a class without members or without others uses the global one
+    """
+    tau = np.full(len(labels), best_threshold(scores, member))
+    for label in np.unique(labels) if kind == "class" else ():
+        inside = y == label
+        if member[inside].any() and not member[inside].all():
+            tau[labels == label] = best_threshold(scores[inside], member[inside])
+    return tau

@@ -50,20 +50,22 @@ def between(
 ) -> dict[str, Array]:
     """Return the weights of both generators, under S2R and R2S, and the losses over training, under CURVE.
 
-    Trained once and stored. CURVE is (parts, 3) float32, the mean Losses of each part of the training.
+    Trained once and stored. CURVE is (parts, 4) float32, the mean Losses of each part of the training.
     safe, risky: the two domains, neither empty
     name: of the defense, for messages
 
     Raises BadOption for tables and for images that are too large, Diverged.
     """
-    side = pixels.canvas(task, name)
+    side, classes = pixels.canvas(task, name), task.classes * options.cycle_classes
     shaping = {
         "safe": len(safe),
         "lambda": options.lambda_cycle,
         "identity": options.identity,
         "matched": options.cycle_matched,
         "skip": options.cycle_skip,
-        "steps": options.cycle_steps,
+        "conv": options.cycle_conv,
+        "classes": classes,
+        "steps": steps_of(options, max(len(safe), len(risky))),
         "batch": options.cycle_batch,
         "width": options.cycle_width,
         "lr": options.cycle_lr,
@@ -72,7 +74,7 @@ def between(
     def make(inner: Context) -> dict[str, Array]:
         device = torch.device(inner.device)
         with inner.seeded("init"):
-            game = new_game(task.shape[0], side, options, device)
+            game = new_game(task.shape[0], side, options, device, classes=classes)
         with exact(device):
             curve = _play(game, safe, risky, side, inner, options=options)
         return {**arrays_of(game.s2r, S2R), **arrays_of(game.r2s, R2S), CURVE: curve}
@@ -80,11 +82,23 @@ def between(
     return ctx.kept("cycle-gan", concatenate(safe, risky), shaping, make, model_free=True, share=share)
 
 
-def new_game(channels: int, side: int, options: CycleGanOptions, device: torch.device) -> Game:
-    """Return fresh networks for a canvas, initialised from torch's global generator, and their optimisers."""
-    width = options.cycle_width
-    s2r, r2s = (nets.generator(channels, side, width, skip=options.cycle_skip).to(device) for _ in range(2))
-    critic_r, critic_s = (nets.discriminator(channels, side, width).to(device) for _ in range(2))
+def steps_of(options: CycleGanOptions, larger: int) -> int:
+    """Return the number of training steps. larger: examples of the larger domain, all of them an epoch."""
+    if options.cycle_epochs is None:
+        return options.cycle_steps
+    return max(1, round(options.cycle_epochs * larger / options.cycle_batch))
+
+
+def new_game(channels: int, side: int, options: CycleGanOptions, device: torch.device, *, classes: int = 0) -> Game:
+    """Return fresh networks for a canvas, initialised from torch's global generator, and their optimisers.
+
+    classes: their number if the critics see labels
+    """
+    s2r, r2s = (_generator(channels, side, options).to(device) for _ in range(2))
+    width, conv = options.cycle_width, options.cycle_conv
+    critics = (nets.discriminator(channels, side, width, conv=conv, classes=classes) for _ in range(2))
+    critic_r, critic_s = (critic.to(device) for critic in critics)
+    slots = 2 * capacity(options.cycle_batch)
     return Game(
         s2r,
         r2s,
@@ -92,7 +106,8 @@ def new_game(channels: int, side: int, options: CycleGanOptions, device: torch.d
         critic_s,
         adam([*s2r.parameters(), *r2s.parameters()], betas=BETAS),
         adam([*critic_r.parameters(), *critic_s.parameters()], betas=BETAS),
-        history=torch.zeros(2 * capacity(options.cycle_batch), channels, side, side, device=device),
+        history=torch.zeros(slots, channels, side, side, device=device),
+        labels=torch.zeros(slots, classes, device=device) if classes else None,
         lambda_cycle=options.lambda_cycle,
         identity=options.identity,
     )
@@ -103,8 +118,12 @@ def generator(
 ) -> nn.Module:
     """Return one trained generator, S2R or R2S, in eval mode on the CPU; arrays: from `between`."""
     with seeded(0, "overwritten"):  # initialisers use torch's global generator
-        net = nets.generator(task.shape[0], pixels.canvas(task, name), options.cycle_width, skip=options.cycle_skip)
+        net = _generator(task.shape[0], pixels.canvas(task, name), options)
     return load_arrays(net, arrays, which)
+
+
+def _generator(channels: int, side: int, options: CycleGanOptions) -> nn.Module:
+    return nets.generator(channels, side, options.cycle_width, skip=options.cycle_skip, conv=options.cycle_conv)
 
 
 def apply(net: nn.Module, x: Array, task: Blueprint, device: str | torch.device, name: str) -> Array:
@@ -154,15 +173,17 @@ class Rows:
 
 def _play(game: Game, safe: Examples, risky: Examples, side: int, ctx: Context, *, options: CycleGanOptions) -> Array:
     """Take all steps; return the curve."""
-    device, batch, total = torch.device(ctx.device), options.cycle_batch, options.cycle_steps
+    device, batch, total = torch.device(ctx.device), options.cycle_batch, steps_of(options, max(len(safe), len(risky)))
     images = [_stored(examples, side).to(device) for examples in (safe, risky)]
+    labels = [] if game.labels is None else [_one_hot(examples.y, game.labels) for examples in (safe, risky)]
     rows, generator = Rows(safe.y, risky.y, matched=options.cycle_matched), ctx.generator("batches")
     every = rates([lr_at(options.cycle_lr, at, total) for at in range(total)], device)
     sums = torch.zeros(len(Losses._fields), device=device)
 
     def one(rate: float | Tensor, safe_rows: Tensor, risky_rows: Tensor, *swaps: Tensor) -> None:
         batches = _batch(images[0], safe_rows), _batch(images[1], risky_rows)
-        sums.add_(torch.stack(step(game, *batches, Swaps(*swaps), rate)))
+        of = tuple(each.index_select(0, at) for each, at in zip(labels, (safe_rows, risky_rows), strict=False))
+        sums.add_(torch.stack(step(game, *batches, Swaps(*swaps), rate, labels=of or None)))
 
     steps, curve, reported = Steps(device, "CycleGAN"), list[Tensor](), 0.0
     for start in range(0, total, DRAWN_AT_ONCE):
@@ -173,17 +194,17 @@ def _play(game: Game, safe: Examples, risky: Examples, side: int, ctx: Context, 
         curve.append(sums / (done - start))
         if done == total or time.monotonic() - reported > REPORT_SECONDS:
             reported = time.monotonic()
-            _check(torch.stack(curve).isfinite().all(dim=1).tolist(), options)
+            _check(torch.stack(curve).isfinite().all(dim=1).tolist(), total, options)
             ctx.progress(done / total)
     means: Array = torch.stack(curve).cpu().numpy()
     return means
 
 
-def _check(finite: list[bool], options: CycleGanOptions) -> None:
+def _check(finite: list[bool], total: int, options: CycleGanOptions) -> None:
     """Raise Diverged if a loss of a part of the training is not finite."""
     if all(finite):
         return
-    start, total = finite.index(False) * DRAWN_AT_ONCE, options.cycle_steps
+    start = finite.index(False) * DRAWN_AT_ONCE
     raise Diverged(
         f"CycleGAN diverged: a loss of steps {start + 1} to {min(start + DRAWN_AT_ONCE, total)} of {total} is not "
         f"finite; try a lower learning rate (cycle_lr={options.cycle_lr / 10:g})."
@@ -194,6 +215,11 @@ def _stored(examples: Examples, side: int) -> Tensor:
     """Return images on their canvas as uint8, a quarter of the memory of the networks' inputs."""
     chunks = (examples.x[at : at + BATCH] for at in range(0, len(examples), BATCH))
     return torch.cat([pixels.to_canvas(x, side).add(1).mul(127.5).round().to(torch.uint8) for x in chunks])
+
+
+def _one_hot(y: Array, like: Tensor) -> Tensor:
+    """Return one-hot labels (n, classes) with the classes, type and device of others."""
+    return torch.eye(like.shape[1], dtype=like.dtype)[torch.from_numpy(y)].to(like.device)
 
 
 def _batch(images: Tensor, rows: Tensor) -> Tensor:

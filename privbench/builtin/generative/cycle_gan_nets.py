@@ -1,8 +1,8 @@
 """The networks of CycleGAN: residual generators and patch discriminators for canvases of 8, 32 and 64 pixels.
 
-At 32 and 64 pixels they are those of Zhu et al. (2017, appendix). At 8 pixels, where two 3 x 3 convolutions already
-cover most of the image, all are small perceptrons. Unless `skip` is false, generators add to their input and start as
-the identity: in a few hundred steps, networks that first have to learn to copy turn digits into other digits.
+They are those of Zhu et al. (2017, appendix). At 8 pixels, where two 3 x 3 convolutions already cover most of the
+image, all are small perceptrons, unless `conv` is true. Unless `skip` is false, generators add to their input and start
+as the identity: in a few hundred steps, networks that first have to learn to copy turn digits into other digits.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ MLP_SIDE = 8
 MLP_WIDTHS = 4
 """Hidden units of the perceptrons, in multiples of the width."""
 RESIDUAL_BLOCKS = 6  # as the authors' code (junyanz/pytorch-CycleGAN-and-pix2pix) for small images
-PATCHES = {32: 2, 64: 3}
-"""`n_layers` of the patch discriminator: 6 x 6 patches of 34 pixels at 32, and 6 x 6 of 70 pixels at 64."""
+PATCHES = {8: 1, 32: 2, 64: 3}
+"""`n_layers` of the patch discriminator: 2 x 2 patches of 16 pixels at 8 (beyond the image), 6 x 6 of 34 at 32, and
+6 x 6 of 70 at 64."""
 INITIAL_SD = 0.02
 SLOPE = 0.2
 
@@ -105,9 +106,9 @@ class Begun(nn.Module):
         return out
 
 
-def generator(channels: int, side: int, width: int, *, skip: bool = True) -> Module:
+def generator(channels: int, side: int, width: int, *, skip: bool = True, conv: bool = False) -> Module:
     """Return an image-to-image network, (n, channels, side, side) -> the same shape, in [-1, 1]."""
-    if side == MLP_SIDE:
+    if side == MLP_SIDE and not conv:
         outputs, shape = channels * side**2, (channels, side, side)
         body, last = _perceptron(outputs, MLP_WIDTHS * width, outputs, nn.ReLU)
         return _ended(nn.Sequential(body, nn.Unflatten(1, shape)), last, skip=skip)
@@ -124,9 +125,28 @@ def generator(channels: int, side: int, width: int, *, skip: bool = True) -> Mod
     return _ended(_initialised(nn.Sequential(*layers, outermost)), outermost.convolution, skip=skip)
 
 
-def discriminator(channels: int, side: int, width: int) -> Module:
-    """Return a critic, (n, channels, side, side) -> scores (n, 1, patches, patches), at 8 pixels (n, 1); real = 1."""
-    if side == MLP_SIDE:
+class Classed(nn.Module):
+    """A critic that also sees the class of an image, as one more channel, learnt for each class."""
+
+    def __init__(self, body: Module, classes: int, side: int) -> None:
+        super().__init__()
+        self.plane = nn.Sequential(nn.Linear(classes, side**2, bias=False), nn.Unflatten(1, (1, side, side)))
+        self.body = body
+
+    def forward(self, x: Tensor, labels: Tensor) -> Tensor:
+        """(n, channels, side, side), one-hot labels (n, classes) -> scores of the body."""
+        out: Tensor = self.body(torch.cat([x, self.plane(labels)], dim=1))
+        return out
+
+
+def discriminator(channels: int, side: int, width: int, *, conv: bool = False, classes: int = 0) -> Module:
+    """Return a critic, (n, channels, side, side) -> scores (n, 1, patches, patches), of a perceptron (n, 1); real = 1.
+
+    classes: their number if it takes the images' one-hot labels as well
+    """
+    if classes:
+        return Classed(discriminator(channels + 1, side, width, conv=conv), classes, side)
+    if side == MLP_SIDE and not conv:
         return _perceptron(channels * side**2, MLP_WIDTHS * width, 1, leaky)[0]
     layers: list[Module] = [nn.Conv2d(channels, width, 4, stride=2, padding=1), nn.LeakyReLU(SLOPE)]
     last = PATCHES[side]

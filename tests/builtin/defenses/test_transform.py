@@ -7,15 +7,20 @@ import pytest
 import torch
 
 from privbench.api import Context
-from privbench.builtin.defenses import valuation
+from privbench.builtin.attacks.threshold import ModifiedEntropy
+from privbench.builtin.defenses import valuation, valuing
+from privbench.builtin.defenses.relaxloss import RelaxLoss
 from privbench.builtin.defenses.transform import Transform
 from privbench.builtin.defenses.valuation import RISKY, SAFE
 from privbench.builtin.generative import cycle_gan, tac_gan
+from privbench.builtin.models import build as build_model
 from privbench.contracts.recipe import Recipe
 from privbench.data.dataset import Examples
 from privbench.errors import BadOption
 from privbench.options.fields import build, spec
+from privbench.plugins.loading import resolve
 from privbench.population.composition import chain
+from privbench.population.traits import unmet
 from privbench.testing.toy import ToyTask, blueprint
 
 SMALL = {
@@ -212,12 +217,94 @@ def test_it_stands_first_in_a_chain_and_options_and_presets_are_those_of_its_par
     with pytest.raises(BadOption, match="first"):
         chain([Transform(), Transform()])
     assert build(Transform, {"ratio": "2", "votes": "3"}).ratio == 2
-    assert spec(build(Transform, {"preset": "seed_s0"})) == "transform:distance=abs,cycle_matched=false"
-    paper = build(Transform, {"preset": "paper"})
-    assert (paper.cycle_width, paper.gan_width) == (64, 64)
-    assert paper.traits.relative_cost > Transform().valuation_models
+    assert build(Transform, {"measuring": "2"}).traits.relative_cost > Transform().traits.relative_cost
+    assert build(Transform, {"valuation": "selena"}).traits.relative_cost > Transform().traits.relative_cost
     with pytest.raises(BadOption, match="both safe and risky"):
         build(Transform, {"votes": "2"})
+
+
+def test_the_seeds_preset_is_the_papers_pipeline_in_what_it_states():
+    seed = build(Transform, {"preset": "seed"})
+    assert resolve("defense", spec(seed)).parts[0] == seed
+    # Stated: five valuing models, distance to the threshold by modified entropy, two domains, unpaired; CycleGAN and
+    # TAC-GAN are those of their papers.
+    assert (seed.valuation_models, seed.distance, seed.cycle_matched, seed.cycle_classes) == (5, "abs", False, False)
+    assert seed.valued_by == ModifiedEntropy(thresholds="global")
+    assert (seed.cycle_skip, seed.cycle_conv, seed.cycle_width, seed.lambda_cycle) == (False, True, 64, 10.0)
+    assert (seed.identity, seed.cycle_epochs, seed.cycle_lr) == (0.0, 200.0, 2e-4)
+    assert (seed.gan_width, seed.gan_steps, seed.ema) == (64, 125_000, 0.9999)
+    # Not stated, as adopted.
+    assert seed.valuation == build(RelaxLoss, {"preset": "seed_s0"})
+    assert (seed.valued, seed.quantile, seed.votes, seed.valuation_steps) == ("union", 0.5, None, 1.0)
+    assert (seed.domains, seed.mode, seed.augment) == ("union", "replace", "both")
+
+
+TINY = {
+    **SMALL,
+    "cycle_epochs": 1.0,
+    "cycle_width": 2,
+    "gan_batch": 4,
+    "latent": 4,
+    "d_steps": 1,
+}
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 32, 32)])
+def test_the_seeds_preset_moves_small_and_large_images(toy, shape):
+    task, members, ctx = toy
+    side = shape[1]
+
+    def grown(examples):
+        x = np.kron(examples.x, np.ones((1, side // 8, side // 8, 1), np.uint8))
+        return Examples(np.repeat(x, shape[0], axis=3), examples.y)
+
+    plan = dataclasses.replace(task, shape=shape, build=lambda: build_model("mlp", shape, task.classes, hidden=(8,)))
+    large = dataclasses.replace(ctx, reference=grown(ctx.reference))
+    seed = build(Transform, {"preset": "seed", **TINY})
+    made = seed.prepare(plan, grown(members), large)
+    assert made.facts["cycle_trained"] == 1
+    assert made.synthetic.x.shape[1:] == (side, side, shape[0])
+    moved = made.notes["levels_real"] != SAFE
+    out = seed.transform_inputs(plan, made.notes, grown(members).x, "cpu")
+    assert np.array_equal(out[moved], made.examples.x[:24][moved])
+    assert {"critic_safe", "critic_risky", "safe_rank", "risky_rank"} <= set(made.facts)
+
+
+def test_a_transfer_is_measured_by_models_that_do_not_value(toy, made, monkeypatch):
+    facts = made.facts
+    for source in ("real", "fake"):
+        for when in ("before", "after", "exchanged"):
+            assert 0 <= facts[f"{source}_rank_{when}"] <= 1
+            assert 0 <= facts[f"{source}_recognised_{when}"] <= 1
+        assert 0 <= facts.get(f"{source}_kept", 0) <= 1
+    assert set(facts) >= {"safe_rank", "risky_rank", "critic_safe", "critic_risky", "cycle_adversarial", "cycle_l1"}
+    without = prepared(toy, measuring=0)
+    assert {name: facts[name] for name in without.facts} == without.facts  # nothing else depends on it
+    assert not any("rank" in name for name in without.facts)
+    assert np.array_equal(without.examples.x, made.examples.x)
+    trained = []
+    monkeypatch.setattr(valuing.Valuer, "train", watched(valuing.Valuer.train, trained))
+    prepared(toy, measuring=2)
+    valuing_ones, measuring = trained[:2], trained[2:]
+    assert [len(examples) for examples, _ in valuing_ones] == [48, 48]
+    assert [len(examples) for examples, _ in measuring] == [24] * 4
+    assert len({ctx.purpose for _, ctx in trained}) == 6
+
+
+def watched(train, seen):
+    def watching(self, examples, ctx):
+        seen.append((examples, ctx))
+        return train(self, examples, ctx)
+
+    return watching
+
+
+def test_criteria_are_of_facts_that_it_states(made):
+    assert {each.fact for each in Transform.criteria} <= {*made.facts, "real_kept", "fake_kept"}
+    failed = {"real_rank_after": 0.58, "critic_safe": 0.1, "fake_rank_after": 0.7}
+    (critic, rank) = unmet(chain([Transform()]), failed)
+    assert critic.startswith("critic_safe is 0.1, where at least 0.2 would mean")
+    assert rank == "real_rank_after is 0.58, where at most 0.5 would mean: moved real examples rank in the safer half"
 
 
 def test_a_release_is_trained_and_publishes(toy):

@@ -1,5 +1,7 @@
 """The losses and the step of CycleGAN, on points, and the history of images."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -56,7 +58,7 @@ def domains(n, generator):
 def play(game, steps, take, lr=1e-3):
     """Return the mean of the last fifth of what `take` returns."""
     generator = torch.Generator().manual_seed(1)
-    sums, first = torch.zeros(3), steps - steps // 5
+    sums, first = torch.zeros(4), steps - steps // 5
     for at in range(steps):
         safe, risky = domains(BATCH, generator)
         swaps = Swaps(*(each[0] for each in draw_swaps(at, 1, BATCH, generator)))
@@ -83,21 +85,21 @@ def equation_2(game, safe, risky, _swaps, lr):
     gradients = torch.autograd.grad(adversarial + game.lambda_cycle * cycle, parameters)
     game.generators.step(gradients[: len(game.generators.parameters)], lr)
     game.critics.step(gradients[len(game.generators.parameters) :], lr)
-    return adversarial.detach(), cycle.detach(), adversarial.detach()
+    return (adversarial.detach(), cycle.detach(), *[adversarial.detach()] * 2)
 
 
 def test_lsgan_brings_points_to_the_other_domain_and_fools_the_critics():
     game = toy()
     assert moved(game)[0] == pytest.approx(-GAP, abs=0.5)
-    adversarial, cycle, critics = play(game, 800, step, 2e-3)
+    adversarial, cycle, *critics = play(game, 800, step, 2e-3)
     assert moved(game) == pytest.approx([GAP, 0.0], abs=0.15)
-    assert (adversarial, critics) == pytest.approx((0.5, 0.5), abs=0.02)
+    assert (adversarial, *critics) == pytest.approx((0.5, 0.25, 0.25), abs=0.02)
     assert cycle < 0.2
 
 
 def test_equation_2_taken_literally_flees_from_the_target():
     game = toy(lambda_cycle=0.3)
-    adversarial, _, _ = play(game, 400, equation_2)
+    adversarial, *_ = play(game, 400, equation_2)
     assert adversarial < 0.2
     assert moved(game)[0] < -GAP - 1
 
@@ -116,6 +118,46 @@ def test_losses_are_those_of_the_formulas():
     torch.testing.assert_close(total, want + 3.0 * (around + 0.5 * same))
     half = ((game.critic_r(risky) - 1) ** 2).mean() / 2 + (game.critic_r(made_r) ** 2).mean() / 2
     torch.testing.assert_close(critic_loss(game.critic_r, risky, made_r), half)
+
+
+class Told(nn.Module):
+    """A critic of points that is told their class, which it adds to the first coordinate."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def forward(self, x, labels):
+        return self.scale * x[:, :1] + labels[:, 1:]
+
+
+def test_critics_that_see_labels_get_those_of_the_images_and_generated_ones_keep_their_sources():
+    game = dataclasses.replace(toy(), critic_r=Told(), critic_s=Told(), labels=torch.zeros(2 * capacity(2), 2))
+    game.s2r, game.r2s = nn.Identity(), nn.Identity()
+    safe, risky = torch.tensor([[1.0, 0.0], [2.0, 0.0]]), torch.tensor([[3.0, 0.0], [4.0, 0.0]])
+    labels = torch.eye(2)[[0, 1]], torch.eye(2)[[1, 1]]
+    _, (adversarial, _), _, _ = generator_loss(game, safe, risky, labels)
+    # s2r(S): 1 + 0 and 2 + 1 against 1; r2s(R): 3 + 1 and 4 + 1 against 1.
+    assert adversarial.item() == (0 + 4) / 2 + (9 + 16) / 2
+    # Real risky ones, 4 and 5, against 1; made of safe ones, 1 and 3, against 0.
+    assert critic_loss(game.critic_r, risky, safe, (labels[1], labels[0])).item() == ((9 + 16) / 2 + (1 + 9) / 2) / 2
+
+
+def test_the_history_keeps_the_labels_of_its_images():
+    size = capacity(2)
+    game = dataclasses.replace(toy(), critic_r=Told(), critic_s=Told(), labels=torch.zeros(2 * size, 2))
+    game.s2r, game.r2s = Mover(), Mover()
+    game.critics = adam([game.critic_r.scale, game.critic_s.scale])
+    game.generators = adam([*game.s2r.parameters(), *game.r2s.parameters()])
+    game.history = torch.zeros(2 * size, 2)
+    labels = torch.eye(2)[[0, 1]], torch.eye(2)[[1, 1]]
+    swaps = Swaps(torch.tensor([0, 1, size, size + 1]), torch.tensor([True] * 4), torch.tensor([False] * 4))
+    safe, risky = domains(2, torch.Generator().manual_seed(0))
+    step(game, safe, risky, swaps, 1e-3, labels=labels)
+    assert game.labels[[0, 1, size, size + 1]].tolist() == torch.cat(labels).tolist()
+    shown = Swaps(torch.tensor([0, 1, size, size + 1]), torch.tensor([False] * 4), torch.tensor([True] * 4))
+    step(game, safe, risky, shown, 1e-3, labels=(labels[1], labels[0]))
+    assert game.labels[[0, 1, size, size + 1]].tolist() == torch.cat(labels).tolist()
 
 
 def test_identities_have_no_cycle_loss():

@@ -32,20 +32,28 @@ def images(n=12, shape=(1, 8, 8), seed=0, *, low=0, high=256):
     return Examples(x, np.arange(n) % 3)
 
 
-@pytest.mark.parametrize(("side", "channels", "patches"), [(8, 1, ()), (32, 3, (1, 6, 6)), (64, 3, (1, 6, 6))])
-def test_a_step_stays_on_the_device(side, channels, patches):
+@pytest.mark.parametrize("classes", [0, 5])
+@pytest.mark.parametrize(
+    ("side", "channels", "conv", "patches"),
+    [(8, 1, False, ()), (8, 1, True, (1, 2, 2)), (32, 3, True, (1, 6, 6)), (64, 3, False, (1, 6, 6))],
+)
+def test_a_step_stays_on_the_device(side, channels, conv, patches, classes):
     width, batch = 2, 3
     with torch.device("meta"):
-        modules = [generator(channels, side, width) for _ in range(2)]
-        modules += [discriminator(channels, side, width) for _ in range(2)]
+        modules = [generator(channels, side, width, conv=conv) for _ in range(2)]
+        modules += [discriminator(channels, side, width, conv=conv, classes=classes) for _ in range(2)]
+        labels = torch.empty(2, batch, classes) if classes else None
         optimisers = [adam(p for m in pair for p in m.parameters()) for pair in (modules[:2], modules[2:])]
         batches = torch.empty(2, batch, channels, side, side)
         game = Game(*modules, *optimisers, batches.flatten(0, 1), lambda_cycle=10.0, identity=0.5)
+        game.labels = None if labels is None else labels.flatten(0, 1)
         slots, flags = torch.empty(2 * batch, dtype=torch.int64), torch.empty(2 * batch, dtype=torch.bool)
-    losses = step(game, batches[0], batches[1], Swaps(slots, flags, flags), 1e-3)
+    of = None if labels is None else (labels[0], labels[1])
+    losses = step(game, batches[0], batches[1], Swaps(slots, flags, flags), 1e-3, labels=of)
     assert all(loss.device.type == "meta" and loss.shape == () for loss in losses)
     assert modules[0](batches[0]).shape == batches[0].shape
-    assert modules[2](batches[0]).shape == (batch, *(patches or (1,)))
+    seen = () if labels is None else (labels[0],)
+    assert modules[2](batches[0], *seen).shape == (batch, *(patches or (1,)))
 
 
 @pytest.mark.parametrize(("side", "field"), [(32, 34), (64, 70)])
@@ -89,12 +97,12 @@ def test_beyond_the_range_only_gradients_that_lead_back_pass():
     assert torch.autograd.grad((out * slope).sum(), x)[0].tolist() == [0.0, -3.0, 3.0, -3.0, 3.0, 0.0]
 
 
-@pytest.mark.parametrize("side", [8, 32])
-def test_generators_begin_as_the_identity_or_through_tanh(side):
+@pytest.mark.parametrize(("side", "conv"), [(8, False), (8, True), (32, False)])
+def test_generators_begin_as_the_identity_or_through_tanh(side, conv):
     task = plan((1, side, side))
     x = images(3, task.shape).x
-    assert np.array_equal(c.apply(generator(1, side, 2), x, task, "cpu", "transform"), x)
-    plain = generator(1, side, 2, skip=False)
+    assert np.array_equal(c.apply(generator(1, side, 2, conv=conv), x, task, "cpu", "transform"), x)
+    plain = generator(1, side, 2, skip=False, conv=conv)
     assert isinstance(plain[-1], nn.Tanh)
     assert not np.array_equal(c.apply(plain, x, task, "cpu", "transform"), x)
 
@@ -103,13 +111,47 @@ def test_generators_begin_as_the_identity_or_through_tanh(side):
 def test_trained_generators_are_kept_and_applied(shape):
     options = CycleGanOptions(cycle_steps=2, cycle_batch=2, cycle_width=2)
     arrays = c.between(images(4, shape), images(5, shape, 1), plan(shape), Context(), options, name="transform")
-    assert arrays[CURVE].shape == (1, 3)
+    assert arrays[CURVE].shape == (1, 4)
     x = images(3, shape, 2).x
     for which in (S2R, R2S):
         net = c.generator(plan(shape), arrays, which, options, "transform")
         out = c.apply(net, x, plan(shape), "cpu", "transform")
         assert (out.shape, out.dtype) == (x.shape, np.uint8)
         assert c.apply(net, x[:0], plan(shape), "cpu", "transform").shape == x[:0].shape
+
+
+def test_an_epoch_is_a_pass_over_the_larger_domain():
+    assert c.steps_of(CycleGanOptions(cycle_steps=7), 1000) == 7
+    assert c.steps_of(CycleGanOptions(cycle_epochs=200, cycle_batch=16), 400) == 5000
+    assert c.steps_of(CycleGanOptions(cycle_epochs=0.001, cycle_batch=16), 400) == 1
+    options = CycleGanOptions(cycle_epochs=50, cycle_batch=3, cycle_width=1)
+    arrays = c.between(images(4), images(9, seed=1), plan(), Context(), options, name="transform")
+    assert len(arrays[CURVE]) == 50 * 9 / 3 / c.DRAWN_AT_ONCE
+
+
+def test_a_critic_that_sees_classes_scores_one_image_by_its_class():
+    torch.manual_seed(0)
+    critic = discriminator(1, 8, 2, classes=3)
+    x = torch.rand(1, 1, 8, 8).expand(3, -1, -1, -1)
+    assert len(set(critic(x, torch.eye(3)).flatten().tolist())) == 3
+
+
+def test_classes_are_told_apart_only_by_critics_that_see_them():
+    """Both domains hold dark and light images of two classes; translation should swap nothing."""
+    rng = np.random.default_rng(0)
+    y = np.arange(200) % 2
+    dark = Examples((rng.integers(0, 60, (200, 8, 8, 1)) + 150 * (y == 1)[:, None, None, None]).astype(np.uint8), y)
+    swapped = Examples(dark.x, 1 - y)
+    kept = {}
+    for classes in (True, False):
+        options = CycleGanOptions(
+            cycle_steps=200, cycle_batch=16, cycle_width=4, lambda_cycle=0.1, cycle_classes=classes
+        )
+        arrays = c.between(dark, swapped, plan(), Context(), options, name="transform")
+        out = c.apply(c.generator(plan(), arrays, S2R, options, "transform"), dark.x, plan(), "cpu", "transform")
+        kept[classes] = float((out.mean(axis=(1, 2, 3)) > 100)[y == 1].mean())
+    assert kept[True] < 0.1  # light images of class 1 become dark, as in the other domain
+    assert kept[False] > 0.9  # without labels both domains are the same
 
 
 def test_training_moves_images_towards_the_other_domain():
@@ -119,7 +161,7 @@ def test_training_moves_images_towards_the_other_domain():
     for which, source, target in ((S2R, dark, light), (R2S, light, dark)):
         out = c.apply(c.generator(plan(), arrays, which, options, "transform"), source.x, plan(), "cpu", "transform")
         assert abs(out.mean() - target.x.mean()) < abs(source.x.mean() - target.x.mean()) / 3
-    assert arrays[CURVE].shape == (4, 3)
+    assert arrays[CURVE].shape == (4, 4)
     assert np.isfinite(arrays[CURVE]).all()
 
 
@@ -146,7 +188,8 @@ def test_it_is_kept_by_both_domains_and_all_options():
     assert all(name == "cycle-gan" and key["model_free"] for name, key in keys)
     assert keys[0][1]["inputs"] != keys[2][1]["inputs"]
     options = [key["options"] for _, key in keys]
-    assert len(options[0]) == len(CycleGanOptions.__pydantic_fields__) + 1
+    told = {"steps", "safe", "classes"}  # of cycle_steps, cycle_epochs and cycle_classes
+    assert len(options[0]) == len(CycleGanOptions.__pydantic_fields__) - 3 + len(told)
     assert options[0] != options[1]
     assert options[0]["safe"] != options[2]["safe"]
 
@@ -213,6 +256,9 @@ def test_the_toy_tasks_images_fit():
         ((3, 8, 8), {"identity": 0.5}),
         ((1, 8, 8), {"cycle_skip": False}),
         ((1, 8, 8), {"cycle_matched": False}),
+        ((1, 8, 8), {"cycle_classes": False}),
+        ((1, 8, 8), {"cycle_conv": True}),
+        ((1, 8, 8), {"cycle_epochs": 2.0}),
         ((1, 8, 8), {"cycle_batch": 9, "cycle_steps": c.DRAWN_AT_ONCE + 10}),
         ((1, 8, 8), {"cycle_batch": POOL + 1}),
         ((1, 28, 28), {"cycle_batch": 12}),
