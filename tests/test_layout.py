@@ -26,6 +26,7 @@ OF_SEVERAL_MODULES = {
     "tests/test_layout.py": "the tests",
     "tests/test_leaderboards.py": "the committed records",
     "tests/test_links.py": "the pages",
+    "tests/test_studies.py": "the studies",
     "tests/test_other_machine.py": "runs on another processor",
     "tests/test_public_api.py": "the plugins in this repository",
     "tests/test_resume.py": "runs that are killed",
