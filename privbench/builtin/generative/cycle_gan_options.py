@@ -28,7 +28,7 @@ class CycleGanOptions:
     cycle_epochs: float | None = option(
         None, "CycleGAN: passes over the larger domain, instead of a number of steps (none: cycle_steps)", gt=0
     )
-    cycle_batch: int = option(64, "CycleGAN: images of each domain per step", ge=1)
+    cycle_batch: int = option(32, "CycleGAN: images of each domain per step", ge=1)
     cycle_width: int = option(
         32, "CycleGAN: channels of the outermost layers (at 8 pixels: a quarter of the hidden units)", ge=1
     )
