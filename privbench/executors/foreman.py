@@ -233,7 +233,7 @@ class Foreman:
             worker.calls[index] += time.monotonic() - worker.asked
         worker.asked = None
         self._wake.send_bytes(b" ")
-        with contextlib.suppress(OSError):  # a dead worker is noticed elsewhere
+        with contextlib.suppress(OSError, TypeError, ValueError):  # a dead worker is noticed elsewhere
             worker.connection.send_bytes(message)
 
     def _again(self, index: int) -> None:

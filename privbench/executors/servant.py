@@ -9,7 +9,7 @@ from multiprocessing.connection import wait
 from multiprocessing.reduction import ForkingPickler
 from typing import TYPE_CHECKING, Any
 
-from privbench.errors import TimedOut, WorkerDied
+from privbench.errors import CellFailed, TimedOut, WorkerDied, one_line
 from privbench.executors.process import cause, hint, script_of
 from privbench.executors.worker import ASKED, ENDED, reply
 
@@ -47,8 +47,7 @@ class LocalServant:
                         self._worker = None
                         worker.end()
                         raise TimedOut(f"{self._name} was stopped after {self._timeout:g} s.")
-                    message = worker.receive()
-                    kind, *rest = (None,) if message is None else ForkingPickler.loads(message)
+                    kind, *rest = self._heard(worker)
                     if kind == ASKED:
                         asked = time.monotonic()
                         worker.connection.send_bytes(reply(answer, rest[1]))
@@ -72,6 +71,16 @@ class LocalServant:
         if worker is not None:
             with contextlib.suppress(OSError, ValueError):
                 worker.process.end()
+
+    def _heard(self, worker: Worker) -> tuple[Any, ...]:
+        """Return the next message, or (None,). Raises CellFailed, and ends the process, for one that cannot be read."""
+        message = worker.receive()
+        try:
+            return (None,) if message is None else ForkingPickler.loads(message)
+        except BaseException as error:  # a plugin's class may do anything
+            self._worker = None
+            worker.end()
+            raise CellFailed(f"The result cannot be received: {one_line(error)}") from error
 
     def _started(self) -> Worker:
         if self._closed:

@@ -37,10 +37,11 @@ def scores_of(cell: Cell, places: Sequence[Place]) -> Array:
     """
     audit = _audit.get()
     if audit is None or not serves(cell.attack):
-        attacked: Attacked = result(now(attacking(cell, None, attack, places)))
-        return attacked.scores
+        here: Attacked = result(now(attacking(cell, None, attack, places)))
+        return here.scores
+    attacked, (shadows,) = cell.attacked, cell.shadows
     try:
-        attacked_at, shadows_at = (audit.sources.index(each) for each in (cell.attacked, *cell.shadows))
+        attacked_at, shadows_at = audit.sources.index(attacked), audit.sources.index(shadows)
     except ValueError:
         raise CellFailed("`compared` must return all populations that `measure` uses.") from None
     asked: Array = audit.port.ask(Wanted(cell.attack, attacked_at, shadows_at, tuple(places)))

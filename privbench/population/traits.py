@@ -29,10 +29,11 @@ def publishes(defense: Any) -> bool:
 
 
 def unmet(defense: Any, facts: Mapping[str, float]) -> list[str]:
-    """Return how the facts of releases miss the criteria of a defense, a text each; absent facts miss none."""
-    criteria = (each for part in parts_of(defense) if isinstance(part, HasCriteria) for each in part.criteria)
-    missed = (each.missed(facts[each.fact]) for each in criteria if each.fact in facts)
-    return [text for text in missed if text]
+    """Return how the facts of releases miss the criteria of a defense, a text each; if none does, which are absent."""
+    criteria = [each for part in parts_of(defense) if isinstance(part, HasCriteria) for each in part.criteria]
+    missed = [each.missed(facts[each.fact]) for each in criteria if each.fact in facts]
+    absent = [f"{each.fact} was not measured: {each.meaning}" for each in criteria if each.fact not in facts]
+    return [text for text in missed if text] or absent
 
 
 def transforms_inputs(defense: Any) -> bool:

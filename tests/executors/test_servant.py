@@ -58,6 +58,13 @@ def test_a_servant_asks_its_caller_whose_time_is_not_its_own(jobs):
             servant.call(jobs.loops, 0)
 
 
+def test_a_result_that_cannot_be_read_fails_its_call_alone(jobs, pool):
+    servant = pool.servant("a")
+    with pytest.raises(CellFailed, match=r"^The result cannot be received: "):
+        servant.call(jobs.fail, "unloadable")
+    assert servant.call(jobs.square, 3) == 9
+
+
 def test_calls_of_several_threads_are_answered_one_after_another(jobs, pool):
     servant, found = pool.servant("a"), []
     threads = [threading.Thread(target=lambda n=n: found.append(servant.call(jobs.square, n))) for n in range(5)]

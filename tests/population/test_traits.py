@@ -129,4 +129,5 @@ def test_criteria_of_all_parts_are_compared_with_facts():
     assert unmet(both, {"rank": 0.5, "kept": 0.9}) == []
     assert unmet(both, {"rank": 0.75}) == ["rank is 0.75, where at most 0.5 would mean: low ranks"]
     assert len(unmet(both, {"rank": 0.75, "kept": 0.1})) == 2
+    assert unmet(both, {"rank": 0.5}) == ["kept was not measured: classes"]
     assert unmet(resolve("defense", "ce"), {"rank": 0.75}) == []

@@ -37,8 +37,9 @@ def _by_threshold(attack: Any) -> Any:
 
     A valuing model is trained on all examples and has no shadows of its own: the threshold is fitted on itself.
     """
-    from privbench.grid import needs_of, threshold_of
+    from privbench.grid import needs_of, threshold_of, try_all
 
+    try_all({"attack": [attack]})
     try:
         needs, threshold = needs_of(attack), threshold_of(attack)
     except CellFailed as error:
