@@ -16,6 +16,8 @@ from privbench.store.store import Store
 class Inline(inline.Inline):
     """Runs calls here and now, and counts the releases that they make."""
 
+    gpus = 0
+
     def __init__(self):
         self.ran = []
 

@@ -12,7 +12,7 @@ from privbench.learn.inference import classifier
 from privbench.options.fields import component
 from privbench.plugins.loading import resolve
 from privbench.population import releases
-from privbench.run import Grid, plan, run
+from privbench.run import Grid, Plan, plan, run
 
 
 @component
@@ -314,7 +314,7 @@ def test_models_of_one_training_set_are_for_audits_alone(task, store):
         _grid(task, ["ce"], ["correctness"], fixed=True)
     with pytest.raises(UsageError, match="2 or more, the trainings"):
         Grid([task], [], [], models=1, fixed=True)
-    each = next(_grid(task, ["ce"], [], fixed=True, models=3).populations(store))
+    (each,) = Plan(_grid(task, ["ce"], [], fixed=True, models=3)).given(store, 0.0)
     assert (each.fixed, each.models) == (1.0, 3)
 
 
