@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 Members: TypeAlias = Literal["halves", "fixed"]
 Threshold: TypeAlias = Literal["global", "class"]
-FIXED = "fixed"
 HELP = "each model on its own half of the pool, or (the paper) all on the same half, with other seeds"
 
 SIGNALS = {
